@@ -1,0 +1,117 @@
+"""All checks, and one reading judged by them. A check is a function from `Inputs` to findings; adding one is a line in `CHECKS`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+from attrs import field, frozen
+
+from c2c_auditor.audit import consistency, facts, policy_chain, policy_rules
+from c2c_auditor.audit.inputs import Inputs
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import CellFacts, Policy
+from c2c_auditor.model.finding import Family, Finding, Kind
+from c2c_auditor.model.report import RuleSetName, RuleType, Tally
+from c2c_auditor.silk.names import policy_chain_time
+from c2c_auditor.silk.policy import Purpose, ingress_tag_of
+
+Check = Callable[[Inputs], Iterable[Finding]]
+
+CHECKS: tuple[Check, ...] = (
+    policy_chain.policy_chain,
+    policy_rules.policy_rules,
+    consistency.consistency,
+    facts.enforcement_disabled,
+    facts.store_shrunk,
+    facts.container_conflict,
+    facts.unreadable,
+    facts.tag_conflict,
+    facts.port_not_exposed,
+)
+
+_TYPES = {
+    Purpose.OPEN: RuleType.OTHER,
+    Purpose.MARK: RuleType.MARK,
+    Purpose.LOG: RuleType.LOG,
+    Purpose.ACCEPT: RuleType.ACCEPT,
+    Purpose.INGRESS: RuleType.INGRESS,
+}
+
+
+@frozen(kw_only=True)
+class Judgement:
+    """What one reading of one backend comes to. ``unknown`` kinds could not be judged; ``unmet`` are policies that the kernel does not carry out."""
+
+    findings: tuple[Finding, ...] = ()
+    unknown: frozenset[Kind] = frozenset()
+    unmet: frozenset[Policy] = frozenset()
+    tally: Tally = field(factory=Tally)
+    notes: tuple[str, ...] = ()
+
+
+def judge(facts_: CellFacts, ruleset: r.Ruleset, now: float | None) -> Judgement:
+    """Every difference in this reading, worst first. Pure: equal inputs give equal judgements."""
+    inputs = Inputs.of(facts_, ruleset, now)
+    findings = [finding for check in CHECKS for finding in check(inputs)]
+    outcome = policy_rules.comparison(inputs)
+    if outcome is not None:
+        unmet = policy_rules.unmet_policies(outcome)
+    else:
+        unmet = frozenset(plan.policy for plan in inputs.planned or () if plan.policy is not None)
+    matched = Counter(_TYPES[plan.purpose] for plan, _ in outcome.matched) if outcome is not None else Counter()
+    return Judgement(
+        findings=tuple(sorted(findings, key=_worst_first)),
+        unknown=_unknown(inputs),
+        unmet=unmet,
+        tally=_tally(inputs, matched),
+        notes=(*facts_.notes, *inputs.notes),
+    )
+
+
+def _worst_first(finding: Finding) -> tuple[int, str, tuple[str, ...]]:
+    order = ("breach", "outage", "residue", "advice")
+    return order.index(finding.effect.value), finding.kind.value, finding.subject
+
+
+def _unknown(inputs: Inputs) -> frozenset[Kind]:
+    """Kinds that nothing could be said about: policy rules without a plan, facts without their source."""
+    silent: set[Kind] = set()
+    if inputs.planned is None:
+        silent |= {kind for kind in Kind if kind.family is Family.POLICY}
+    if inputs.facts.store is None:
+        silent |= {Kind.STORE_SHRUNK, Kind.CONTAINER_CONFLICT, Kind.CONTAINER_UNREADABLE, Kind.PORT_NOT_EXPOSED}
+    if inputs.facts.policies is None:
+        silent |= {Kind.TAG_CONFLICT, Kind.PORT_NOT_EXPOSED}
+    if inputs.config.overlay_ingress and inputs.ingress_tag is None:
+        silent |= {Kind.INGRESS_MISSING, Kind.INGRESS_STALE}
+    return frozenset(silent)
+
+
+def _tally(inputs: Inputs, matched: Mapping[RuleType, int]) -> Tally:
+    rules: dict[tuple[RuleSetName, RuleType], int] = {}
+    for name, counts in (
+        (RuleSetName.EXPECTED, Counter(_TYPES[plan.purpose] for plan in inputs.planned or ())),
+        (RuleSetName.PRESENT, Counter(_type(entry.rule) for entry in inputs.chains.rules)),
+        (RuleSetName.MATCHED, matched),
+    ):
+        for type_ in _TYPES.values():
+            rules[name, type_] = counts.get(type_, 0)
+    store, policies = inputs.facts.store, inputs.facts.policies
+    times = [time for chain in inputs.chains.active if (time := policy_chain_time(chain)) is not None]
+    return Tally(
+        containers=len(store.containers) if store is not None else None,
+        policies=len(policies.policies) if policies is not None else None,
+        rules=rules,
+        policy_chain_time=max(times, default=None),
+    )
+
+
+def _type(rule: r.Rule) -> RuleType:
+    if isinstance(rule.target, r.SetMark):
+        return RuleType.MARK
+    if isinstance(rule.target, r.Log):
+        return RuleType.LOG
+    if rule.target != r.ACCEPT:
+        return RuleType.OTHER
+    return RuleType.INGRESS if ingress_tag_of(rule) is not None else RuleType.ACCEPT

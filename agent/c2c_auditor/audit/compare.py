@@ -1,0 +1,96 @@
+"""The planned rules of the policy chain against those that are there: matched, changed, missing, extra.
+
+Rules are compared as values and as a multiset: silk's order within a group means nothing to a packet (`order` judges where it does).
+What remains on both sides is paired when it differs in one field, so that one change is one finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+
+from attrs import frozen
+
+from c2c_auditor.audit import fields
+from c2c_auditor.audit.inputs import Entry
+from c2c_auditor.model import rule as r
+from c2c_auditor.silk.policy import Planned
+
+
+@frozen(kw_only=True)
+class Changed:
+    """A planned rule and the rule that stands in its place."""
+
+    planned: Planned
+    entry: Entry
+
+
+@frozen(kw_only=True)
+class Comparison:
+    """The outcome: ``matched`` in the plan's order; ``repeated`` are further copies, within one chain, of a rule that is planned or already extra."""
+
+    matched: tuple[tuple[Planned, Entry], ...] = ()
+    changed: tuple[Changed, ...] = ()
+    missing: tuple[Planned, ...] = ()
+    extra: tuple[Entry, ...] = ()
+    repeated: tuple[Entry, ...] = ()
+
+
+def compare(planned: Sequence[Planned], present: Sequence[Entry], pairable: Callable[[Planned, Entry], bool]) -> Comparison:
+    """``pairable`` may veto a pair of rules that differ in one field only, because they are two facts and not one change."""
+    waiting: dict[r.Rule, list[Entry]] = {}
+    for entry in present:
+        waiting.setdefault(entry.rule, []).append(entry)
+    matched: list[tuple[Planned, Entry]] = []
+    missing: list[Planned] = []
+    wanted: set[r.Rule] = set()
+    for plan in planned:
+        entries = waiting.get(plan.rule)
+        if entries:
+            matched.append((plan, entries[0]))
+        elif plan.rule not in wanted:
+            missing.append(plan)
+        wanted.add(plan.rule)
+    extra = [entries[0] for rule, entries in waiting.items() if rule not in wanted]
+    repeated = [entry for entries in waiting.values() if len(entries) > 1 for entry in _again(entries)]
+    changed = _paired(missing, extra, pairable) if missing and extra else []
+    gone = {id(pair.planned) for pair in changed}, {id(pair.entry) for pair in changed}
+    return Comparison(
+        matched=tuple(matched),
+        changed=tuple(changed),
+        missing=tuple(plan for plan in missing if id(plan) not in gone[0]),
+        extra=tuple(entry for entry in extra if id(entry) not in gone[1]),
+        repeated=tuple(repeated),
+    )
+
+
+def _again(entries: Sequence[Entry]) -> list[Entry]:
+    """The copies after the first within each chain: a rule that two chains hold is a swap, not a repetition."""
+    seen: set[str] = set()
+    again = []
+    for entry in entries:
+        if entry.chain in seen:
+            again.append(entry)
+        seen.add(entry.chain)
+    return again
+
+
+def _paired(missing: Sequence[Planned], extra: Sequence[Entry], pairable: Callable[[Planned, Entry], bool]) -> list[Changed]:
+    """Pairs that differ in one field, the fields tried in the order of `fields.FIELDS`; each rule is used once."""
+    pairs: list[Changed] = []
+    left, right = list(missing), list(extra)
+    for name in fields.FIELDS:
+        by_rest: dict[Hashable, list[Entry]] = {}
+        for entry in right:
+            by_rest.setdefault(fields.without(entry.rule, name), []).append(entry)
+        rest = []
+        for plan in left:
+            candidates = by_rest.get(fields.without(plan.rule, name), [])
+            chosen = next((entry for entry in candidates if pairable(plan, entry)), None)
+            if chosen is None:
+                rest.append(plan)
+            else:
+                candidates.remove(chosen)
+                right.remove(chosen)
+                pairs.append(Changed(planned=plan, entry=chosen))
+        left = rest
+    return pairs

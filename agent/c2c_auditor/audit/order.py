@@ -1,0 +1,86 @@
+"""Rules of the policy chain that are all there but stand where they do not work.
+
+Order decides in two cases only: a local source must be marked before its mark is matched, and a LOG must come before the ACCEPT that ends the walk.
+Any other order of silk's rules lets the same packets pass; those moves are harmless and no finding (docs/findings.md).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from c2c_auditor.audit.inputs import Entry
+from c2c_auditor.silk.policy import Planned, Purpose
+
+
+@frozen(kw_only=True)
+class Standing:
+    """A planned rule where it stands: its index in the plan and in the walk of a packet."""
+
+    planned: Planned
+    entry: Entry
+    plan: int
+    walk: int
+
+
+@frozen(kw_only=True)
+class Misplaced:
+    """``moved`` is the rule that was moved; ``late`` must come before ``early`` but does not."""
+
+    moved: Standing
+    late: Standing
+    early: Standing
+
+
+def misplaced(matched: Sequence[tuple[Planned, Entry]], walk: dict[int, int]) -> tuple[Misplaced, ...]:
+    """Violations of order among rules that are there; ``walk`` tells for ``id(entry)`` when a packet meets it. One violation per moved rule."""
+    standing = [Standing(planned=plan, entry=entry, plan=index, walk=walk[id(entry)]) for index, (plan, entry) in enumerate(matched)]
+    standing.sort(key=lambda one: one.walk)
+    violations = _violations(standing)
+    if not violations:
+        return ()
+    settled = _longest_in_order(standing)
+    found: dict[int, Misplaced] = {}
+    for late, early in violations:
+        moved = early if early.plan not in settled and late.plan in settled else late
+        found.setdefault(moved.plan, Misplaced(moved=moved, late=late, early=early))
+    return tuple(found.values())
+
+
+def _violations(standing: Sequence[Standing]) -> list[tuple[Standing, Standing]]:
+    """Pairs (late, early): ``late`` had to come first. Linear: only the first ACCEPT per tag and per container's policy is remembered."""
+    found = []
+    accepted: dict[int, Standing] = {}
+    ended: dict[tuple[object, object], Standing] = {}
+    for one in standing:
+        policy, container = one.planned.policy, one.planned.container
+        if one.planned.purpose is Purpose.ACCEPT and policy is not None:
+            accepted.setdefault(policy.source_tag, one)
+            ended.setdefault((container, policy), one)
+        elif one.planned.purpose is Purpose.LOG and (container, policy) in ended:
+            found.append((one, ended[(container, policy)]))
+        elif one.planned.purpose is Purpose.MARK:
+            early = accepted.get(getattr(one.planned.rule.target, "value", -1))
+            if early is not None:
+                found.append((one, early))
+    return found
+
+
+def _longest_in_order(standing: Sequence[Standing]) -> frozenset[int]:
+    """The plan indices of a longest subsequence that stands in the plan's order: whatever is outside of it was moved."""
+    tails: list[int] = []
+    heads: list[Standing] = []
+    before: dict[int, Standing | None] = {}
+    for one in standing:
+        at = bisect_right(tails, one.plan)
+        before[one.plan] = heads[at - 1] if at else None
+        tails[at : at + 1] = [one.plan]
+        heads[at : at + 1] = [one]
+    kept = []
+    one_: Standing | None = heads[-1] if heads else None
+    while one_ is not None:
+        kept.append(one_.plan)
+        one_ = before[one_.plan]
+    return frozenset(kept)

@@ -1,0 +1,75 @@
+"""L0: every failure this project knows, drawn once.
+
+    AuditorError
+    ├── ConfigError        a setting is missing, unknown or out of range
+    ├── SourceError        something outside could not be read, or what came back cannot be trusted
+    │   └── ParseError     one text could not be understood; names line and text
+    └── UsageError         the person at the command line asked for something that does not go together
+
+Each message says where it happened, what happened and what to do about it.
+A *finding* is never an exception: it is a value (`model.finding`). Nor is blindness: it is a result (`model.report`).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(str, Enum):
+    """Why a source failed: the closed set that labels ``c2c_auditor_source_errors_total``."""
+
+    MISSING = "missing"
+    PERMISSION = "permission"
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    TLS = "tls"
+    STATUS = "status"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    INCOMPATIBLE = "incompatible"
+    INCONSISTENT = "inconsistent"
+    FAILED = "failed"
+
+
+class AuditorError(Exception):
+    """Root of all errors that are reported to a person in one line, without a traceback."""
+
+
+class ConfigError(AuditorError):
+    """A setting that cannot be used; the message names file, key, value and what is allowed."""
+
+
+class UsageError(AuditorError):
+    """Options that do not go together or name nothing; the message says which to give instead."""
+
+
+class SourceError(AuditorError):
+    """One source of rules or facts could not be read.
+
+    ``source`` is the stable name of the source (``rules``, ``store``, ``policies``, ...), ``where`` the file, URL or command,
+    ``problem`` what happened and ``remedy`` what a person can do about it.
+    """
+
+    def __init__(self, *, source: str, reason: Reason, where: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{where}: {problem} ({remedy})")
+        self.source = source
+        self.reason = reason
+        self.where = where
+        self.problem = problem
+        self.remedy = remedy
+
+
+class ParseError(SourceError):
+    """A text that is not what it should be; ``line`` counts from 1 and ``text`` is the offending line."""
+
+    def __init__(self, *, where: str, line: int, text: str, problem: str, remedy: str, source: str = "rules") -> None:
+        shown = text if len(text) <= 200 else f"{text[:200]}…"  # noqa: PLR2004 - a line of a terminal or two
+        super().__init__(
+            source=source,
+            reason=Reason.MALFORMED,
+            where=f"{where}, line {line}",
+            problem=f"{problem}: {shown!r}",
+            remedy=remedy,
+        )
+        self.line = line
+        self.text = text

@@ -1,0 +1,154 @@
+"""What is known of a cell besides its rules: containers, policies, security groups and the vxlan-policy-agent's own settings."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+from attrs import field, frozen
+
+from c2c_auditor.model.rule import PortRange
+
+
+@frozen(kw_only=True, cache_hash=True)
+class Names:
+    """What people call an app; empty where the metadata does not tell. Untrusted text: exporters make it harmless."""
+
+    app: str = ""
+    space: str = ""
+    org: str = ""
+
+
+@frozen(kw_only=True, cache_hash=True)
+class Container:
+    """One entry of silk's container metadata. ``app`` is its ``policy_group_id``, the guid that policies speak of; empty if it has none."""
+
+    handle: str
+    address: IPv4Address
+    app: str = ""
+    space: str = ""
+    org: str = ""
+    workload: str = ""
+    ports: tuple[int, ...] = ()
+    names: Names = Names()
+
+
+@frozen(kw_only=True)
+class BadRecord:
+    """One entry of a source that cannot be used, while its neighbours can: what it is called, where it stands, what is wrong with it.
+
+    ``guids`` are the app guids the entry concerns as far as they can be told; ``address`` likewise.
+    """
+
+    subject: str
+    where: str
+    problem: str
+    guids: tuple[str, ...] = ()
+    address: str = ""
+
+
+@frozen(kw_only=True)
+class Store:
+    """Container metadata, sorted by handle, and the entries that could not be understood."""
+
+    containers: tuple[Container, ...] = ()
+    unreadable: tuple[BadRecord, ...] = ()
+
+
+@frozen(kw_only=True, cache_hash=True)
+class Policy:
+    """One network policy: ``source`` (guid of an app or a space) may reach ``destination`` on ``ports`` of ``protocol`` (``tcp`` or ``udp``).
+
+    Tags are the marks that stand for source and destination, 1 to 0xffff with silk's usual tag length.
+    """
+
+    source: str
+    source_tag: int
+    destination: str
+    destination_tag: int
+    protocol: str
+    ports: PortRange
+
+
+@frozen(kw_only=True)
+class PolicySet:
+    """The policy server's answer for one cell. ``last_updated`` is its clock in ns, None if it was not asked."""
+
+    policies: tuple[Policy, ...] = ()
+    unreadable: tuple[BadRecord, ...] = ()
+    last_updated: int | None = None
+
+
+@frozen(kw_only=True, cache_hash=True)
+class SecurityRule:
+    """One rule of a security group, as the policy server stores it; nothing is validated yet, silk's own conversion decides (`silk.asg`)."""
+
+    protocol: str
+    destination: str
+    ports: str = ""
+    type: int = 0
+    code: int = 0
+    log: bool = False
+
+
+@frozen(kw_only=True, cache_hash=True)
+class SecurityGroup:
+    """An application security group and the spaces it is bound to."""
+
+    guid: str
+    name: str
+    rules: tuple[SecurityRule, ...] = ()
+    staging_default: bool = False
+    running_default: bool = False
+    staging_spaces: frozenset[str] = frozenset()
+    running_spaces: frozenset[str] = frozenset()
+    problem: str = ""
+
+
+@frozen(kw_only=True)
+class VpaConfig:
+    """What the vxlan-policy-agent was told, under its own names' meaning; periods in seconds, paths as written.
+
+    Source: ``jobs/vxlan-policy-agent/templates/vxlan-policy-agent.json.erb`` of silk-release.
+    """
+
+    overlay_network: IPv4Network = IPv4Network("10.255.0.0/16")
+    poll_interval: float = 5.0
+    asg_poll_interval: float = 60.0
+    asg_syncing: bool = False
+    c2c_logging: bool = False
+    asg_logging: bool = False
+    denied_logs_per_second: int = 1
+    accepted_udp_logs_per_second: int = 100
+    deny_networks_always: tuple[IPv4Network, ...] = ()
+    deny_networks_running: tuple[IPv4Network, ...] = ()
+    deny_networks_staging: tuple[IPv4Network, ...] = ()
+    connection_limit: bool = False
+    connection_limit_logging: bool = False
+    connection_burst: int = 1000
+    connection_rate_per_second: int = 100
+    underlay_addresses: tuple[IPv4Address, ...] = ()
+    overlay_ingress: bool = False
+    policy_disabled: bool = False
+    policy_server_url: str = ""
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+    client_timeout: float = 5.0
+    store_file: str = "/var/vcap/data/container-metadata/store.json"
+
+
+@frozen(kw_only=True)
+class CellFacts:
+    """Everything the plan is made from. None means: not known, so nothing that needs it is judged.
+
+    ``ingress_tag`` is the mark of the policy server's INGRESS_ROUTER; None lets the plan infer it from the one mark that such rules share.
+    ``underlay_interfaces`` are the names of the interfaces that hold the underlay addresses.
+    """
+
+    store: Store | None = None
+    policies: PolicySet | None = None
+    security_groups: tuple[SecurityGroup, ...] | None = None
+    config: VpaConfig | None = None
+    ingress_tag: int | None = None
+    underlay_interfaces: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = field(default=())

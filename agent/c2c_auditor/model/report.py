@@ -1,0 +1,144 @@
+"""The outcome of one audit: an immutable report that metrics, page, API and terminal all render, and that nobody changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+from attrs import field, frozen
+
+from c2c_auditor.model.finding import Finding, Kind
+from c2c_auditor.model.rule import Backend
+
+
+class Result(str, Enum):
+    """What one audit came to; ``blind`` also when only part of it could not be judged."""
+
+    CLEAN = "clean"
+    FINDINGS = "findings"
+    UNSETTLED = "unsettled"
+    BLIND = "blind"
+
+
+class RuleSetName(str, Enum):
+    """Which rules are counted: those that should be there, those that are, and those that are both."""
+
+    EXPECTED = "expected"
+    PRESENT = "present"
+    MATCHED = "matched"
+
+
+class RuleType(str, Enum):
+    """What a rule is for; a label value of ``c2c_auditor_rules``."""
+
+    MARK = "mark"
+    ACCEPT = "accept"
+    INGRESS = "ingress"
+    LOG = "log"
+    DENY = "deny"
+    ASG = "asg"
+    NAT = "nat"
+    OTHER = "other"
+
+
+@frozen(kw_only=True)
+class Problem:
+    """Why a source failed, once it did: reason (closed set, `errors.Reason`), place, what happened, what to do."""
+
+    source: str
+    reason: str
+    where: str
+    problem: str
+    remedy: str
+
+
+@frozen(kw_only=True)
+class SourceStatus:
+    """One source as of this audit; times in seconds since the epoch, None if it never succeeded. ``age_limit_passed``: too old to judge by."""
+
+    name: str
+    up: bool
+    last_success: float | None = None
+    problem: Problem | None = None
+    age_limit_passed: bool = False
+
+
+@frozen(kw_only=True)
+class ProcessStatus:
+    """One of silk's programs on this cell; ``start_time`` in seconds since the epoch."""
+
+    name: str
+    up: bool
+    start_time: float | None = None
+
+
+@frozen(kw_only=True)
+class Histogram:
+    """Cumulative-ready counts per bucket: ``counts[i]`` observations at or below ``bounds[i]``, the last beyond all bounds; ``total`` is their sum."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float = 0.0
+
+    @classmethod
+    def empty(cls, *bounds: float) -> Histogram:
+        """A histogram without observations; ``bounds`` ascend and leave out infinity."""
+        return cls(bounds=bounds, counts=(0,) * (len(bounds) + 1))
+
+    def observed(self, value: float) -> Histogram:
+        """This histogram with one more observation."""
+        index = next((i for i, bound in enumerate(self.bounds) if value <= bound), len(self.bounds))
+        counts = (*self.counts[:index], self.counts[index] + 1, *self.counts[index + 1 :])
+        return Histogram(bounds=self.bounds, counts=counts, total=self.total + value)
+
+
+@frozen(kw_only=True)
+class Counters:
+    """What has happened since the agent started; every mapping's keys come from closed sets."""
+
+    confirmed: Mapping[Kind, int] = field(factory=dict)
+    resolved: Mapping[Kind, int] = field(factory=dict)
+    audits: Mapping[Result, int] = field(factory=dict)
+    source_errors: Mapping[tuple[str, str], int] = field(factory=dict)
+    ruleset_changes: Mapping[str, int] = field(factory=dict)
+    convergence: Histogram = Histogram.empty(0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800)
+    durations: Mapping[str, Histogram] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Tally:
+    """Counts of one audit: containers, policies, rules by set and type, packets by verdict."""
+
+    containers: int | None = None
+    policies: int | None = None
+    rules: Mapping[tuple[RuleSetName, RuleType], int] = field(factory=dict)
+    packets: Mapping[str, int] = field(factory=dict)
+    policy_chain_time: float | None = None
+
+
+@frozen(kw_only=True)
+class Report:
+    """One audit. ``findings`` are pending and confirmed ones; ``resolved`` those that ended with this audit; ``confirmed`` those that this audit confirmed.
+
+    ``unknown`` are kinds that could not be judged: they are absent from the metrics, never 0. Times are seconds since the epoch.
+    """
+
+    time: float
+    result: Result
+    backend: Backend | None = None
+    findings: tuple[Finding, ...] = ()
+    confirmed: tuple[Finding, ...] = ()
+    resolved: tuple[Finding, ...] = ()
+    unknown: frozenset[Kind] = frozenset()
+    sources: tuple[SourceStatus, ...] = ()
+    processes: tuple[ProcessStatus, ...] = ()
+    tally: Tally = Tally()
+    counters: Counters = Counters()
+    notes: tuple[str, ...] = ()
+    last_conclusive: float | None = None
+    version: str = ""
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether this audit answers for everything that it is meant to judge."""
+        return self.result in (Result.CLEAN, Result.FINDINGS)

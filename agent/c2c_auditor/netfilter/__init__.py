@@ -1,0 +1,1 @@
+"""L2: netfilter's language: grammar, parsing, canonical form, rendering. Pure."""

@@ -1,0 +1,97 @@
+"""The one spelling of a rule: which values are left out because they say nothing, and the order of matches.
+
+A rule's matches are tried one after the other and all must hold, so their order says nothing (a `limit` that stands before a cheaper match only
+counts more packets); tools print them in the order they were given in, which silk and iptables versions differ in. Here they are sorted.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network
+
+from c2c_auditor.model import rule as r
+
+_RANK: dict[type, int] = {
+    r.TransportMatch: 0,
+    r.IcmpMatch: 1,
+    r.MultiportMatch: 2,
+    r.IpRangeMatch: 3,
+    r.AddressTypeMatch: 4,
+    r.StateMatch: 5,
+    r.MarkMatch: 6,
+    r.OpaqueMatch: 7,
+    r.HashLimitMatch: 8,
+    r.LimitMatch: 9,
+    r.CommentMatch: 10,
+}
+
+
+def _order(match: r.Match) -> tuple[int, str]:
+    return _RANK[type(match)], repr(match)
+
+
+def matches_in_order(matches: list[r.Match]) -> tuple[r.Match, ...]:
+    """Canonical order of ``matches``, each kept as often as it was given."""
+    if len(matches) < 2:  # noqa: PLR2004 - nothing to sort
+        return tuple(matches)
+    ranks = [_RANK[type(match)] for match in matches]
+    if len(set(ranks)) == len(ranks):
+        return tuple(match for _, match in sorted(zip(ranks, matches, strict=True), key=lambda pair: pair[0]))
+    return tuple(sorted(matches, key=_order))
+
+
+@lru_cache(maxsize=65536)
+def host(address: IPv4Address) -> r.AddressMatch:
+    """The match for exactly ``address``."""
+    return r.AddressMatch(value=int(address))
+
+
+@lru_cache(maxsize=4096)
+def network(net: IPv4Network) -> r.AddressMatch | None:
+    """The match for ``net``; None for 0.0.0.0/0, which matches everything."""
+    if net.prefixlen == 0:
+        return None
+    return r.AddressMatch(value=int(net.network_address), mask=int(net.netmask))
+
+
+@lru_cache(maxsize=65536)
+def transport(protocol: int, first: int, last: int) -> r.TransportMatch:
+    """Destination ports ``first`` to ``last`` of ``protocol``."""
+    return r.TransportMatch(protocol=protocol, destination=r.PortRange(first=first, last=last))
+
+
+@lru_cache(maxsize=65536)
+def mark(value: int, mask: int = r.ALL_BITS, *, negated: bool = False) -> r.MarkMatch:
+    """The packet's mark under ``mask`` is ``value``."""
+    return r.MarkMatch(value=value, mask=mask, negated=negated)
+
+
+@lru_cache(maxsize=262144)
+def comment(text: str) -> r.CommentMatch:
+    """A comment match."""
+    return r.CommentMatch(text=text)
+
+
+@lru_cache(maxsize=65536)
+def set_mark(value: int, mask: int = r.ALL_BITS) -> r.SetMark:
+    """The target that sets a mark."""
+    return r.SetMark(value=value, mask=mask)
+
+
+@lru_cache(maxsize=256)
+def protocol(number: int, *, negated: bool = False) -> r.ProtocolMatch | None:
+    """The match for an IP protocol; None for 0, which means all and therefore nothing."""
+    if number == 0 and not negated:
+        return None
+    return r.ProtocolMatch(number=number, negated=negated)
+
+
+@lru_cache(maxsize=4096)
+def states(names: frozenset[str], *, negated: bool = False) -> r.StateMatch:
+    """A conntrack state match; the names sorted."""
+    return r.StateMatch(states=tuple(sorted(names)), negated=negated)
+
+
+def limit_period(count: int, unit_seconds: int, scale: int) -> int:
+    """The kernel's average for ``count`` packets per unit, in 1/``scale`` s (extensions/libxt_limit.c, libxt_hashlimit.c: integer division)."""
+    return scale * unit_seconds // count

@@ -1,0 +1,258 @@
+"""Values back into the text that iptables-save prints and iptables-restore takes."""
+
+from __future__ import annotations
+
+from functools import lru_cache, singledispatch
+from ipaddress import IPv4Address
+
+from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter import names
+from c2c_auditor.netfilter.tokens import quote
+
+_MODULES = {r.TCP: "tcp", r.UDP: "udp", r.SCTP: "sctp", r.DCCP: "dccp", r.UDPLITE: "udplite"}
+_LOG_OPTIONS = {bit: name for name, bit in names.LOG_FLAGS.items()}
+
+
+def render_rule(rule: r.Rule, chain: str = "") -> str:
+    """``-A CHAIN BODY``, or the body alone when no chain is given. Parsing it gives an equal rule."""
+    parts = [f"-A {chain}"] if chain else []
+    parts += _header(rule)
+    parts += [render_match(match) for match in rule.matches]
+    target = render_target(rule.target)
+    return " ".join([*parts, target] if target else parts)
+
+
+def _header(rule: r.Rule) -> list[str]:
+    parts = []
+    if rule.source is not None:
+        parts.append(f"{_not(rule.source)}-s {render_address(rule.source)}")
+    if rule.destination is not None:
+        parts.append(f"{_not(rule.destination)}-d {render_address(rule.destination)}")
+    if rule.in_interface is not None:
+        parts.append(f"{_not(rule.in_interface)}-i {rule.in_interface.name}")
+    if rule.out_interface is not None:
+        parts.append(f"{_not(rule.out_interface)}-o {rule.out_interface.name}")
+    if rule.protocol is not None:
+        parts.append(f"{_not(rule.protocol)}-p {render_protocol(rule.protocol.number)}")
+    if rule.fragment is not None:
+        parts.append("-f" if rule.fragment else "! -f")
+    return parts
+
+
+def _not(match: r.AddressMatch | r.InterfaceMatch | r.ProtocolMatch | r.PortRange | r.MarkMatch | r.StateMatch | r.MultiportMatch | r.IcmpMatch) -> str:
+    return "! " if match.negated else ""
+
+
+def render_protocol(number: int) -> str:
+    """The name that iptables prints for an IP protocol, or its number."""
+    return names.PROTOCOL_NAMES.get(number, str(number))
+
+
+def render_address(match: r.AddressMatch) -> str:
+    """``10.255.1.4/32``; a mask that is no prefix is written as an address."""
+    inverted = ~match.mask & r.ALL_BITS
+    mask = str(32 - inverted.bit_length()) if inverted & (inverted + 1) == 0 else str(IPv4Address(match.mask))
+    return f"{IPv4Address(match.value)}/{mask}"
+
+
+def render_ports(first: int, last: int, separator: str = ":") -> str:
+    """One port, or both ends of a range."""
+    return str(first) if first == last else f"{first}{separator}{last}"
+
+
+def _masked(value: int, mask: int) -> str:
+    return f"0x{value:x}" if mask == r.ALL_BITS else f"0x{value:x}/0x{mask:x}"
+
+
+def _rate(period: int, scale: int) -> str:
+    """A rate that the kernel turns into ``period`` again: the largest unit that divides evenly, else the smallest rate that truncates to it."""
+    for unit, seconds in (("sec", 1), ("min", 60), ("hour", 3600), ("day", 86400)):
+        count = scale * seconds // period if period else 0
+        if count and scale * seconds // count == period:
+            return f"{count}/{unit}"
+    return f"{max(1, scale * 86400 // period)}/day"
+
+
+def render_match(match: r.Match) -> str:
+    """``-m MODULE OPTIONS``."""
+    return _match(match)
+
+
+@singledispatch
+def _match(match: object) -> str:
+    raise TypeError(match)
+
+
+@_match.register
+def _(match: r.TransportMatch) -> str:
+    parts = [f"-m {_MODULES[match.protocol]}"]
+    if match.source is not None:
+        parts.append(f"{_not(match.source)}--sport {render_ports(match.source.first, match.source.last)}")
+    if match.destination is not None:
+        parts.append(f"{_not(match.destination)}--dport {render_ports(match.destination.first, match.destination.last)}")
+    if match.tcp_flags is not None:
+        mask, value, negated = match.tcp_flags
+        parts.append(f"{'! ' if negated else ''}--tcp-flags {_flags(mask)} {_flags(value)}")
+    if match.tcp_option is not None:
+        option, negated = match.tcp_option
+        parts.append(f"{'! ' if negated else ''}--tcp-option {option}")
+    return " ".join(parts)
+
+
+def _flags(bits: int) -> str:
+    return ",".join(name for name, bit in names.TCP_FLAGS.items() if bits & bit and name != "ALL") or "NONE"
+
+
+@_match.register
+def _(match: r.MultiportMatch) -> str:
+    ranges = ",".join(render_ports(*pair) for pair in match.ranges)
+    return f"-m multiport {_not(match)}--{match.side} {ranges}"
+
+
+@_match.register
+def _(match: r.MarkMatch) -> str:
+    return f"-m mark {_not(match)}--mark {_masked(match.value, match.mask)}"
+
+
+@_match.register
+def _(match: r.CommentMatch) -> str:
+    return f"-m comment --comment {quote(match.text)}"
+
+
+@_match.register
+def _(match: r.StateMatch) -> str:
+    return f"-m conntrack {_not(match)}--ctstate {','.join(match.states)}"
+
+
+@_match.register
+def _(match: r.LimitMatch) -> str:
+    return f"-m limit --limit {_rate(match.period, 10_000)} --limit-burst {match.burst}"
+
+
+@_match.register
+def _(match: r.HashLimitMatch) -> str:
+    parts = [f"-m hashlimit --hashlimit-{'above' if match.above else 'upto'} {_rate(match.period, 1_000_000)} --hashlimit-burst {match.burst}"]
+    if any(match.mode):
+        parts.append(f"--hashlimit-mode {','.join(match.mode)}")
+    parts.append(f"--hashlimit-name {quote(match.name)}")
+    masks = (("srcmask", match.source_mask, 32), ("dstmask", match.destination_mask, 32))
+    times = (("size", match.size), ("max", match.maximum), ("gcinterval", match.interval), ("expire", match.expire))
+    parts += [f"--hashlimit-htable-{name} {value}" for name, value in times if value]
+    parts += [f"--hashlimit-{name} {value}" for name, value, usual in masks if value != usual]
+    return " ".join(parts)
+
+
+@_match.register
+def _(match: r.IpRangeMatch) -> str:
+    parts = ["-m iprange"]
+    for option, given in (("--src-range", match.source), ("--dst-range", match.destination)):
+        if given is not None:
+            low, high, negated = given
+            parts.append(f"{'! ' if negated else ''}{option} {IPv4Address(low)}-{IPv4Address(high)}")
+    return " ".join(parts)
+
+
+@_match.register
+def _(match: r.IcmpMatch) -> str:
+    if match.type == 255 and match.code == (0, 255):  # noqa: PLR2004 - "any", which libipt_icmp.c stores as type 255
+        return f"-m icmp {_not(match)}--icmp-type any"
+    code = f"/{match.code[0]}" if match.code[0] == match.code[1] else ""
+    return f"-m icmp {_not(match)}--icmp-type {match.type}{code}"
+
+
+@_match.register
+def _(match: r.AddressTypeMatch) -> str:
+    parts = ["-m addrtype"]
+    if match.source:
+        parts.append(f"{'! ' if match.source_negated else ''}--src-type {','.join(match.source)}")
+    if match.destination:
+        parts.append(f"{'! ' if match.destination_negated else ''}--dst-type {','.join(match.destination)}")
+    if match.limit:
+        parts.append(f"--limit-iface-{match.limit}")
+    return " ".join(parts)
+
+
+@_match.register
+def _(match: r.OpaqueMatch) -> str:
+    return " ".join([f"-m {match.module}", *_opaque(match.arguments)])
+
+
+def _opaque(arguments: tuple[str, ...]) -> list[str]:
+    return [word if word == "!" or word.startswith("--") else quote(word) for word in arguments]
+
+
+@lru_cache(maxsize=4096)
+def render_target(target: r.Target) -> str:
+    """``-j TARGET OPTIONS``; empty for a rule that only counts."""
+    return _target(target)
+
+
+@singledispatch
+def _target(target: object) -> str:
+    raise TypeError(target)
+
+
+@_target.register
+def _(target: r.Verdict) -> str:
+    return f"-j {target.name}"
+
+
+@_target.register
+def _(target: r.Reject) -> str:
+    return f"-j REJECT --reject-with {target.answer}"
+
+
+@_target.register
+def _(target: r.SetMark) -> str:
+    return f"-j MARK --set-xmark 0x{target.value:x}/0x{target.mask:x}"
+
+
+@_target.register
+def _(target: r.Log) -> str:
+    parts = ["-j LOG"]
+    if target.prefix:
+        parts.append(f"--log-prefix {quote(target.prefix)}")
+    if target.level != 4:  # noqa: PLR2004 - warning, the default that iptables-save leaves out
+        parts.append(f"--log-level {target.level}")
+    parts += [name for bit, name in _LOG_OPTIONS.items() if target.flags & bit]
+    return " ".join(parts)
+
+
+@_target.register
+def _(target: r.Jump) -> str:
+    return f"-j {target.chain}"
+
+
+@_target.register
+def _(target: r.Goto) -> str:
+    return f"-g {target.chain}"
+
+
+@_target.register
+def _(target: r.Dnat) -> str:
+    low, high = target.addresses or (0, 0)
+    address = "" if target.addresses is None else render_address_range(low, high)
+    ports = f":{render_ports(*target.ports, '-')}" if target.ports else ""
+    return " ".join([f"-j DNAT --to-destination {address}{ports}", *target.options])
+
+
+def render_address_range(low: int, high: int) -> str:
+    """One address, or both ends of a range."""
+    return str(IPv4Address(low)) if low == high else f"{IPv4Address(low)}-{IPv4Address(high)}"
+
+
+@_target.register
+def _(target: r.Masquerade) -> str:
+    ports = [f"--to-ports {render_ports(*target.ports, '-')}"] if target.ports else []
+    return " ".join(["-j MASQUERADE", *ports, *target.options])
+
+
+@_target.register
+def _(target: r.NoTarget) -> str:
+    del target
+    return ""
+
+
+@_target.register
+def _(target: r.OpaqueTarget) -> str:
+    return " ".join([f"-j {target.name}", *_opaque(target.arguments)])

@@ -1,0 +1,52 @@
+r"""How iptables-save quotes: words between spaces; a word in double quotes may hold spaces and newlines, with ``\`` before ``"``, ``\`` and ``'``.
+
+Source: iptables libxtables/xtables.c, ``xtables_save_string``.
+"""
+
+from __future__ import annotations
+
+import re
+
+_WORD = r'(?:"(?:[^"\\]|\\.)*"|[^\s"]\S*)'
+_TOKEN = re.compile(_WORD, re.DOTALL)
+_OPTION = r"(?:! )?-[a-zA-Z] "
+_SEGMENT = re.compile(rf"{_OPTION}{_WORD}(?: (?!{_OPTION}){_WORD})*", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_PLAIN = re.compile(r"[A-Za-z0-9_\-]+")
+_NEEDS_BACKSLASH = re.compile(r"[\"\\']")
+
+
+def unquote(word: str) -> str:
+    """The value of one word as it was printed."""
+    if word[:1] != '"':
+        return word
+    inner = word[1:-1]
+    return _ESCAPED.sub(r"\1", inner) if "\\" in inner else inner
+
+
+def quote(value: str) -> str:
+    """``value`` as iptables-save would print it."""
+    if _PLAIN.fullmatch(value):
+        return value
+    escaped = _NEEDS_BACKSLASH.sub(lambda found: "\\" + found[0], value)
+    return f'"{escaped}"'
+
+
+def unfinished(line: str) -> bool:
+    """Whether ``line`` ends inside quotes, so that the next line belongs to it."""
+    return line.count('"') % 2 == 1 and _TOKEN.sub("", line).strip() != ""
+
+
+def words(text: str) -> list[str] | None:
+    """The words of ``text`` as printed, quotes included; None if a quote never ends or runs into the next word."""
+    found = _TOKEN.findall(text)
+    return found if " ".join(found) == " ".join(text.split(" ")).strip() or _TOKEN.sub("", text).strip() == "" else None
+
+
+def segments(body: str) -> list[str] | None:
+    """A rule's options cut before each short option (``-s ADDRESS``, ``-m MODULE …``, ``-j TARGET …``), in one pass.
+
+    None when that simple cut does not account for every character; the caller then cuts word by word.
+    """
+    found = _SEGMENT.findall(body)
+    return found if len(body) == sum(map(len, found)) + len(found) - 1 else None

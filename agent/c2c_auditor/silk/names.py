@@ -1,0 +1,94 @@
+"""The names that silk gives to its chains. All are cut at 28 characters (lib/rules, ``maxChainLength``)."""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+_LENGTH = 28
+_POLICY_CHAIN = re.compile(r"vpa--(\d{1,19})")
+_PREFIXES = ("overlay--", "netout--", "input--", "netin--", "casg-", "asg-")
+
+
+def policy_chain_time(chain: str) -> float | None:
+    """Seconds since the epoch at which a ``vpa--MICROSECONDS`` chain was made; None for any other name."""
+    found = _POLICY_CHAIN.fullmatch(chain)
+    return int(found[1]) / 1e6 if found else None
+
+
+def overlay(handle: str) -> str:
+    """The chain with a container's default deny."""
+    return f"overlay--{handle}"[:_LENGTH]
+
+
+def netout(handle: str) -> str:
+    """The chain of a container's egress towards the underlay."""
+    return f"netout--{handle}"[:_LENGTH]
+
+
+def netout_log(handle: str) -> str:
+    """The chain that logs and accepts what a security group's rule allows."""
+    return f"netout--{handle}"[: _LENGTH - len("--log")] + "--log"
+
+
+def netout_rate_limit_log(handle: str) -> str:
+    """The chain that logs and rejects connections beyond the rate limit."""
+    return f"netout--{handle}"[: _LENGTH - len("--rl-log")] + "--rl-log"
+
+
+def input_(handle: str) -> str:
+    """The chain of what a container may reach on the cell itself."""
+    return f"input--{handle}"[:_LENGTH]
+
+
+def netin(handle: str) -> str:
+    """The chain of a container's mapped ports, in nat and in mangle."""
+    return f"netin--{handle}"[:_LENGTH]
+
+
+def _asg_key(handle: str) -> str:
+    return handle.removeprefix("check-").replace("-", "")[:20]
+
+
+def asg(handle: str) -> str:
+    """The chain of a container's security groups (vxlan-policy-agent/planner, ``ASGChainName``)."""
+    return f"asg-{_asg_key(handle)}"
+
+
+def asg_candidate(handle: str) -> str:
+    """The security group chain while it is being written, before it is renamed."""
+    return f"casg-{_asg_key(handle)}"
+
+
+def is_container_chain(chain: str) -> bool:
+    """Whether a chain's name is of the kind that belongs to one container."""
+    return chain.startswith(_PREFIXES)
+
+
+@frozen(kw_only=True)
+class ContainerChains:
+    """The names of all chains of one container."""
+
+    overlay: str
+    netout: str
+    netout_log: str
+    netout_rate_limit_log: str
+    input: str
+    netin: str
+    asg: str
+    asg_candidate: str
+
+    @classmethod
+    def of(cls, handle: str) -> ContainerChains:
+        """The names that silk derives from ``handle``."""
+        return cls(
+            overlay=overlay(handle),
+            netout=netout(handle),
+            netout_log=netout_log(handle),
+            netout_rate_limit_log=netout_rate_limit_log(handle),
+            input=input_(handle),
+            netin=netin(handle),
+            asg=asg(handle),
+            asg_candidate=asg_candidate(handle),
+        )
