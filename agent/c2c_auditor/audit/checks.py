@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from c2c_auditor.audit import consistency, facts, policy_chain, policy_rules
+from c2c_auditor.audit import backends, consistency, facts, policy_chain, policy_rules
 from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, Policy
@@ -41,32 +41,44 @@ _TYPES = {
 
 @frozen(kw_only=True)
 class Judgement:
-    """What one reading of one backend comes to. ``unknown`` kinds could not be judged; ``unmet`` are policies that the kernel does not carry out."""
+    """What one reading of one backend comes to. ``unknown`` kinds could not be judged; ``carried`` are the policies that this cell
+    has to carry out (None: not known), ``unmet`` those of them that the kernel does not."""
 
     findings: tuple[Finding, ...] = ()
     unknown: frozenset[Kind] = frozenset()
+    carried: frozenset[Policy] | None = None
     unmet: frozenset[Policy] = frozenset()
     tally: Tally = field(factory=Tally)
     notes: tuple[str, ...] = ()
 
 
-def judge(facts_: CellFacts, ruleset: r.Ruleset, now: float | None) -> Judgement:
-    """Every difference in this reading, worst first. Pure: equal inputs give equal judgements."""
-    inputs = Inputs.of(facts_, ruleset, now)
+def judge(facts_: CellFacts, ruleset: r.Ruleset, now: float | None, others: tuple[r.Ruleset, ...] = ()) -> Judgement:
+    """Every difference in this reading, worst first. Pure: equal inputs give equal judgements. ``others``: see `Inputs.of`."""
+    inputs = Inputs.of(facts_, ruleset, now, others)
     findings = [finding for check in CHECKS for finding in check(inputs)]
     outcome = policy_rules.comparison(inputs)
-    if outcome is not None:
-        unmet = policy_rules.unmet_policies(outcome)
-    else:
-        unmet = frozenset(plan.policy for plan in inputs.planned or () if plan.policy is not None)
-    matched = Counter(_TYPES[plan.purpose] for plan, _ in outcome.matched) if outcome is not None else Counter()
+    carried = frozenset(plan.policy for plan in inputs.planned or () if plan.policy is not None)
+    matched = Counter(_TYPES[plan.purpose] for plan, _ in (outcome.matched if outcome is not None else ()))
     return Judgement(
         findings=tuple(sorted(findings, key=_worst_first)),
         unknown=_unknown(inputs),
-        unmet=unmet,
+        carried=carried if inputs.planned is not None else None,
+        unmet=policy_rules.unmet_policies(outcome) if outcome is not None else carried,
         tally=_tally(inputs, matched),
         notes=(*facts_.notes, *inputs.notes),
     )
+
+
+def judge_cell(facts_: CellFacts, rulesets: Sequence[r.Ruleset], now: float | None) -> Judgement:
+    """One cell: the backend that holds silk's rules, or both, the fuller one first. The kernel applies both, so both are judged."""
+    first = judge(facts_, rulesets[0], now)
+    if len(rulesets) == 1:
+        return first
+    findings = list(backends.split(rulesets))
+    findings += first.findings
+    for ruleset in rulesets[1:]:
+        findings += backends.elsewhere(judge(facts_, ruleset, now).findings, ruleset)
+    return evolve(first, findings=tuple(sorted(findings, key=_worst_first)))
 
 
 def _worst_first(finding: Finding) -> tuple[int, str, tuple[str, ...]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from c2c_auditor.audit import describe, fields
 from c2c_auditor.audit.extras import comment_guids
-from c2c_auditor.audit.inputs import Entry, Inputs
+from c2c_auditor.audit.inputs import Entry, Inputs, PolicyChains
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Difference, Effect, Finding, Kind
 
@@ -19,8 +19,9 @@ def consistency(inputs: Inputs) -> Iterator[Finding]:
     """Contradictions among MARK and ACCEPT rules; nothing when there is a plan to compare with, which says more."""
     if inputs.planned is not None:
         return
-    entries = _entries(inputs)
-    marks = [entry for entry in entries if isinstance(entry.rule.target, r.SetMark) and comment_guids(entry.rule)[0]]
+    entries = _entries(inputs.ruleset, inputs.chains)
+    elsewhere = [entry for other in inputs.others for entry in _entries(other, PolicyChains.of(other))]
+    marks = [entry for entry in (*entries, *elsewhere) if isinstance(entry.rule.target, r.SetMark) and comment_guids(entry.rule)[0]]
     accepts = [entry for entry in entries if entry.rule.target == r.ACCEPT and all(comment_guids(entry.rule))]
     tags = _tags(marks)
     yield from _double_tags(tags)
@@ -29,11 +30,11 @@ def consistency(inputs: Inputs) -> Iterator[Finding]:
     yield from _repeated(entries)
 
 
-def _entries(inputs: Inputs) -> Sequence[Entry]:
-    """The rules of the policy chains, and pasted ones whose chain nobody told."""
-    anonymous = inputs.ruleset.chains("filter").get("", r.Chain(name=""))
-    pasted = (Entry(chain="", position=at, rule=rule) for at, rule in enumerate(anonymous.rules, 1))
-    return [*inputs.chains.rules, *pasted]
+def _entries(ruleset: r.Ruleset, chains: PolicyChains) -> Sequence[Entry]:
+    """The rules of the policy chains, and pasted ones whose chain nobody told: those stand in a chain called after their listing."""
+    anonymous = ruleset.chains("filter").get("", r.Chain(name=""))
+    pasted = (Entry(chain=ruleset.origin, position=at, rule=rule) for at, rule in enumerate(anonymous.rules, 1))
+    return [*chains.rules, *pasted]
 
 
 def _tags(marks: Sequence[Entry]) -> Mapping[str, dict[int, Entry]]:
@@ -66,7 +67,7 @@ def _unlike_marks(accepts: Sequence[Entry], tags: Mapping[str, dict[int, Entry]]
         known = tags.get(source)
         if known and (mark is None or mark.value not in known):
             tag, marking = next(iter(known.items()))
-            yield _changed(entry, tag, f"its source is marked 0x{tag:x} ({_where(marking)})", source, destination)
+            yield _changed(entry, tag, f"its source is marked 0x{tag:x} (rule {marking.position} of {marking.chain})", source, destination)
 
 
 def _unlike_siblings(accepts: Sequence[Entry], tags: Mapping[str, dict[int, Entry]]) -> Iterator[Finding]:
@@ -99,10 +100,6 @@ def _changed(entry: Entry, tag: int, because: str, source: str, destination: str
     )
 
 
-def _where(entry: Entry) -> str:
-    return f"rule {entry.position} of {entry.chain}" if entry.chain else f"rule {entry.position} of the other listing"
-
-
 def _repeated(entries: Sequence[Entry]) -> Iterator[Finding]:
     seen: set[tuple[str, r.Rule]] = set()
     for entry in entries:
@@ -110,7 +107,7 @@ def _repeated(entries: Sequence[Entry]) -> Iterator[Finding]:
             yield describe.finding(
                 Kind.RULE_DUPLICATE,
                 subject=(describe.text(entry.rule),),
-                summary=f"The same rule stands more than once in {entry.chain or 'the listing'}; only its first copy does anything.",
+                summary=f"The same rule stands more than once in {entry.chain}; only its first copy does anything.",
                 remedy=describe.REPLAN,
                 entry=entry,
             )

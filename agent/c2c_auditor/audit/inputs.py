@@ -72,10 +72,14 @@ class Inputs:
     ingress_tag: int | None
     notes: tuple[str, ...] = ()
     now: float | None = None
+    others: tuple[r.Ruleset, ...] = ()
 
     @classmethod
-    def of(cls, facts: CellFacts, ruleset: r.Ruleset, now: float | None) -> Inputs:
-        """Work out plan and lookups; ``now`` in seconds since the epoch, None for a recording that does not tell its time."""
+    def of(cls, facts: CellFacts, ruleset: r.Ruleset, now: float | None, others: tuple[r.Ruleset, ...] = ()) -> Inputs:
+        """Work out plan and lookups; ``now`` in seconds since the epoch, None for a recording that does not tell its time.
+
+        ``others`` are listings from elsewhere, such as the cell where a source runs: only what they say of marks is used.
+        """
         chains = PolicyChains.of(ruleset)
         rules = [entry.rule for entry in chains.rules]
         notes: list[str] = list(ruleset.warnings)
@@ -104,6 +108,7 @@ class Inputs:
             ingress_tag=tag,
             notes=tuple(notes),
             now=now,
+            others=others,
         )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address
 
 from c2c_auditor.audit import describe, extras, fields
 from c2c_auditor.audit.compare import Changed, Comparison, compare
 from c2c_auditor.audit.inputs import Entry, Inputs
 from c2c_auditor.audit.order import misplaced
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import Policy
 from c2c_auditor.model.finding import Effect, Finding, Kind
 from c2c_auditor.silk.policy import Planned, Purpose
 
@@ -136,14 +136,9 @@ def _order(inputs: Inputs, outcome: Comparison) -> Iterable[Finding]:
         )
 
 
-def unmet_policies(outcome: Comparison) -> frozenset[object]:
+def unmet_policies(outcome: Comparison) -> frozenset[Policy]:
     """The policies that the kernel does not carry out yet, or not correctly."""
-    unmet: set[object] = {plan.policy for plan in outcome.missing if plan.policy is not None}
+    unmet = {plan.policy for plan in outcome.missing if plan.policy is not None}
     unmet.update(pair.planned.policy for pair in outcome.changed if pair.planned.policy is not None)
     return frozenset(unmet)
 
-
-def address_of(entry: Entry) -> IPv4Address | None:
-    """The one address that a rule concerns: a mark's source or an accept's destination."""
-    match = entry.rule.source if entry.rule.source is not None else entry.rule.destination
-    return match.host if match is not None else None

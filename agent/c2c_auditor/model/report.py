@@ -140,5 +140,5 @@ class Report:
 
     @property
     def conclusive(self) -> bool:
-        """Whether this audit answers for everything that it is meant to judge."""
-        return self.result in (Result.CLEAN, Result.FINDINGS)
+        """Whether this audit could judge everything that it is meant to judge; what is still pending was judged too."""
+        return self.result is not Result.BLIND

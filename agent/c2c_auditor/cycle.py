@@ -1,0 +1,215 @@
+"""L6: one audit: read, judge, settle, report. A cycle is a function of what it reads; `audit.settle.Memory` and the counters are all it remembers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from attrs import evolve, field, frozen
+
+from c2c_auditor.audit.checks import Judgement, judge_cell
+from c2c_auditor.audit.settle import Grace, Memory, Settlement, settle
+from c2c_auditor.errors import SourceError
+from c2c_auditor.model.cell import CellFacts
+from c2c_auditor.model.finding import Finding, Kind, State
+from c2c_auditor.model.report import Counters, Histogram, Problem, ProcessStatus, Report, Result, SourceStatus
+from c2c_auditor.model.rule import Ruleset
+
+_PHASES = ("rules", "facts", "judge", "settle")
+_DURATION_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+K = TypeVar("K")
+
+
+class RulesSource(Protocol):
+    """Where rules come from."""
+
+    def read(self) -> tuple[Ruleset, ...]:
+        """The backends in use, the main one first; identical objects when nothing changed. Raises SourceError."""
+
+
+@frozen(kw_only=True)
+class FactsReading:
+    """What is known of the cell now; ``facts`` is the identical object as long as nothing changed."""
+
+    facts: CellFacts
+    sources: tuple[SourceStatus, ...] = ()
+    processes: tuple[ProcessStatus, ...] = ()
+
+
+class FactsSource(Protocol):
+    """Where expectations come from; failures are part of the reading, never raised."""
+
+    def read(self, now: float) -> FactsReading:
+        """What is known at ``now``, seconds since the epoch."""
+
+
+@frozen(kw_only=True)
+class Clocks:
+    """``wall`` in seconds since the epoch, for people; ``steady`` never steps, for durations and for how long findings last."""
+
+    wall: Callable[[], float] = field(default=time.time)
+    steady: Callable[[], float] = field(default=time.monotonic)
+
+
+class Cycle:
+    """Audits again and again; `run` gives the report of one audit."""
+
+    def __init__(self, *, rules: RulesSource, facts: FactsSource, version: str, grace: Grace | None = None, clocks: Clocks | None = None) -> None:
+        self._rules = rules
+        self._facts = facts
+        self._version = version
+        self._grace = grace
+        self._clocks = clocks if clocks is not None else Clocks()
+        self._memory = Memory()
+        self._judged: tuple[Sequence[Ruleset], CellFacts, Judgement] | None = None
+        self._counters = Counters(
+            confirmed=dict.fromkeys(Kind, 0),
+            resolved=dict.fromkeys(Kind, 0),
+            audits=dict.fromkeys(Result, 0),
+            ruleset_changes=dict.fromkeys(("vpa", "cni", "foreign"), 0),
+            durations={phase: Histogram.empty(*_DURATION_BOUNDS) for phase in _PHASES},
+        )
+        self._rules_status = SourceStatus(name="rules", up=False)
+        self._last_conclusive: float | None = None
+
+    def run(self) -> Report:
+        """One audit. Never raises for what the world does: a source that fails makes the report blind or partly so, and says why."""
+        now = self._clocks.wall()
+        reading = self._timed("facts", lambda: self._facts.read(now))
+        rulesets = self._timed("rules", lambda: self._read_rules(now))
+        sources = (self._rules_status, *reading.sources)
+        self._count_errors(sources)
+        if rulesets is None:
+            return self._blind(now, reading, sources)
+        judgement = self._timed("judge", lambda: self._judge(rulesets, reading.facts, now))
+        settlement = self._timed("settle", lambda: self._settle(judgement, reading.facts))
+        return self._report(now, reading, sources, rulesets, judgement, settlement)
+
+    def _timed(self, phase: str, work: Callable[[], K]) -> K:
+        started = self._clocks.steady()
+        try:
+            return work()
+        finally:
+            durations = dict(self._counters.durations)
+            durations[phase] = durations[phase].observed(self._clocks.steady() - started)
+            self._counters = evolve(self._counters, durations=durations)
+
+    def _read_rules(self, now: float) -> tuple[Ruleset, ...] | None:
+        try:
+            rulesets = self._rules.read()
+        except SourceError as error:
+            self._rules_status = evolve(self._rules_status, up=False, problem=problem_of(error))
+            return None
+        self._rules_status = SourceStatus(name="rules", up=True, last_success=now)
+        return rulesets
+
+    def _judge(self, rulesets: tuple[Ruleset, ...], facts: CellFacts, now: float) -> Judgement:
+        """Judged anew only when something changed; a cell at rest costs nothing here."""
+        if self._judged is not None:
+            seen, known, judgement = self._judged
+            if known is facts and len(seen) == len(rulesets) and all(old is new for old, new in zip(seen, rulesets, strict=True)):
+                return judgement
+        judgement = judge_cell(facts, rulesets, now)
+        self._judged = rulesets, facts, judgement
+        return judgement
+
+    def _settle(self, judgement: Judgement, facts: CellFacts) -> Settlement:
+        config = facts.config
+        grace = self._grace
+        if grace is None:
+            grace = Grace() if config is None else Grace.for_polls(policy=config.poll_interval, security_group=config.asg_poll_interval)
+        settlement = settle(self._memory, judgement, self._clocks.steady(), grace)
+        self._memory = settlement.memory
+        return settlement
+
+    def _blind(self, now: float, reading: FactsReading, sources: tuple[SourceStatus, ...]) -> Report:
+        self._count(Result.BLIND)
+        return Report(
+            time=now,
+            result=Result.BLIND,
+            unknown=frozenset(Kind),
+            sources=sources,
+            processes=reading.processes,
+            counters=self._counters,
+            last_conclusive=self._last_conclusive,
+            version=self._version,
+            notes=reading.facts.notes,
+        )
+
+    def _report(  # noqa: PLR0913, PLR0917 - the one place where all of an audit's parts come together
+        self,
+        now: float,
+        reading: FactsReading,
+        sources: tuple[SourceStatus, ...],
+        rulesets: Sequence[Ruleset],
+        judgement: Judgement,
+        settlement: Settlement,
+    ) -> Report:
+        result = result_of(settlement.findings, judgement.unknown)
+        if result is not Result.BLIND:
+            self._last_conclusive = now
+        self._count(result, settlement)
+        offset = now - self._clocks.steady()
+        return Report(
+            time=now,
+            result=result,
+            backend=rulesets[0].backend,
+            findings=_dated(settlement.findings, offset),
+            confirmed=_dated(settlement.confirmed, offset),
+            resolved=_dated(settlement.resolved, offset),
+            unknown=judgement.unknown,
+            sources=sources,
+            processes=reading.processes,
+            tally=judgement.tally,
+            counters=self._counters,
+            notes=judgement.notes,
+            last_conclusive=self._last_conclusive,
+            version=self._version,
+        )
+
+    def _count(self, result: Result, settlement: Settlement | None = None) -> None:
+        counters = evolve(self._counters, audits=_added(self._counters.audits, [result]))
+        if settlement is not None:
+            convergence = counters.convergence
+            for seconds in settlement.converged:
+                convergence = convergence.observed(seconds)
+            counters = evolve(
+                counters,
+                confirmed=_added(counters.confirmed, [finding.kind for finding in settlement.confirmed]),
+                resolved=_added(counters.resolved, [finding.kind for finding in settlement.resolved]),
+                convergence=convergence,
+            )
+        self._counters = counters
+
+    def _count_errors(self, sources: Sequence[SourceStatus]) -> None:
+        failed = [(status.problem.source, status.problem.reason) for status in sources if not status.up and status.problem is not None]
+        self._counters = evolve(self._counters, source_errors=_added(self._counters.source_errors, failed))
+
+
+def result_of(findings: Sequence[Finding], unknown: frozenset[Kind]) -> Result:
+    """One word for an audit: blind if anything could not be judged, then confirmed findings, then pending ones."""
+    if unknown:
+        return Result.BLIND
+    if any(finding.state is State.CONFIRMED for finding in findings):
+        return Result.FINDINGS
+    return Result.UNSETTLED if findings else Result.CLEAN
+
+
+def problem_of(error: SourceError) -> Problem:
+    """A source's failure as part of a report."""
+    return Problem(source=error.source, reason=error.reason.value, where=error.where, problem=error.problem, remedy=error.remedy)
+
+
+def _added(counts: Mapping[K, int], more: Sequence[K]) -> Mapping[K, int]:
+    if not more:
+        return counts
+    added = dict(counts)
+    for key in more:
+        added[key] = added.get(key, 0) + 1
+    return added
+
+
+def _dated(findings: Sequence[Finding], offset: float) -> tuple[Finding, ...]:
+    """Steady times into seconds since the epoch."""
+    return tuple(finding.settled(finding.state, first_seen=finding.first_seen + offset, since=finding.since + offset) for finding in findings)

@@ -1,0 +1,139 @@
+"""L7: the agent: audits by the clock and at each commit to the rules, and hands its reports to the server.
+
+Two processes. The one that audits needs CAP_NET_ADMIN and CAP_NET_RAW; the one that listens on the network has dropped every capability. Reports go
+from the first to the second over a pipe and nothing comes back, so whoever takes over the listener has gained no hold on the cell's rules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import selectors
+import signal
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Protocol
+
+from attrs import frozen
+
+from c2c_auditor.audit.settle import Grace
+from c2c_auditor.model.finding import State
+from c2c_auditor.model.report import Report
+
+# After a reading the next one waits this many times its cost: at most 5 % of a core, whatever happens on the cell.
+_REST = 20
+# Commits come in bursts (a policy swap is six of them); a moment's wait makes one audit of each burst.
+_GATHER_SECONDS = 0.1
+_JITTER = 0.1
+
+
+class Audits(Protocol):
+    """What the loop runs (`cycle.Cycle`)."""
+
+    def run(self) -> Report:
+        """One audit."""
+
+
+@frozen(kw_only=True)
+class Hooks:
+    """What the loop is given: ``publish`` takes each report, ``reload`` re-reads configuration and certificates (SIGHUP)."""
+
+    publish: Callable[[Report], None]
+    reload: Callable[[], None]
+
+
+class Loop:
+    """Runs audits until SIGTERM or SIGINT. ``commits`` is a descriptor that becomes readable at each commit to nf_tables, or None.
+
+    ``alive`` is a descriptor that becomes readable when the server process has ended; the loop then ends too, with status 1, so that monit
+    restarts both.
+    """
+
+    def __init__(self, *, cycle: Audits, hooks: Hooks, interval: float, commits: int | None, alive: int | None) -> None:
+        self._cycle = cycle
+        self._hooks = hooks
+        self._interval = interval
+        self._commits = commits
+        self._alive = alive
+        self._stopping = False
+        self._reloading = False
+
+    def run(self) -> int:
+        """Audit until told to stop; the exit status."""
+        with _signals(self._stop, self._reload) as wake, selectors.DefaultSelector() as selector:
+            selector.register(wake, selectors.EVENT_READ, "signal")
+            if self._alive is not None:
+                selector.register(self._alive, selectors.EVENT_READ, "server")
+            while not self._stopping:
+                if self._reloading:
+                    self._reloading = False
+                    self._hooks.reload()
+                started = time.monotonic()
+                report = self._cycle.run()
+                self._hooks.publish(report)
+                cost = time.monotonic() - started
+                if self._wait(selector, wake, rest=_REST * cost, until=self._pause(report)) == "server":
+                    return 1
+        return 0
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _reload(self) -> None:
+        self._reloading = True
+
+    def _pause(self, report: Report) -> float:
+        """Seconds to the next audit if nothing happens: sooner while something is pending, never in step with a thousand other cells."""
+        pending = any(finding.state is State.PENDING for finding in report.findings)
+        interval = min(self._interval, Grace().policy / 3) if pending else self._interval
+        return interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
+
+    def _wait(self, selector: selectors.BaseSelector, wake: int, *, rest: float, until: float) -> str:
+        """Wait for the clock, a commit, a signal or the server's end; commits count only after ``rest`` seconds. What ended the wait."""
+        began = time.monotonic()
+        deadline = began + max(until, rest)
+        listening = False
+        try:
+            while True:
+                now = time.monotonic()
+                if not listening and self._commits is not None and now >= began + rest:
+                    selector.register(self._commits, selectors.EVENT_READ, "commit")
+                    listening = True
+                bound = deadline if listening or self._commits is None else min(deadline, began + rest)
+                what = {key.data for key, _ in selector.select(max(0.0, bound - now))}
+                if "signal" in what:
+                    os.read(wake, 64)
+                    if self._stopping or self._reloading:
+                        return "signal"
+                if "server" in what:
+                    return "server"
+                if "commit" in what:
+                    time.sleep(_GATHER_SECONDS)
+                    return "commit"
+                if time.monotonic() >= deadline:
+                    return "clock"
+        finally:
+            if listening and self._commits is not None:
+                selector.unregister(self._commits)
+
+
+@contextlib.contextmanager
+def _signals(stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[int]:
+    """SIGTERM, SIGINT and SIGHUP as calls, and a descriptor that they make readable; the handlers before are put back."""
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def handle(number: int, _: FrameType | None) -> None:
+        (reload if number == signal.SIGHUP else stop)()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    try:
+        yield reading
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(reading)
+        os.close(writing)

@@ -1,0 +1,1 @@
+"""The simulated cell of `c2c-auditor demo`."""
