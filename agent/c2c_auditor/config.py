@@ -139,7 +139,7 @@ def _converter() -> Converter:
     converter.register_structure_hook(bool, lambda value, _: _typed(value, bool))
     converter.register_structure_hook(int, lambda value, _: _number(value, int))
     converter.register_structure_hook(float, lambda value, _: float(_number(value, (int, float))))
-    for cls in (Config, ServerSettings, PolicyServerSettings, TlsSettings):
+    for cls in (TlsSettings, PolicyServerSettings, ServerSettings, Config):  # inner ones first: the outer ones' hooks call them
         converter.register_structure_hook(cls, _object(cls, converter))
     return converter
 

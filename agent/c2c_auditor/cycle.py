@@ -13,7 +13,7 @@ from c2c_auditor.audit.settle import Grace, Memory, Settlement, settle
 from c2c_auditor.errors import SourceError
 from c2c_auditor.model.cell import CellFacts
 from c2c_auditor.model.finding import Finding, Kind, State
-from c2c_auditor.model.report import Counters, Histogram, Problem, ProcessStatus, Report, Result, SourceStatus
+from c2c_auditor.model.report import Counters, FactsReading, Histogram, Problem, Report, Result, SourceStatus
 from c2c_auditor.model.rule import Ruleset
 
 _PHASES = ("rules", "facts", "judge", "settle")
@@ -26,15 +26,6 @@ class RulesSource(Protocol):
 
     def read(self) -> tuple[Ruleset, ...]:
         """The backends in use, the main one first; identical objects when nothing changed. Raises SourceError."""
-
-
-@frozen(kw_only=True)
-class FactsReading:
-    """What is known of the cell now; ``facts`` is the identical object as long as nothing changed."""
-
-    facts: CellFacts
-    sources: tuple[SourceStatus, ...] = ()
-    processes: tuple[ProcessStatus, ...] = ()
 
 
 class FactsSource(Protocol):

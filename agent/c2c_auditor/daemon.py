@@ -29,6 +29,10 @@ _GATHER_SECONDS = 0.1
 _JITTER = 0.1
 
 
+class _Stopped(BaseException):
+    """Raised by the signal's handler wherever the loop is: a policy server that hangs or a reading of seconds must not delay the stop."""
+
+
 class Audits(Protocol):
     """What the loop runs (`cycle.Cycle`)."""
 
@@ -57,16 +61,15 @@ class Loop:
         self._interval = interval
         self._commits = commits
         self._alive = alive
-        self._stopping = False
         self._reloading = False
 
     def run(self) -> int:
         """Audit until told to stop; the exit status."""
-        with _signals(self._stop, self._reload) as wake, selectors.DefaultSelector() as selector:
+        with _signals(self._stop, self._reload) as wake, selectors.DefaultSelector() as selector, contextlib.suppress(_Stopped):
             selector.register(wake, selectors.EVENT_READ, "signal")
             if self._alive is not None:
                 selector.register(self._alive, selectors.EVENT_READ, "server")
-            while not self._stopping:
+            while True:
                 if self._reloading:
                     self._reloading = False
                     self._hooks.reload()
@@ -79,7 +82,7 @@ class Loop:
         return 0
 
     def _stop(self) -> None:
-        self._stopping = True
+        raise _Stopped
 
     def _reload(self) -> None:
         self._reloading = True
@@ -105,7 +108,7 @@ class Loop:
                 what = {key.data for key, _ in selector.select(max(0.0, bound - now))}
                 if "signal" in what:
                     os.read(wake, 64)
-                    if self._stopping or self._reloading:
+                    if self._reloading:
                         return "signal"
                 if "server" in what:
                     return "server"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from attrs import evolve, field, frozen
 
@@ -56,15 +56,14 @@ def judge(facts_: CellFacts, ruleset: r.Ruleset, now: float | None, others: tupl
     """Every difference in this reading, worst first. Pure: equal inputs give equal judgements. ``others``: see `Inputs.of`."""
     inputs = Inputs.of(facts_, ruleset, now, others)
     findings = [finding for check in CHECKS for finding in check(inputs)]
-    outcome = policy_rules.comparison(inputs)
+    outcome = inputs.comparison
     carried = frozenset(plan.policy for plan in inputs.planned or () if plan.policy is not None)
-    matched = Counter(_TYPES[plan.purpose] for plan, _ in (outcome.matched if outcome is not None else ()))
     return Judgement(
         findings=tuple(sorted(findings, key=_worst_first)),
         unknown=_unknown(inputs),
         carried=carried if inputs.planned is not None else None,
         unmet=policy_rules.unmet_policies(outcome) if outcome is not None else carried,
-        tally=_tally(inputs, matched),
+        tally=_tally(inputs),
         notes=(*facts_.notes, *inputs.notes),
     )
 
@@ -100,11 +99,16 @@ def _unknown(inputs: Inputs) -> frozenset[Kind]:
     return frozenset(silent)
 
 
-def _tally(inputs: Inputs, matched: Mapping[RuleType, int]) -> Tally:
+def _tally(inputs: Inputs) -> Tally:
+    outcome = inputs.comparison
+    matched = Counter(_TYPES[plan.purpose] for plan, _ in outcome.matched) if outcome is not None else Counter[RuleType]()
+    others: Iterable[r.Rule] = (entry.rule for entry in inputs.chains.rules)
+    if outcome is not None:
+        others = [entry.rule for entry in (*outcome.extra, *outcome.repeated, *(pair.entry for pair in outcome.changed))]
     rules: dict[tuple[RuleSetName, RuleType], int] = {}
     for name, counts in (
         (RuleSetName.EXPECTED, Counter(_TYPES[plan.purpose] for plan in inputs.planned or ())),
-        (RuleSetName.PRESENT, Counter(_type(entry.rule) for entry in inputs.chains.rules)),
+        (RuleSetName.PRESENT, matched + Counter(map(_type, others))),
         (RuleSetName.MATCHED, matched),
     ):
         for type_ in _TYPES.values():

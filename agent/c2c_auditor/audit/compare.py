@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from attrs import frozen
 
 from c2c_auditor.audit import fields
-from c2c_auditor.audit.inputs import Entry
+from c2c_auditor.audit.chains import Entry
 from c2c_auditor.model import rule as r
 from c2c_auditor.silk.policy import Planned
 
@@ -41,23 +41,23 @@ def compare(planned: Sequence[Planned], present: Sequence[Entry], pairable: Call
     for entry in present:
         waiting.setdefault(entry.rule, []).append(entry)
     matched: list[tuple[Planned, Entry]] = []
-    missing: list[Planned] = []
-    wanted: set[r.Rule] = set()
+    missing: dict[r.Rule, Planned] = {}
+    used: set[int] = set()
     for plan in planned:
         entries = waiting.get(plan.rule)
-        if entries:
+        if entries is None:
+            missing.setdefault(plan.rule, plan)
+        elif id(entries) not in used:
+            used.add(id(entries))
             matched.append((plan, entries[0]))
-        elif plan.rule not in wanted:
-            missing.append(plan)
-        wanted.add(plan.rule)
-    extra = [entries[0] for rule, entries in waiting.items() if rule not in wanted]
+    extra = [entries[0] for entries in waiting.values() if id(entries) not in used]
     repeated = [entry for entries in waiting.values() if len(entries) > 1 for entry in _again(entries)]
-    changed = _paired(missing, extra, pairable) if missing and extra else []
+    changed = _paired(tuple(missing.values()), extra, pairable) if missing and extra else []
     gone = {id(pair.planned) for pair in changed}, {id(pair.entry) for pair in changed}
     return Comparison(
         matched=tuple(matched),
         changed=tuple(changed),
-        missing=tuple(plan for plan in missing if id(plan) not in gone[0]),
+        missing=tuple(plan for plan in missing.values() if id(plan) not in gone[0]),
         extra=tuple(entry for entry in extra if id(entry) not in gone[1]),
         repeated=tuple(repeated),
     )

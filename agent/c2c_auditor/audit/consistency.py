@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from c2c_auditor.audit import describe, fields
 from c2c_auditor.audit.extras import comment_guids
-from c2c_auditor.audit.inputs import Entry, Inputs, PolicyChains
+from c2c_auditor.audit.chains import Entry, PolicyChains
+from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Difference, Effect, Finding, Kind
 

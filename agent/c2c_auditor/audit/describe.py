@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TypedDict
 
 from c2c_auditor.audit import fields
-from c2c_auditor.audit.inputs import Entry, Inputs
+from c2c_auditor.audit.chains import Entry
+from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.audit.order import Misplaced
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import App, Effect, Finding, Kind, Place

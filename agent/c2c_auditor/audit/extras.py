@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
 
 from c2c_auditor.audit import describe, fields
-from c2c_auditor.audit.inputs import Entry, Inputs
+from c2c_auditor.audit.chains import Entry
+from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.finding import Effect, Finding, Kind

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from c2c_auditor.audit import describe
-from c2c_auditor.audit.inputs import Inputs, jumped_chain
+from c2c_auditor.audit.chains import jumped_chain
+from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Effect, Finding, Kind
 from c2c_auditor.netfilter.render import render_ports
@@ -16,7 +18,12 @@ from c2c_auditor.silk.policy import open_rule
 
 def enforcement_disabled(inputs: Inputs) -> Iterator[Finding]:
     """Everything on the overlay is open: by the operator's switch, or by a rule that nobody asked for."""
-    found = next((entry for entry in inputs.chains.rules if entry.rule == open_rule(inputs.config)), None)
+    opening = open_rule(inputs.config)
+    outcome = inputs.comparison
+    places = inputs.chains.rules
+    if outcome is not None:  # what was compared needs no second look: the rule is the plan's first, or one too many
+        places = (*(entry for _, entry in outcome.matched[:1]), *outcome.extra)
+    found = next((entry for entry in places if entry.rule == opening), None)
     if not inputs.config.policy_disabled and found is None:
         return
     told = inputs.config.policy_disabled
@@ -136,26 +143,22 @@ def port_not_exposed(inputs: Inputs) -> Iterator[Finding]:
     store, policies = inputs.facts.store, inputs.facts.policies
     if store is None or policies is None:
         return
-    exposed: dict[str, set[int]] = {}
+    declared: dict[str, set[int]] = {}
     for container in store.containers:
         if container.ports:
-            exposed.setdefault(container.app, set()).update(container.ports)
+            declared.setdefault(container.app, set()).update(container.ports)
+    exposed = {app: sorted(ports) for app, ports in declared.items()}
     for policy in policies.policies:
         ports = exposed.get(policy.destination)
-        if policy.protocol == "tcp" and ports and not any(policy.ports.first <= port <= policy.ports.last for port in ports):
+        if policy.protocol == "tcp" and ports and bisect_left(ports, policy.ports.first) == bisect_right(ports, policy.ports.last):
             asked = render_ports(policy.ports.first, policy.ports.last, "-")
             called = inputs.people.called(policy.destination)
             yield describe.finding(
                 Kind.PORT_NOT_EXPOSED,
                 subject=(policy.source, policy.destination, asked),
-                summary=f"A policy lets {inputs.people.called(policy.source)} reach {called} on tcp {asked}, but {called} has only {_listed(ports)}.",
+                summary=f"A policy lets {inputs.people.called(policy.source)} reach {called} on tcp {asked}, but {called} has only {', '.join(map(str, ports))}.",
                 remedy="Check the policy's port; an app that listens on a port it does not declare makes this hint moot.",
                 policy=f"tcp {asked}",
                 **describe.apps(inputs, policy.source, policy.destination),
             )
-
-
-def _listed(ports: set[int]) -> str:
-    return ", ".join(map(str, sorted(ports)))
-
 

@@ -4,64 +4,21 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
+from c2c_auditor.audit import fields
+from c2c_auditor.audit.chains import Entry, PolicyChains
+from c2c_auditor.audit.compare import Comparison, compare
 from c2c_auditor.audit.people import People
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, VpaConfig
-from c2c_auditor.silk import names
 from c2c_auditor.silk.policy import Planned, infer_ingress_tag, plan_policy_chain
 
 
 @frozen(kw_only=True)
-class Entry:
-    """One rule where it stands; ``position`` counts from 1."""
-
-    chain: str
-    position: int
-    rule: r.Rule
-
-
-@frozen(kw_only=True)
-class PolicyChains:
-    """The ``vpa--`` chains of a filter table. ``active`` are those that FORWARD jumps to without condition, in its order, each once.
-
-    While VPA swaps chains there are two of them; what a packet meets is the one after the other, so the rules in force are those of both.
-    """
-
-    names: tuple[str, ...]
-    active: tuple[str, ...]
-    jumps: tuple[Entry, ...]
-    rules: tuple[Entry, ...]
-
-    @classmethod
-    def of(cls, ruleset: r.Ruleset) -> PolicyChains:
-        """Read the policy chains of ``ruleset``; when none is active, the newest one's rules stand for what VPA last wrote."""
-        chains = ruleset.chains("filter")
-        found = sorted((name for name in chains if names.policy_chain_time(name) is not None), key=_time)
-        forward = chains.get("FORWARD", r.Chain(name="FORWARD")).rules
-        targets = frozenset(found)
-        jumps = tuple(
-            Entry(chain="FORWARD", position=at, rule=rule)
-            for at, rule in enumerate(forward, 1)
-            if isinstance(rule.target, r.Jump | r.Goto) and rule.target.chain in targets
-        )
-        active = tuple(dict.fromkeys(jumped_chain(jump.rule) for jump in jumps if jump.rule == r.Rule(target=jump.rule.target)))
-        read = active or tuple(found[-1:])
-        rules = tuple(Entry(chain=name, position=at, rule=rule) for name in read for at, rule in enumerate(chains[name].rules, 1))
-        return cls(names=tuple(found), active=active, jumps=jumps, rules=rules)
-
-
-def jumped_chain(rule: r.Rule) -> str:
-    """The chain that a rule jumps or goes to; empty if it does neither."""
-    return rule.target.chain if isinstance(rule.target, r.Jump | r.Goto) else ""
-
-
-def _time(chain: str) -> float:
-    return names.policy_chain_time(chain) or 0.0
-
-
-@frozen(kw_only=True)
 class Inputs:
-    """One reading of rules beside the facts. ``planned`` is None when too little is known to say what should be there."""
+    """One reading of rules beside the facts.
+
+    ``planned`` is None when too little is known to say what should be there; ``comparison`` too, and when there is no policy chain to hold against it.
+    """
 
     facts: CellFacts
     ruleset: r.Ruleset
@@ -69,6 +26,7 @@ class Inputs:
     people: People
     chains: PolicyChains
     planned: tuple[Planned, ...] | None
+    comparison: Comparison | None
     ingress_tag: int | None
     notes: tuple[str, ...] = ()
     now: float | None = None
@@ -98,18 +56,34 @@ class Inputs:
         planned = None
         if facts.store is not None and facts.policies is not None:
             planned = plan_policy_chain(facts.store, facts.policies, config, tag)
+        people = People.of(facts.store, facts.policies)
         return cls(
             facts=facts,
             ruleset=ruleset,
             config=config,
-            people=People.of(facts.store, facts.policies),
+            people=people,
             chains=chains,
             planned=planned,
+            comparison=_compared(planned, chains, people),
             ingress_tag=tag,
             notes=tuple(notes),
             now=now,
             others=others,
         )
+
+
+def _compared(planned: tuple[Planned, ...] | None, chains: PolicyChains, people: People) -> Comparison | None:
+    if planned is None or not chains.names:
+        return None
+
+    def pairable(plan: Planned, entry: Entry) -> bool:
+        """A rule at another live container's address is that container's matter; at an address that nobody has, it is the planned rule, misaddressed."""
+        if fields.differing(plan.rule, entry.rule) != (fields.ADDRESS,):
+            return True
+        address = entry.rule.source or entry.rule.destination
+        return address is None or address.value not in people.by_address
+
+    return compare(planned, chains.rules, pairable)
 
 
 def _inferred(rules: list[r.Rule]) -> VpaConfig:

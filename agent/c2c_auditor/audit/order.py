@@ -11,8 +11,10 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from c2c_auditor.audit.inputs import Entry
+from c2c_auditor.audit.chains import Entry
 from c2c_auditor.silk.policy import Planned, Purpose
+
+_MOST_RULES = 1 << 32  # more than any chain can hold: positions in one chain never reach the next one's
 
 
 @frozen(kw_only=True)
@@ -34,19 +36,42 @@ class Misplaced:
     early: Standing
 
 
-def misplaced(matched: Sequence[tuple[Planned, Entry]], walk: dict[int, int]) -> tuple[Misplaced, ...]:
-    """Violations of order among rules that are there; ``walk`` tells for ``id(entry)`` when a packet meets it. One violation per moved rule."""
-    standing = [Standing(planned=plan, entry=entry, plan=index, walk=walk[id(entry)]) for index, (plan, entry) in enumerate(matched)]
+def misplaced(matched: Sequence[tuple[Planned, Entry]], chains: Sequence[str]) -> tuple[Misplaced, ...]:
+    """Violations of order among rules that are there; a packet meets ``chains`` one after the other. One violation per moved rule."""
+    first = {chain: index * _MOST_RULES for index, chain in enumerate(chains)}
+    if _in_order(matched, first):
+        return ()
+    standing = [
+        Standing(planned=plan, entry=entry, plan=index, walk=first[entry.chain] + entry.position) for index, (plan, entry) in enumerate(matched)
+    ]
     standing.sort(key=lambda one: one.walk)
     violations = _violations(standing)
-    if not violations:
-        return ()
     settled = _longest_in_order(standing)
     found: dict[int, Misplaced] = {}
     for late, early in violations:
         moved = early if early.plan not in settled and late.plan in settled else late
         found.setdefault(moved.plan, Misplaced(moved=moved, late=late, early=early))
     return tuple(found.values())
+
+
+def _in_order(matched: Sequence[tuple[Planned, Entry]], first: dict[str, int]) -> bool:
+    """Whether there is no violation at all, as nearly always: one pass without making anything. A LOG's ACCEPT follows it in the plan."""
+    marks: list[tuple[int, int]] = []
+    accepts: dict[int, int] = {}
+    log: tuple[Planned, int] | None = None
+    for plan, entry in matched:
+        walk = first[entry.chain] + entry.position
+        if plan.purpose is Purpose.MARK:
+            marks.append((getattr(plan.rule.target, "value", -1), walk))
+        elif plan.purpose is Purpose.LOG:
+            log = plan, walk
+        elif plan.policy is not None:
+            tag = plan.policy.source_tag
+            if walk < accepts.get(tag, _MOST_RULES * _MOST_RULES):
+                accepts[tag] = walk
+            if log is not None and log[0].policy is plan.policy and log[0].container is plan.container and log[1] > walk:
+                return False
+    return all(walk < accepts.get(tag, walk + 1) for tag, walk in marks)
 
 
 def _violations(standing: Sequence[Standing]) -> list[tuple[Standing, Standing]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from c2c_auditor.audit import describe
-from c2c_auditor.audit.inputs import Entry, Inputs, jumped_chain
+from c2c_auditor.audit.chains import Entry, jumped_chain
+from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Effect, Finding, Kind, Place
 from c2c_auditor.silk.names import policy_chain_time

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from c2c_auditor.audit import describe, extras, fields
-from c2c_auditor.audit.compare import Changed, Comparison, compare
-from c2c_auditor.audit.inputs import Entry, Inputs
+from c2c_auditor.audit.compare import Changed, Comparison
+from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.audit.order import misplaced
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Policy
@@ -14,7 +14,7 @@ from c2c_auditor.model.finding import Effect, Finding, Kind
 from c2c_auditor.silk.policy import Planned, Purpose
 
 _MISSING = {
-    Purpose.OPEN: Kind.RULE_UNKNOWN,
+    Purpose.OPEN: Kind.ACCEPT_MISSING,
     Purpose.MARK: Kind.MARK_MISSING,
     Purpose.LOG: Kind.LOG_RULE_MISSING,
     Purpose.ACCEPT: Kind.ACCEPT_MISSING,
@@ -22,24 +22,9 @@ _MISSING = {
 }
 
 
-def comparison(inputs: Inputs) -> Comparison | None:
-    """The policy chain against its plan; None when there is no plan or no chain to hold against it (`policy_chain` reports the latter)."""
-    if inputs.planned is None or not inputs.chains.names:
-        return None
-
-    def pairable(plan: Planned, entry: Entry) -> bool:
-        """A rule at another live container's address is that container's matter; at an address that nobody has, it is the planned rule, misaddressed."""
-        if fields.differing(plan.rule, entry.rule) != (fields.ADDRESS,):
-            return True
-        address = entry.rule.source or entry.rule.destination
-        return address is None or address.value not in inputs.people.by_address
-
-    return compare(inputs.planned, inputs.chains.rules, pairable)
-
-
 def policy_rules(inputs: Inputs) -> Iterator[Finding]:
     """Every difference between plan and chain, each named once."""
-    outcome = comparison(inputs)
+    outcome = inputs.comparison
     if outcome is None:
         return
     for plan in outcome.missing:
@@ -59,12 +44,7 @@ def policy_rules(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _missing(inputs: Inputs, plan: Planned) -> Finding:
-    kind = Kind.ENFORCEMENT_DISABLED if plan.purpose is Purpose.OPEN else _MISSING[plan.purpose]
-    return describe.planned(inputs, kind, plan, summary=describe.missing(inputs, plan), remedy=describe.REPLAN, effect=_effect_of_missing(plan))
-
-
-def _effect_of_missing(plan: Planned) -> Effect | None:
-    return Effect.OUTAGE if plan.purpose is Purpose.OPEN else None
+    return describe.planned(inputs, _MISSING[plan.purpose], plan, summary=describe.missing(inputs, plan), remedy=describe.REPLAN)
 
 
 def _changed(inputs: Inputs, pair: Changed) -> Finding:
@@ -102,7 +82,10 @@ def _opens(expected: r.Rule, found: r.Rule, name: str) -> bool:
         return not _within(fields.only(found, r.TransportMatch), fields.only(expected, r.TransportMatch))
     if name == fields.OTHER:
         return False  # a condition more than silk writes can only narrow the rule
-    return name != fields.ADDRESS  # an address that nobody has (see `comparison`)
+    if name == fields.ADDRESS:
+        match = found.source or found.destination
+        return match is None or match.host is None  # a host is one that nobody has (see `inputs`)
+    return True
 
 
 def _within(found: r.TransportMatch | None, expected: r.TransportMatch | None) -> bool:
@@ -121,8 +104,7 @@ def _target_effect(target: r.Target) -> Effect:
 
 
 def _order(inputs: Inputs, outcome: Comparison) -> Iterable[Finding]:
-    walk = {id(entry): index for index, entry in enumerate(inputs.chains.rules)}
-    for found in misplaced(outcome.matched, walk):
+    for found in misplaced(outcome.matched, inputs.chains.active or inputs.chains.names[-1:]):
         log = found.late.planned.purpose is Purpose.LOG
         plan = found.moved.planned
         yield describe.planned(

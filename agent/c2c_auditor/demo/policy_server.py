@@ -109,7 +109,7 @@ def make_certificates(directory: Path) -> Certificates:
 
 
 class PolicyServer:
-    """Answers from ``truth``; assign another one to change what is so. ``url`` holds the port that it got."""
+    """Answers from ``truth``; assign another one to change what is so."""
 
     def __init__(self, certificates: Certificates, truth: Truth) -> None:
         self.truth = truth
@@ -117,16 +117,16 @@ class PolicyServer:
         adapter.context.verify_mode = ssl.CERT_REQUIRED
         self._server = _QuietServer(("127.0.0.1", 0), _application(self), numthreads=2)
         self._server.ssl_adapter = adapter
-        self._server.prepare()
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Where it listens while it serves."""
         return f"https://127.0.0.1:{self._server.bind_addr[1]}"
 
     @contextmanager
     def serving(self) -> Iterator[PolicyServer]:
         """Answer in threads of its own for as long as the block lasts."""
+        self._server.prepare()
         thread = threading.Thread(target=self._server.serve, name="policy-server", daemon=True)
         thread.start()
         try:

@@ -7,6 +7,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
+from c2c_auditor.model.cell import CellFacts
 from c2c_auditor.model.finding import Finding, Kind
 from c2c_auditor.model.rule import Backend
 
@@ -70,6 +71,15 @@ class ProcessStatus:
     name: str
     up: bool
     start_time: float | None = None
+
+
+@frozen(kw_only=True)
+class FactsReading:
+    """What is known of the cell now; ``facts`` is the identical object as long as nothing changed."""
+
+    facts: CellFacts
+    sources: tuple[SourceStatus, ...] = ()
+    processes: tuple[ProcessStatus, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -262,9 +262,12 @@ REJECT = Reject()
 NO_TARGET = NoTarget()
 
 
-@frozen(kw_only=True, cache_hash=True)
+@frozen(kw_only=True, eq=False)
 class Rule:
-    """One rule: all of its conditions must hold. ``matches`` stand in canonical order (`netfilter.canonical`)."""
+    """One rule: all of its conditions must hold. ``matches`` stand in canonical order (`netfilter.canonical`).
+
+    Equal by value. Written by hand, because tuples take equal parts that are the same object for equal without asking them.
+    """
 
     source: AddressMatch | None = None
     destination: AddressMatch | None = None
@@ -274,6 +277,40 @@ class Rule:
     fragment: bool | None = None
     matches: tuple[Match, ...] = ()
     target: Target = NO_TARGET
+    _hash: int = field(init=False, repr=False)
+
+    @_hash.default
+    def _hash_once(self) -> int:
+        return hash(self._parts())
+
+    def _parts(self) -> tuple[object, ...]:
+        return (
+            self.source,
+            self.destination,
+            self.in_interface,
+            self.out_interface,
+            self.protocol,
+            self.fragment,
+            self.matches,
+            self.target,
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Rule):
+            return NotImplemented
+        return self._hash == other._hash and self._parts() == other._parts()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Rebuilt from its parts: a hash of strings is another one in another process."""
+        return _rebuilt, self._parts()
+
+
+def _rebuilt(*parts: object) -> Rule:
+    names = ("source", "destination", "in_interface", "out_interface", "protocol", "fragment", "matches", "target")
+    return Rule(**dict(zip(names, parts, strict=True)))  # type: ignore[arg-type]  # what `Rule.__reduce__` gave
 
 
 class Backend(str, Enum):

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
+from typing import TypeVar
 
 from c2c_auditor.model import rule as r
+
+T = TypeVar("T")
 
 _RANK: dict[type, int] = {
     r.TransportMatch: 0,
@@ -32,18 +35,25 @@ def _order(match: r.Match) -> tuple[int, str]:
 
 def matches_in_order(matches: list[r.Match]) -> tuple[r.Match, ...]:
     """Canonical order of ``matches``, each kept as often as it was given."""
-    if len(matches) < 2:  # noqa: PLR2004 - nothing to sort
-        return tuple(matches)
-    ranks = [_RANK[type(match)] for match in matches]
-    if len(set(ranks)) == len(ranks):
-        return tuple(match for _, match in sorted(zip(ranks, matches, strict=True), key=lambda pair: pair[0]))
-    return tuple(sorted(matches, key=_order))
+    last = -1
+    for match in matches:
+        rank = _RANK[type(match)]
+        if rank <= last:
+            return tuple(sorted(matches, key=_order))
+        last = rank
+    return tuple(matches)  # as iptables prints silk's rules
+
+
+@lru_cache(maxsize=1 << 17)
+def shared(value: T) -> T:
+    """The first value equal to ``value``: leaves that readers and plan share make comparing a rule a comparison of identities."""
+    return value
 
 
 @lru_cache(maxsize=65536)
 def host(address: IPv4Address) -> r.AddressMatch:
     """The match for exactly ``address``."""
-    return r.AddressMatch(value=int(address))
+    return shared(r.AddressMatch(value=int(address)))
 
 
 @lru_cache(maxsize=4096)
@@ -51,31 +61,31 @@ def network(net: IPv4Network) -> r.AddressMatch | None:
     """The match for ``net``; None for 0.0.0.0/0, which matches everything."""
     if net.prefixlen == 0:
         return None
-    return r.AddressMatch(value=int(net.network_address), mask=int(net.netmask))
+    return shared(r.AddressMatch(value=int(net.network_address), mask=int(net.netmask)))
 
 
 @lru_cache(maxsize=65536)
 def transport(protocol: int, first: int, last: int) -> r.TransportMatch:
     """Destination ports ``first`` to ``last`` of ``protocol``."""
-    return r.TransportMatch(protocol=protocol, destination=r.PortRange(first=first, last=last))
+    return shared(r.TransportMatch(protocol=protocol, destination=r.PortRange(first=first, last=last)))
 
 
 @lru_cache(maxsize=65536)
 def mark(value: int, mask: int = r.ALL_BITS, *, negated: bool = False) -> r.MarkMatch:
     """The packet's mark under ``mask`` is ``value``."""
-    return r.MarkMatch(value=value, mask=mask, negated=negated)
+    return shared(r.MarkMatch(value=value, mask=mask, negated=negated))
 
 
 @lru_cache(maxsize=262144)
 def comment(text: str) -> r.CommentMatch:
     """A comment match."""
-    return r.CommentMatch(text=text)
+    return shared(r.CommentMatch(text=text))
 
 
 @lru_cache(maxsize=65536)
 def set_mark(value: int, mask: int = r.ALL_BITS) -> r.SetMark:
     """The target that sets a mark."""
-    return r.SetMark(value=value, mask=mask)
+    return shared(r.SetMark(value=value, mask=mask))
 
 
 @lru_cache(maxsize=256)
@@ -83,13 +93,13 @@ def protocol(number: int, *, negated: bool = False) -> r.ProtocolMatch | None:
     """The match for an IP protocol; None for 0, which means all and therefore nothing."""
     if number == 0 and not negated:
         return None
-    return r.ProtocolMatch(number=number, negated=negated)
+    return shared(r.ProtocolMatch(number=number, negated=negated))
 
 
 @lru_cache(maxsize=4096)
 def states(names: frozenset[str], *, negated: bool = False) -> r.StateMatch:
     """A conntrack state match; the names sorted."""
-    return r.StateMatch(states=tuple(sorted(names)), negated=negated)
+    return shared(r.StateMatch(states=tuple(sorted(names)), negated=negated))
 
 
 def limit_period(count: int, unit_seconds: int, scale: int) -> int:

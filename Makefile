@@ -1,0 +1,38 @@
+# Each verb sets up by itself what it needs, once; `packaging/setup.sh` says how.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench golden lock clean venv kernel
+
+pytest := .venv/bin/pytest
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: kernel ## a small cell, faults injected and found; options in DEMO_ARGS
+	.venv/bin/c2c-auditor demo $(DEMO_ARGS)
+
+test: kernel ## every test but the benchmarks; options for pytest in TEST_ARGS
+	$(pytest) tests -m "not bench" $(TEST_ARGS)
+
+check: venv ## style, types, and the project's own rules (layers, purity, sizes)
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	$(pytest) tests/repo
+
+bench: kernel ## time and memory, as ratios against iptables itself
+	$(pytest) tests/bench -rsP
+
+golden: kernel ## rewrites the expected results; read the diff before it is committed
+	$(pytest) tests/unit tests/kernel -k golden --update-golden
+
+lock: ## rewrites the lock files; newest versions with LOCK_ARGS=--upgrade
+	packaging/setup.sh lock $(LOCK_ARGS)
+
+clean: ## removes all that make and the tools made
+	rm -rf .venv build dist agent/*.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find agent tests -name __pycache__ -prune -exec rm -rf {} +
+
+venv kernel:
+	@packaging/setup.sh $@

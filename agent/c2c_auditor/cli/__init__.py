@@ -1,0 +1,49 @@
+"""L8: the commands, and the one place where parts are put together."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from c2c_auditor import __version__
+from c2c_auditor.cli.audit import audit
+from c2c_auditor.cli.capture import capture
+from c2c_auditor.cli.daemon import daemon
+from c2c_auditor.cli.demo import demo
+from c2c_auditor.errors import AuditorError
+
+COULD_NOT_LOOK = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="c2c-auditor")
+def cli() -> None:
+    """Audits the iptables rules of a Diego cell: what should be there, what is, and what the difference does to traffic.
+
+    It only reads. Exit status: 0 no outage and no breach, 1 outage or breach, 2 could not look.
+    """
+
+
+for command in (audit, capture, daemon, demo):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run a command; an expected failure is one line on standard error and exit status 2."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(COULD_NOT_LOOK)
+    except AuditorError as error:
+        click.echo(f"c2c-auditor: {printable(str(error))}", err=True)
+        sys.exit(COULD_NOT_LOOK)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def printable(text: str) -> str:
+    """``text`` with whatever could steer a terminal shown as an escape."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

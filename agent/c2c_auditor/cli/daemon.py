@@ -1,0 +1,62 @@
+"""``c2c-auditor daemon``: the agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from c2c_auditor import __version__
+from c2c_auditor.audit.settle import Grace
+from c2c_auditor.cli.wiring import rules_of
+from c2c_auditor.config import Config, load_config
+from c2c_auditor.cycle import Cycle
+from c2c_auditor.daemon import Hooks, Loop
+from c2c_auditor.errors import ConfigError
+from c2c_auditor.logs import Events, configure
+from c2c_auditor.model.report import Report
+from c2c_auditor.server import ServerProcess
+from c2c_auditor.sources.cell import CellReader
+
+
+@click.command()
+@click.option("--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The agent's configuration (JSON).")
+def daemon(*, config_file: Path) -> int:
+    """Audit again and again; serve metrics, health, readiness and reports; log what is confirmed and resolved.
+
+    SIGTERM stops it within a second, SIGHUP makes it read configuration and certificates again.
+    """
+    config = load_config(config_file)
+    events = Events(configure())
+    with ServerProcess(config.server) as server:
+        events.started(version=__version__, address=server.address, config=str(config_file))
+        rules = rules_of(config)
+        cell = CellReader(config)
+        cycle = Cycle(rules=rules.source, facts=cell, version=__version__, grace=_grace(config))
+
+        def publish(report: Report) -> None:
+            events.report(report)
+            server.publish(report)
+
+        def reload() -> None:
+            try:
+                cell.reload(load_config(config_file))
+                server.reload()
+                events.reloaded(str(config_file))
+            except ConfigError as error:
+                events.refused(str(error))
+
+        loop = Loop(
+            cycle=cycle,
+            hooks=Hooks(publish=publish, reload=reload),
+            interval=config.interval,
+            commits=rules.netlink.fileno() if rules.netlink is not None else None,
+            alive=server.sentinel,
+        )
+        status = loop.run()
+        events.stopped(status)
+        return status
+
+
+def _grace(config: Config) -> Grace | None:
+    return Grace(policy=config.grace, security_group=config.grace) if config.grace is not None else None

@@ -1,0 +1,148 @@
+"""The facts of a live cell, gathered from all their sources; the last good ones are kept while a source is away, up to an age."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from attrs import evolve, frozen
+
+from c2c_auditor.config import Config
+from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.model.cell import CellFacts, PolicySet, Store, VpaConfig
+from c2c_auditor.model.report import FactsReading, Problem, ProcessStatus, SourceStatus
+from c2c_auditor.sources.expectations import PolicyFeed
+from c2c_auditor.sources.policy_server import PolicyServer
+from c2c_auditor.sources.processes import read_processes, underlay_interfaces
+from c2c_auditor.sources.store import StoreReader
+from c2c_auditor.sources.vpa_config import read_vpa_config
+
+T = TypeVar("T")
+_PROCESSES_SECONDS = 15.0
+
+
+class Kept(Generic[T]):
+    """The last good value of one source, with when it was good and what is wrong since."""
+
+    def __init__(self, name: str, max_age: float) -> None:
+        self._max_age = max_age
+        self._value: T | None = None
+        self.status = SourceStatus(name=name, up=False)
+
+    def refresh(self, now: float, read: Callable[[], T]) -> T | None:
+        """What ``read`` gives; when it fails, the last good value as long as that is no older than the limit, else None."""
+        try:
+            value = read()
+        except SourceError as error:
+            return self._failed(now, error)
+        if value != self._value:  # an equal value stays the identical object, so that nothing is judged anew
+            self._value = value
+        self.status = SourceStatus(name=self.status.name, up=True, last_success=now)
+        return self._value
+
+    def _failed(self, now: float, error: SourceError) -> T | None:
+        last = self.status.last_success
+        old = last is None or now - last > self._max_age
+        problem = Problem(source=self.status.name, reason=error.reason.value, where=error.where, problem=error.problem, remedy=error.remedy)
+        self.status = SourceStatus(name=self.status.name, up=False, last_success=last, problem=problem, age_limit_passed=old)
+        return None if old else self._value
+
+
+@frozen(kw_only=True)
+class _Server:
+    """The policy server as one configuration describes it."""
+
+    key: tuple[object, ...]
+    client: PolicyServer
+    feed: PolicyFeed
+
+
+class CellReader:
+    """Reads store, VPA's configuration, policies and processes. Failures are part of the reading."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._vpa: Kept[VpaConfig] = Kept("vpa_config", config.max_age)
+        self._store: Kept[Store] = Kept("store", config.max_age)
+        self._policies: Kept[PolicySet] = Kept("policy_server", config.max_age)
+        self._server: _Server | None = None
+        self._processes: tuple[float, tuple[ProcessStatus, ...]] | None = None
+        self._last: CellFacts | None = None
+
+    def reload(self, config: Config) -> None:
+        """Take other settings and read certificates anew; what was known stays known."""
+        self._config = config
+        if self._server is not None:
+            self._server.client.close()
+        self._server = None
+
+    def read(self, now: float) -> FactsReading:
+        """What is known at ``now``, seconds since the epoch."""
+        vpa = self._vpa.refresh(now, lambda: read_vpa_config(self._config.vpa_config))
+        store_path = self._config.store or Path(vpa.store_file if vpa is not None else VpaConfig().store_file)
+        store = self._store.refresh(now, StoreReader(store_path).read)
+        policies = self._policies.refresh(now, lambda: self._ask(vpa, store, now))
+        facts = CellFacts(
+            store=store,
+            policies=policies,
+            config=vpa,
+            ingress_tag=int(self._config.ingress_tag, 16) if self._config.ingress_tag is not None else None,
+            underlay_interfaces=self._underlay(vpa),
+            notes=self._notes(now),
+        )
+        if self._last is not None and _same(self._last, facts):
+            facts = self._last
+        self._last = facts
+        sources = (self._vpa.status, self._store.status, self._policies.status)
+        return FactsReading(facts=facts, sources=sources, processes=self._running(now))
+
+    def _ask(self, vpa: VpaConfig | None, store: Store | None, now: float) -> PolicySet:
+        if store is None:
+            raise _cannot(f"{self._store.status.name} is not known", "policies are asked for by the guids of the cell's containers: mend the store first")
+        guids = frozenset(guid for container in store.containers for guid in (container.app, container.space) if guid)
+        return self._connected(vpa).feed.read(guids, now)
+
+    def _connected(self, vpa: VpaConfig | None) -> _Server:
+        """The client for what own settings and VPA's configuration say now; made anew when they say something else."""
+        own = self._config.policy_server
+        url = own.url or (vpa.policy_server_url if vpa is not None else "")
+        ca = own.ca or (vpa.ca_file if vpa is not None else "")
+        certificate = own.certificate or (vpa.certificate_file if vpa is not None else "")
+        key = own.key or (vpa.key_file if vpa is not None else "")
+        if not (url and ca and certificate and key):
+            raise _cannot("address or certificates are not known", "set policy_server in the agent's configuration, or make VPA's configuration readable")
+        wanted = (url, str(ca), str(certificate), str(key), own.timeout)
+        if self._server is None or self._server.key != wanted:
+            client = PolicyServer(url=url, ca_file=Path(ca), certificate_file=Path(certificate), key_file=Path(key), timeout=own.timeout)
+            self._server = _Server(key=wanted, client=client, feed=PolicyFeed(client))
+        return self._server
+
+    def _underlay(self, vpa: VpaConfig | None) -> tuple[str, ...] | None:
+        if self._config.underlay_interfaces is not None:
+            return self._config.underlay_interfaces
+        return underlay_interfaces(vpa.underlay_addresses) or None if vpa is not None and vpa.underlay_addresses else None
+
+    def _notes(self, now: float) -> tuple[str, ...]:
+        """What old knowledge is being used, to the minute, so that equal facts stay equal."""
+        notes = []
+        for status in (self._vpa.status, self._store.status, self._policies.status):
+            if not status.up and status.last_success is not None and not status.age_limit_passed:
+                notes.append(f"{status.name} is away; what it said {(now - status.last_success) // 60:.0f} min ago is still used.")
+        return tuple(notes)
+
+    def _running(self, now: float) -> tuple[ProcessStatus, ...]:
+        """silk's processes; walking /proc costs more than everything else here, so not more often than every 15 s."""
+        if self._processes is None or now - self._processes[0] >= _PROCESSES_SECONDS:
+            self._processes = now, read_processes()
+        return self._processes[1]
+
+
+def _same(left: CellFacts, right: CellFacts) -> bool:
+    """Equality by identity of the large parts, which `Kept` keeps identical while they are equal."""
+    identical = left.store is right.store and left.policies is right.policies and left.config is right.config
+    return identical and evolve(left, store=None, policies=None, config=None) == evolve(right, store=None, policies=None, config=None)
+
+
+def _cannot(problem: str, remedy: str) -> SourceError:
+    return SourceError(source="policy_server", reason=Reason.MISSING, where="policy server", problem=problem, remedy=remedy)

@@ -1,0 +1,78 @@
+"""A generated cell: as many containers, policies and rules as asked, the same for the same numbers."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from ipaddress import IPv4Address
+
+from attrs import frozen
+
+from c2c_auditor.model.cell import CellFacts, Container, Names, Policy, PolicySet, Store, VpaConfig
+from c2c_auditor.model.rule import PortRange, Reject, Rule
+from c2c_auditor.netfilter import canonical
+from c2c_auditor.netfilter.render import render_rule
+from c2c_auditor.silk import names
+from c2c_auditor.silk.policy import plan_policy_chain
+
+CHAIN = "vpa--1795397987815968"
+
+
+@frozen(kw_only=True)
+class BigCell:
+    """The facts, and the filter table that silk would have written for them."""
+
+    facts: CellFacts
+    save: str
+
+
+def big_cell(*, containers: int = 250, rules: int = 20_000, asg_rules: int = 0) -> BigCell:
+    """``rules`` accepts for ``containers`` of half as many apps; ``asg_rules`` in each container's security group chain."""
+    random_ = random.Random(7)
+    apps = [str(uuid.UUID(int=random_.getrandbits(128))) for _ in range(containers // 2)]
+    remote = [str(uuid.UUID(int=random_.getrandbits(128))) for _ in range(150)]
+    tags = {app: tag for tag, app in enumerate((*apps, *remote), 1)}
+    store = Store(containers=tuple(sorted((_container(n, apps[n % len(apps)], random_) for n in range(containers)), key=lambda one: one.handle)))
+    policies: dict[Policy, None] = {}
+    while len(policies) < rules // 2:
+        source, destination = random_.choice((*apps, *remote)), random_.choice(apps)
+        first = random_.randrange(8000, 9000)
+        ports = PortRange(first=first, last=first + random_.choice((5, 5, 20)))
+        policies[
+            Policy(
+                source=source,
+                source_tag=tags[source],
+                destination=destination,
+                destination_tag=tags[destination],
+                protocol=random_.choice(("tcp", "tcp", "udp")),
+                ports=ports,
+            )
+        ] = None
+    facts = CellFacts(store=store, policies=PolicySet(policies=tuple(policies)), config=VpaConfig(), underlay_interfaces=("eth0",))
+    return BigCell(facts=facts, save=_save(facts, asg_rules))
+
+
+def _container(number: int, app: str, random_: random.Random) -> Container:
+    handle = str(uuid.UUID(int=random_.getrandbits(128)))[:28]
+    address = IPv4Address("10.255.0.10") + number
+    return Container(handle=handle, address=address, app=app, ports=tuple(range(8000, 9000, 5)), names=Names(app=f"app-{number}", space="dev", org="acme"))
+
+
+def _save(facts: CellFacts, asg_rules: int) -> str:
+    assert facts.store is not None
+    assert facts.policies is not None
+    assert facts.config is not None
+    planned = plan_policy_chain(facts.store, facts.policies, facts.config, None)
+    forward = [f"-A FORWARD -j {CHAIN}"]
+    chains = [f":{CHAIN} - [0:0]"]
+    lines = [render_rule(plan.rule, CHAIN) for plan in planned]
+    for container in facts.store.containers:
+        of = names.ContainerChains.of(container.handle)
+        chains += [f":{of.overlay} - [0:0]"]
+        forward.append(f"-A FORWARD -j {of.overlay}")
+        lines.append(render_rule(Rule(destination=canonical.host(container.address), target=Reject()), of.overlay))
+        if asg_rules:
+            chains.append(f":{of.asg} - [0:0]")
+            lines += [f"-A {of.asg} -m iprange --dst-range 11.{n >> 8}.{n & 255}.0-11.{n >> 8}.{n & 255}.99 -j ACCEPT" for n in range(asg_rules)]
+    head = ["*filter", ":INPUT ACCEPT [0:0]", ":FORWARD ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]"]
+    return "\n".join([*head, *chains, *forward, *lines, "COMMIT", ""])

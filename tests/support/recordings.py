@@ -1,0 +1,159 @@
+"""The recorded cells and the film as values, read without the project's own sources, so that the core is tested by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from c2c_auditor.model.cell import CellFacts, Container, Names, Policy, PolicySet, Store, VpaConfig
+from c2c_auditor.model.rule import PortRange, Ruleset
+from c2c_auditor.netfilter.savefile import parse_save
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+CELLS = GOLDEN / "cells"
+FILM = GOLDEN / "films" / "life-nft"
+CELL_NAMES = tuple(sorted(path.name for path in CELLS.iterdir() if (path / "store.json").exists()))
+SMALL_CELLS = tuple(name for name in CELL_NAMES if not name.startswith("fleet"))
+
+
+@frozen(kw_only=True)
+class Recording:
+    """One recorded cell."""
+
+    name: str
+    facts: CellFacts
+    ruleset: Ruleset
+
+    @property
+    def policy_chain(self) -> str:
+        """The name of its one policy chain."""
+        (name,) = (name for name in self.ruleset.chains("filter") if name.startswith("vpa--"))
+        return name
+
+    @property
+    def addresses(self) -> tuple[IPv4Address, ...]:
+        """The addresses of its containers."""
+        assert self.facts.store is not None
+        return tuple(container.address for container in self.facts.store.containers)
+
+
+@lru_cache(maxsize=32)
+def recording(name: str) -> Recording:
+    """The recorded cell ``name`` with everything that was recorded of it."""
+    folder = CELLS / name
+    tag = folder / "ingress_tag"
+    facts = CellFacts(
+        store=store((folder / "store.json").read_text()),
+        policies=policies((folder / "policies.json").read_text()),
+        config=config((folder / "vxlan-policy-agent.json").read_text()),
+        ingress_tag=int(tag.read_text(), 16) if tag.exists() else None,
+        underlay_interfaces=("eth0",),
+    )
+    return Recording(name=name, facts=facts, ruleset=parse_save((folder / "iptables-save.txt").read_text(), where=name))
+
+
+def store(text: str) -> Store:
+    """Container metadata; the film's first one is an empty file, of a cell that never had a container."""
+    return Store(containers=tuple(_container(handle, entry) for handle, entry in sorted(json.loads(text or "{}").items())))
+
+
+def _container(handle: str, entry: dict[str, Any]) -> Container:
+    metadata = entry["metadata"]
+    tags = json.loads(metadata.get("log_config", "{}")).get("tags", {})
+    return Container(
+        handle=handle,
+        address=IPv4Address(entry["ip"]),
+        app=metadata.get("policy_group_id", ""),
+        space=metadata.get("space_id", ""),
+        org=metadata.get("org_id", ""),
+        workload=metadata.get("container_workload", ""),
+        ports=tuple(int(port) for port in metadata.get("ports", "").split(",") if port),
+        names=Names(app=tags.get("app_name", ""), space=tags.get("space_name", ""), org=tags.get("organization_name", "")),
+    )
+
+
+def policies(text: str) -> PolicySet:
+    """The policy server's answer."""
+    return PolicySet(
+        policies=tuple(
+            Policy(
+                source=policy["source"]["id"],
+                source_tag=int(policy["source"]["tag"], 16),
+                destination=policy["destination"]["id"],
+                destination_tag=int(policy["destination"]["tag"], 16),
+                protocol=policy["destination"]["protocol"],
+                ports=PortRange(first=policy["destination"]["ports"]["start"], last=policy["destination"]["ports"]["end"]),
+            )
+            for policy in json.loads(text)["policies"]
+        )
+    )
+
+
+def config(text: str) -> VpaConfig:
+    """What of VPA's configuration the plan needs."""
+    given = json.loads(text)
+    denied = {key: tuple(map(IPv4Network, nets)) for key, nets in given["deny_networks"].items()}
+    limits = given["outbound_connections"]
+    return VpaConfig(
+        overlay_network=IPv4Network(given["overlay_network"]),
+        poll_interval=given["poll_interval"],
+        asg_poll_interval=given["asg_poll_interval"],
+        asg_syncing=given["enable_asg_syncing"],
+        c2c_logging=given["iptables_c2c_logging"],
+        asg_logging=given["iptables_asg_logging"],
+        denied_logs_per_second=given["iptables_denied_logs_per_sec"],
+        accepted_udp_logs_per_second=given["iptables_accepted_udp_logs_per_sec"],
+        deny_networks_always=denied["always"],
+        deny_networks_running=denied["running"],
+        deny_networks_staging=denied["staging"],
+        connection_limit=limits["limit"],
+        connection_limit_logging=limits["logging"],
+        connection_burst=limits["burst"],
+        connection_rate_per_second=limits["rate_per_sec"],
+        underlay_addresses=tuple(map(IPv4Address, given["underlay_ips"])),
+        overlay_ingress=given["enable_overlay_ingress_rules"],
+        policy_disabled=given["disable_container_network_policy"],
+    )
+
+
+@frozen(kw_only=True)
+class Frame:
+    """One frame of the film: rules in force at ``time``, and the facts that hold."""
+
+    number: int
+    time: float
+    ruleset: Ruleset
+    facts: CellFacts
+
+
+@lru_cache(maxsize=1)
+def film() -> tuple[Frame, ...]:
+    """All frames; equal files give identical objects."""
+    return tuple(_frames())
+
+
+def _frames() -> Iterator[Frame]:
+    settings = config((FILM / "vxlan-policy-agent.json").read_text())
+    rulesets: dict[str, Ruleset] = {}
+    known: dict[tuple[str, str], CellFacts] = {}
+    for line in (FILM / "frames.jsonl").read_text().splitlines():
+        frame = json.loads(line)
+        after = frame["facts_after"]
+        key = after["store"], after["policies"]
+        if key not in known:
+            known[key] = CellFacts(
+                store=store((FILM / key[0]).read_text()),
+                policies=policies((FILM / key[1]).read_text()),
+                config=settings,
+                underlay_interfaces=("eth0",),
+            )
+        rules = frame["rules"]
+        if rules not in rulesets:
+            rulesets[rules] = parse_save((FILM / rules).read_text(), where=rules)
+        yield Frame(number=frame["n"], time=frame["t"], ruleset=rulesets[rules], facts=known[key])
