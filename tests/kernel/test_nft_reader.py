@@ -1,0 +1,159 @@
+"""The nft reader against real kernel rules: by chains or whole, what it returns is what iptables-nft-save says."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.namespaces import in_namespace
+from support.recordings import CELL_NAMES, CELLS
+
+from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.sources.command import Limits
+from c2c_auditor.sources.netlink import Nftables
+from c2c_auditor.sources.nft import NftReader
+
+pytestmark = pytest.mark.kernel
+
+
+def _run(*argv: str, stdin: Path | None = None) -> None:
+    with (stdin or Path("/dev/null")).open("rb") as given:
+        subprocess.run(argv, check=True, stdin=given, timeout=30)
+
+
+def _whole() -> object:
+    return NftReader(bin_dir=None, generations=None).read()
+
+
+@in_namespace
+def test_each_commit_is_followed_by_reading_only_what_changed() -> None:
+    """After every command of a policy swap the reading by chains equals a whole reading."""
+    with Nftables() as netlink:
+        reader = NftReader(bin_dir=None, generations=netlink)
+        reader.read()
+        _run("iptables-nft-restore", stdin=CELLS / "pair-nft" / "iptables-save.txt")
+        assert reader.read() == _whole()
+        for command in (
+            "-N vpa--77",
+            "-I FORWARD 1 -j vpa--77",
+            "-A vpa--77 -s 10.255.1.4 -j MARK --set-xmark 0x9",
+            "-t nat -A POSTROUTING -s 10.255.9.9 -j MASQUERADE",
+            "-D FORWARD 1",
+            "-F vpa--77",
+            "-X vpa--77",
+        ):
+            _run("iptables-nft", *command.split())
+            assert reader.read() == _whole(), command
+
+
+@in_namespace
+def test_nothing_committed_gives_the_identical_ruleset() -> None:
+    """Identity is what lets a cycle skip everything."""
+    with Nftables() as netlink:
+        reader = NftReader(bin_dir=None, generations=netlink)
+        assert reader.read() is reader.read()
+
+
+@in_namespace
+def test_another_familys_commit_changes_nothing() -> None:
+    """IPv6 rules move the generation too."""
+    with Nftables() as netlink:
+        reader = NftReader(bin_dir=None, generations=netlink)
+        before = reader.read()
+        _run("ip6tables-nft", "-A", "FORWARD", "-j", "ACCEPT")
+        assert reader.read() is before
+
+
+@in_namespace
+def test_who_committed_is_told() -> None:
+    """The writer's name is cut at 15 bytes by the kernel."""
+    with Nftables() as netlink:
+        reader = NftReader(bin_dir=None, generations=netlink)
+        reader.read()
+        _run("iptables-nft", "-A", "FORWARD", "-j", "ACCEPT")
+        reader.read()
+        assert {name for _, name in reader.writers} == {"iptables-nft"}
+
+
+@in_namespace
+def test_lost_notifications_lead_to_a_whole_reading() -> None:
+    """A restore of thousands of rules overflows a small buffer; nothing is missed."""
+    with Nftables() as netlink:
+        reader = NftReader(bin_dir=None, generations=netlink)
+        reader.read()
+        _shrink(netlink)
+        for name in ("fleet-40", "fleet-12-nft", "fleet-40"):
+            _run("iptables-nft-restore", stdin=CELLS / name / "iptables-save.txt")
+        assert netlink.changes().chains is None
+        assert reader.read() == _whole()
+
+
+def _shrink(netlink: Nftables) -> None:
+    import socket  # noqa: PLC0415 - runs in a forked child, in the namespace
+
+    with socket.fromfd(netlink.fileno(), socket.AF_NETLINK, socket.SOCK_RAW) as events:
+        events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+
+@pytest.mark.parametrize("name", CELL_NAMES)
+def test_a_recorded_cell_reads_back_as_its_own_text(name: str) -> None:
+    """Loaded by the real iptables-nft-restore, every rule of every table comes back equal."""
+    _reads_back(name)
+
+
+@in_namespace
+def _reads_back(name: str) -> None:
+    from c2c_auditor.netfilter.savefile import parse_save  # noqa: PLC0415 - runs in a forked child
+
+    _run("iptables-nft-restore", stdin=CELLS / name / "iptables-save.txt")
+    expected = parse_save((CELLS / name / "iptables-save.txt").read_text(), where=name)
+    assert NftReader(bin_dir=None, generations=None).read().tables == expected.tables
+
+
+@in_namespace
+def test_native_nftables_rules_that_iptables_cannot_show_are_a_failed_reading() -> None:
+    """iptables says `incompatible` and exits 0 or 1; both are blindness, not an empty table."""
+    if subprocess.run(["nft", "--version"], capture_output=True, check=False).returncode:
+        pytest.skip("nft (Debian package nftables) is not installed")
+    _run("iptables-nft", "-A", "FORWARD", "-j", "ACCEPT")
+    _run("nft", "add rule ip filter FORWARD meta mark set numgen inc mod 2")
+    with pytest.raises(SourceError) as caught:
+        NftReader(bin_dir=None, generations=None).read()
+    assert caught.value.reason is Reason.INCOMPATIBLE
+
+
+def _fake(directory: Path, script: str) -> Path:
+    for name in ("iptables-nft-save", "iptables-nft"):
+        program = directory / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exit 0", Reason.MALFORMED),
+        ("printf '*filter\\n:FORWARD ACCEPT [0:0]\\n'", Reason.MALFORMED),
+        ("echo '# Table `filter'\\'' is incompatible, use '\\''nft'\\'' tool.'", Reason.INCOMPATIBLE),
+        ("echo 'Permission denied (you must be root)' >&2; exit 4", Reason.PERMISSION),
+        ("echo 'iptables: broken' >&2; exit 2", Reason.FAILED),
+        ("exec sleep 60", Reason.TIMEOUT),
+        ("exec yes -- '-A FORWARD -j ACCEPT'", Reason.TOO_LARGE),
+    ],
+)
+def test_an_iptables_that_fails_in_any_way_is_a_clear_error(tmp_path: Path, script: str, reason: Reason) -> None:
+    """Prints nothing, is cut off, says incompatible, has no permission, fails, hangs, prints without end."""
+    reader = NftReader(bin_dir=_fake(tmp_path, script), generations=None, limits=Limits(seconds=1.0, bytes=1 << 20))
+    with pytest.raises(SourceError) as caught:
+        reader.read()
+    assert caught.value.reason is reason
+    assert str(tmp_path) in caught.value.where
+    assert caught.value.remedy
+
+
+def test_an_iptables_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The path that was looked at is part of the message."""
+    with pytest.raises(SourceError, match="no such program"):
+        NftReader(bin_dir=tmp_path, generations=None).read()

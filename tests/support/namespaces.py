@@ -1,0 +1,67 @@
+"""Tests inside a network namespace of their own: made by a forked child, gone with it, whatever happens."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import ParamSpec
+
+import pytest
+
+P = ParamSpec("P")
+_CLONE_NEWNET = 0x40000000
+_SECONDS = 120
+_SKIPPED = 77
+
+
+def in_namespace(test: Callable[P, None]) -> Callable[P, None]:
+    """Run ``test`` in a forked child that has an empty network namespace; its failure is the test's failure.
+
+    Skips where namespaces or privileges are missing, and says which.
+    """
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        if os.geteuid() != 0:
+            pytest.skip("needs root: network namespaces and iptables")
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            _child(writing, lambda: test(*args, **kwargs))
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            said = pipe.read()
+        _, status = os.waitpid(child, 0)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _SKIPPED:
+            pytest.skip(said)
+        assert status == 0, said or f"the child ended with status {status}"
+
+    return run
+
+
+def _child(writing: int, test: Callable[[], None]) -> None:
+    """The forked child: never returns into pytest."""
+    status = 1
+    try:
+        signal.alarm(_SECONDS)
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(_CLONE_NEWNET) != 0:
+            os.write(writing, f"unshare(CLONE_NEWNET) fails here: {os.strerror(ctypes.get_errno())}".encode())
+            status = _SKIPPED
+            return
+        test()
+        status = 0
+    except pytest.skip.Exception as skipped:
+        os.write(writing, str(skipped).encode())
+        status = _SKIPPED
+    except BaseException:  # noqa: BLE001 - whatever it is, the parent must hear of it
+        os.write(writing, traceback.format_exc().encode(errors="replace"))
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
