@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from c2c_auditor.demo.cell import Cell, Files
 from c2c_auditor.demo.fault import Fault
 from c2c_auditor.demo.faults import ALL, AROUND, TOUR
@@ -60,7 +61,7 @@ def facts(cell: Cell) -> tuple[Any, ...]:
     return json.loads(cell.files.store.read_text()), cell.server.truth.tags
 
 
-@pytest.mark.parametrize("fault", (*ALL, *AROUND), ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", [*ALL, *AROUND], ids=lambda fault: fault.name)
 def test_a_fault_does_something_and_can_be_mended(cell: Cell, fault: Fault) -> None:
     """Injected, the cell is another one; mended, it is what it was (but for the order of chains, where a container came anew)."""
     before, known = (rules(cell.iptables), rules(cell.other)), facts(cell)

@@ -6,10 +6,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
 from c2c_auditor.demo.namespace import Namespace, namespace
 from c2c_auditor.demo.silk import TABLES, Iptables, Silk
 from c2c_auditor.demo.world import PUBLIC, App, Instance, NetworkPolicy
@@ -46,12 +47,12 @@ def instances(cell: Path, created: list[str]) -> list[Instance]:
 
 def policies(answer: Path) -> tuple[list[NetworkPolicy], dict[str, int]]:
     """The policies of a recorded answer, and the tags in it."""
-    found, tags = [], {}
+    found: list[NetworkPolicy] = []
+    tags: dict[str, int] = {}
     for entry in json.loads(answer.read_text())["policies"]:
         source, destination = entry["source"], entry["destination"]
-        ports = destination["ports"]
-        protocol = destination["protocol"]
-        found.append(NetworkPolicy(source=source["id"], destination=destination["id"], first=ports["start"], last=ports["end"], protocol=protocol))
+        ports = {"first": destination["ports"]["start"], "last": destination["ports"]["end"]}
+        found.append(NetworkPolicy(source=source["id"], destination=destination["id"], protocol=destination["protocol"], **ports))
         tags |= {side["id"]: int(side["tag"], 16) for side in (source, destination)}
     return found, tags
 
@@ -94,11 +95,11 @@ def test_rules_of_the_pair_are_as_recorded(cell: Namespace, backend: str) -> Non
     assert left == {("filter", "FORWARD"): ["-A FORWARD -j vpa--T"], ("filter", "vpa--T"): []}
 
 
-@pytest.mark.parametrize("name", ["fleet-40"])
-def test_policy_chain_of_a_fleet_is_as_recorded(cell: Namespace, backend: str, name: str) -> None:
-    """Many containers, remote apps, port ranges, both protocols: the marks and accepts stand in silk's order (its logs and ingress rules apart)."""
-    recorded = CELLS / name
-    handles = [handle for handle, entry in json.loads((recorded / "store.json").read_text()).items() if entry["metadata"].get("policy_group_id")]
+def test_policy_chain_of_a_fleet_is_as_recorded(cell: Namespace, backend: str) -> None:
+    """Many containers, remote apps, port ranges, both protocols: marks and accepts stand in silk's order (logs and ingress rules apart)."""
+    recorded = CELLS / "fleet-40"
+    store = json.loads((recorded / "store.json").read_text())
+    handles = [handle for handle, entry in store.items() if entry["metadata"].get("policy_group_id")]
     known, tags = policies(recorded / "policies.json")
     iptables = Iptables(backend=backend, run=cell.run)
     Silk(iptables=iptables).plan(instances(recorded, handles), known, tags)
@@ -110,9 +111,15 @@ def test_policy_chain_of_a_fleet_is_as_recorded(cell: Namespace, backend: str, n
 def steps(commands: list[list[str]]) -> list[str]:
     """Commands without handles, addresses and times."""
     text = "\n".join(" ".join(command) for command in commands)
-    for pattern, word in ((r"vpa--\d+", "vpa--T"), (r"--wait --wait", "--wait"), (r"(input|netout|overlay|netin)--[0-9a-f-]+?(?=(--log)?\s)", r"\1--H")):
+    for pattern, word in (
+        (r"vpa--\d+", "vpa--T"),
+        (r"--wait --wait", "--wait"),
+        (r"(input|netout|overlay|netin)--[0-9a-f-]+?(?=(--log)?\s)", r"\1--H"),
+        (r"asg-[0-9a-f]{20}", "asg-H"),
+        (r"\b10\.255\.\d+\.\d+(?!/)", "IP"),
+    ):
         text = re.sub(pattern, word, text)
-    return re.sub(r"\b10\.255\.\d+\.\d+(?!/)", "IP", re.sub(r"asg-[0-9a-f]{20}", "asg-H", text)).splitlines()
+    return text.splitlines()
 
 
 @pytest.mark.parametrize("act", ["container of source-app created", "first instance of dest-app deleted", "policy for 8080 removed"])
@@ -122,7 +129,7 @@ def test_commands_come_in_silks_order(cell: Namespace, act: str) -> None:
     recorded = [frame["command"] for frame in frames if frame["act"] == act and frame["command"]]
     ran: list[list[str]] = []
 
-    def run(arguments: tuple[str, ...], text: str = "", codes: tuple[int, ...] = (0,)) -> str:
+    def run(arguments: Sequence[str], text: str = "", codes: Sequence[int] = (0,)) -> str:
         if "save" not in arguments[0]:
             ran.append([arguments[0].replace("-nft", ""), *arguments[1:]])
         return cell.run(arguments, text, codes)

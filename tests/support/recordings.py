@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from c2c_auditor.model.cell import CellFacts, Container, Names, Policy, PolicySet, Store, VpaConfig
+from c2c_auditor.model.cell import CellFacts, Container, Names, Policy, PolicySet, SecurityGroup, SecurityRule, Store, VpaConfig
 from c2c_auditor.model.rule import PortRange, Ruleset
 from c2c_auditor.netfilter.savefile import parse_save
 
@@ -53,6 +53,7 @@ def recording(name: str) -> Recording:
         policies=policies((folder / "policies.json").read_text()),
         config=config((folder / "vxlan-policy-agent.json").read_text()),
         ingress_tag=int(tag.read_text(), 16) if tag.exists() else None,
+        security_groups=security_groups((folder / "security_groups.json").read_text()),
         underlay_interfaces=("eth0",),
     )
     return Recording(name=name, facts=facts, ruleset=parse_save((folder / "iptables-save.txt").read_text(), where=name))
@@ -92,6 +93,22 @@ def policies(text: str) -> PolicySet:
             )
             for policy in json.loads(text)["policies"]
         )
+    )
+
+
+def security_groups(text: str) -> tuple[SecurityGroup, ...]:
+    """The policy server's answer about security groups."""
+    return tuple(
+        SecurityGroup(
+            guid=group["guid"],
+            name=group["name"],
+            rules=tuple(SecurityRule(**rule) for rule in json.loads(group["rules"])),
+            staging_default=group["staging_default"],
+            running_default=group["running_default"],
+            staging_spaces=frozenset(group["staging_space_guids"]),
+            running_spaces=frozenset(group["running_space_guids"]),
+        )
+        for group in json.loads(text)["security_groups"]
     )
 
 
@@ -141,15 +158,16 @@ def film() -> tuple[Frame, ...]:
 def _frames() -> Iterator[Frame]:
     settings = config((FILM / "vxlan-policy-agent.json").read_text())
     rulesets: dict[str, Ruleset] = {}
-    known: dict[tuple[str, str], CellFacts] = {}
+    known: dict[tuple[str, str, str], CellFacts] = {}
     for line in (FILM / "frames.jsonl").read_text().splitlines():
         frame = json.loads(line)
         after = frame["facts_after"]
-        key = after["store"], after["policies"]
+        key = after["store"], after["policies"], after["security_groups"]
         if key not in known:
             known[key] = CellFacts(
                 store=store((FILM / key[0]).read_text()),
                 policies=policies((FILM / key[1]).read_text()),
+                security_groups=security_groups((FILM / key[2]).read_text()),
                 config=settings,
                 underlay_interfaces=("eth0",),
             )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from attrs import evolve, field, frozen
 
-from c2c_auditor.audit import backends, consistency, facts, policy_chain, policy_rules
+from c2c_auditor.audit import backends, consistency, container_chains, facts, policy_chain, policy_rules
 from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, Policy
@@ -22,6 +22,7 @@ CHECKS: tuple[Check, ...] = (
     policy_chain.policy_chain,
     policy_rules.policy_rules,
     consistency.consistency,
+    container_chains.container_chains,
     facts.enforcement_disabled,
     facts.store_shrunk,
     facts.container_conflict,

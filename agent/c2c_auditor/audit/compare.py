@@ -7,41 +7,52 @@ What remains on both sides is paired when it differs in one field, so that one c
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from attrs import frozen
 
 from c2c_auditor.audit import fields
 from c2c_auditor.audit.chains import Entry
 from c2c_auditor.model import rule as r
-from c2c_auditor.silk.policy import Planned
+
+
+class Wanted(Protocol):
+    """Something planned: a rule that should be there, and whatever else its planner knows."""
+
+    @property
+    def rule(self) -> r.Rule:
+        """The rule."""
+
+
+W = TypeVar("W", bound=Wanted)
 
 
 @frozen(kw_only=True)
-class Changed:
+class Changed(Generic[W]):
     """A planned rule and the rule that stands in its place."""
 
-    planned: Planned
+    planned: W
     entry: Entry
 
 
 @frozen(kw_only=True)
-class Comparison:
+class Comparison(Generic[W]):
     """The outcome: ``matched`` in the plan's order; ``repeated`` are further copies, within one chain, of a rule that is planned or already extra."""
 
-    matched: tuple[tuple[Planned, Entry], ...] = ()
-    changed: tuple[Changed, ...] = ()
-    missing: tuple[Planned, ...] = ()
+    matched: tuple[tuple[W, Entry], ...] = ()
+    changed: tuple[Changed[W], ...] = ()
+    missing: tuple[W, ...] = ()
     extra: tuple[Entry, ...] = ()
     repeated: tuple[Entry, ...] = ()
 
 
-def compare(planned: Sequence[Planned], present: Sequence[Entry], pairable: Callable[[Planned, Entry], bool]) -> Comparison:
+def compare(planned: Sequence[W], present: Sequence[Entry], pairable: Callable[[W, Entry], bool]) -> Comparison[W]:
     """``pairable`` may veto a pair of rules that differ in one field only, because they are two facts and not one change."""
     waiting: dict[r.Rule, list[Entry]] = {}
     for entry in present:
         waiting.setdefault(entry.rule, []).append(entry)
-    matched: list[tuple[Planned, Entry]] = []
-    missing: dict[r.Rule, Planned] = {}
+    matched: list[tuple[W, Entry]] = []
+    missing: dict[r.Rule, W] = {}
     used: set[int] = set()
     for plan in planned:
         entries = waiting.get(plan.rule)
@@ -74,9 +85,9 @@ def _again(entries: Sequence[Entry]) -> list[Entry]:
     return again
 
 
-def _paired(missing: Sequence[Planned], extra: Sequence[Entry], pairable: Callable[[Planned, Entry], bool]) -> list[Changed]:
+def _paired(missing: Sequence[W], extra: Sequence[Entry], pairable: Callable[[W, Entry], bool]) -> list[Changed[W]]:
     """Pairs that differ in one field, the fields tried in the order of `fields.FIELDS`; each rule is used once."""
-    pairs: list[Changed] = []
+    pairs: list[Changed[W]] = []
     left, right = list(missing), list(extra)
     for name in fields.FIELDS:
         by_rest: dict[Hashable, list[Entry]] = {}

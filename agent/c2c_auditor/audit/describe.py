@@ -44,15 +44,16 @@ def finding(  # noqa: PLR0913 - the one place where a finding's parts come toget
     entry: Entry | None = None,
     expected: r.Rule | None = None,
     chain: str = "",
+    table: str = "filter",
     **evidence: object,
 ) -> Finding:
     """A finding with the kind's own effect unless told otherwise; ``entry`` is the rule as found, ``chain`` where one should be."""
     place = None
     evidence.setdefault("differences", fields.differences(expected, entry.rule) if expected is not None and entry is not None else ())
     if entry is not None:
-        place = Place(table="filter", chain=entry.chain, position=entry.position)
+        place = Place(table=table, chain=entry.chain, position=entry.position)
     elif chain:
-        place = Place(table="filter", chain=chain)
+        place = Place(table=table, chain=chain)
     return Finding(
         kind=kind,
         effect=effect if effect is not None else kind.effect,

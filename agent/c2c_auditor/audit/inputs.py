@@ -26,7 +26,7 @@ class Inputs:
     people: People
     chains: PolicyChains
     planned: tuple[Planned, ...] | None
-    comparison: Comparison | None
+    comparison: Comparison[Planned] | None
     ingress_tag: int | None
     notes: tuple[str, ...] = ()
     now: float | None = None
@@ -72,7 +72,7 @@ class Inputs:
         )
 
 
-def _compared(planned: tuple[Planned, ...] | None, chains: PolicyChains, people: People) -> Comparison | None:
+def _compared(planned: tuple[Planned, ...] | None, chains: PolicyChains, people: People) -> Comparison[Planned] | None:
     if planned is None or not chains.names:
         return None
 

@@ -6,12 +6,12 @@ Any other order of silk's rules lets the same packets pass; those moves are harm
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 
 from attrs import frozen
 
 from c2c_auditor.audit.chains import Entry
+from c2c_auditor.audit.sequence import longest_increasing
 from c2c_auditor.silk.policy import Planned, Purpose
 
 _MOST_RULES = 1 << 32  # more than any chain can hold: positions in one chain never reach the next one's
@@ -46,7 +46,8 @@ def misplaced(matched: Sequence[tuple[Planned, Entry]], chains: Sequence[str]) -
     ]
     standing.sort(key=lambda one: one.walk)
     violations = _violations(standing)
-    settled = _longest_in_order(standing)
+    kept = longest_increasing([one.plan for one in standing])
+    settled = {standing[index].plan for index in kept}
     found: dict[int, Misplaced] = {}
     for late, early in violations:
         moved = early if early.plan not in settled and late.plan in settled else late
@@ -91,21 +92,3 @@ def _violations(standing: Sequence[Standing]) -> list[tuple[Standing, Standing]]
             if early is not None:
                 found.append((one, early))
     return found
-
-
-def _longest_in_order(standing: Sequence[Standing]) -> frozenset[int]:
-    """The plan indices of a longest subsequence that stands in the plan's order: whatever is outside of it was moved."""
-    tails: list[int] = []
-    heads: list[Standing] = []
-    before: dict[int, Standing | None] = {}
-    for one in standing:
-        at = bisect_right(tails, one.plan)
-        before[one.plan] = heads[at - 1] if at else None
-        tails[at : at + 1] = [one.plan]
-        heads[at : at + 1] = [one]
-    kept = []
-    one_: Standing | None = heads[-1] if heads else None
-    while one_ is not None:
-        kept.append(one_.plan)
-        one_ = before[one_.plan]
-    return frozenset(kept)

@@ -47,7 +47,7 @@ def _missing(inputs: Inputs, plan: Planned) -> Finding:
     return describe.planned(inputs, _MISSING[plan.purpose], plan, summary=describe.missing(inputs, plan), remedy=describe.REPLAN)
 
 
-def _changed(inputs: Inputs, pair: Changed) -> Finding:
+def _changed(inputs: Inputs, pair: Changed[Planned]) -> Finding:
     plan, entry = pair.planned, pair.entry
     (name,) = fields.differing(plan.rule, entry.rule)
     kind, effect = _kind_of_change(plan, entry.rule, name)
@@ -103,7 +103,7 @@ def _target_effect(target: r.Target) -> Effect:
     return Effect.OUTAGE
 
 
-def _order(inputs: Inputs, outcome: Comparison) -> Iterable[Finding]:
+def _order(inputs: Inputs, outcome: Comparison[Planned]) -> Iterable[Finding]:
     for found in misplaced(outcome.matched, inputs.chains.active or inputs.chains.names[-1:]):
         log = found.late.planned.purpose is Purpose.LOG
         plan = found.moved.planned
@@ -118,7 +118,7 @@ def _order(inputs: Inputs, outcome: Comparison) -> Iterable[Finding]:
         )
 
 
-def unmet_policies(outcome: Comparison) -> frozenset[Policy]:
+def unmet_policies(outcome: Comparison[Planned]) -> frozenset[Policy]:
     """The policies that the kernel does not carry out yet, or not correctly."""
     unmet = {plan.policy for plan in outcome.missing if plan.policy is not None}
     unmet.update(pair.planned.policy for pair in outcome.changed if pair.planned.policy is not None)

@@ -47,7 +47,8 @@ def _no_masquerade(cell: Cell) -> None:
 
 def _other_port_forwarded(cell: Cell) -> None:
     redis = first(cell, REDIS)
-    cell.edit(f"-A {rules.chain('netin', redis.handle)} -i {UNDERLAY_INTERFACE} -p tcp --dport 6379 -j DNAT --to-destination {redis.address}:6379", table="nat")
+    rule = f"-i {UNDERLAY_INTERFACE} -p tcp --dport 6379 -j DNAT --to-destination {redis.address}:6379"
+    cell.edit(f"-A {rules.chain('netin', redis.handle)} {rule}", table="nat")
 
 
 def _other_backend(cell: Cell) -> None:

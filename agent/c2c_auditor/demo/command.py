@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Sequence
 
@@ -16,8 +17,9 @@ Run = Callable[[Sequence[str], str, Sequence[int]], str]
 def run(arguments: Sequence[str], text: str = "", codes: Sequence[int] = (0,)) -> str:
     """Run a program here. Raises SourceError with what it said if it is missing, takes longer than 20 s or ends with another code."""
     where = " ".join(arguments)
+    environment = {**os.environ, "PATH": search_path()}
     try:
-        done = subprocess.run(list(arguments), input=text, capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603 - the demo's own arguments
+        done = subprocess.run(list(arguments), input=text, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment)
     except FileNotFoundError as error:
         raise _failed(where, Reason.MISSING, f"{arguments[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
@@ -25,6 +27,11 @@ def run(arguments: Sequence[str], text: str = "", codes: Sequence[int] = (0,)) -
     if done.returncode not in codes:
         raise _failed(where, Reason.FAILED, f"exit {done.returncode}: {done.stderr.strip() or 'no message'}")
     return done.stdout
+
+
+def search_path() -> str:
+    """PATH and where ip and iptables are on Debian, which people's PATH often lacks."""
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
 def _failed(where: str, reason: Reason, problem: str) -> SourceError:

@@ -13,7 +13,7 @@ from c2c_auditor.model.finding import Kind
 
 @frozen(kw_only=True)
 class Fault:
-    """One fault. It must raise at least one finding of each of ``kinds``, one of which names ``app``; findings of the kinds ``also`` may come with it."""
+    """One fault. It must raise a finding of each of ``kinds``, one of which names ``app``; those of ``also`` may come with it."""
 
     name: str
     story: str

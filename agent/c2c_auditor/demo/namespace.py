@@ -50,7 +50,7 @@ def namespace() -> Iterator[Namespace]:
     """
     remove_leftovers()
     made = Namespace(name=f"{PREFIX}{os.getpid()}", directory=_DIRECTORIES / f"{PREFIX}{os.getpid()}")
-    with _signals_as_interrupt():
+    with signals_as_interrupt():
         try:
             run(("ip", "netns", "add", made.name))
             made.directory.mkdir(mode=0o700)
@@ -119,7 +119,9 @@ def _wire(made: Namespace) -> None:
 
 
 @contextmanager
-def _signals_as_interrupt() -> Iterator[None]:
+def signals_as_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt for as long as the block lasts."""
+
     def interrupt(number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)
 

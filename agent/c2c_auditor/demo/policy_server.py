@@ -1,7 +1,7 @@
 """policy-server-internal, simulated: three read-only endpoints over real mutual TLS on loopback, and a database in memory behind them.
 
-Source: cf-networking-release src/code.cloudfoundry.org/policy-server/handlers (``policies_index_internal.go``, ``security_groups_index_internal.go``,
-``policies_last_updated_internal.go``) and store/group.go for tags.
+Source: cf-networking-release policy-server/handlers/policies_index_internal.go, security_groups_index_internal.go and
+policies_last_updated_internal.go; store/group.go for tags.
 """
 
 from __future__ import annotations
@@ -59,15 +59,16 @@ class Truth:
 
     def policies_for(self, guids: Collection[str] | None) -> dict[str, Any]:
         """The answer about ``guids`` as source or destination; about everybody for None."""
-        found = [self._record(policy) for policy in self.policies if guids is None or not {policy.source, policy.destination}.isdisjoint(guids)]
-        return {"total_policies": len(found), "policies": found}
+        asked = [policy for policy in self.policies if guids is None or policy.source in guids or policy.destination in guids]
+        return {"total_policies": len(asked), "policies": [self._record(policy) for policy in asked]}
 
     def _record(self, policy: NetworkPolicy) -> dict[str, Any]:
         source, destination = ({"id": guid, "tag": f"{self.tags[guid]:04X}"} for guid in (policy.source, policy.destination))
-        return {"source": source, "destination": {**destination, "protocol": policy.protocol, "ports": {"start": policy.first, "end": policy.last}}}
+        ports = {"start": policy.first, "end": policy.last}
+        return {"source": source, "destination": {**destination, "protocol": policy.protocol, "ports": ports}}
 
     def groups_for(self, spaces: Collection[str], *, start: int, count: int) -> dict[str, Any]:
-        """One page of the default groups and those bound to ``spaces``: ``count`` of them from row ``start``; ``next`` is 0 on the last page."""
+        """One page of the default groups and those bound to ``spaces``: ``count`` from row ``start``; ``next`` is 0 on the last page."""
         rows = [
             (row, group)
             for row, group in enumerate(self.groups, start=1)

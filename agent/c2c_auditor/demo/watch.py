@@ -1,0 +1,112 @@
+"""One fault at a time: injected, seen pending, seen confirmed, mended, seen resolved; and nothing else raised meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from attrs import evolve, frozen
+
+from c2c_auditor.demo.agent import Agent, Answer
+from c2c_auditor.demo.cell import Cell
+from c2c_auditor.demo.fault import Fault
+from c2c_auditor.demo.screen import Screen
+from c2c_auditor.model.finding import Kind, State
+
+_PATIENCE = 30.0
+_GLANCE = 0.1
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """How it went with one fault; times in seconds since it was injected, ``resolved`` since it was mended, None where it never came to that.
+
+    ``false`` are findings that nobody caused.
+    """
+
+    name: str
+    kinds: frozenset[Kind]
+    pending: float | None = None
+    confirmed: float | None = None
+    resolved: float | None = None
+    false: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the fault was found and resolved, and nothing false was said."""
+        return None not in (self.pending, self.confirmed, self.resolved) and not self.false
+
+
+class Watch:
+    """Watches ``agent`` and tells the ``screen`` what it says. Its patience ends after 30 s of waiting for one thing."""
+
+    def __init__(self, agent: Agent, screen: Screen) -> None:
+        self._agent = agent
+        self._screen = screen
+        self._false: dict[str, None] = {}
+
+    def start(self) -> bool:
+        """Wait for the first report that finds nothing; whether it came."""
+        return self._until(lambda answer: answer.clean, frozenset()) is not None
+
+    def quiet(self, seconds: float) -> None:
+        """Look on for ``seconds`` in which nothing should be found."""
+        self._until(lambda _: False, frozenset(), patience=seconds)
+
+    def follow(self, fault: Fault, cell: Cell) -> Outcome:
+        """One fault from its beginning to its end."""
+        outcome = Outcome(name=fault.name, kinds=fault.kinds)
+        expected = fault.kinds | fault.also
+        self._screen.story(fault.story)
+        fault.inject(cell)
+        pending = self._until(lambda answer: fault.kinds <= answer.kinds(State.PENDING, State.CONFIRMED), expected)
+        if pending is not None:
+            self._screen.said(f"pending after {pending:.1f} s")
+            further = self._until(lambda answer: _confirmed(answer, fault), expected, told=True)
+            confirmed = pending + further if further is not None else None
+            outcome = evolve(outcome, pending=pending, confirmed=confirmed)
+        fault.mend(cell)
+        resolved = self._until(lambda answer: answer.clean, expected)
+        if resolved is not None:
+            self._screen.said(f"mended, and resolved after {resolved:.1f} s")
+        outcome = evolve(outcome, resolved=resolved, false=self.false())
+        if not outcome.passed:
+            self._screen.failed(f"{fault.name}: not found, not resolved, or something else was: {', '.join(outcome.false) or 'see the times below'}")
+        return outcome
+
+    def false(self) -> tuple[str, ...]:
+        """Findings that nobody caused, since last asked."""
+        false = tuple(self._false)
+        self._false.clear()
+        return false
+
+    def _until(
+        self, holds: Callable[[Answer], bool], expected: frozenset[Kind], *, patience: float = _PATIENCE, told: bool = False
+    ) -> float | None:
+        """Seconds until a report ``holds``, None if none does in time. Confirmed outages and breaches that are not ``expected`` are noted."""
+        started = time.monotonic()
+        while (passed := time.monotonic() - started) < patience:
+            answer = self._agent.answer()
+            if answer is not None:
+                self._note(answer, expected)
+                if holds(answer):
+                    if told:
+                        self._tell(answer, expected)
+                    return passed
+            time.sleep(_GLANCE)
+        return None
+
+    def _note(self, answer: Answer, expected: frozenset[Kind]) -> None:
+        for seen in answer.findings:
+            if seen.state is State.CONFIRMED and seen.effect.harms and seen.kind not in expected:
+                self._false.setdefault(f"{seen.kind.value}: {seen.summary}")
+
+    def _tell(self, answer: Answer, expected: frozenset[Kind]) -> None:
+        for seen in answer.findings:
+            if seen.state is State.CONFIRMED and seen.kind in expected:
+                self._screen.finding(seen.effect, seen.kind.value, seen.summary)
+
+
+def _confirmed(answer: Answer, fault: Fault) -> bool:
+    found = [seen for seen in answer.findings if seen.state is State.CONFIRMED and seen.kind in fault.kinds]
+    return {seen.kind for seen in found} == fault.kinds and (fault.app is None or any(fault.app.guid in seen.apps for seen in found))
