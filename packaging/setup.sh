@@ -67,17 +67,19 @@ missing() {
 # Installs those of the packages that are missing, or ends with one line that names them.
 require() {
     local lacking
+    [[ -z ${PYTHON:-} ]] || works python3-venv || die "PYTHON=$PYTHON is no Python >= 3.10 that can make a venv"
     mapfile -t lacking < <(missing "$@")
     ((${#lacking[@]})) || return 0
     if ((EUID == 0)) && command -v apt-get >/dev/null; then
         export DEBIAN_FRONTEND=noninteractive
-        apt-get update -qq </dev/null
-        apt-get install -qq -y --no-install-recommends "${lacking[@]}" </dev/null
+        # One of the system's sources may fail and not matter: what is there afterwards decides.
+        apt-get update -qq </dev/null || true
+        apt-get install -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends "${lacking[@]}" </dev/null >/dev/null || true
         mapfile -t lacking < <(missing "$@")
         ((${#lacking[@]})) || return 0
     fi
     case " ${lacking[*]} " in
-        *" python3-venv "*) die "install Python >= 3.10 with venv, and whatever else of this is missing (Debian's names): ${lacking[*]}" ;;
+        *" python3-venv "*) die "install these first (Debian's names; Python must be >= 3.10): ${lacking[*]}" ;;
         *) die "install these first (Debian's names): ${lacking[*]}" ;;
     esac
 }

@@ -23,10 +23,10 @@ from c2c_auditor.model.cell import CellFacts
 from c2c_auditor.model.finding import Kind
 from c2c_auditor.model.report import FactsReading, Report, Result, SourceStatus
 from c2c_auditor.model.rule import Ruleset
+from c2c_auditor.sources.answers import parse_policies
 from c2c_auditor.sources.bundle import read_bundle
 from c2c_auditor.sources.cell import CellReader
 from c2c_auditor.sources.files import read_text_file
-from c2c_auditor.sources.policy_server import parse_policies
 from c2c_auditor.sources.store import parse_store
 from c2c_auditor.sources.text import read_text
 from c2c_auditor.sources.vpa_config import read_vpa_config

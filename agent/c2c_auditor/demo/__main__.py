@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from c2c_auditor.demo.faults import ALL, TOUR
 from c2c_auditor.demo.tour import tour
 from c2c_auditor.errors import AuditorError
 
@@ -19,8 +20,10 @@ def _main() -> int:
     options.add_argument("--backend", required=True)
     options.add_argument("--pause", type=float, required=True)
     options.add_argument("--keep", action="store_true")
+    options.add_argument("--faults", choices=("tour", "all"), default="tour")
+    given = vars(options.parse_args())
     try:
-        return tour(**vars(options.parse_args()))
+        return tour(faults={"tour": TOUR, "all": ALL}[given.pop("faults")], **given)
     except AuditorError as error:
         sys.stderr.write(f"c2c-auditor: {error}\n")
         return _COULD_NOT_LOOK

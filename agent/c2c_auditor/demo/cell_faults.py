@@ -23,8 +23,9 @@ def _foreign_accept(cell: Cell) -> None:
 
 
 def _no_container_chain(cell: Cell) -> None:
-    chain = rules.chain("overlay", first(cell, REDIS).handle)
-    cell.edit(f"-D FORWARD -j {chain}", f"-F {chain}", f"-X {chain}")
+    redis = first(cell, REDIS)
+    chain = rules.chain("input", redis.handle)
+    cell.edit(f"-D INPUT -s {redis.address} -j {chain}", f"-F {chain}", f"-X {chain}")
 
 
 def _rule_in_container_chain(cell: Cell) -> None:
@@ -182,11 +183,10 @@ FOREIGN_ACCEPT = Fault(
 )
 CONTAINER_CHAIN_GONE = Fault(
     name="container-chain-gone",
-    story="redis' overlay chain is gone",
+    story="redis' input chain is gone: it reaches the cell's own services",
     kinds=frozenset({Kind.CONTAINER_CHAIN_MISSING}),
     inject=_no_container_chain,
     app=REDIS,
-    also=frozenset({Kind.DEFAULT_DENY_MISSING, Kind.JUMP_MISSING}),
 )
 CONTAINER_RULE_ADDED = Fault(
     name="container-rule-added",

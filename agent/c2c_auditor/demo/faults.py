@@ -33,18 +33,18 @@ ALL = (
     cell_faults.TAG_CONFLICT,
     cell_faults.CONTAINER_DELETED,
     cell_faults.BACKEND_SPLIT,
-)
-"""Every fault that the audit judges, each to be found by itself."""
-
-AROUND = (
     cell_faults.DEFAULT_DENY_DELETED,
-    cell_faults.FOREIGN_DROP,
-    cell_faults.FOREIGN_ACCEPT,
     cell_faults.CONTAINER_CHAIN_GONE,
     cell_faults.CONTAINER_RULE_ADDED,
     cell_faults.GROUP_RULE_DELETED,
     cell_faults.GROUP_RULE_ADDED,
     cell_faults.MASQUERADE_DELETED,
+)
+"""Every fault that the audit judges, each to be found by itself."""
+
+AROUND = (
+    cell_faults.FOREIGN_DROP,
+    cell_faults.FOREIGN_ACCEPT,
     cell_faults.PORT_FORWARDED,
 )
-"""Faults outside the policy chain, for the checks of containers' own chains and of other people's rules."""
+"""Other people's rules outside silk's chains."""

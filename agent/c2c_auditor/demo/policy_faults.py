@@ -180,9 +180,8 @@ ENFORCEMENT_DISABLED = Fault(
 FORWARD_FLUSHED = Fault(
     name="forward-flushed",
     story="somebody flushes FORWARD: no policy works, and every container has lost its default deny",
-    kinds=frozenset({Kind.JUMP_MISSING}),
+    kinds=frozenset({Kind.JUMP_MISSING, Kind.DEFAULT_DENY_MISSING}),
     inject=_flush_forward,
-    also=frozenset({Kind.DEFAULT_DENY_MISSING, Kind.CONTAINER_RULE_MISSING}),
 )
 JUMP_DELETED = Fault(
     name="jump-deleted",

@@ -25,7 +25,7 @@ class Screen:
 
     def story(self, text: str) -> None:
         """What is done to the cell."""
-        self._line(Text.assemble("\n", ("✗ ", "bold"), (text, "bold")))
+        self._line(Text.assemble("\n", (text, "bold")))
 
     def said(self, text: str) -> None:
         """What the agent has come to."""

@@ -1,6 +1,6 @@
 """``c2c-auditor demo``: a cell of its own, the real agent beside it, and faults that come and go.
 
-Two processes. The outer one makes the namespace and takes it away again, whatever happens; the inner one (`c2c_auditor.demo.__main__`) runs inside.
+Two processes. The outer one makes the namespace and takes it away again, whatever happens; the inner one (`demo.__main__`) runs inside.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from c2c_auditor.demo import agent
 from c2c_auditor.demo.cell import Cell, Files, write_vpa_config
 from c2c_auditor.demo.command import run, search_path
 from c2c_auditor.demo.fault import Fault
-from c2c_auditor.demo.faults import TOUR
 from c2c_auditor.demo.namespace import Namespace, namespace, signals_as_interrupt
 from c2c_auditor.demo.policy_server import PolicyServer, Truth, make_certificates
 from c2c_auditor.demo.replay import replay
@@ -40,7 +39,8 @@ def run_demo(*, backend: str, keep: bool, pause: float) -> int:
     """
     if os.geteuid() != 0:
         return replay(Screen(Console()))
-    missing = [name for name in ("ip", f"iptables-{backend}", f"iptables-{backend}-restore") if shutil.which(name, path=search_path()) is None]
+    needed = ("ip", f"iptables-{backend}", f"iptables-{backend}-restore", f"iptables-{backend}-save")
+    missing = [name for name in needed if shutil.which(name, path=search_path()) is None]
     if missing:
         raise UsageError(f"not installed: {', '.join(missing)}; the demo needs the packages iproute2 and iptables")
     with namespace() as made:
@@ -58,7 +58,7 @@ def _inside(made: Namespace, options: Sequence[str]) -> int:
         return inner.wait(_FAREWELL)
 
 
-def tour(*, name: str, directory: Path, backend: str, keep: bool, pause: float) -> int:
+def tour(*, name: str, directory: Path, backend: str, faults: Sequence[Fault], keep: bool, pause: float) -> int:
     """The demo, in the namespace ``name``; see `run_demo`."""
     screen = Screen(Console())
     status = 130
@@ -69,7 +69,7 @@ def tour(*, name: str, directory: Path, backend: str, keep: bool, pause: float) 
             cell = _cell(backend, files, server)
             with agent.running(directory, files.vpa_config) as running:
                 _introduce(screen, name, backend, cell)
-                outcomes = show(TOUR, cell, Watch(running, screen), pause=pause)
+                outcomes = show(faults, cell, Watch(running, screen), pause=pause)
                 _conclude(screen, outcomes)
                 status = 0 if outcomes and all(outcome.passed for outcome in outcomes) else 1
                 if keep:
@@ -83,7 +83,8 @@ def tour(*, name: str, directory: Path, backend: str, keep: bool, pause: float) 
 def show(faults: Sequence[Fault], cell: Cell, watch: Watch, *, pause: float) -> list[Outcome]:
     """Each of ``faults`` after the other, ``pause`` seconds apart; none at all if the cell is not clean to begin with."""
     if not watch.start():
-        return [Outcome(name="nothing done yet", kinds=frozenset(), false=watch.false() or ("the agent never said that the cell is clean",))]
+        false = watch.false() or ("the agent never said that the cell is clean",)
+        return [Outcome(name="nothing done yet", false=false)]
     outcomes = []
     for fault in faults:
         watch.quiet(pause)
@@ -105,7 +106,8 @@ def _cell(backend: str, files: Files, server: PolicyServer) -> Cell:
 
 def _introduce(screen: Screen, name: str, backend: str, cell: Cell) -> None:
     apps = sorted({instance.app.name for instance in cell.instances})
-    screen.title(f"A cell in the namespace {name}: {len(cell.instances)} containers of {', '.join(apps)}; real rules ({backend}), real agent.")
+    containers = f"{len(cell.instances)} containers of {', '.join(apps)}"
+    screen.title(f"A cell in the namespace {name}: {containers}; real rules ({backend}), and the real agent.")
     screen.said(f"metrics  ip netns exec {name} curl -s http://{agent.ADDRESS}:{agent.PORT}/metrics")
     screen.said(f"report   ip netns exec {name} curl -s http://{agent.ADDRESS}:{agent.PORT}/api/v1/report")
     screen.said(f"rules    ip netns exec {name} iptables-{backend}-save")
@@ -115,14 +117,13 @@ def _conclude(screen: Screen, outcomes: Sequence[Outcome]) -> None:
     rows = [
         (
             outcome.name,
-            ", ".join(sorted(kind.value for kind in outcome.kinds)),
             *(f"{seconds:.1f} s" if seconds is not None else "never" for seconds in (outcome.pending, outcome.confirmed, outcome.resolved)),
-            "; ".join(outcome.false) or "-",
+            str(len(outcome.false)),
             "passed" if outcome.passed else "FAILED",
         )
         for outcome in outcomes
     ]
-    screen.table(("fault", "finding", "pending", "confirmed", "resolved", "false alarms", ""), rows)
+    screen.table(("fault", "pending", "confirmed", "resolved", "false", ""), rows)
 
 
 def _while_owned() -> None:

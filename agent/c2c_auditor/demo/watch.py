@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from attrs import evolve, frozen
 
-from c2c_auditor.demo.agent import Agent, Answer
+from c2c_auditor.demo.agent import Answer
 from c2c_auditor.demo.cell import Cell
 from c2c_auditor.demo.fault import Fault
 from c2c_auditor.demo.screen import Screen
 from c2c_auditor.model.finding import Kind, State
 
-_PATIENCE = 30.0
 _GLANCE = 0.1
 
 
 @frozen(kw_only=True)
 class Outcome:
-    """How it went with one fault; times in seconds since it was injected, ``resolved`` since it was mended, None where it never came to that.
+    """How it went with one fault; times in seconds since it was injected (``resolved``: mended), None where it never came to that.
 
     ``false`` are findings that nobody caused.
     """
 
     name: str
-    kinds: frozenset[Kind]
     pending: float | None = None
     confirmed: float | None = None
     resolved: float | None = None
@@ -37,12 +36,20 @@ class Outcome:
         return None not in (self.pending, self.confirmed, self.resolved) and not self.false
 
 
-class Watch:
-    """Watches ``agent`` and tells the ``screen`` what it says. Its patience ends after 30 s of waiting for one thing."""
+class Answers(Protocol):
+    """Whoever is watched (`agent.Agent`)."""
 
-    def __init__(self, agent: Agent, screen: Screen) -> None:
+    def answer(self) -> Answer | None:
+        """The current report, None if there is none yet."""
+
+
+class Watch:
+    """Watches ``agent`` and tells the ``screen`` what it says. ``patience`` is how many seconds it waits for any one thing."""
+
+    def __init__(self, agent: Answers, screen: Screen, *, patience: float = 30.0) -> None:
         self._agent = agent
         self._screen = screen
+        self._patience = patience
         self._false: dict[str, None] = {}
 
     def start(self) -> bool:
@@ -55,7 +62,7 @@ class Watch:
 
     def follow(self, fault: Fault, cell: Cell) -> Outcome:
         """One fault from its beginning to its end."""
-        outcome = Outcome(name=fault.name, kinds=fault.kinds)
+        outcome = Outcome(name=fault.name)
         expected = fault.kinds | fault.also
         self._screen.story(fault.story)
         fault.inject(cell)
@@ -71,7 +78,7 @@ class Watch:
             self._screen.said(f"mended, and resolved after {resolved:.1f} s")
         outcome = evolve(outcome, resolved=resolved, false=self.false())
         if not outcome.passed:
-            self._screen.failed(f"{fault.name}: not found, not resolved, or something else was: {', '.join(outcome.false) or 'see the times below'}")
+            self._screen.failed("; ".join(outcome.false) or "it was not found, or not resolved, in time")
         return outcome
 
     def false(self) -> tuple[str, ...]:
@@ -81,11 +88,12 @@ class Watch:
         return false
 
     def _until(
-        self, holds: Callable[[Answer], bool], expected: frozenset[Kind], *, patience: float = _PATIENCE, told: bool = False
+        self, holds: Callable[[Answer], bool], expected: frozenset[Kind], *, patience: float | None = None, told: bool = False
     ) -> float | None:
-        """Seconds until a report ``holds``, None if none does in time. Confirmed outages and breaches that are not ``expected`` are noted."""
+        """Seconds until a report ``holds``, None if none does in time. Confirmed outages and breaches not ``expected`` are noted."""
         started = time.monotonic()
-        while (passed := time.monotonic() - started) < patience:
+        bound = self._patience if patience is None else patience
+        while (passed := time.monotonic() - started) < bound:
             answer = self._agent.answer()
             if answer is not None:
                 self._note(answer, expected)
@@ -102,9 +110,11 @@ class Watch:
                 self._false.setdefault(f"{seen.kind.value}: {seen.summary}")
 
     def _tell(self, answer: Answer, expected: frozenset[Kind]) -> None:
-        for seen in answer.findings:
-            if seen.state is State.CONFIRMED and seen.kind in expected:
-                self._screen.finding(seen.effect, seen.kind.value, seen.summary)
+        """One finding of each kind, the first of it; a flushed chain alone raises a dozen."""
+        found = [seen for seen in answer.findings if seen.state is State.CONFIRMED and seen.kind in expected]
+        for kind, seen in {seen.kind: seen for seen in reversed(found)}.items():
+            more = sum(other.kind is kind for other in found) - 1
+            self._screen.finding(seen.effect, kind.value, seen.summary + (f" ({more} more of this kind)" if more else ""))
 
 
 def _confirmed(answer: Answer, fault: Fault) -> bool:

@@ -1,0 +1,1 @@
+"""L5: a report as text, JSON, metrics and events. Pure: nothing here reads, writes or asks the time."""

@@ -22,6 +22,19 @@ def render_rule(rule: r.Rule, chain: str = "") -> str:
     return " ".join([*parts, target] if target else parts)
 
 
+def render_ruleset(ruleset: r.Ruleset) -> str:
+    """All tables as iptables-save prints them, with packet counters where they are known; iptables-restore takes it."""
+    lines: list[str] = []
+    for table in ruleset.tables.values():
+        lines.append(f"*{table.name}")
+        lines += [f":{chain.name} {chain.policy or '-'} [0:0]" for chain in table.chains.values()]
+        for chain in table.chains.values():
+            counts = chain.packets if chain.packets is not None else (0,) * len(chain.rules)
+            lines += [f"[{count}:0] {render_rule(rule, chain.name)}" for count, rule in zip(counts, chain.rules, strict=True)]
+        lines.append("COMMIT")
+    return "\n".join([*lines, ""])
+
+
 def _header(rule: r.Rule) -> list[str]:
     parts = []
     if rule.source is not None:

@@ -10,9 +10,9 @@ from attrs import evolve, frozen
 
 from c2c_auditor.config import Config
 from c2c_auditor.errors import Reason, SourceError
-from c2c_auditor.model.cell import CellFacts, PolicySet, Store, VpaConfig
+from c2c_auditor.model.cell import CellFacts, PolicySet, SecurityGroup, Store, VpaConfig
 from c2c_auditor.model.report import FactsReading, Problem, ProcessStatus, SourceStatus
-from c2c_auditor.sources.expectations import PolicyFeed
+from c2c_auditor.sources.expectations import PolicyFeed, SecurityGroupFeed
 from c2c_auditor.sources.policy_server import PolicyServer
 from c2c_auditor.sources.processes import read_processes, underlay_interfaces
 from c2c_auditor.sources.store import StoreReader
@@ -56,6 +56,7 @@ class _Server:
     key: tuple[object, ...]
     client: PolicyServer
     feed: PolicyFeed
+    groups: SecurityGroupFeed
 
 
 class CellReader:
@@ -66,6 +67,7 @@ class CellReader:
         self._vpa: Kept[VpaConfig] = Kept("vpa_config", config.max_age)
         self._store: Kept[Store] = Kept("store", config.max_age)
         self._policies: Kept[PolicySet] = Kept("policy_server", config.max_age)
+        self._groups: Kept[tuple[SecurityGroup, ...]] = Kept("security_groups", config.max_age)
         self._server: _Server | None = None
         self._processes: tuple[float, tuple[ProcessStatus, ...]] | None = None
         self._last: CellFacts | None = None
@@ -83,9 +85,11 @@ class CellReader:
         store_path = self._config.store or Path(vpa.store_file if vpa is not None else VpaConfig().store_file)
         store = self._store.refresh(now, StoreReader(store_path).read)
         policies = self._policies.refresh(now, lambda: self._ask(vpa, store, now))
+        groups = self._ask_groups(vpa, store, now)
         facts = CellFacts(
             store=store,
             policies=policies,
+            security_groups=groups,
             config=vpa,
             ingress_tag=int(self._config.ingress_tag, 16) if self._config.ingress_tag is not None else None,
             underlay_interfaces=self._underlay(vpa),
@@ -94,8 +98,10 @@ class CellReader:
         if self._last is not None and _same(self._last, facts):
             facts = self._last
         self._last = facts
-        sources = (self._vpa.status, self._store.status, self._policies.status)
-        return FactsReading(facts=facts, sources=sources, processes=self._running(now))
+        sources = [self._vpa.status, self._store.status, self._policies.status]
+        if vpa is not None and vpa.asg_syncing:
+            sources.append(self._groups.status)
+        return FactsReading(facts=facts, sources=tuple(sources), processes=self._running(now))
 
     def _ask(self, vpa: VpaConfig | None, store: Store | None, now: float) -> PolicySet:
         if store is None:
@@ -103,19 +109,19 @@ class CellReader:
         guids = frozenset(guid for container in store.containers for guid in (container.app, container.space) if guid)
         return self._connected(vpa).feed.read(guids, now)
 
+    def _ask_groups(self, vpa: VpaConfig | None, store: Store | None, now: float) -> tuple[SecurityGroup, ...] | None:
+        """Security groups, where silk syncs them at all; no more often than VPA asks."""
+        if vpa is None or not vpa.asg_syncing or store is None:
+            return None
+        spaces = frozenset(container.space for container in store.containers if container.space)
+        return self._groups.refresh(now, lambda: self._connected(vpa).groups.read(spaces, now, vpa.asg_poll_interval))
+
     def _connected(self, vpa: VpaConfig | None) -> _Server:
         """The client for what own settings and VPA's configuration say now; made anew when they say something else."""
-        own = self._config.policy_server
-        url = own.url or (vpa.policy_server_url if vpa is not None else "")
-        ca = own.ca or (vpa.ca_file if vpa is not None else "")
-        certificate = own.certificate or (vpa.certificate_file if vpa is not None else "")
-        key = own.key or (vpa.key_file if vpa is not None else "")
-        if not (url and ca and certificate and key):
-            raise _cannot("address or certificates are not known", "set policy_server in the agent's configuration, or make VPA's configuration readable")
-        wanted = (url, str(ca), str(certificate), str(key), own.timeout)
+        wanted = _address(self._config, vpa)
         if self._server is None or self._server.key != wanted:
-            client = PolicyServer(url=url, ca_file=Path(ca), certificate_file=Path(certificate), key_file=Path(key), timeout=own.timeout)
-            self._server = _Server(key=wanted, client=client, feed=PolicyFeed(client))
+            client = connect(self._config, vpa)
+            self._server = _Server(key=wanted, client=client, feed=PolicyFeed(client), groups=SecurityGroupFeed(client))
         return self._server
 
     def _underlay(self, vpa: VpaConfig | None) -> tuple[str, ...] | None:
@@ -126,7 +132,7 @@ class CellReader:
     def _notes(self, now: float) -> tuple[str, ...]:
         """What old knowledge is being used, to the minute, so that equal facts stay equal."""
         notes = []
-        for status in (self._vpa.status, self._store.status, self._policies.status):
+        for status in (self._vpa.status, self._store.status, self._policies.status, self._groups.status):
             if not status.up and status.last_success is not None and not status.age_limit_passed:
                 notes.append(f"{status.name} is away; what it said {(now - status.last_success) // 60:.0f} min ago is still used.")
         return tuple(notes)
@@ -138,10 +144,30 @@ class CellReader:
         return self._processes[1]
 
 
+def connect(config: Config, vpa: VpaConfig | None) -> PolicyServer:
+    """A client for the policy server that own settings, else VPA's configuration, name. Raises SourceError."""
+    url, ca, certificate, key, timeout = _address(config, vpa)
+    if not (url and ca and certificate and key):
+        raise _cannot("address or certificates are not known", "set policy_server in the agent's configuration, or make VPA's configuration readable")
+    return PolicyServer(url=url, ca_file=Path(ca), certificate_file=Path(certificate), key_file=Path(key), timeout=timeout)
+
+
+def _address(config: Config, vpa: VpaConfig | None) -> tuple[str, str, str, str, float]:
+    own, told = config.policy_server, vpa if vpa is not None else VpaConfig()
+    return (
+        own.url or told.policy_server_url,
+        str(own.ca or told.ca_file),
+        str(own.certificate or told.certificate_file),
+        str(own.key or told.key_file),
+        own.timeout,
+    )
+
+
 def _same(left: CellFacts, right: CellFacts) -> bool:
     """Equality by identity of the large parts, which `Kept` keeps identical while they are equal."""
-    identical = left.store is right.store and left.policies is right.policies and left.config is right.config
-    return identical and evolve(left, store=None, policies=None, config=None) == evolve(right, store=None, policies=None, config=None)
+    large = ("store", "policies", "config", "security_groups")
+    nothing = dict.fromkeys(large)
+    return all(getattr(left, name) is getattr(right, name) for name in large) and evolve(left, **nothing) == evolve(right, **nothing)
 
 
 def _cannot(problem: str, remedy: str) -> SourceError:

@@ -1,0 +1,63 @@
+"""The one home of every metric's name, type, labels and help text; docs/metrics.md is generated from it."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class Metric:
+    """One metric family; ``name`` without the prefix ``c2c_auditor_`` and without ``_total``."""
+
+    name: str
+    type: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+PREFIX = "c2c_auditor_"
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(name="findings", type="gauge", labels=("kind", "effect", "state"), help="Findings of the last audit; absent for kinds that it could not judge."),
+        Metric(name="findings_confirmed", type="counter", labels=("kind",), help="Findings that outlived what silk needs to mend them by itself."),
+        Metric(name="findings_resolved", type="counter", labels=("kind",), help="Confirmed findings that an audit no longer saw."),
+        Metric(name="oldest_finding_timestamp_seconds", type="gauge", labels=("effect",), help="When the oldest finding of this effect was first seen."),
+        Metric(name="rules", type="gauge", labels=("set", "type"), help="Rules of the policy chain: expected, present, and both (matched)."),
+        Metric(name="containers", type="gauge", help="Containers in the cell's metadata."),
+        Metric(name="policies", type="gauge", help="Policies that concern this cell."),
+        Metric(name="policy_convergence_seconds", type="histogram", help="Time from when a policy was known to when the kernel carried it out."),
+        Metric(name="policy_chain_timestamp_seconds", type="gauge", help="When silk made the policy chain that is in force."),
+        Metric(name="ruleset_changes", type="counter", labels=("by",), help="Commits to the rules seen, by who made them."),
+        Metric(name="source_up", type="gauge", labels=("source",), help="Whether the last audit could read this source."),
+        Metric(name="source_last_success_timestamp_seconds", type="gauge", labels=("source",), help="When this source was last read."),
+        Metric(name="source_errors", type="counter", labels=("source", "reason"), help="Audits for which this source failed, by reason."),
+        Metric(name="audits", type="counter", labels=("result",), help="Audits by what they came to."),
+        Metric(name="audit_duration_seconds", type="histogram", labels=("phase",), help="Time that each phase of an audit took."),
+        Metric(name="last_audit_timestamp_seconds", type="gauge", help="When the last audit was made."),
+        Metric(name="last_conclusive_audit_timestamp_seconds", type="gauge", help="When an audit could last judge everything."),
+        Metric(name="silk_process_up", type="gauge", labels=("process",), help="Whether this program of silk's (or garden) runs."),
+        Metric(name="silk_process_start_time_seconds", type="gauge", labels=("process",), help="When this program was started."),
+        Metric(name="build_info", type="gauge", labels=("version", "backend"), help="The agent's version and the backend that holds the rules; always 1."),
+    )
+}
+
+
+def markdown() -> str:
+    """The catalogue as the page docs/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "Generated from `export/catalogue.py` by `make docs`; do not edit. All names begin with `c2c_auditor_`; counters end in `_total`.",
+        "Labels take their values from closed sets only. After an audit that could judge everything every kind of finding is present, with 0;",
+        "kinds that could not be judged are absent, never 0. `process_…` are those of the process that audits.",
+        "",
+        "| metric | type | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    for metric in METRICS.values():
+        suffix = "_total" if metric.type == "counter" else ""
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
+        lines.append(f"| `{PREFIX}{metric.name}{suffix}` | {metric.type} | {labels} | {metric.help} |")
+    return "\n".join([*lines, ""])

@@ -1,0 +1,102 @@
+"""A report as JSON: the answer of ``/api/v1/report`` and of ``audit --format json``. The schema is docs/report-schema.json."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from c2c_auditor.model.finding import App, Finding
+from c2c_auditor.model.report import ProcessStatus, Report, SourceStatus
+from c2c_auditor.model.rule import Rule
+from c2c_auditor.netfilter.render import render_rule
+
+
+def to_json(report: Report) -> str:
+    """The report as JSON text; characters beyond ASCII are escaped, so no terminal takes them for anything else."""
+    return json.dumps(report_document(report), indent=1)
+
+
+def report_document(report: Report) -> dict[str, Any]:
+    """The report as JSON values. Times are objects of RFC 3339 and seconds since the epoch, null where there is none."""
+    return {
+        "version": report.version,
+        "time": _time(report.time),
+        "result": report.result.value,
+        "backend": report.backend.value if report.backend is not None else None,
+        "findings": [finding_document(finding) for finding in report.findings],
+        "resolved": [finding_document(finding) for finding in report.resolved],
+        "unknown_kinds": sorted(kind.value for kind in report.unknown),
+        "sources": [_source(status) for status in report.sources],
+        "processes": [_process(status) for status in report.processes],
+        "counts": {
+            "containers": report.tally.containers,
+            "policies": report.tally.policies,
+            "rules": {f"{name.value}_{type_.value}": count for (name, type_), count in report.tally.rules.items()},
+        },
+        "notes": list(report.notes),
+        "last_conclusive": _time(report.last_conclusive),
+    }
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """One finding with all of its evidence. ``id`` is the same for the same finding in every report."""
+    place = finding.place
+    chain = place.chain if place is not None else ""
+    return {
+        "id": identifier(finding),
+        "kind": finding.kind.value,
+        "family": finding.kind.family.value,
+        "effect": finding.effect.value,
+        "state": finding.state.value,
+        "summary": finding.summary,
+        "remedy": finding.remedy,
+        "place": {"table": place.table, "chain": chain, "position": place.position} if place is not None else None,
+        "found": _rule(finding.found, chain),
+        "expected": _rule(finding.expected, chain),
+        "differences": [{"field": one.field, "expected": one.expected, "found": one.found} for one in finding.differences],
+        "source": _app(finding.source),
+        "destination": _app(finding.destination),
+        "addresses": list(finding.addresses),
+        "handles": list(finding.handles),
+        "policy": finding.policy,
+        "details": list(finding.details),
+        "first_seen": _time(finding.first_seen),
+        "since": _time(finding.since),
+    }
+
+
+def identifier(finding: Finding) -> str:
+    """Twelve hexadecimal digits that stand for a finding's key."""
+    return hashlib.sha256("\0".join(finding.key).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def _rule(rule: Rule | None, chain: str) -> str | None:
+    return render_rule(rule, chain) if rule is not None else None
+
+
+def _app(app: App | None) -> Mapping[str, str] | None:
+    return {"guid": app.guid, "app": app.names.app, "space": app.names.space, "org": app.names.org} if app is not None else None
+
+
+def _time(seconds: float | None) -> Mapping[str, Any] | None:
+    if not seconds:
+        return None  # a recording that does not tell its time
+    return {"rfc3339": datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds"), "epoch": round(seconds, 3)}
+
+
+def _source(status: SourceStatus) -> Mapping[str, Any]:
+    problem = status.problem
+    return {
+        "name": status.name,
+        "up": status.up,
+        "last_success": _time(status.last_success),
+        "too_old": status.age_limit_passed,
+        "problem": {"reason": problem.reason, "where": problem.where, "problem": problem.problem, "remedy": problem.remedy} if problem else None,
+    }
+
+
+def _process(status: ProcessStatus) -> Mapping[str, Any]:
+    return {"name": status.name, "up": status.up, "start_time": _time(status.start_time)}

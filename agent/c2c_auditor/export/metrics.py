@@ -1,0 +1,107 @@
+"""The last report as metric families. Labels come from closed sets, so the number of series depends on nothing that tenants do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from c2c_auditor.export.catalogue import METRICS, PREFIX
+from c2c_auditor.model.finding import Effect, Kind, State
+from c2c_auditor.model.report import Histogram, Report, Result
+
+_STATES = (State.PENDING, State.CONFIRMED)
+Samples = Iterable[tuple[tuple[str, ...], float]]
+
+
+class ReportCollector(Collector):
+    """Renders what ``last`` returns; nothing at all before the first report."""
+
+    def __init__(self, last: Callable[[], Report | None]) -> None:
+        self._last = last
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is asked at registration."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All families of the last report."""
+        report = self._last()
+        if report is not None:
+            yield from families(report)
+
+
+def families(report: Report) -> Iterator[Metric]:
+    """The metric families of one report."""
+    counters = report.counters
+    yield _counter("audits", {(result.value,): count for result, count in counters.audits.items()})
+    yield _gauge("last_audit_timestamp_seconds", [((), report.time)])
+    if report.last_conclusive is not None:
+        yield _gauge("last_conclusive_audit_timestamp_seconds", [((), report.last_conclusive)])
+    yield _gauge("source_up", [((status.name,), float(status.up)) for status in report.sources])
+    yield _gauge("source_last_success_timestamp_seconds", [((status.name,), status.last_success) for status in report.sources if status.last_success])
+    yield _counter("source_errors", counters.source_errors)
+    yield _gauge("silk_process_up", [((process.name,), float(process.up)) for process in report.processes])
+    yield _gauge("silk_process_start_time_seconds", [((process.name,), process.start_time) for process in report.processes if process.start_time])
+    yield _counter("findings_confirmed", {(kind.value,): count for kind, count in counters.confirmed.items()})
+    yield _counter("findings_resolved", {(kind.value,): count for kind, count in counters.resolved.items()})
+    yield _counter("ruleset_changes", {(by,): count for by, count in counters.ruleset_changes.items()})
+    yield _histogram("policy_convergence_seconds", {(): counters.convergence})
+    yield _histogram("audit_duration_seconds", {(phase,): histogram for phase, histogram in counters.durations.items()})
+    yield _gauge("build_info", [((report.version, report.backend.value if report.backend is not None else ""), 1.0)])
+    yield from _findings(report)
+    yield from _tally(report)
+
+
+def _findings(report: Report) -> Iterator[Metric]:
+    """Every kind that was judged, with 0 where nothing was found."""
+    judged = [kind for kind in Kind if kind not in report.unknown]
+    counts: Counter[tuple[str, ...]] = Counter({(kind.value, kind.effect.value, state.value): 0 for kind in judged for state in _STATES})
+    counts.update((finding.kind.value, finding.effect.value, finding.state.value) for finding in report.findings)
+    yield _gauge("findings", [(labels, float(count)) for labels, count in counts.items()])
+    oldest = {
+        effect: min((finding.first_seen for finding in report.findings if finding.effect is effect), default=None) for effect in Effect
+    }
+    yield _gauge("oldest_finding_timestamp_seconds", [((effect.value,), time) for effect, time in oldest.items() if time is not None])
+
+
+def _tally(report: Report) -> Iterator[Metric]:
+    if report.result is Result.BLIND and not report.tally.rules:
+        return
+    tally = report.tally
+    yield _gauge("rules", [((name.value, type_.value), float(count)) for (name, type_), count in tally.rules.items()])
+    for name, value in (("containers", tally.containers), ("policies", tally.policies), ("policy_chain_timestamp_seconds", tally.policy_chain_time)):
+        if value is not None:
+            yield _gauge(name, [((), float(value))])
+
+
+def _gauge(name: str, samples: Samples) -> Metric:
+    metric = METRICS[name]
+    family = GaugeMetricFamily(PREFIX + name, metric.help, labels=metric.labels)
+    for labels, value in samples:
+        family.add_metric(labels, value)
+    return family
+
+
+def _counter(name: str, samples: Mapping[tuple[str, ...], int]) -> Metric:
+    metric = METRICS[name]
+    family = CounterMetricFamily(PREFIX + name, metric.help, labels=metric.labels)
+    for labels, value in samples.items():
+        family.add_metric(labels, float(value))
+    return family
+
+
+def _histogram(name: str, samples: Mapping[tuple[str, ...], Histogram]) -> Metric:
+    metric = METRICS[name]
+    family = HistogramMetricFamily(PREFIX + name, metric.help, labels=metric.labels)
+    for labels, histogram in samples.items():
+        buckets: list[tuple[str, float]] = []
+        total = 0
+        for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+            total += count
+            buckets.append(("+Inf" if bound == float("inf") else str(float(bound)), total))
+        family.add_metric(labels, buckets, histogram.total)
+    return family

@@ -1,0 +1,26 @@
+"""The page at ``/``: what the last audit came to, and where the rest is."""
+
+from __future__ import annotations
+
+from html import escape
+
+from c2c_auditor.export.plain import plain
+from c2c_auditor.model.report import Report
+
+_LINKS = (("/metrics", "metrics"), ("/api/v1/report", "report (JSON)"), ("/readyz", "ready?"), ("/healthz", "alive?"))
+_STYLE = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}li{margin:.4rem 0}.breach,.outage{color:#b00020}"
+
+
+def landing_page(report: Report | None) -> str:
+    """HTML without scripts; foreign text is escaped twice over, as text and as HTML."""
+    links = " · ".join(f'<a href="{path}">{name}</a>' for path, name in _LINKS)
+    if report is None:
+        body = "<p>No audit yet.</p>"
+    else:
+        items = "".join(
+            f'<li class="{finding.effect.value}"><b>{finding.effect.value}</b> {finding.state.value} {finding.kind.value}: {escape(plain(finding.summary))}</li>'
+            for finding in report.findings[:100]
+        )
+        rest = f"<p>… and {len(report.findings) - 100} more in the report.</p>" if len(report.findings) > 100 else ""  # noqa: PLR2004 - as above
+        body = f"<p>Last audit: <b>{report.result.value}</b>, {len(report.findings)} findings.</p><ul>{items}</ul>{rest}"
+    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>c2c-auditor</title><style>{_STYLE}</style><h1>c2c-auditor</h1><p>{links}</p>{body}</html>'

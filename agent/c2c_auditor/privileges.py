@@ -1,0 +1,53 @@
+"""L5: giving up every capability for good, so that whoever takes over this process has gained nothing.
+
+Sources: Linux include/uapi/linux/capability.h (version 3, two words of 32 capabilities), prctl(2), capabilities(7). capset works on the calling
+thread, so this is called while there is only one; threads made later inherit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+from c2c_auditor.errors import AuditorError
+
+_VERSION_3 = 0x20080522
+_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 24, 38, 47, 4
+_SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+_LAST = 64
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Data(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def drop_all() -> None:
+    """No capability now, and none after any exec. Raises AuditorError if one is left."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(libc, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    for capability in range(_LAST):  # needs CAP_SETPCAP; where that is not there, nothing can be gained through the bounding set either: see the line above
+        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    header, data = _Header(_VERSION_3, 0), (_Data * 2)()
+    if libc.capset(ctypes.byref(header), ctypes.byref(data)) != 0:
+        raise AuditorError(f"capset: {os.strerror(ctypes.get_errno())}: the listening process must not keep capabilities")
+    left = {name: value for name, value in held().items() if value}
+    if left:
+        raise AuditorError(f"the listening process still holds capabilities: {left}")
+
+
+def held() -> dict[str, int]:
+    """This thread's capability sets as bits, by the kernel's own account."""
+    lines = Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    pairs = (line.split(":\t", 1) for line in lines if line.startswith(_SETS))
+    return {name: int(value, 16) for name, value in pairs}
+
+
+def _prctl(libc: ctypes.CDLL, option: int, value: int) -> None:
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise AuditorError(f"prctl({option}): {os.strerror(ctypes.get_errno())}: the listening process must not keep capabilities")
