@@ -27,13 +27,15 @@ def with_rules(ruleset: r.Ruleset, chain: str, rules: tuple[r.Rule, ...], table:
     return evolve(ruleset, tables={**ruleset.tables, table: r.Table(name=table, chains=chains)})
 
 
-def mutations(ruleset: r.Ruleset, chain: str, index: int, addresses: tuple[IPv4Address, ...]) -> Iterator[Mutation]:
+def mutations(
+    ruleset: r.Ruleset, chain: str, index: int, addresses: tuple[IPv4Address, ...], table: str = "filter"
+) -> Iterator[Mutation]:
     """All damages to rule ``index`` of ``chain``; ``addresses`` are of live containers. Harmless ones are not among them (docs/findings.md)."""
-    rules = ruleset.chains("filter")[chain].rules
+    rules = ruleset.chains(table)[chain].rules
     rule = rules[index]
 
     def made(what: str, changed: tuple[r.Rule, ...], *also: r.Rule) -> Mutation:
-        return Mutation(what=what, ruleset=with_rules(ruleset, chain, changed), touched=frozenset((rule, *also)))
+        return Mutation(what=what, ruleset=with_rules(ruleset, chain, changed, table), touched=frozenset((rule, *also)))
 
     yield made("deleted", rules[:index] + rules[index + 1 :])
     yield made("duplicated beside itself", (*rules[: index + 1], *rules[index:]))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from attrs import evolve, field, frozen
 
-from c2c_auditor.audit import backends, consistency, container_chains, facts, policy_chain, policy_rules
+from c2c_auditor.audit import backends, consistency, container_chains, facts, foreign, leftovers, mapped_ports, policy_chain, policy_rules
 from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, Policy
@@ -23,12 +23,16 @@ CHECKS: tuple[Check, ...] = (
     policy_rules.policy_rules,
     consistency.consistency,
     container_chains.container_chains,
+    mapped_ports.mapped_ports,
+    leftovers.orphan_chains,
+    foreign.foreign_rules,
     facts.enforcement_disabled,
     facts.store_shrunk,
     facts.container_conflict,
     facts.unreadable,
     facts.tag_conflict,
     facts.port_not_exposed,
+    facts.unconvertible,
 )
 
 _TYPES = {

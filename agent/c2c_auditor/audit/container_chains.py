@@ -46,9 +46,33 @@ def container_chains(inputs: Inputs) -> Iterator[Finding]:
         return
     middle = _usual_middle(inputs)
     for container in inputs.facts.store.containers:
+        if not _present(inputs, container):
+            yield from _absent(inputs, container)
+            continue
         for plan in _plans(inputs, container, middle):
             yield from _chain(inputs, plan)
         yield from _jumps(inputs, container)
+
+
+def _present(inputs: Inputs, container: Container) -> bool:
+    of = names.ContainerChains.of(container.handle)
+    chains = inputs.ruleset.chains("filter")
+    return any(name in chains for name in (of.overlay, of.netout, of.input))
+
+
+def _absent(inputs: Inputs, container: Container) -> Iterator[Finding]:
+    """A container without any chain: not there any more, or not protected at all. Beside another at its address it is the stale entry."""
+    if len(inputs.people.by_address.get(int(container.address), ())) > 1:
+        return  # `facts.container_conflict` says so
+    yield describe.finding(
+        Kind.CONTAINER_CHAIN_MISSING,
+        subject=(container.handle,),
+        summary=f"{_who(inputs, container)} has none of its chains: if it runs, everybody on the overlay reaches it; if not, its entry in the store is stale.",
+        remedy=RECREATE,
+        effect=Effect.BREACH,
+        chain=names.overlay(container.handle),
+        **_evidence(inputs, container),
+    )
 
 
 def _plans(inputs: Inputs, container: Container, middle: tuple[r.Rule, ...]) -> Iterator[ChainPlan]:

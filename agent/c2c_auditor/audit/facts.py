@@ -10,8 +10,10 @@ from c2c_auditor.audit import describe
 from c2c_auditor.audit.chains import jumped_chain
 from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import Container
 from c2c_auditor.model.finding import Effect, Finding, Kind
 from c2c_auditor.netfilter.render import render_ports
+from c2c_auditor.silk import asg
 from c2c_auditor.silk.names import overlay
 from c2c_auditor.silk.policy import open_rule
 
@@ -38,29 +40,42 @@ def enforcement_disabled(inputs: Inputs) -> Iterator[Finding]:
     )
 
 
-def store_shrunk(inputs: Inputs) -> Iterator[Finding]:
-    """Containers whose default deny hangs in FORWARD and that the store does not list, when they outnumber those that it does.
+def lost_chains(inputs: Inputs) -> tuple[str, ...]:
+    """The ``overlay--`` chains that hang in FORWARD for containers that the store does not list, when they outnumber those that it does.
 
     A single one is a container on its way out; many are a store that was truncated and that VPA will plan from next (serial.go, ``DecodeAll``).
     """
     if inputs.facts.store is None:
-        return
-    listed = {overlay(container.handle) for container in inputs.facts.store.containers} | {overlay(bad.subject) for bad in inputs.facts.store.unreadable}
+        return ()
+    store = inputs.facts.store
+    listed = {overlay(handle) for handle in (*(container.handle for container in store.containers), *(bad.subject for bad in store.unreadable))}
+    wired = _wired(inputs)
+    lost = tuple(chain for chain in wired if chain not in listed)
+    return lost if len(lost) > len(wired) - len(lost) else ()
+
+
+def _wired(inputs: Inputs) -> tuple[str, ...]:
     chains = inputs.ruleset.chains("filter")
     forward = chains.get("FORWARD", r.Chain(name="FORWARD")).rules
-    wired = dict.fromkeys(chain for chain in map(jumped_chain, forward) if chain.startswith("overlay--") and chain in chains)
-    lost = [chain for chain in wired if chain not in listed]
-    if not lost or len(lost) <= len(wired) - len(lost):
+    return tuple(dict.fromkeys(chain for chain in map(jumped_chain, forward) if chain.startswith("overlay--") and chain in chains))
+
+
+def store_shrunk(inputs: Inputs) -> Iterator[Finding]:
+    """Containers that are wired up and that the store no longer lists."""
+    lost = lost_chains(inputs)
+    if not lost:
         return
+    chains = inputs.ruleset.chains("filter")
+    wired = len(_wired(inputs))
     addresses = sorted({address for chain in lost if (address := _denied(chains[chain])) is not None})
     yield describe.finding(
         Kind.STORE_SHRUNK,
         subject=(),
-        summary=f"The container metadata lists {len(wired) - len(lost)} of {len(wired)} containers that are wired up on this cell: "
+        summary=f"The container metadata lists {wired - len(lost)} of {wired} containers that are wired up on this cell: "
         "with its next plan vxlan-policy-agent removes the policy rules of the others.",
         remedy="Look at store.json for truncation and the disk for space; do not restart vxlan-policy-agent before the store is whole again.",
         addresses=tuple(map(str, addresses)),
-        details=tuple(lost),
+        details=lost,
     )
 
 
@@ -162,3 +177,26 @@ def port_not_exposed(inputs: Inputs) -> Iterator[Finding]:
                 **describe.apps(inputs, policy.source, policy.destination),
             )
 
+
+def unconvertible(inputs: Inputs) -> Iterator[Finding]:
+    """Security group rules for which silk leaves a container's whole chain as it is, and says so in its log only."""
+    store, groups = inputs.facts.store, inputs.facts.security_groups
+    if store is None or groups is None or not inputs.config.asg_syncing:
+        return
+    problems: dict[str, list[Container]] = {}
+    for container in store.containers:
+        if asg.has_chain(container):
+            try:
+                asg.asg_plan(container, asg.groups_of(container, groups), inputs.config)
+            except asg.Unconvertible as problem:
+                problems.setdefault(str(problem), []).append(container)
+    for problem, containers in sorted(problems.items()):
+        yield describe.finding(
+            Kind.ASG_MISSING,
+            subject=("unconvertible", problem),
+            summary=f"silk cannot convert a security group ({problem}) and therefore no longer updates the egress of {len(containers)} containers.",
+            remedy="Mend the security group's rule (cf update-security-group).",
+            effect=Effect.OUTAGE,
+            addresses=tuple(str(container.address) for container in containers),
+            handles=tuple(container.handle for container in containers),
+        )

@@ -21,37 +21,32 @@ from c2c_auditor.sources.xtables_targets import TARGETS
 
 ENTRY_SIZE = 112
 """Bytes of ``struct ipt_entry`` before its matches."""
-KEPT_SIZE = 92
-"""How many of them belong to the rule; ``comefrom`` and the counters follow."""
 
-_LEFT_OUT = ENTRY_SIZE - KEPT_SIZE
-_EXTENSION_SIZE = 32
+_BEFORE_COUNTERS = 92
+_HEADER_SIZE = 32
+_REVISION = 31
 _ADDRESSES = struct.Struct("!IIII16s16s16s16s")
 _AFTER_ADDRESSES = struct.Struct("=HBB4xHH")
-_EXTENSION = struct.Struct("=H29sB")
+_HEADER = struct.Struct("=H29sB")
 _VIA_IN, _VIA_OUT, _SOURCE, _DESTINATION, _FRAGMENT, _PROTOCOL = 1, 2, 8, 16, 32, 64
 _IS_FRAGMENT, _IS_GOTO = 1, 2
-_ALL_PORTS = (0, 65535)
 
 _VERDICT = struct.Struct("=i")
 _VERDICTS = {-1: r.DROP, -2: r.ACCEPT, -4: r.Verdict(name="QUEUE"), -5: r.RETURN}
 FINAL_VERDICTS = frozenset(_VERDICT.pack(number) for number in _VERDICTS)
-"""First four bytes of a standard target's data that decides or returns; others are a jump."""
+"""First four bytes of a standard target's data that decide or return; others are a jump."""
 
 
 def decode_entry(entry: bytes, chain: str) -> r.Rule:
-    """The rule of one entry: its first `KEPT_SIZE` bytes, its matches and its target.
+    """The rule of one ``struct ipt_entry`` with its matches and its target.
 
     ``chain`` is where a jump goes, empty for a rule that only counts: the bytes hold an offset instead of it, or nothing at all.
     Raises ValueError for bytes that the kernel cannot have given.
     """
     try:
         source, destination, source_mask, destination_mask, in_name, out_name, in_mask, out_mask = _ADDRESSES.unpack_from(entry)
-        protocol, flags, inverted, target_offset, size = _AFTER_ADDRESSES.unpack_from(entry, _ADDRESSES.size)
-        target_offset -= _LEFT_OUT
-        if size - _LEFT_OUT != len(entry) or not KEPT_SIZE <= target_offset < len(entry):
-            raise ValueError(size)
-        matches = [found for data in _extensions(entry, target_offset) if (found := _match(data)) is not None]
+        protocol, flags, inverted, _, _ = _AFTER_ADDRESSES.unpack_from(entry, _ADDRESSES.size)
+        *matches, (target, revision, data) = (_header(entry, at, end) for at, end in _extensions(entry))
         return r.Rule(
             source=_address(source, source_mask, negated=bool(inverted & _SOURCE)),
             destination=_address(destination, destination_mask, negated=bool(inverted & _DESTINATION)),
@@ -59,21 +54,51 @@ def decode_entry(entry: bytes, chain: str) -> r.Rule:
             out_interface=_interface(out_name, out_mask, negated=bool(inverted & _VIA_OUT)),
             protocol=canonical.protocol(protocol, negated=bool(inverted & _PROTOCOL)),
             fragment=not inverted & _FRAGMENT if flags & _IS_FRAGMENT else None,
-            matches=canonical.matches_in_order(matches),
-            target=_target(entry[target_offset:], chain, goto=bool(flags & _IS_GOTO)),
+            matches=canonical.matches_in_order([found for match in matches if (found := _match(*match)) is not None]),
+            target=_target(target, revision, data) if target else _verdict(data, chain, goto=bool(flags & _IS_GOTO)),
         )
     except struct.error as error:
-        raise ValueError(len(entry)) from error
+        raise ValueError(str(error)) from error
 
 
-def _extensions(entry: bytes, end: int) -> Iterator[bytes]:
-    at = KEPT_SIZE
-    while at < end:
-        size = _EXTENSION.unpack_from(entry, at)[0]
-        if size < _EXTENSION_SIZE or at + size > end:
-            raise ValueError(size)
-        yield entry[at : at + size]
-        at += size
+def is_standard(entry: bytes) -> bool:
+    """Whether the target is a verdict or a jump, which has no name; its data are the last 8 bytes then."""
+    (target_offset,) = struct.unpack_from("=H", entry, 88)
+    return entry[target_offset + 2] == 0
+
+
+def layout(entry: bytes) -> struct.Struct:
+    """The parts of an entry that make its rule: all but the counters before its matches and what follows the names in it.
+
+    The kernel writes a name up to its end (x_tables.c, ``xt_obj_to_user``) into memory that libiptc does not clear, so anything may stand behind it.
+    Entries with equal parts have the same layout, for names and sizes are among the parts. Raises ValueError as `decode_entry` does.
+    """
+    parts, kept = f"={_BEFORE_COUNTERS}s{ENTRY_SIZE - _BEFORE_COUNTERS}x", 0
+    for at, end in _extensions(entry):
+        named = entry.index(0, at + 2, at + _REVISION) + 1 - at
+        parts += f"{kept + named}s{_REVISION - named}x"
+        kept = end - at - _REVISION
+    return struct.Struct(f"{parts}{kept}s")
+
+
+def _extensions(entry: bytes) -> Iterator[tuple[int, int]]:
+    """Beginning and end of each match and, last, of the target."""
+    *_, target_offset, size = _AFTER_ADDRESSES.unpack_from(entry, _ADDRESSES.size)
+    if size != len(entry) or not ENTRY_SIZE <= target_offset <= size - _HEADER_SIZE:
+        raise ValueError((target_offset, size, len(entry)))
+    at = ENTRY_SIZE
+    while at < size:
+        end = at + _HEADER.unpack_from(entry, at)[0]
+        if end < at + _HEADER_SIZE or end > (target_offset if at < target_offset else size):
+            raise ValueError((at, end))
+        yield at, end
+        at = end
+
+
+def _header(entry: bytes, at: int, end: int) -> tuple[str, int, bytes]:
+    """Name, revision and data of a match or target."""
+    _, name, revision = _HEADER.unpack_from(entry, at)
+    return text(name), revision, entry[at + _HEADER_SIZE : end]
 
 
 @lru_cache(maxsize=65536)
@@ -96,10 +121,8 @@ def _interface(field: bytes, mask: bytes, *, negated: bool) -> r.InterfaceMatch 
 
 
 @lru_cache(maxsize=65536)
-def _match(extension: bytes) -> r.Match | None:
+def _match(module: str, revision: int, data: bytes) -> r.Match | None:
     """One match; None for one that matches everything. Remembered by its bytes: most matches of a cell repeat."""
-    _, name, revision = _EXTENSION.unpack_from(extension)
-    data, module = extension[_EXTENSION_SIZE:], text(name)
     decoder = MATCHES.get((module, revision))
     if decoder is not None:
         try:
@@ -110,26 +133,8 @@ def _match(extension: bytes) -> r.Match | None:
     return r.OpaqueMatch(module=module, arguments=_opaque(revision, data))
 
 
-def _opaque(revision: int, data: bytes) -> tuple[str, ...]:
-    return f"revision {revision}", data.hex()
-
-
-def _target(extension: bytes, chain: str, *, goto: bool) -> r.Target:
-    size, field, revision = _EXTENSION.unpack_from(extension)
-    if size != len(extension):
-        raise ValueError(size)
-    name, data = text(field), extension[_EXTENSION_SIZE:]
-    if not name:
-        if data[:4] in FINAL_VERDICTS:
-            return _VERDICTS[_VERDICT.unpack_from(data)[0]]
-        if not chain:
-            return r.NO_TARGET
-        return canonical.shared(r.Goto(chain=chain) if goto else r.Jump(chain=chain))
-    return _module_target(name, revision, data)
-
-
 @lru_cache(maxsize=4096)
-def _module_target(name: str, revision: int, data: bytes) -> r.Target:
+def _target(name: str, revision: int, data: bytes) -> r.Target:
     decoder = TARGETS.get((name, revision))
     if decoder is not None:
         try:
@@ -137,3 +142,15 @@ def _module_target(name: str, revision: int, data: bytes) -> r.Target:
         except (KeyError, ValueError):
             pass  # an option without a word of its own
     return r.OpaqueTarget(name=name, arguments=_opaque(revision, data))
+
+
+def _opaque(revision: int, data: bytes) -> tuple[str, ...]:
+    return f"revision {revision}", data.hex()
+
+
+def _verdict(data: bytes, chain: str, *, goto: bool) -> r.Target:
+    if data[:4] in FINAL_VERDICTS:
+        return _VERDICTS[_VERDICT.unpack_from(data)[0]]
+    if not chain:
+        return r.NO_TARGET
+    return canonical.shared(r.Goto(chain=chain) if goto else r.Jump(chain=chain))
