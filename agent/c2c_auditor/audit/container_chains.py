@@ -15,6 +15,8 @@ from c2c_auditor.audit.sequence import Moved, moved
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.finding import Effect, Finding, Kind
+from c2c_auditor.model.rule import Loss
+from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk import asg, names
 from c2c_auditor.silk.container import (
     ChainPlan,
@@ -115,7 +117,7 @@ def _chain(inputs: Inputs, plan: ChainPlan) -> Iterator[Finding]:
     if chain is None:
         yield _missing_chain(inputs, plan)
         return
-    wanted = (*plan.head, *plan.tail)
+    wanted = tuple(canonical.as_listed(rule, inputs.ruleset.lost) for rule in (*plan.head, *plan.tail))
     if chain.rules == wanted:
         return
     if plan.middle:
@@ -270,7 +272,8 @@ def _moved(inputs: Inputs, plan: ChainPlan, one: Moved) -> Finding:
 
 
 def _jumps(inputs: Inputs, container: Container) -> Iterator[Finding]:
-    for plan in jump_plans(container, inputs.config, inputs.facts.underlay_interfaces):
+    underlay = inputs.facts.underlay_interfaces if Loss.INTERFACES not in inputs.ruleset.lost else None
+    for plan in jump_plans(container, inputs.config, underlay):
         chains = inputs.ruleset.chains(plan.table)
         target = jumped_chain(plan.rule)
         if target and target not in chains:

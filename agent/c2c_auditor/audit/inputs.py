@@ -13,6 +13,14 @@ from c2c_auditor.model.cell import CellFacts, VpaConfig
 from c2c_auditor.silk.policy import Planned, infer_ingress_tag, plan_policy_chain
 
 
+_LOST = {
+    r.Loss.INTERFACES: "The listing does not show interfaces (iptables -L without -v): conditions on them were not judged.",
+    r.Loss.OTHER_TABLES: "The listing shows the filter table only: nat and mangle were not judged.",
+    r.Loss.CHAIN_NAMES: "Some rules were given without their chain: only what they say about each other was judged.",
+    r.Loss.HASHLIMIT_NAMES: "The listing does not show the names of hash limits: they were not judged.",
+}
+
+
 @frozen(kw_only=True)
 class Inputs:
     """One reading of rules beside the facts.
@@ -40,7 +48,7 @@ class Inputs:
         """
         chains = PolicyChains.of(ruleset)
         rules = [entry.rule for entry in chains.rules]
-        notes: list[str] = list(ruleset.warnings)
+        notes: list[str] = [*ruleset.warnings, *(_LOST[loss] for loss in sorted(ruleset.lost))]
         config = facts.config
         if config is None:
             config = _inferred(rules)

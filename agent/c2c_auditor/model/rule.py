@@ -327,6 +327,7 @@ class Loss(str, Enum):
     INTERFACES = "interfaces"
     OTHER_TABLES = "other_tables"
     CHAIN_NAMES = "chain_names"
+    HASHLIMIT_NAMES = "hashlimit_names"
 
 
 @frozen(kw_only=True)

@@ -10,6 +10,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 from typing import TypeVar
 
+from attrs import evolve
+
 from c2c_auditor.model import rule as r
 
 T = TypeVar("T")
@@ -105,3 +107,13 @@ def states(names: frozenset[str], *, negated: bool = False) -> r.StateMatch:
 def limit_period(count: int, unit_seconds: int, scale: int) -> int:
     """The kernel's average for ``count`` packets per unit, in 1/``scale`` s (extensions/libxt_limit.c, libxt_hashlimit.c: integer division)."""
     return scale * unit_seconds // count
+
+
+def as_listed(rule: r.Rule, lost: frozenset[r.Loss]) -> r.Rule:
+    """``rule`` as a listing that lost ``lost`` would show it, so that what should be there can be held against what was shown."""
+    if r.Loss.INTERFACES in lost and (rule.in_interface is not None or rule.out_interface is not None):
+        rule = evolve(rule, in_interface=None, out_interface=None)
+    if r.Loss.HASHLIMIT_NAMES in lost and any(isinstance(match, r.HashLimitMatch) for match in rule.matches):
+        shown = tuple(evolve(match, name="") if isinstance(match, r.HashLimitMatch) else match for match in rule.matches)
+        rule = evolve(rule, matches=shown)
+    return rule

@@ -32,7 +32,8 @@ _VERDICTS = {verdict.name: verdict for verdict in (r.ACCEPT, r.DROP, r.RETURN, r
 Part = tuple[str, Hashable]
 
 
-def _address(text: str, *, negated: bool) -> r.AddressMatch | None:
+def address(text: str, *, negated: bool) -> r.AddressMatch | None:
+    """``ADDRESS[/LENGTH or MASK]``; None for what matches everything."""
     host, slash, mask = text.partition("/")
     value = int(IPv4Address(host))
     if not slash:
@@ -117,7 +118,7 @@ def _part(words: Sequence[str]) -> Part:
         return "counters", None
     (text,) = value
     if option in ("-s", "-d"):
-        return ("source" if option == "-s" else "destination"), _address(text, negated=negated)
+        return ("source" if option == "-s" else "destination"), address(text, negated=negated)
     if option in ("-i", "-o"):
         name = "in_interface" if option == "-i" else "out_interface"
         text = tokens.unquote(text)
