@@ -6,6 +6,7 @@ Every key has a default, so an empty object is a valid configuration of a stock 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def _converter() -> Converter:
 
 
 def _object(cls: type, converter: Converter) -> Any:  # noqa: ANN401 - cattrs' hooks have no public type
-    structure = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
+    structure: Callable[[object, object], object] = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
 
     def hook(value: object, to: type) -> object:
         if not isinstance(value, dict):
@@ -166,5 +167,5 @@ def _typed(value: object, kind: type) -> Any:  # noqa: ANN401 - the value, of th
 def _number(value: object, kinds: type | tuple[type, ...]) -> Any:  # noqa: ANN401 - the value, of the kind asked for
     if isinstance(value, bool) or not isinstance(value, kinds):
         message = f"expected a number, found {value!r}"
-        raise ValueError(message)
+        raise ValueError(message)  # noqa: TRY004 - as above
     return value

@@ -46,7 +46,9 @@ class Clocks:
 class Cycle:
     """Audits again and again; `run` gives the report of one audit."""
 
-    def __init__(self, *, rules: RulesSource, facts: FactsSource, version: str, grace: Grace | None = None, clocks: Clocks | None = None) -> None:
+    def __init__(
+        self, *, rules: RulesSource, facts: FactsSource, version: str, grace: Grace | None = None, clocks: Clocks | None = None
+    ) -> None:
         self._rules = rules
         self._facts = facts
         self._version = version
@@ -128,7 +130,7 @@ class Cycle:
             notes=reading.facts.notes,
         )
 
-    def _report(  # noqa: PLR0913, PLR0917 - the one place where all of an audit's parts come together
+    def _report(  # noqa: PLR0917 - the one place where all of an audit's parts come together
         self,
         now: float,
         reading: FactsReading,
@@ -203,4 +205,6 @@ def _added(counts: Mapping[K, int], more: Sequence[K]) -> Mapping[K, int]:
 
 def _dated(findings: Sequence[Finding], offset: float) -> tuple[Finding, ...]:
     """Steady times into seconds since the epoch."""
-    return tuple(finding.settled(finding.state, first_seen=finding.first_seen + offset, since=finding.since + offset) for finding in findings)
+    return tuple(
+        finding.settled(finding.state, first_seen=finding.first_seen + offset, since=finding.since + offset) for finding in findings
+    )

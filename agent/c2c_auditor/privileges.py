@@ -31,7 +31,9 @@ def drop_all() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
     _prctl(libc, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    for capability in range(_LAST):  # needs CAP_SETPCAP; where that is not there, nothing can be gained through the bounding set either: see the line above
+    for capability in range(
+        _LAST
+    ):  # needs CAP_SETPCAP; where that is not there, nothing can be gained through the bounding set either: see the line above
         libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
     header, data = _Header(_VERSION_3, 0), (_Data * 2)()
     if libc.capset(ctypes.byref(header), ctypes.byref(data)) != 0:
@@ -42,7 +44,7 @@ def drop_all() -> None:
 
 
 def held() -> dict[str, int]:
-    """This thread's capability sets as bits, by the kernel's own account."""
+    """The calling thread's capability sets as bits, by the kernel's own account."""
     lines = Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace").splitlines()
     pairs = (line.split(":\t", 1) for line in lines if line.startswith(_SETS))
     return {name: int(value, 16) for name, value in pairs}

@@ -14,7 +14,6 @@ import signal
 import ssl
 import threading
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -69,59 +68,77 @@ class Latest:
         return made[1]
 
 
-def application(latest: Latest, *, ready_max_age: float, pid: int, clock: Callable[[], float] = time.time) -> bottle.Bottle:
-    """The routes. ``pid`` is the process that audits, whose cost the process metrics tell."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(ReportCollector(latest.get))
-    ProcessCollector(pid=lambda: pid, registry=registry)
-    app = bottle.Bottle()
+def _answer(body: str | bytes, kind: str = "text/plain; charset=utf-8", status: int = 200) -> bottle.HTTPResponse:
+    return bottle.HTTPResponse(body, status=status, headers={"Content-Type": kind, **_HEADERS})
 
-    def answer(body: str | bytes, kind: str = "text/plain; charset=utf-8", status: int = 200) -> bottle.HTTPResponse:
-        return bottle.HTTPResponse(body, status=status, headers={"Content-Type": kind, **_HEADERS})
 
-    @app.get("/")
-    def index() -> bottle.HTTPResponse:
-        return answer(landing_page(latest.get()), "text/html; charset=utf-8")
+class _Routes:
+    """What each path answers. ``pid`` is the process that audits, whose cost the process metrics tell."""
 
-    @app.get("/metrics")
-    def metrics() -> bottle.HTTPResponse:
-        response = answer(generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
+    def __init__(self, latest: Latest, *, ready_max_age: float, pid: int) -> None:
+        self._latest = latest
+        self._ready_max_age = ready_max_age
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(ReportCollector(latest.get))
+        ProcessCollector(pid=lambda: pid, registry=self._registry)
+
+    def index(self) -> bottle.HTTPResponse:
+        """The page."""
+        return _answer(landing_page(self._latest.get()), "text/html; charset=utf-8")
+
+    def metrics(self) -> bottle.HTTPResponse:
+        """Text format 0.0.4, which every scraper reads; compressed for those that ask."""
+        response = _answer(generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4)
         if "gzip" in bottle.request.get_header("Accept-Encoding", ""):
             response.body = gzip.compress(response.body, compresslevel=1)
             response.set_header("Content-Encoding", "gzip")
         return response
 
-    @app.get("/healthz")
-    def healthz() -> bottle.HTTPResponse:
-        return answer("alive\n")
+    def healthz(self) -> bottle.HTTPResponse:
+        """Alive: whoever can say so is."""
+        return _answer("alive\n")
 
-    @app.get("/readyz")
-    def readyz() -> bottle.HTTPResponse:
-        report = latest.get()
+    def readyz(self) -> bottle.HTTPResponse:
+        """A conclusive audit lately."""
+        report = self._latest.get()
         last = report.last_conclusive if report is not None else None
         if last is None:
-            return answer("no audit could judge everything yet: see /api/v1/report\n", status=503)
-        age = clock() - last
-        return answer(f"the last conclusive audit was {age:.0f} s ago\n", status=200 if age <= ready_max_age else 503)
+            return _answer("no audit could judge everything yet: see /api/v1/report\n", status=503)
+        age = time.time() - last
+        return _answer(f"the last conclusive audit was {age:.0f} s ago\n", status=200 if age <= self._ready_max_age else 503)
 
-    @app.get("/api/v1/report")
-    def report_() -> bottle.HTTPResponse:
-        body = latest.json()
+    def report(self) -> bottle.HTTPResponse:
+        """The last report as JSON."""
+        body = self._latest.json()
         if body is None:
-            return answer('{"error": "no audit yet"}', "application/json", status=503)
-        return answer(body, "application/json")
+            return _answer('{"error": "no audit yet"}', "application/json", status=503)
+        return _answer(body, "application/json")
 
-    def refused(error: bottle.HTTPError) -> str:
-        bottle.response.content_type = "text/plain; charset=utf-8"
-        for name, value in _HEADERS.items():
-            bottle.response.set_header(name, value)
-        return f"{error.status_line}\n"
 
-    app.default_error_handler = refused
+def application(latest: Latest, *, ready_max_age: float, pid: int) -> bottle.Bottle:
+    """The WSGI application."""
+    routes = _Routes(latest, ready_max_age=ready_max_age, pid=pid)
+    app = bottle.Bottle()
+    for path, answer in (
+        ("/", routes.index),
+        ("/metrics", routes.metrics),
+        ("/healthz", routes.healthz),
+        ("/readyz", routes.readyz),
+        ("/api/v1/report", routes.report),
+    ):
+        app.route(path, "GET", answer)
+    app.default_error_handler = _refused
     return app
 
 
-class _Tls(BuiltinSSLAdapter):  # type: ignore[misc]  # cheroot carries no types for it
+def _refused(error: bottle.HTTPError) -> str:
+    bottle.response.content_type = "text/plain; charset=utf-8"
+    for name, value in _HEADERS.items():
+        bottle.response.set_header(name, value)
+    return f"{error.status_line}\n"
+
+
+class _Tls(BuiltinSSLAdapter):
     """TLS 1.2 and newer; with a client CA, certificates are demanded of clients."""
 
     def __init__(self, settings: TlsSettings) -> None:
@@ -148,7 +165,13 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
 def make_server(settings: ServerSettings, app: bottle.Bottle) -> Server:
     """A bound server, not yet serving: few threads, short time-outs, small requests, so that a slow or large client starves nobody."""
     server = Server(
-        (settings.address, settings.port), app, numthreads=settings.threads, max=settings.threads, request_queue_size=32, timeout=5, shutdown_timeout=0.2
+        (settings.address, settings.port),
+        app,
+        numthreads=settings.threads,
+        max=settings.threads,
+        request_queue_size=32,
+        timeout=5,
+        shutdown_timeout=1,
     )
     server.max_request_header_size = 16 << 10
     server.max_request_body_size = 1
@@ -238,4 +261,3 @@ class ServerProcess:
         if self._child.is_alive():
             self._child.kill()
             self._child.join()
-

@@ -6,13 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.namespaces import in_namespace
-from support.recordings import CELL_NAMES, CELLS
 
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.sources.command import Limits
 from c2c_auditor.sources.netlink import Nftables
 from c2c_auditor.sources.nft import NftReader
+from support.namespaces import in_namespace
+from support.recordings import CELL_NAMES, CELLS
 
 pytestmark = pytest.mark.kernel
 
@@ -113,7 +113,7 @@ def _reads_back(name: str) -> None:
 
 @in_namespace
 def test_native_nftables_rules_that_iptables_cannot_show_are_a_failed_reading() -> None:
-    """iptables says `incompatible` and exits 0 or 1; both are blindness, not an empty table."""
+    """Iptables says `incompatible` and exits 0 or 1; both are blindness, not an empty table."""
     if subprocess.run(["nft", "--version"], capture_output=True, check=False).returncode:
         pytest.skip("nft (Debian package nftables) is not installed")
     _run("iptables-nft", "-A", "FORWARD", "-j", "ACCEPT")

@@ -32,7 +32,9 @@ def big_cell(*, containers: int = 250, rules: int = 20_000, asg_rules: int = 0) 
     apps = [str(uuid.UUID(int=random_.getrandbits(128))) for _ in range(containers // 2)]
     remote = [str(uuid.UUID(int=random_.getrandbits(128))) for _ in range(150)]
     tags = {app: tag for tag, app in enumerate((*apps, *remote), 1)}
-    store = Store(containers=tuple(sorted((_container(n, apps[n % len(apps)], random_) for n in range(containers)), key=lambda one: one.handle)))
+    store = Store(
+        containers=tuple(sorted((_container(n, apps[n % len(apps)], random_) for n in range(containers)), key=lambda one: one.handle))
+    )
     policies: dict[Policy, None] = {}
     while len(policies) < rules // 2:
         source, destination = random_.choice((*apps, *remote)), random_.choice(apps)
@@ -55,7 +57,13 @@ def big_cell(*, containers: int = 250, rules: int = 20_000, asg_rules: int = 0) 
 def _container(number: int, app: str, random_: random.Random) -> Container:
     handle = str(uuid.UUID(int=random_.getrandbits(128)))[:28]
     address = IPv4Address("10.255.0.10") + number
-    return Container(handle=handle, address=address, app=app, ports=tuple(range(8000, 9000, 5)), names=Names(app=f"app-{number}", space="dev", org="acme"))
+    return Container(
+        handle=handle,
+        address=address,
+        app=app,
+        ports=tuple(range(8000, 9000, 5)),
+        names=Names(app=f"app-{number}", space="dev", org="acme"),
+    )
 
 
 def _save(facts: CellFacts, asg_rules: int) -> str:
@@ -73,6 +81,8 @@ def _save(facts: CellFacts, asg_rules: int) -> str:
         lines.append(render_rule(Rule(destination=canonical.host(container.address), target=Reject()), of.overlay))
         if asg_rules:
             chains.append(f":{of.asg} - [0:0]")
-            lines += [f"-A {of.asg} -m iprange --dst-range 11.{n >> 8}.{n & 255}.0-11.{n >> 8}.{n & 255}.99 -j ACCEPT" for n in range(asg_rules)]
+            lines += [
+                f"-A {of.asg} -m iprange --dst-range 11.{n >> 8}.{n & 255}.0-11.{n >> 8}.{n & 255}.99 -j ACCEPT" for n in range(asg_rules)
+            ]
     head = ["*filter", ":INPUT ACCEPT [0:0]", ":FORWARD ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]"]
     return "\n".join([*head, *chains, *forward, *lines, "COMMIT", ""])

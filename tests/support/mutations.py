@@ -28,7 +28,7 @@ def with_rules(ruleset: r.Ruleset, chain: str, rules: tuple[r.Rule, ...], table:
 
 
 def mutations(
-    ruleset: r.Ruleset, chain: str, index: int, addresses: tuple[IPv4Address, ...], table: str = "filter"
+    ruleset: r.Ruleset, chain: str, index: int, addresses: tuple[IPv4Address, ...], *, table: str = "filter"
 ) -> Iterator[Mutation]:
     """All damages to rule ``index`` of ``chain``; ``addresses`` are of live containers. Harmless ones are not among them (docs/findings.md)."""
     rules = ruleset.chains(table)[chain].rules
@@ -59,15 +59,20 @@ def edits(rule: r.Rule, addresses: tuple[IPv4Address, ...]) -> Iterator[tuple[st
 
 
 def _addresses(rule: r.Rule, addresses: tuple[IPv4Address, ...]) -> Iterator[tuple[str, r.Rule]]:
-    for field in ("source", "destination"):
-        match = getattr(rule, field)
-        if match is None:
-            continue
-        for address in (*addresses[:3], IPv4Address("10.255.99.99")):
-            yield f"{field} {address}", evolve(rule, **{field: canonical.host(address)})
-        yield f"{field} wider", evolve(rule, **{field: r.AddressMatch(value=match.value & 0xFFFFFF00, mask=0xFFFFFF00)})
-        yield f"{field} negated", evolve(rule, **{field: evolve(match, negated=not match.negated)})
-        yield f"{field} gone", evolve(rule, **{field: None})
+    for what, match in _address_edits(rule.source, addresses):
+        yield f"source {what}", evolve(rule, source=match)
+    for what, match in _address_edits(rule.destination, addresses):
+        yield f"destination {what}", evolve(rule, destination=match)
+
+
+def _address_edits(match: r.AddressMatch | None, addresses: tuple[IPv4Address, ...]) -> Iterator[tuple[str, r.AddressMatch | None]]:
+    if match is None:
+        return
+    for address in (*addresses[:3], IPv4Address("10.255.99.99")):
+        yield str(address), canonical.host(address)
+    yield "wider", r.AddressMatch(value=match.value & 0xFFFFFF00, mask=0xFFFFFF00)
+    yield "negated", evolve(match, negated=not match.negated)
+    yield "gone", None
 
 
 def _protocols(rule: r.Rule) -> Iterator[tuple[str, r.Rule]]:
@@ -116,7 +121,11 @@ def moves(ruleset: r.Ruleset, chain: str) -> Iterator[Mutation]:
     rules = ruleset.chains("filter")[chain].rules
     for at, rule in enumerate(rules):
         if isinstance(rule.target, r.SetMark):
-            needing = [index for index, other in enumerate(rules) if canonical.mark(rule.target.value) in other.matches and other.target == r.ACCEPT]
+            needing = [
+                index
+                for index, other in enumerate(rules)
+                if canonical.mark(rule.target.value) in other.matches and other.target == r.ACCEPT
+            ]
             if needing and needing[0] > at:
                 yield _moved(ruleset, chain, at, needing[0])
                 yield _moved(ruleset, chain, needing[0], at)

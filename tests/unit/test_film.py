@@ -5,14 +5,15 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from attrs import evolve
-from support.recordings import Frame, film
 
 from c2c_auditor.audit.checks import Judgement, judge
 from c2c_auditor.audit.settle import Grace, Memory, settle
 from c2c_auditor.model.finding import Finding, Kind
+from support.recordings import Frame, film
 
 _JUDGED: dict[tuple[int, int], Judgement] = {}
 
@@ -27,7 +28,8 @@ def _judge(frame: Frame) -> Judgement:
 
 def _confirmed(frames: Sequence[Frame]) -> list[Finding]:
     """All that is confirmed when ``frames`` are what the auditor read, at their own times."""
-    memory, found = Memory(), []
+    memory = Memory()
+    found: list[Finding] = []
     for frame in frames:
         config = frame.facts.config
         assert config is not None
@@ -77,15 +79,14 @@ def test_readings_at_every_offset_confirm_nothing_else(interval: float, late: in
 def test_store_or_policies_seen_one_frame_late_confirm_nothing_else(which: str) -> None:
     """The two are read at different moments."""
     frames = film()
-    readings = [
-        evolve(frame, facts=evolve(frame.facts, **{which: getattr(before.facts, which)})) for before, frame in zip(frames, frames[1:], strict=False)
-    ]
+    readings = [evolve(frame, facts=evolve(frame.facts, **{which: getattr(before.facts, which)})) for before, frame in pairwise(frames)]
     assert _kinds(readings) <= {Kind.RULE_LEFTOVER}
 
 
 def test_the_film_shows_how_long_policies_took_to_arrive() -> None:
     """Three policies arrived with VPA's next poll, one waited 5.3 s for VPA to come back."""
-    memory, took = Memory(), []
+    memory = Memory()
+    took: list[float] = []
     for frame in film():
         settlement = settle(memory, _judge(frame), frame.time, Grace())
         memory = settlement.memory

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.mutations import Mutation, moves, mutations, with_rules
-from support.recordings import SMALL_CELLS, Recording, recording
 
 from c2c_auditor.audit.checks import judge
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Effect, Finding, Kind
+from support.mutations import Mutation, moves, mutations, with_rules
+from support.recordings import SMALL_CELLS, Recording, recording
 
 
 def _new(cell: Recording, ruleset: r.Ruleset) -> list[Finding]:
@@ -65,7 +65,7 @@ def test_every_damage_to_every_other_rule_of_a_small_cell_is_found_and_named(nam
     for table in cell.ruleset.tables:
         for chain, found in cell.ruleset.chains(table).items():
             for index in range(len(found.rules) if chain != cell.policy_chain else 0):
-                for mutation in mutations(cell.ruleset, chain, index, cell.addresses, table):
+                for mutation in mutations(cell.ruleset, chain, index, cell.addresses, table=table):
                     new = [finding for finding in judge(cell.facts, mutation.ruleset, None).findings if finding.key not in known]
                     named = {rule for finding in new for rule in (finding.found, finding.expected) if rule is not None}
                     port = _host_port(found.rules[index])
@@ -121,7 +121,11 @@ def test_a_foreign_rule_is_judged_by_what_it_can_do(what: str) -> None:
 def test_a_foreign_rule_beside_the_overlay_is_nobodys_business() -> None:
     """Docker's or a VPN's own rules share FORWARD."""
     cell = recording("pair")
-    docker = r.Rule(source=r.AddressMatch(value=0xAC110000, mask=0xFFFF0000), destination=r.AddressMatch(value=0xAC110000, mask=0xFFFF0000), target=r.DROP)
+    docker = r.Rule(
+        source=r.AddressMatch(value=0xAC110000, mask=0xFFFF0000),
+        destination=r.AddressMatch(value=0xAC110000, mask=0xFFFF0000),
+        target=r.DROP,
+    )
     rules = (docker, *cell.ruleset.chains("filter")["FORWARD"].rules)
     assert not _new(cell, with_rules(cell.ruleset, "FORWARD", rules))
 
@@ -156,5 +160,9 @@ def test_every_damage_to_the_jump_is_found(name: str) -> None:
     """The jump is part of what silk writes."""
     cell = recording(name)
     for what, (forward, kinds) in _jump_damages(cell).items():
-        found = {finding.kind for finding in _new(cell, with_rules(cell.ruleset, "FORWARD", forward)) if finding.kind.value.startswith(("jump", "policy_chain"))}
+        found = {
+            finding.kind
+            for finding in _new(cell, with_rules(cell.ruleset, "FORWARD", forward))
+            if finding.kind.value.startswith(("jump", "policy_chain"))
+        }
         assert found == kinds, what

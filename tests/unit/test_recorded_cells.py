@@ -6,12 +6,12 @@ import re
 
 import pytest
 from attrs import evolve
-from support.recordings import CELL_NAMES, recording
 
 from c2c_auditor.audit.checks import judge
 from c2c_auditor.model.finding import Kind
 from c2c_auditor.netfilter.render import render_rule
 from c2c_auditor.silk.policy import infer_ingress_tag, plan_policy_chain
+from support.recordings import CELL_NAMES, recording
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)
@@ -70,6 +70,8 @@ def _anonymous(name: str) -> dict[str, dict[str, list[str]]]:
         return re.sub(r"--dport 6\d{4} (?=-j (DNAT|MARK))", "--dport HOST ", text)
 
     return {
-        table: {plain(chain): sorted(plain(render_rule(rule)) for rule in found.rules) for chain, found in cell.ruleset.chains(table).items()}
+        table: {
+            plain(chain): sorted(plain(render_rule(rule)) for rule in found.rules) for chain, found in cell.ruleset.chains(table).items()
+        }
         for table in cell.ruleset.tables
     }

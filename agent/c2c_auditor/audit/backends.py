@@ -37,4 +37,9 @@ def elsewhere(findings: Iterable[Finding], ruleset: r.Ruleset) -> Iterator[Findi
     for finding in findings:
         if finding.place is not None:  # what concerns no place in the rules was already said
             name = ruleset.backend.value
-            yield evolve(finding, subject=(*finding.subject, name), summary=f"In {name}: {finding.summary}", details=(*finding.details, f"backend {name}"))
+            yield evolve(
+                finding,
+                subject=(*finding.subject, name),
+                summary=f"In {name}: {finding.summary}",
+                details=(*finding.details, f"backend {name}"),
+            )

@@ -42,7 +42,9 @@ class PolicyChains:
             for at, rule in enumerate(forward, 1)
             if isinstance(rule.target, r.Jump | r.Goto) and rule.target.chain in targets
         )
-        active = tuple(dict.fromkeys(jumped_chain(jump.rule) for jump in jumps if jump.rule == r.Rule(target=r.Jump(chain=jumped_chain(jump.rule)))))
+        active = tuple(
+            dict.fromkeys(jumped_chain(jump.rule) for jump in jumps if jump.rule == r.Rule(target=r.Jump(chain=jumped_chain(jump.rule))))
+        )
         read = active or tuple(found[-1:])
         rules = tuple(Entry(chain=name, position=at, rule=rule) for name in read for at, rule in enumerate(chains[name].rules, 1))
         return cls(names=tuple(found), active=active, jumps=jumps, rules=rules)

@@ -46,8 +46,11 @@ _TYPES = {
 
 @frozen(kw_only=True)
 class Judgement:
-    """What one reading of one backend comes to. ``unknown`` kinds could not be judged; ``carried`` are the policies that this cell
-    has to carry out (None: not known), ``unmet`` those of them that the kernel does not."""
+    """What one reading of one backend comes to.
+
+    ``unknown`` kinds could not be judged; ``carried`` are the policies that this cell has to carry out (None: not known), ``unmet`` those of them
+    that the kernel does not.
+    """
 
     findings: tuple[Finding, ...] = ()
     unknown: frozenset[Kind] = frozenset()

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from c2c_auditor.audit import describe, fields
-from c2c_auditor.audit.extras import comment_guids
 from c2c_auditor.audit.chains import Entry, PolicyChains
+from c2c_auditor.audit.extras import comment_guids
 from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Difference, Effect, Finding, Kind
@@ -63,12 +63,12 @@ def _double_tags(tags: Mapping[str, dict[int, Entry]]) -> Iterator[Finding]:
 
 def _unlike_marks(accepts: Sequence[Entry], tags: Mapping[str, dict[int, Entry]]) -> Iterator[Finding]:
     for entry in accepts:
-        source, destination = comment_guids(entry.rule)
+        source, _ = comment_guids(entry.rule)
         mark = fields.only(entry.rule, r.MarkMatch)
         known = tags.get(source)
         if known and (mark is None or mark.value not in known):
             tag, marking = next(iter(known.items()))
-            yield _changed(entry, tag, f"its source is marked 0x{tag:x} (rule {marking.position} of {marking.chain})", source, destination)
+            yield _changed(entry, tag, f"its source is marked 0x{tag:x} (rule {marking.position} of {marking.chain})")
 
 
 def _unlike_siblings(accepts: Sequence[Entry], tags: Mapping[str, dict[int, Entry]]) -> Iterator[Finding]:
@@ -79,20 +79,22 @@ def _unlike_siblings(accepts: Sequence[Entry], tags: Mapping[str, dict[int, Entr
         source = comment_guids(entry.rule)[0]
         if mark is not None and source not in tags:
             by_source.setdefault(source, []).append((mark.value, entry))
-    for source, found in by_source.items():
+    for found in by_source.values():
         usual, _ = Counter(tag for tag, _ in found).most_common(1)[0]
         for tag, entry in found:
             if tag != usual:
-                yield _changed(entry, usual, f"other ACCEPT rules for the same source carry 0x{usual:x}", source, comment_guids(entry.rule)[1])
+                yield _changed(entry, usual, f"other ACCEPT rules for the same source carry 0x{usual:x}")
 
 
-def _changed(entry: Entry, tag: int, because: str, source: str, destination: str) -> Finding:
+def _changed(entry: Entry, tag: int, because: str) -> Finding:
+    source, destination = comment_guids(entry.rule)
     ports = fields.shown(entry.rule, fields.PORTS).removeprefix("--dport ")
     found = fields.shown(entry.rule, fields.MARK)
     return describe.finding(
         Kind.ACCEPT_CHANGED,
         subject=(describe.text(entry.rule),),
-        summary=f"The ACCEPT for {fields.shown(entry.rule, fields.PROTOCOL)} {ports} from app {source} to app {destination} carries mark {found}, but {because}: "
+        summary=f"The ACCEPT for {fields.shown(entry.rule, fields.PROTOCOL)} {ports} from app {source} to app {destination} "
+        f"carries mark {found}, but {because}: "
         f"what this source sends there is rejected, and whoever holds {found} is let in.",
         remedy=describe.REPLAN,
         effect=Effect.BREACH,

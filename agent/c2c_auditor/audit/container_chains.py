@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypedDict
 
 from attrs import evolve, frozen
 
@@ -14,7 +15,7 @@ from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.audit.sequence import Moved, moved
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
-from c2c_auditor.model.finding import Effect, Finding, Kind
+from c2c_auditor.model.finding import App, Effect, Finding, Kind
 from c2c_auditor.model.rule import Loss
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk import asg, names
@@ -150,7 +151,15 @@ def _subject(plan: ChainPlan, rule: r.Rule | None = None) -> tuple[str, ...]:
     return (plan.container.handle, plan.table, plan.name) + ((describe.text(rule),) if rule is not None else ())
 
 
-def _evidence(inputs: Inputs, container: Container) -> dict[str, object]:
+class Evidence(TypedDict):
+    """Whom a finding is about."""
+
+    addresses: tuple[str, ...]
+    handles: tuple[str, ...]
+    destination: App
+
+
+def _evidence(inputs: Inputs, container: Container) -> Evidence:
     return {"addresses": (str(container.address),), "handles": (container.handle,), "destination": inputs.people.app(container.app)}
 
 
@@ -166,7 +175,11 @@ def _missing_chain(inputs: Inputs, plan: ChainPlan) -> Finding:
     who = _who(inputs, plan.container)
     family = plan.name.split("-", 1)[0]
     kind, effect, what = {
-        "overlay": (Kind.DEFAULT_DENY_MISSING, Effect.BREACH, "everybody on the overlay reaches it on all ports, and its own packets to other cells pass unchecked"),
+        "overlay": (
+            Kind.DEFAULT_DENY_MISSING,
+            Effect.BREACH,
+            "everybody on the overlay reaches it on all ports, and its own packets to other cells pass unchecked",
+        ),
         "netout": (Kind.CONTAINER_CHAIN_MISSING, Effect.BREACH, "its egress is not restricted by any security group"),
         "input": (Kind.CONTAINER_CHAIN_MISSING, Effect.BREACH, "it reaches the cell's own services"),
         "asg": (Kind.ASG_MISSING, Effect.OUTAGE, "nothing that its security groups allow passes"),
@@ -294,9 +307,11 @@ def _candidates(inputs: Inputs, plan: JumpPlan, rules: Sequence[r.Rule]) -> Iter
     del inputs
     target = jumped_chain(plan.rule)
     for at, rule in enumerate(rules, 1):
-        if rule == plan.rule or (target and jumped_chain(rule) == target):
-            yield at, rule
-        elif not target and len(fields.differing(plan.rule, rule)) == 1 and rule.source == plan.rule.source:
+        if (
+            rule == plan.rule
+            or (target and jumped_chain(rule) == target)
+            or (not target and len(fields.differing(plan.rule, rule)) == 1 and rule.source == plan.rule.source)
+        ):
             yield at, rule
 
 
@@ -308,7 +323,11 @@ def _missing_jump(inputs: Inputs, plan: JumpPlan, entry: Entry | None) -> Findin
     who = _who(inputs, plan.container)
     target = jumped_chain(plan.rule)
     if target.startswith("overlay--"):
-        kind, effect, what = Kind.DEFAULT_DENY_MISSING, Effect.BREACH, "has lost its default deny: everybody on the overlay reaches it on all ports"
+        kind, effect, what = (
+            Kind.DEFAULT_DENY_MISSING,
+            Effect.BREACH,
+            "has lost its default deny: everybody on the overlay reaches it on all ports",
+        )
     elif target.startswith("netout--"):
         kind, effect, what = Kind.JUMP_MISSING, Effect.BREACH, "sends to the outside without any security group being asked"
     elif target.startswith("input--"):

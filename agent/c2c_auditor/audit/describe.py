@@ -34,7 +34,7 @@ def apps(inputs: Inputs, source: str, destination: str) -> Apps:
     return {"source": people.app(source) if source else None, "destination": people.app(destination) if destination else None}
 
 
-def finding(  # noqa: PLR0913 - the one place where a finding's parts come together; all but the kind are keywords
+def finding(
     kind: Kind,
     *,
     subject: tuple[str, ...],
@@ -67,7 +67,7 @@ def finding(  # noqa: PLR0913 - the one place where a finding's parts come toget
     )
 
 
-def planned(  # noqa: PLR0913 - as `finding`
+def planned(
     inputs: Inputs,
     kind: Kind,
     plan: Planned,
@@ -128,7 +128,9 @@ def changed(inputs: Inputs, plan: Planned, entry: Entry, name: str) -> str:
     expected, found = fields.shown(plan.rule, name), fields.shown(entry.rule, name)
     about = policy_text(inputs, plan)
     if plan.container is not None:
-        about = f"{about} at {plan.container.address}" if about else f"{inputs.people.called(plan.container.app)} at {plan.container.address}"
+        about = (
+            f"{about} at {plan.container.address}" if about else f"{inputs.people.called(plan.container.app)} at {plan.container.address}"
+        )
     what = {Purpose.MARK: "The MARK rule of", Purpose.LOG: "The LOG rule for"}.get(plan.purpose, "The ACCEPT rule for")
     base = f"{what} {about or 'the whole overlay'} has {name} {found} where {expected} is expected."
     return base + _consequence(inputs, plan, entry, name)

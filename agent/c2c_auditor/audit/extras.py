@@ -119,7 +119,11 @@ def _accept(inputs: Inputs, entry: Entry, owners: Sequence[Container]) -> Findin
     ports = f"{fields.shown(rule, fields.PROTOCOL)} {fields.shown(rule, fields.PORTS).removeprefix('--dport ')}"
     where = f"{people.called(owner.app)} at {owner.address} on {ports}"
     if isinstance(rule.target, r.Log):
-        kind, effect, summary = Kind.LOG_RULE_STALE, Effect.ADVICE, f"Traffic to {where} is logged, which no policy and no setting asks for."
+        kind, effect, summary = (
+            Kind.LOG_RULE_STALE,
+            Effect.ADVICE,
+            f"Traffic to {where} is logged, which no policy and no setting asks for.",
+        )
     elif ingress_tag_of(rule) is not None and not source:
         kind, effect = Kind.INGRESS_STALE, Effect.BREACH
         summary = f"Whoever carries mark 0x{tag:x} ({_ingress_holder(inputs, tag)}) reaches {where}, a port that it does not expose to the ingress router."
@@ -154,7 +158,11 @@ def _unknown(inputs: Inputs, entry: Entry) -> Finding:
         effect, does = Effect.ADVICE, "decides nothing"
     else:
         effect, does = Effect.OUTAGE, "ends the walk before silk's rules below it"
-    wide = " A bare ACCEPT may be a native nftables rule that iptables shows without its conditions: look with nft." if _bare(entry.rule) else ""
+    wide = (
+        " A bare ACCEPT may be a native nftables rule that iptables shows without its conditions: look with nft."
+        if _bare(entry.rule)
+        else ""
+    )
     return describe.finding(
         Kind.RULE_UNKNOWN,
         subject=(describe.text(entry.rule),),

@@ -48,7 +48,9 @@ def lost_chains(inputs: Inputs) -> tuple[str, ...]:
     if inputs.facts.store is None:
         return ()
     store = inputs.facts.store
-    listed = {overlay(handle) for handle in (*(container.handle for container in store.containers), *(bad.subject for bad in store.unreadable))}
+    listed = {
+        overlay(handle) for handle in (*(container.handle for container in store.containers), *(bad.subject for bad in store.unreadable))
+    }
     wired = _wired(inputs)
     lost = tuple(chain for chain in wired if chain not in listed)
     return lost if len(lost) > len(wired) - len(lost) else ()
@@ -136,7 +138,8 @@ def tag_conflict(inputs: Inputs) -> Iterator[Finding]:
             yield describe.finding(
                 Kind.TAG_CONFLICT,
                 subject=(f"0x{tag:x}",),
-                summary=f"Tag 0x{tag:x} stands for {len(apps)} apps: {', '.join(map(people.called, sorted(apps)))}. Each reaches whatever the others may reach.",
+                summary=f"Tag 0x{tag:x} stands for {len(apps)} apps: {', '.join(map(people.called, sorted(apps)))}. "
+                "Each reaches whatever the others may reach.",
                 remedy="Look at the policy server's groups table: each guid must have a row of its own.",
                 details=tuple(sorted(apps)),
             )
@@ -171,7 +174,8 @@ def port_not_exposed(inputs: Inputs) -> Iterator[Finding]:
             yield describe.finding(
                 Kind.PORT_NOT_EXPOSED,
                 subject=(policy.source, policy.destination, asked),
-                summary=f"A policy lets {inputs.people.called(policy.source)} reach {called} on tcp {asked}, but {called} has only {', '.join(map(str, ports))}.",
+                summary=f"A policy lets {inputs.people.called(policy.source)} reach {called} on tcp {asked}, "
+                f"but {called} has only {', '.join(map(str, ports))}.",
                 remedy="Check the policy's port; an app that listens on a port it does not declare makes this hint moot.",
                 policy=f"tcp {asked}",
                 **describe.apps(inputs, policy.source, policy.destination),
@@ -188,8 +192,8 @@ def unconvertible(inputs: Inputs) -> Iterator[Finding]:
         if asg.has_chain(container):
             try:
                 asg.asg_plan(container, asg.groups_of(container, groups), inputs.config)
-            except asg.Unconvertible as problem:
-                problems.setdefault(str(problem), []).append(container)
+            except asg.Unconvertible as refused:
+                problems.setdefault(str(refused), []).append(container)
     for problem, containers in sorted(problems.items()):
         yield describe.finding(
             Kind.ASG_MISSING,

@@ -34,7 +34,7 @@ def fields_of(rule: r.Rule) -> Mapping[str, Hashable]:
         PORTS: evolve(ports, protocol=0) if ports is not None else None,
         MARK: (mark, target if isinstance(target, r.SetMark) else None),
         COMMENT: comment,
-        TARGET: type(target) if isinstance(target, r.SetMark) else target,
+        TARGET: "MARK" if isinstance(target, r.SetMark) else target,
         OTHER: (rule.in_interface, rule.out_interface, rule.fragment, tuple(match for match in rule.matches if id(match) not in named)),
     }
 
@@ -85,7 +85,11 @@ def _unnamed(rule: r.Rule) -> r.Rule:
 def _named(rule: r.Rule) -> r.Rule:
     named = (r.TransportMatch, r.MarkMatch, r.CommentMatch)
     return evolve(
-        rule, in_interface=None, out_interface=None, fragment=None, matches=tuple(match for match in rule.matches if isinstance(match, named))
+        rule,
+        in_interface=None,
+        out_interface=None,
+        fragment=None,
+        matches=tuple(match for match in rule.matches if isinstance(match, named)),
     )
 
 

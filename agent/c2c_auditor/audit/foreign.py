@@ -53,7 +53,11 @@ def _foreign(entry: Entry, chains: Mapping[str, r.Chain], *, decides: bool, insi
     where = f"rule {entry.position} of {entry.chain}"
     if accepts and decides:
         kind, effect = Kind.FOREIGN_ACCEPT, Effect.BREACH
-        what = "lets overlay traffic pass before the containers' default deny" if inside else "lets containers reach the cell before silk's rules for that"
+        what = (
+            "lets overlay traffic pass before the containers' default deny"
+            if inside
+            else "lets containers reach the cell before silk's rules for that"
+        )
     elif stops and decides:
         kind, effect = Kind.FOREIGN_DROP, Effect.OUTAGE
         what = "stops overlay traffic before silk's rules have decided" if inside else "stops what containers may reach on the cell"

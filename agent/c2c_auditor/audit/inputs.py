@@ -12,7 +12,6 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, VpaConfig
 from c2c_auditor.silk.policy import Planned, infer_ingress_tag, plan_policy_chain
 
-
 _LOST = {
     r.Loss.INTERFACES: "The listing does not show interfaces (iptables -L without -v): conditions on them were not judged.",
     r.Loss.OTHER_TABLES: "The listing shows the filter table only: nat and mangle were not judged.",

@@ -35,7 +35,8 @@ def mapped_ports(inputs: Inputs) -> Iterator[Finding]:
 
 def _container(inputs: Inputs, container: Container, name: str, taken: dict[tuple[int, int], str]) -> Iterator[Finding]:
     nat, mangle = (
-        [Entry(chain=name, position=at, rule=rule) for at, rule in enumerate(inputs.ruleset.chains(table)[name].rules, 1)] for table in ("nat", "mangle")
+        [Entry(chain=name, position=at, rule=rule) for at, rule in enumerate(inputs.ruleset.chains(table)[name].rules, 1)]
+        for table in ("nat", "mangle")
     )
     for table, entries in (("nat", nat), ("mangle", mangle)):
         yield from _repeated(inputs, container, table, entries)
@@ -50,7 +51,9 @@ def _container(inputs: Inputs, container: Container, name: str, taken: dict[tupl
         port = mapping.host, mapping.host_port
         mapped.setdefault(port, entry)
         if taken.setdefault(port, container.handle) != container.handle:
-            yield _finding(inputs, container, "nat", f"port {port[1]} of the cell is mapped to another container too", lost=False, entry=entry)
+            yield _finding(
+                inputs, container, "nat", f"port {port[1]} of the cell is mapped to another container too", lost=False, entry=entry
+            )
     yield from _marks(inputs, container, mapped, mangle)
 
 
@@ -76,9 +79,11 @@ def _marks(inputs: Inputs, container: Container, mapped: dict[tuple[int, int], E
         if port is not None and known:
             marked.setdefault(port[:2], set()).add(port[2])
         if port is None or not known:
-            yield _finding(inputs, container, "mangle", f"rule {entry.position} of {entry.chain} is no mark for a mapped port", lost=False, entry=entry)
+            yield _finding(
+                inputs, container, "mangle", f"rule {entry.position} of {entry.chain} is no mark for a mapped port", lost=False, entry=entry
+            )
         elif port[:2] not in mapped:
-            yield _leads_nowhere(inputs, container, entry, port[:2], mapped)
+            yield _leads_nowhere(inputs, container, entry, mapped)
     for (host, host_port), entry in mapped.items():
         found = marked.get((host, host_port), set())
         for interface in interfaces if interfaces is not None else ():
@@ -98,11 +103,14 @@ def _marks(inputs: Inputs, container: Container, mapped: dict[tuple[int, int], E
                     handles=(container.handle,),
                 )
         if interfaces is None and not found:
-            yield _finding(inputs, container, "mangle", f"port {host_port} of the cell leads to it but is not marked", lost=True, entry=entry)
+            yield _finding(
+                inputs, container, "mangle", f"port {host_port} of the cell leads to it but is not marked", lost=True, entry=entry
+            )
 
 
-def _leads_nowhere(inputs: Inputs, container: Container, entry: Entry, port: tuple[int, int], mapped: dict[tuple[int, int], Entry]) -> Finding:
+def _leads_nowhere(inputs: Inputs, container: Container, entry: Entry, mapped: dict[tuple[int, int], Entry]) -> Finding:
     """A port that is marked and not translated; to which of the container's ports it led is known when only one of them is not mapped."""
+    port = marked_port(entry.rule) or (0, 0, "")
     led = {mapping.port for one in mapped.values() if (mapping := mapping_of(container, one.rule)) is not None}
     candidates = [number for number in container.ports if number not in led]
     expected = forwarding_rule(container, Mapping(host=port[0], host_port=port[1], port=candidates[0])) if len(candidates) == 1 else None

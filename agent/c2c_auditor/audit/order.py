@@ -42,7 +42,8 @@ def misplaced(matched: Sequence[tuple[Planned, Entry]], chains: Sequence[str]) -
     if _in_order(matched, first):
         return ()
     standing = [
-        Standing(planned=plan, entry=entry, plan=index, walk=first[entry.chain] + entry.position) for index, (plan, entry) in enumerate(matched)
+        Standing(planned=plan, entry=entry, plan=index, walk=first[entry.chain] + entry.position)
+        for index, (plan, entry) in enumerate(matched)
     ]
     standing.sort(key=lambda one: one.walk)
     violations = _violations(standing)

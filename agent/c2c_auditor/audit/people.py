@@ -10,7 +10,6 @@ from attrs import field, frozen
 from c2c_auditor.model.cell import Container, Names, Policy, PolicySet, Store
 from c2c_auditor.model.finding import App
 
-
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V", bound=Hashable)
 

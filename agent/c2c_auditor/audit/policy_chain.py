@@ -68,7 +68,7 @@ def _unreached(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _place(inputs: Inputs) -> Iterator[Finding]:
-    """silk inserts the jump at 1; a container's ``overlay--`` chain before it rejects what a policy would accept."""
+    """Silk inserts the jump at 1; a container's ``overlay--`` chain before it rejects what a policy would accept."""
     forward = inputs.ruleset.chains("filter")["FORWARD"].rules
     overlays = [at for at, rule in enumerate(forward, 1) if jumped_chain(rule).startswith("overlay--")]
     plain = _unconditional(inputs)
@@ -125,7 +125,7 @@ def _repeated(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _orphans(inputs: Inputs) -> Iterator[Finding]:
-    """silk finds old chains by their jumps, so a chain without one stays for ever. The newest of an unreached set is `_unreached`'s."""
+    """Silk finds old chains by their jumps, so a chain without one stays for ever. The newest of an unreached set is `_unreached`'s."""
     jumped = {jumped_chain(jump.rule) for jump in inputs.chains.jumps}
     spared = set() if inputs.chains.active or inputs.planned == () else {inputs.chains.names[-1]}
     for chain in inputs.chains.names:
@@ -150,7 +150,8 @@ def _from_future(inputs: Inputs) -> Iterator[Finding]:
                 kind=Kind.POLICY_CHAIN_FROM_FUTURE,
                 effect=Kind.POLICY_CHAIN_FROM_FUTURE.effect,
                 subject=(chain,),
-                summary=f"The policy chain {chain} was made {ahead:.0f} s ahead of this cell's clock: vxlan-policy-agent only removes older chains, so it will stay.",
+                summary=f"The policy chain {chain} was made {ahead:.0f} s ahead of this cell's clock: "
+                "vxlan-policy-agent only removes older chains, so it will stay.",
                 remedy="Check the clock (chronyc tracking); delete the chain and its jump by hand once a newer one is in place.",
                 place=Place(table="filter", chain=chain),
             )

@@ -123,4 +123,3 @@ def unmet_policies(outcome: Comparison[Planned]) -> frozenset[Policy]:
     unmet = {plan.policy for plan in outcome.missing if plan.policy is not None}
     unmet.update(pair.planned.policy for pair in outcome.changed if pair.planned.policy is not None)
     return frozenset(unmet)
-

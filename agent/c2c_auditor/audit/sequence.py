@@ -31,11 +31,7 @@ def moved(matched: Sequence[tuple[r.Rule, Entry]]) -> tuple[Moved, ...]:
     for index, (_, entry) in enumerate(matched):
         if index in kept:
             continue
-        crossed = [
-            other
-            for other_index, (_, other) in enumerate(matched)
-            if (other_index < index) != (other.position < entry.position)
-        ]
+        crossed = [other for other_index, (_, other) in enumerate(matched) if (other_index < index) != (other.position < entry.position)]
         effect = _effect(entry, crossed)
         if effect is not None:
             found.append(Moved(entry=entry, effect=effect))

@@ -85,7 +85,7 @@ def settle(memory: Memory, judgement: Judgement, now: float, grace: Grace) -> Se
     for finding in _distinct(judgement.findings):
         track = _seen(memory.tracks.get(finding.key), finding, now, grace)
         tracks[finding.key] = track
-        if track.since == now and track.since is not None and _was_pending(memory.tracks.get(finding.key)):
+        if track.since is not None and _was_pending(memory.tracks.get(finding.key)):
             confirmed.append(_state_of(track))
     resolved = [
         track.finding.settled(State.RESOLVED, first_seen=track.first_seen, since=now)
@@ -147,7 +147,9 @@ def _state_of(track: Track) -> Finding:
     return track.finding.settled(state, first_seen=track.first_seen, since=track.since if track.since is not None else track.first_seen)
 
 
-def _converge(memory: Memory, judgement: Judgement, now: float) -> tuple[frozenset[Policy] | None, Mapping[Policy, float], tuple[float, ...]]:
+def _converge(
+    memory: Memory, judgement: Judgement, now: float
+) -> tuple[frozenset[Policy] | None, Mapping[Policy, float], tuple[float, ...]]:
     """How long policies took from being known to being carried out. Those that were there at the first look are not measured unless they are late."""
     if judgement.carried is None:
         return memory.known, memory.waiting, ()

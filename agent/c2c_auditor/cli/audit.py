@@ -47,17 +47,21 @@ class Files:
 
 @click.command()
 @click.option("--bundle", type=click.Path(path_type=Path, file_okay=False), help="Audit a directory made by `c2c-auditor capture`.")
-@click.option("--rules", type=_FILE, multiple=True, help="Audit iptables-save, -S or -L output from a file (- for standard input); may be repeated.")
+@click.option(
+    "--rules", type=_FILE, multiple=True, help="Audit iptables-save, -S or -L output from a file (- for standard input); may be repeated."
+)
 @click.option("--store", type=_FILE, help="Container metadata (store.json) to hold --rules against.")
 @click.option("--policies", type=_FILE, help="The policy server's answer (policies.json) to hold --rules against.")
 @click.option("--vpa-config", type=_FILE, help="vxlan-policy-agent.json, where it is not at its usual path.")
 @click.option("--ingress-tag", help="The policy server's tag of the ingress router, hexadecimal.")
 @click.option("--config", "config_file", type=_FILE, help="The agent's own configuration, for a live audit.")
 @click.option("--backend", type=click.Choice(["auto", "nft", "legacy"]), help="Which backend of iptables to read live.")
-@click.option("--wait", type=click.FloatRange(0, 600), default=2.0, show_default=True, help="Seconds between the two live readings that must agree.")
+@click.option(
+    "--wait", type=click.FloatRange(0, 600), default=2.0, show_default=True, help="Seconds between the two live readings that must agree."
+)
 @click.option("--strict", is_flag=True, help="Residue and advice count for the exit status too.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def audit(  # noqa: PLR0913 - one parameter per option
+def audit(
     *,
     bundle: Path | None,
     rules: tuple[Path, ...],
@@ -100,7 +104,7 @@ def exit_status(report: Report, *, strict: bool, partly: bool) -> int:
 
 
 def live(config: Config, wait: float) -> Report:
-    """This cell, now: what two readings ``wait`` seconds apart agree on. Rules that cannot be read make a blind report, not an error."""
+    """What two readings ``wait`` seconds apart agree on, of this cell as it is. Rules that cannot be read make a blind report, not an error."""
     rules = rules_of(config)
     cell = CellReader(config)
     now = time.time()
@@ -115,7 +119,14 @@ def live(config: Config, wait: float) -> Report:
         judgement = agreed(first, judge_cell(reading.facts, rulesets, now))
     except SourceError as error:
         status = SourceStatus(name="rules", up=False, problem=problem_of(error))
-        return Report(time=now, result=Result.BLIND, unknown=frozenset(Kind), sources=(status, *reading.sources), processes=reading.processes, version=__version__)
+        return Report(
+            time=now,
+            result=Result.BLIND,
+            unknown=frozenset(Kind),
+            sources=(status, *reading.sources),
+            processes=reading.processes,
+            version=__version__,
+        )
     finally:
         if rules.netlink is not None:
             rules.netlink.close()

@@ -20,7 +20,9 @@ from c2c_auditor.sources.cell import CellReader
 
 
 @click.command()
-@click.option("--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The agent's configuration (JSON).")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The agent's configuration (JSON)."
+)
 def daemon(*, config_file: Path) -> int:
     """Audit again and again; serve metrics, health, readiness and reports; log what is confirmed and resolved.
 

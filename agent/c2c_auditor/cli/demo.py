@@ -8,7 +8,13 @@ from c2c_auditor.demo.tour import run_demo
 
 
 @click.command()
-@click.option("--backend", type=click.Choice(["nft", "legacy"]), default="nft", show_default=True, help="Which backend of iptables the demo's rules go to.")
+@click.option(
+    "--backend",
+    type=click.Choice(["nft", "legacy"]),
+    default="nft",
+    show_default=True,
+    help="Which backend of iptables the demo's rules go to.",
+)
 @click.option("--keep", is_flag=True, help="Leave the cell and the agent running until Ctrl-C.")
 @click.option("--pause", type=click.FloatRange(0, 600), default=2.0, show_default=True, help="Seconds between one fault and the next.")
 def demo(*, backend: str, keep: bool, pause: float) -> int:

@@ -20,14 +20,33 @@ PREFIX = "c2c_auditor_"
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric(name="findings", type="gauge", labels=("kind", "effect", "state"), help="Findings of the last audit; absent for kinds that it could not judge."),
-        Metric(name="findings_confirmed", type="counter", labels=("kind",), help="Findings that outlived what silk needs to mend them by itself."),
+        Metric(
+            name="findings",
+            type="gauge",
+            labels=("kind", "effect", "state"),
+            help="Findings of the last audit; absent for kinds that it could not judge.",
+        ),
+        Metric(
+            name="findings_confirmed",
+            type="counter",
+            labels=("kind",),
+            help="Findings that outlived what silk needs to mend them by itself.",
+        ),
         Metric(name="findings_resolved", type="counter", labels=("kind",), help="Confirmed findings that an audit no longer saw."),
-        Metric(name="oldest_finding_timestamp_seconds", type="gauge", labels=("effect",), help="When the oldest finding of this effect was first seen."),
-        Metric(name="rules", type="gauge", labels=("set", "type"), help="Rules of the policy chain: expected, present, and both (matched)."),
+        Metric(
+            name="oldest_finding_timestamp_seconds",
+            type="gauge",
+            labels=("effect",),
+            help="When the oldest finding of this effect was first seen.",
+        ),
+        Metric(
+            name="rules", type="gauge", labels=("set", "type"), help="Rules of the policy chain: expected, present, and both (matched)."
+        ),
         Metric(name="containers", type="gauge", help="Containers in the cell's metadata."),
         Metric(name="policies", type="gauge", help="Policies that concern this cell."),
-        Metric(name="policy_convergence_seconds", type="histogram", help="Time from when a policy was known to when the kernel carried it out."),
+        Metric(
+            name="policy_convergence_seconds", type="histogram", help="Time from when a policy was known to when the kernel carried it out."
+        ),
         Metric(name="policy_chain_timestamp_seconds", type="gauge", help="When silk made the policy chain that is in force."),
         Metric(name="ruleset_changes", type="counter", labels=("by",), help="Commits to the rules seen, by who made them."),
         Metric(name="source_up", type="gauge", labels=("source",), help="Whether the last audit could read this source."),
@@ -39,7 +58,12 @@ METRICS: dict[str, Metric] = {
         Metric(name="last_conclusive_audit_timestamp_seconds", type="gauge", help="When an audit could last judge everything."),
         Metric(name="silk_process_up", type="gauge", labels=("process",), help="Whether this program of silk's (or garden) runs."),
         Metric(name="silk_process_start_time_seconds", type="gauge", labels=("process",), help="When this program was started."),
-        Metric(name="build_info", type="gauge", labels=("version", "backend"), help="The agent's version and the backend that holds the rules; always 1."),
+        Metric(
+            name="build_info",
+            type="gauge",
+            labels=("version", "backend"),
+            help="The agent's version and the backend that holds the rules; always 1.",
+        ),
     )
 }
 

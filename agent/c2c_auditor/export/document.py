@@ -94,7 +94,9 @@ def _source(status: SourceStatus) -> Mapping[str, Any]:
         "up": status.up,
         "last_success": _time(status.last_success),
         "too_old": status.age_limit_passed,
-        "problem": {"reason": problem.reason, "where": problem.where, "problem": problem.problem, "remedy": problem.remedy} if problem else None,
+        "problem": {"reason": problem.reason, "where": problem.where, "problem": problem.problem, "remedy": problem.remedy}
+        if problem
+        else None,
     }
 
 

@@ -15,6 +15,7 @@ from c2c_auditor.model.report import Histogram, Report, Result
 
 _STATES = (State.PENDING, State.CONFIRMED)
 Samples = Iterable[tuple[tuple[str, ...], float]]
+Counts = Iterable[tuple[tuple[str, ...], int]]
 
 
 class ReportCollector(Collector):
@@ -37,18 +38,22 @@ class ReportCollector(Collector):
 def families(report: Report) -> Iterator[Metric]:
     """The metric families of one report."""
     counters = report.counters
-    yield _counter("audits", {(result.value,): count for result, count in counters.audits.items()})
+    yield _counter("audits", (((result.value,), count) for result, count in counters.audits.items()))
     yield _gauge("last_audit_timestamp_seconds", [((), report.time)])
     if report.last_conclusive is not None:
         yield _gauge("last_conclusive_audit_timestamp_seconds", [((), report.last_conclusive)])
     yield _gauge("source_up", [((status.name,), float(status.up)) for status in report.sources])
-    yield _gauge("source_last_success_timestamp_seconds", [((status.name,), status.last_success) for status in report.sources if status.last_success])
-    yield _counter("source_errors", counters.source_errors)
+    yield _gauge(
+        "source_last_success_timestamp_seconds", [((status.name,), status.last_success) for status in report.sources if status.last_success]
+    )
+    yield _counter("source_errors", counters.source_errors.items())
     yield _gauge("silk_process_up", [((process.name,), float(process.up)) for process in report.processes])
-    yield _gauge("silk_process_start_time_seconds", [((process.name,), process.start_time) for process in report.processes if process.start_time])
-    yield _counter("findings_confirmed", {(kind.value,): count for kind, count in counters.confirmed.items()})
-    yield _counter("findings_resolved", {(kind.value,): count for kind, count in counters.resolved.items()})
-    yield _counter("ruleset_changes", {(by,): count for by, count in counters.ruleset_changes.items()})
+    yield _gauge(
+        "silk_process_start_time_seconds", [((process.name,), process.start_time) for process in report.processes if process.start_time]
+    )
+    yield _counter("findings_confirmed", (((kind.value,), count) for kind, count in counters.confirmed.items()))
+    yield _counter("findings_resolved", (((kind.value,), count) for kind, count in counters.resolved.items()))
+    yield _counter("ruleset_changes", (((by,), count) for by, count in counters.ruleset_changes.items()))
     yield _histogram("policy_convergence_seconds", {(): counters.convergence})
     yield _histogram("audit_duration_seconds", {(phase,): histogram for phase, histogram in counters.durations.items()})
     yield _gauge("build_info", [((report.version, report.backend.value if report.backend is not None else ""), 1.0)])
@@ -73,7 +78,11 @@ def _tally(report: Report) -> Iterator[Metric]:
         return
     tally = report.tally
     yield _gauge("rules", [((name.value, type_.value), float(count)) for (name, type_), count in tally.rules.items()])
-    for name, value in (("containers", tally.containers), ("policies", tally.policies), ("policy_chain_timestamp_seconds", tally.policy_chain_time)):
+    for name, value in (
+        ("containers", tally.containers),
+        ("policies", tally.policies),
+        ("policy_chain_timestamp_seconds", tally.policy_chain_time),
+    ):
         if value is not None:
             yield _gauge(name, [((), float(value))])
 
@@ -86,10 +95,10 @@ def _gauge(name: str, samples: Samples) -> Metric:
     return family
 
 
-def _counter(name: str, samples: Mapping[tuple[str, ...], int]) -> Metric:
+def _counter(name: str, samples: Counts) -> Metric:
     metric = METRICS[name]
     family = CounterMetricFamily(PREFIX + name, metric.help, labels=metric.labels)
-    for labels, value in samples.items():
+    for labels, value in samples:
         family.add_metric(labels, float(value))
     return family
 

@@ -108,6 +108,8 @@ def _print_blindness(report: Report, console: Console) -> None:
     if report.unknown:
         families = sorted({kind.family.value for kind in report.unknown})
         console.print()
-        console.print(Text(f"Not judged: {len(report.unknown)} kinds of findings ({', '.join(families)}), for want of their sources.", style="dim"))
+        console.print(
+            Text(f"Not judged: {len(report.unknown)} kinds of findings ({', '.join(families)}), for want of their sources.", style="dim")
+        )
     for note in report.notes:
         console.print(Text(f"Note: {plain(note)}", style="dim"))

@@ -63,22 +63,57 @@ class Kind(str, Enum):
     LOG_RULE_MISSING = ("log_rule_missing", Family.POLICY, Effect.ADVICE, "accepted traffic of a policy is not logged")
     LOG_RULE_STALE = ("log_rule_stale", Family.POLICY, Effect.ADVICE, "traffic is logged that should not be")
     RULE_DUPLICATE = ("rule_duplicate", Family.POLICY, Effect.RESIDUE, "the same rule stands more than once")
-    RULE_LEFTOVER = ("rule_leftover", Family.POLICY, Effect.RESIDUE, "a rule for a container that is gone; silk removes it with its next plan")
+    RULE_LEFTOVER = (
+        "rule_leftover",
+        Family.POLICY,
+        Effect.RESIDUE,
+        "a rule for a container that is gone; silk removes it with its next plan",
+    )
     RULE_MISPLACED = ("rule_misplaced", Family.POLICY, Effect.OUTAGE, "a rule stands where it comes too late or too early to work")
     RULE_UNKNOWN = ("rule_unknown", Family.POLICY, Effect.BREACH, "a rule in silk's policy chain that silk does not write")
-    POLICY_UNREADABLE = ("policy_unreadable", Family.POLICY, Effect.ADVICE, "a policy that cannot be understood, so its rules are not judged")
-    POLICY_CHAIN_MISSING = ("policy_chain_missing", Family.POLICY, Effect.OUTAGE, "there is no policy chain, so no policy works on this cell")
+    POLICY_UNREADABLE = (
+        "policy_unreadable",
+        Family.POLICY,
+        Effect.ADVICE,
+        "a policy that cannot be understood, so its rules are not judged",
+    )
+    POLICY_CHAIN_MISSING = (
+        "policy_chain_missing",
+        Family.POLICY,
+        Effect.OUTAGE,
+        "there is no policy chain, so no policy works on this cell",
+    )
     POLICY_CHAIN_ORPHAN = ("policy_chain_orphan", Family.CHAIN, Effect.RESIDUE, "a policy chain that nothing jumps to")
-    POLICY_CHAIN_REPEATED = ("policy_chain_repeated", Family.CHAIN, Effect.BREACH, "several policy chains are jumped to: old ACCEPTs still count")
-    POLICY_CHAIN_FROM_FUTURE = ("policy_chain_from_future", Family.CHAIN, Effect.ADVICE, "a policy chain's time lies ahead: silk will never remove it")
+    POLICY_CHAIN_REPEATED = (
+        "policy_chain_repeated",
+        Family.CHAIN,
+        Effect.BREACH,
+        "several policy chains are jumped to: old ACCEPTs still count",
+    )
+    POLICY_CHAIN_FROM_FUTURE = (
+        "policy_chain_from_future",
+        Family.CHAIN,
+        Effect.ADVICE,
+        "a policy chain's time lies ahead: silk will never remove it",
+    )
     JUMP_MISSING = ("jump_missing", Family.CHAIN, Effect.OUTAGE, "a chain of silk's is there but traffic does not reach it")
     JUMP_MISPLACED = ("jump_misplaced", Family.CHAIN, Effect.OUTAGE, "a jump stands behind rules that decide before it")
     JUMP_DUPLICATE = ("jump_duplicate", Family.CHAIN, Effect.RESIDUE, "a chain is jumped to more than once")
-    DEFAULT_DENY_MISSING = ("default_deny_missing", Family.CONTAINER, Effect.BREACH, "a container has lost its default deny: everybody on the overlay reaches it")
+    DEFAULT_DENY_MISSING = (
+        "default_deny_missing",
+        Family.CONTAINER,
+        Effect.BREACH,
+        "a container has lost its default deny: everybody on the overlay reaches it",
+    )
     CONTAINER_CHAIN_MISSING = ("container_chain_missing", Family.CONTAINER, Effect.OUTAGE, "a container's chain is not there")
     CONTAINER_CHAIN_ORPHAN = ("container_chain_orphan", Family.CONTAINER, Effect.RESIDUE, "a chain of a container that is gone")
     CONTAINER_RULE_MISSING = ("container_rule_missing", Family.CONTAINER, Effect.OUTAGE, "a rule of a container's chain is not there")
-    CONTAINER_RULE_STALE = ("container_rule_stale", Family.CONTAINER, Effect.BREACH, "a rule in a container's chain that silk does not write")
+    CONTAINER_RULE_STALE = (
+        "container_rule_stale",
+        Family.CONTAINER,
+        Effect.BREACH,
+        "a rule in a container's chain that silk does not write",
+    )
     ASG_MISSING = ("asg_missing", Family.SECURITY_GROUP, Effect.OUTAGE, "egress that a security group allows does not pass")
     ASG_STALE = ("asg_stale", Family.SECURITY_GROUP, Effect.BREACH, "egress passes that no security group allows")
     NAT_RULE_MISSING = ("nat_rule_missing", Family.NAT, Effect.OUTAGE, "an address translation or ingress mark is not there")
@@ -86,10 +121,20 @@ class Kind(str, Enum):
     FOREIGN_ACCEPT = ("foreign_accept", Family.CHAIN, Effect.BREACH, "somebody else's rule lets overlay traffic pass")
     FOREIGN_DROP = ("foreign_drop", Family.CHAIN, Effect.OUTAGE, "somebody else's rule stops overlay traffic")
     FOREIGN_RULE = ("foreign_rule", Family.CHAIN, Effect.ADVICE, "somebody else's rule sees overlay traffic")
-    ENFORCEMENT_DISABLED = ("enforcement_disabled", Family.CHAIN, Effect.BREACH, "container network policy is switched off: everything on the overlay is open")
+    ENFORCEMENT_DISABLED = (
+        "enforcement_disabled",
+        Family.CHAIN,
+        Effect.BREACH,
+        "container network policy is switched off: everything on the overlay is open",
+    )
     BACKEND_SPLIT = ("backend_split", Family.CHAIN, Effect.BREACH, "rules stand in both backends of iptables, and the kernel applies both")
     STORE_SHRUNK = ("store_shrunk", Family.FACTS, Effect.OUTAGE, "container metadata no longer lists containers that are wired up")
-    CONTAINER_CONFLICT = ("container_conflict", Family.FACTS, Effect.BREACH, "two containers claim one address: one is marked as the other's app")
+    CONTAINER_CONFLICT = (
+        "container_conflict",
+        Family.FACTS,
+        Effect.BREACH,
+        "two containers claim one address: one is marked as the other's app",
+    )
     CONTAINER_UNREADABLE = ("container_unreadable", Family.FACTS, Effect.ADVICE, "a container whose metadata cannot be planned")
     TAG_CONFLICT = ("tag_conflict", Family.FACTS, Effect.BREACH, "one tag stands for two apps, or one app for two tags")
     PORT_NOT_EXPOSED = ("port_not_exposed", Family.FACTS, Effect.ADVICE, "a policy opens a port that its destination does not have")
@@ -108,7 +153,7 @@ class App:
     """An app as findings speak of it: guid for machines, names for people."""
 
     guid: str
-    names: Names = Names()
+    names: Names = field(factory=Names)
 
 
 @frozen(kw_only=True)
@@ -161,5 +206,5 @@ class Finding:
         return (self.kind.value, *self.subject)
 
     def settled(self, state: State, *, first_seen: float, since: float) -> Finding:
-        """This finding in ``state``; times in seconds since the epoch."""
+        """The finding in ``state``; times in seconds since the epoch."""
         return evolve(self, state=state, first_seen=first_seen, since=since)

@@ -96,7 +96,7 @@ class Histogram:
         return cls(bounds=bounds, counts=(0,) * (len(bounds) + 1))
 
     def observed(self, value: float) -> Histogram:
-        """This histogram with one more observation."""
+        """The histogram with one more observation."""
         index = next((i for i, bound in enumerate(self.bounds) if value <= bound), len(self.bounds))
         counts = (*self.counts[:index], self.counts[index] + 1, *self.counts[index + 1 :])
         return Histogram(bounds=self.bounds, counts=counts, total=self.total + value)

@@ -60,7 +60,10 @@ class PortRange:
 
 @frozen(kw_only=True, cache_hash=True)
 class TransportMatch:
-    """``-m tcp``, ``udp``, ``sctp``, ``dccp``, ``udplite``: ports, and TCP's flags as (mask, set, negated). Never empty: an implied bare ``-m tcp`` is no match."""
+    """``-m tcp``, ``udp``, ``sctp``, ``dccp``, ``udplite``: ports, and TCP's flags as (mask, set, negated).
+
+    Never empty: an implied bare ``-m tcp`` is no match.
+    """
 
     protocol: int
     source: PortRange | None = None

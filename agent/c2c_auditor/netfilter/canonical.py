@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from attrs import evolve
 
@@ -47,9 +47,13 @@ def matches_in_order(matches: list[r.Match]) -> tuple[r.Match, ...]:
 
 
 @lru_cache(maxsize=1 << 17)
+def _first(value: object) -> object:
+    return value
+
+
 def shared(value: T) -> T:
     """The first value equal to ``value``: leaves that readers and plan share make comparing a rule a comparison of identities."""
-    return value
+    return cast("T", _first(value))
 
 
 @lru_cache(maxsize=65536)

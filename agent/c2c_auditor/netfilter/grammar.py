@@ -85,7 +85,9 @@ def transport(protocol: int, options: Options) -> r.TransportMatch | None:
 
 def _multiport(options: Options) -> r.MultiportMatch:
     ((name, negated, values),) = options
-    side = {"--dports": "dports", "--destination-ports": "dports", "--sports": "sports", "--source-ports": "sports", "--ports": "ports"}[name]
+    side = {"--dports": "dports", "--destination-ports": "dports", "--sports": "sports", "--source-ports": "sports", "--ports": "ports"}[
+        name
+    ]
     return r.MultiportMatch(side=side, ranges=tuple(port_pair(part) for part in values[0].split(",")), negated=negated)
 
 

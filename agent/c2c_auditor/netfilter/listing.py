@@ -21,7 +21,9 @@ _REMEDY = "give the output of iptables -L as it was printed, best with -n -v"
 _CHAIN = re.compile(r"Chain (?P<name>\S+) \((?:policy (?P<policy>[A-Z]+)(?: .*)?|\d+ references?)\)")
 _HEADER = re.compile(r"(?:num\s+)?(?:pkts\s+bytes\s+)?target\s+prot\s+opt\s+(?P<interfaces>in\s+out\s+)?source\s+destination\s*")
 _COUNT = r"\d+[KMGT]?"
-_BEGIN = rf"(?P<number>\d+\s+)?(?P<counts>(?P<packets>{_COUNT})\s+{_COUNT}\s+)?(?P<target>\S+)?\s+(?P<protocol>!?[\w-]+)\s+(?P<opt>--|-f|!f)\s+"
+_BEGIN = (
+    rf"(?P<number>\d+\s+)?(?P<counts>(?P<packets>{_COUNT})\s+{_COUNT}\s+)?(?P<target>\S+)?\s+(?P<protocol>!?[\w-]+)\s+(?P<opt>--|-f|!f)\s+"
+)
 _END = r"(?P<source>!?(?:anywhere|default|[\d./]+))\s+(?P<destination>!?(?:anywhere|default|[\d./]+))(?P<rest>\s.*)?"
 _PLAIN = re.compile(_BEGIN + _END)
 _VERBOSE = re.compile(rf"{_BEGIN}(?P<in>!?\S+)\s+(?P<out>!?\S+)\s+{_END}")
@@ -88,7 +90,9 @@ def _rule(line: str, number: int, where: str, service_port: Callable[[str], int 
     try:
         protocol = _protocol(found["protocol"])
         target = found["target"] or ""
-        matches, extended = extension((found["rest"] or "").strip(), target=target, protocol=protocol.number if protocol else 0, service=service_port)
+        matches, extended = extension(
+            (found["rest"] or "").strip(), target=target, protocol=protocol.number if protocol else 0, service=service_port
+        )
         rule = r.Rule(
             source=_address(found["source"]),
             destination=_address(found["destination"]),

@@ -90,7 +90,9 @@ _MATCHES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], r.Match]], ...]
 )
 
 _PORTS = re.compile(rf"(?P<side>spt|dpt)s?:(?P<not>!)?(?P<first>{_NAME})(?::(?P<last>{_NAME}))?")
-_TRANSPORT = re.compile(rf"(?P<name>tcp|udp|sctp|dccp|udplite)(?P<ports>(?: (?:spt|dpt)s?:!?{_NAME}(?::{_NAME})?)+)(?P<flags> flags:!?\S+)?")
+_TRANSPORT = re.compile(
+    rf"(?P<name>tcp|udp|sctp|dccp|udplite)(?P<ports>(?: (?:spt|dpt)s?:!?{_NAME}(?::{_NAME})?)+)(?P<flags> flags:!?\S+)?"
+)
 _COMMENT = re.compile(r"/\* (?P<text>.*?) \*/")
 _FLAGS = re.compile(r"(?P<not>!)?(?P<mask>\S+)/(?P<set>\S+)")
 _MARK_TARGET = re.compile(rf"MARK (?P<verb>set|xset|and|or|xor) (?P<value>{_MASKED})")
@@ -141,7 +143,10 @@ def _transport(text: str, protocol: int, service: Service) -> tuple[r.Match, str
         last = _port(one["last"], service) if one["last"] else first
         sides[one["side"]] = r.PortRange(first=first, last=last, negated=bool(one["not"]))
     match = r.TransportMatch(
-        protocol=names.PROTOCOLS[found["name"]] or protocol, source=sides.get("spt"), destination=sides.get("dpt"), tcp_flags=_tcp_flags(found["flags"])
+        protocol=names.PROTOCOLS[found["name"]] or protocol,
+        source=sides.get("spt"),
+        destination=sides.get("dpt"),
+        tcp_flags=_tcp_flags(found["flags"]),
     )
     return canonical.shared(match), text[found.end() :]
 
@@ -165,7 +170,7 @@ def _target(text: str, name: str) -> tuple[str, r.Target]:
     if name in ("ACCEPT", "DROP", "RETURN", "QUEUE"):
         return text, r.Verdict(name=name)
     rows: dict[str, tuple[re.Pattern[str], Callable[[re.Match[str]], r.Target]]] = {
-        "MARK": (_MARK_TARGET, lambda found: _mark_target(found)),
+        "MARK": (_MARK_TARGET, _mark_target),
         "LOG": (_LOG, lambda found: r.Log(prefix=found["prefix"] or "", level=_level(found["level"]), flags=int(found["flags"] or 0))),
         "REJECT": (_REJECT, lambda found: r.Reject(answer=found["answer"])),
         "DNAT": (_DNAT, _dnat),

@@ -38,8 +38,41 @@ PROTOCOL_NAMES: dict[int, str] = {number: name for name, number in reversed(PROT
 
 # What follows -j and is no chain. Names that this project gives a value of its own are handled before this set is asked.
 EXTENSION_TARGETS = frozenset(
-    "AUDIT CHECKSUM CLASSIFY CLUSTERIP CONNMARK CONNSECMARK CT DSCP ECN HL HMARK IDLETIMER LED MIRROR NETMAP NFLOG NFQUEUE NOTRACK RATEEST "
-    "REDIRECT SAME SECMARK SET SNAT SYNPROXY TCPMSS TCPOPTSTRIP TEE TOS TPROXY TRACE TTL ULOG".split()
+    [
+        "AUDIT",
+        "CHECKSUM",
+        "CLASSIFY",
+        "CLUSTERIP",
+        "CONNMARK",
+        "CONNSECMARK",
+        "CT",
+        "DSCP",
+        "ECN",
+        "HL",
+        "HMARK",
+        "IDLETIMER",
+        "LED",
+        "MIRROR",
+        "NETMAP",
+        "NFLOG",
+        "NFQUEUE",
+        "NOTRACK",
+        "RATEEST",
+        "REDIRECT",
+        "SAME",
+        "SECMARK",
+        "SET",
+        "SNAT",
+        "SYNPROXY",
+        "TCPMSS",
+        "TCPOPTSTRIP",
+        "TEE",
+        "TOS",
+        "TPROXY",
+        "TRACE",
+        "TTL",
+        "ULOG",
+    ]
 )
 
 TIME_UNITS: dict[str, int] = {

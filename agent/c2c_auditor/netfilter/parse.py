@@ -188,7 +188,10 @@ class RuleParser:
     def _known(self, segment: str) -> Part:
         part = self._parts.get(segment)
         if part is None and segment.startswith(_COMMENT) and segment.count('"') == 2 and "\\" not in segment:  # noqa: PLR2004 - both ends of one string
-            part = self._parts[segment] = "match", canonical.comment(segment[len(_COMMENT) : -1])  # most distinct segments of a cell are these
+            part = self._parts[segment] = (
+                "match",
+                canonical.comment(segment[len(_COMMENT) : -1]),
+            )  # most distinct segments of a cell are these
         if part is None:
             words = tokens.words(segment)
             if words is None:

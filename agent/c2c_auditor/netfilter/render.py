@@ -52,7 +52,9 @@ def _header(rule: r.Rule) -> list[str]:
     return parts
 
 
-def _not(match: r.AddressMatch | r.InterfaceMatch | r.ProtocolMatch | r.PortRange | r.MarkMatch | r.StateMatch | r.MultiportMatch | r.IcmpMatch) -> str:
+def _not(
+    match: r.AddressMatch | r.InterfaceMatch | r.ProtocolMatch | r.PortRange | r.MarkMatch | r.StateMatch | r.MultiportMatch | r.IcmpMatch,
+) -> str:
     return "! " if match.negated else ""
 
 
@@ -144,7 +146,9 @@ def _(match: r.LimitMatch) -> str:
 
 @_match.register
 def _(match: r.HashLimitMatch) -> str:
-    parts = [f"-m hashlimit --hashlimit-{'above' if match.above else 'upto'} {_rate(match.period, 1_000_000)} --hashlimit-burst {match.burst}"]
+    parts = [
+        f"-m hashlimit --hashlimit-{'above' if match.above else 'upto'} {_rate(match.period, 1_000_000)} --hashlimit-burst {match.burst}"
+    ]
     if any(match.mode):
         parts.append(f"--hashlimit-mode {','.join(match.mode)}")
     parts.append(f"--hashlimit-name {quote(match.name)}")

@@ -23,8 +23,9 @@ _UDP_LOGS_PER_SECOND = 100
 
 @frozen(kw_only=True)
 class ChainPlan:
-    """What one chain of a container should hold. ``middle`` is False where ``head`` and ``tail`` are all of it; where it is True, rules that
-    nobody on the cell can foretell stand between them.
+    """What one chain of a container should hold.
+
+    ``middle`` is False where ``head`` and ``tail`` are all of it; where it is True, rules that nobody on the cell can foretell stand between them.
     """
 
     table: str

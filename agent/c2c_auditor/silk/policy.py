@@ -93,7 +93,7 @@ def ingress_rule(container: Container, port: int, tag: int) -> r.Rule:
 
 
 def spaceless(comment: str) -> str:
-    """silk writes ``_`` for each space of a comment (lib/rules/rules.go, ``AppendComment``)."""
+    """Silk writes ``_`` for each space of a comment (lib/rules/rules.go, ``AppendComment``)."""
     return comment.replace(" ", "_")
 
 
@@ -155,7 +155,7 @@ def _accepts(container: Container, policies: tuple[Policy, ...], logged: VpaConf
 
 
 def _text_order(policy: Policy) -> tuple[str, str, str]:
-    """silk sorts by the text of address, ports, source and protocol."""
+    """Silk sorts by the text of address, ports, source and protocol."""
     return f"{policy.ports.first}:{policy.ports.last}", policy.source, policy.protocol
 
 
@@ -185,5 +185,7 @@ def ingress_tag_of(rule: r.Rule) -> int | None:
     if not (isinstance(ports, r.TransportMatch) and isinstance(mark, r.MarkMatch)) or mark.negated or mark.mask != r.ALL_BITS:
         return None
     port = ports.destination.first if ports.destination is not None else 0
-    shape = r.Rule(destination=rule.destination, protocol=rule.protocol, matches=(canonical.transport(r.TCP, port, port), mark), target=r.ACCEPT)
+    shape = r.Rule(
+        destination=rule.destination, protocol=rule.protocol, matches=(canonical.transport(r.TCP, port, port), mark), target=r.ACCEPT
+    )
     return mark.value if rule == shape and rule.destination.host is not None else None

@@ -85,7 +85,13 @@ def _ports(first: object, last: object) -> PortRange:
 def _bad(entry: object, where: str, error: Exception) -> BadRecord:
     ends = [entry.get(end) if isinstance(entry, dict) else None for end in ("source", "destination")]
     guids = tuple(str(end["id"]) if isinstance(end, dict) and end.get("id") else "" for end in ends)
-    problem = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else "it is not of a policy's form" if isinstance(error, TypeError) else str(error)
+    problem = (
+        f"{error.args[0]!r} is missing"
+        if isinstance(error, KeyError)
+        else "it is not of a policy's form"
+        if isinstance(error, TypeError)
+        else str(error)
+    )
     return BadRecord(subject=" to ".join(guid or "nobody" for guid in guids), where=where, problem=problem, guids=guids)
 
 

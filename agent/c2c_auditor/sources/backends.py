@@ -67,4 +67,6 @@ class AutoBackend:
 
 def silk_chains(ruleset: Ruleset) -> int:
     """How many chains bear names that silk gives."""
-    return sum(is_container_chain(name) or policy_chain_time(name) is not None for table in ruleset.tables.values() for name in table.chains)
+    return sum(
+        is_container_chain(name) or policy_chain_time(name) is not None for table in ruleset.tables.values() for name in table.chains
+    )

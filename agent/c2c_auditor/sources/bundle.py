@@ -32,7 +32,15 @@ from c2c_auditor.sources.store import parse_store
 from c2c_auditor.sources.vpa_config import parse_vpa_config
 
 RULES = "iptables-save.txt"
-_KNOWN = ("store.json", "vxlan-policy-agent.json", "policies.json", "security_groups.json", "policies_last_updated", "ingress_tag", "cell.json")
+_KNOWN = (
+    "store.json",
+    "vxlan-policy-agent.json",
+    "policies.json",
+    "security_groups.json",
+    "policies_last_updated",
+    "ingress_tag",
+    "cell.json",
+)
 
 
 @frozen(kw_only=True)

@@ -105,7 +105,10 @@ class CellReader:
 
     def _ask(self, vpa: VpaConfig | None, store: Store | None, now: float) -> PolicySet:
         if store is None:
-            raise _cannot(f"{self._store.status.name} is not known", "policies are asked for by the guids of the cell's containers: mend the store first")
+            raise _cannot(
+                f"{self._store.status.name} is not known",
+                "policies are asked for by the guids of the cell's containers: mend the store first",
+            )
         guids = frozenset(guid for container in store.containers for guid in (container.app, container.space) if guid)
         return self._connected(vpa).feed.read(guids, now)
 
@@ -131,14 +134,15 @@ class CellReader:
 
     def _notes(self, now: float) -> tuple[str, ...]:
         """What old knowledge is being used, to the minute, so that equal facts stay equal."""
-        notes = []
-        for status in (self._vpa.status, self._store.status, self._policies.status, self._groups.status):
-            if not status.up and status.last_success is not None and not status.age_limit_passed:
-                notes.append(f"{status.name} is away; what it said {(now - status.last_success) // 60:.0f} min ago is still used.")
-        return tuple(notes)
+        kept = (self._vpa.status, self._store.status, self._policies.status, self._groups.status)
+        return tuple(
+            f"{status.name} is away; what it said {(now - status.last_success) // 60:.0f} min ago is still used."
+            for status in kept
+            if not status.up and status.last_success is not None and not status.age_limit_passed
+        )
 
     def _running(self, now: float) -> tuple[ProcessStatus, ...]:
-        """silk's processes; walking /proc costs more than everything else here, so not more often than every 15 s."""
+        """Silk's processes; walking /proc costs more than everything else here, so not more often than every 15 s."""
         if self._processes is None or now - self._processes[0] >= _PROCESSES_SECONDS:
             self._processes = now, read_processes()
         return self._processes[1]
@@ -148,7 +152,9 @@ def connect(config: Config, vpa: VpaConfig | None) -> PolicyServer:
     """A client for the policy server that own settings, else VPA's configuration, name. Raises SourceError."""
     url, ca, certificate, key, timeout = _address(config, vpa)
     if not (url and ca and certificate and key):
-        raise _cannot("address or certificates are not known", "set policy_server in the agent's configuration, or make VPA's configuration readable")
+        raise _cannot(
+            "address or certificates are not known", "set policy_server in the agent's configuration, or make VPA's configuration readable"
+        )
     return PolicyServer(url=url, ca_file=Path(ca), certificate_file=Path(certificate), key_file=Path(key), timeout=timeout)
 
 
@@ -166,8 +172,8 @@ def _address(config: Config, vpa: VpaConfig | None) -> tuple[str, str, str, str,
 def _same(left: CellFacts, right: CellFacts) -> bool:
     """Equality by identity of the large parts, which `Kept` keeps identical while they are equal."""
     large = ("store", "policies", "config", "security_groups")
-    nothing = dict.fromkeys(large)
-    return all(getattr(left, name) is getattr(right, name) for name in large) and evolve(left, **nothing) == evolve(right, **nothing)
+    small = [evolve(facts, store=None, policies=None, config=None, security_groups=None) for facts in (left, right)]
+    return all(getattr(left, name) is getattr(right, name) for name in large) and small[0] == small[1]
 
 
 def _cannot(problem: str, remedy: str) -> SourceError:

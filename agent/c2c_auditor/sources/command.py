@@ -38,7 +38,7 @@ def run(argv: Sequence[str], limits: Limits) -> Output:
     """Run ``argv`` to its end. Raises SourceError when it cannot start, takes too long or prints too much; it is killed then."""
     where = " ".join(argv)
     try:
-        process = subprocess.Popen(  # noqa: S603 - a fixed program with fixed arguments, no shell
+        process = subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -73,7 +73,9 @@ def _collect(process: subprocess.Popen[bytes], where: str, limits: Limits) -> tu
         while selector.get_map():
             ready = selector.select(max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise _failed(Reason.TIMEOUT, where, f"it did not end within {limits.seconds:g} s", "see what holds it up with strace or perf")
+                raise _failed(
+                    Reason.TIMEOUT, where, f"it did not end within {limits.seconds:g} s", "see what holds it up with strace or perf"
+                )
             for key, _ in ready:
                 data = os.read(key.fd, _CHUNK)
                 if not data:
@@ -81,7 +83,12 @@ def _collect(process: subprocess.Popen[bytes], where: str, limits: Limits) -> tu
                     continue
                 sizes[key.fileobj] += len(data)  # type: ignore[index]  # registered above
                 if sizes[key.fileobj] > caps[key.fileobj]:  # type: ignore[index]  # registered above
-                    raise _failed(Reason.TOO_LARGE, where, f"it printed more than {limits.bytes >> 20} MiB", "raise the limit, or find out who adds rules")
+                    raise _failed(
+                        Reason.TOO_LARGE,
+                        where,
+                        f"it printed more than {limits.bytes >> 20} MiB",
+                        "raise the limit, or find out who adds rules",
+                    )
                 chunks[key.fileobj].append(data)
     text, errors = (b"".join(parts).decode("utf-8", "surrogateescape") for parts in chunks.values())
     return text, errors

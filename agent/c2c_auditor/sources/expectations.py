@@ -63,7 +63,6 @@ class SecurityGroupFeed:
         if self._known is not None and spaces == self._spaces and now - self._asked < interval:
             return self._known
         answer = self._server.security_groups(spaces)
-        if answer != self._known:
-            self._known = answer
-        self._spaces, self._asked = spaces, now
-        return self._known if self._known is not None else answer
+        known = answer if self._known is None or answer != self._known else self._known
+        self._known, self._spaces, self._asked = known, spaces, now
+        return known

@@ -15,15 +15,25 @@ def read_text_file(path: Path, *, source: str, most: int = _MOST_BYTES) -> str:
         with path.open("rb") as opened:
             data = opened.read(most + 1)
     except FileNotFoundError as error:
-        raise _failed(source, Reason.MISSING, path, "there is no such file", "check the path, and whether the job that writes it runs here") from error
+        raise _failed(
+            source,
+            Reason.MISSING,
+            path,
+            problem="there is no such file",
+            remedy="check the path, and whether the job that writes it runs here",
+        ) from error
     except PermissionError as error:
-        raise _failed(source, Reason.PERMISSION, path, "it may not be read", "run as the file's owner, or give the agent read access") from error
+        raise _failed(
+            source, Reason.PERMISSION, path, problem="it may not be read", remedy="run as the file's owner, or give the agent read access"
+        ) from error
     except OSError as error:
-        raise _failed(source, Reason.FAILED, path, f"it cannot be read: {error.strerror}", "check the path and the disk") from error
+        raise _failed(
+            source, Reason.FAILED, path, problem=f"it cannot be read: {error.strerror}", remedy="check the path and the disk"
+        ) from error
     if len(data) > most:
-        raise _failed(source, Reason.TOO_LARGE, path, f"it is larger than {most >> 20} MiB", "is it the right file?")
+        raise _failed(source, Reason.TOO_LARGE, path, problem=f"it is larger than {most >> 20} MiB", remedy="is it the right file?")
     return data.decode("utf-8", "surrogateescape")
 
 
-def _failed(source: str, reason: Reason, path: Path, problem: str, remedy: str) -> SourceError:
+def _failed(source: str, reason: Reason, path: Path, *, problem: str, remedy: str) -> SourceError:
     return SourceError(source=source, reason=reason, where=str(path), problem=problem, remedy=remedy)

@@ -55,7 +55,9 @@ class Nftables:
             self._ask = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
             self._ask.bind((0, 0))
             self._ask.settimeout(2.0)
-            self._events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
+            self._events = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER
+            )
             self._events.bind((0, 0))
             self._events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             self._events.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_NFTABLES)

@@ -45,7 +45,9 @@ class NftReader:
     ``generations`` may be None where netlink is not to be had: then every reading is a whole one, and two of them in a row must agree.
     """
 
-    def __init__(self, *, bin_dir: Path | None, generations: Generations | None, limits: Limits | None = None, tables: Sequence[str] = TABLES) -> None:
+    def __init__(
+        self, *, bin_dir: Path | None, generations: Generations | None, limits: Limits | None = None, tables: Sequence[str] = TABLES
+    ) -> None:
         self._save = _program(bin_dir, "iptables-nft-save", "iptables-save")
         self._list = _program(bin_dir, "iptables-nft", "iptables")
         self._generations = generations
@@ -71,7 +73,12 @@ class NftReader:
                 self._last, self._seen = ruleset, before
                 return ruleset
             self._last = None  # what was announced meanwhile belongs to a reading that does not count
-        raise _failed(Reason.INCONSISTENT, self._save, f"the rules changed during each of {_ATTEMPTS} readings", "somebody rewrites them all the time: see commits with `nft monitor`")
+        raise _failed(
+            Reason.INCONSISTENT,
+            self._save,
+            f"the rules changed during each of {_ATTEMPTS} readings",
+            "somebody rewrites them all the time: see commits with `nft monitor`",
+        )
 
     def _twice(self) -> r.Ruleset:
         last = self._whole()
@@ -80,7 +87,9 @@ class NftReader:
             if again == last:
                 return again
             last = again
-        raise _failed(Reason.INCONSISTENT, self._save, f"no two of {_ATTEMPTS} readings in a row agree", "somebody rewrites the rules all the time")
+        raise _failed(
+            Reason.INCONSISTENT, self._save, f"no two of {_ATTEMPTS} readings in a row agree", "somebody rewrites the rules all the time"
+        )
 
     def _changed(self, changes: Changes, generation: int) -> r.Ruleset:
         """What changed, read again; everything, when it is not known for sure what changed up to ``generation``."""
@@ -114,7 +123,12 @@ class NftReader:
         """Exit status 0 proves nothing: an empty answer, another table's, or one without COMMIT is a failed reading."""
         found = parse_save(output.text, where=f"{self._save} -t {name}", parser=self._parser).tables
         if set(found) != {name}:
-            raise _failed(Reason.MALFORMED, f"{self._save} -t {name}", "it ended without an error and without printing the table", "run it by hand; is it the stemcell's own iptables?")
+            raise _failed(
+                Reason.MALFORMED,
+                f"{self._save} -t {name}",
+                "it ended without an error and without printing the table",
+                "run it by hand; is it the stemcell's own iptables?",
+            )
         return found
 
     def _chain(self, table: str, chain: str) -> r.Chain | None:
@@ -128,7 +142,12 @@ class NftReader:
             raise
         found = parse_save(output.text, where=f"{self._list} -t {table} -S {chain}", parser=self._parser).chains("filter")
         if chain not in found:
-            raise _failed(Reason.MALFORMED, f"{self._list} -t {table} -S {chain}", "it ended without an error and without printing the chain", "run it by hand")
+            raise _failed(
+                Reason.MALFORMED,
+                f"{self._list} -t {table} -S {chain}",
+                "it ended without an error and without printing the chain",
+                "run it by hand",
+            )
         return found[chain]
 
     def _declared(self, table: str) -> frozenset[str]:
@@ -140,7 +159,12 @@ class NftReader:
         output = run(argv, self._limits)
         where = " ".join(argv)
         if "incompatible" in output.errors or "is incompatible, use 'nft' tool" in output.text:
-            raise _failed(Reason.INCOMPATIBLE, where, "iptables cannot show this table: it holds native nftables rules", "look at it with `nft list ruleset`")
+            raise _failed(
+                Reason.INCOMPATIBLE,
+                where,
+                "iptables cannot show this table: it holds native nftables rules",
+                "look at it with `nft list ruleset`",
+            )
         if output.status != 0:
             denied = "ermission denied" in output.errors or "not permitted" in output.errors
             raise _failed(
@@ -163,5 +187,3 @@ def _program(bin_dir: Path | None, *candidates: str) -> str:
 
 def _failed(reason: Reason, where: str, problem: str, remedy: str) -> SourceError:
     return SourceError(source="rules", reason=reason, where=where, problem=problem, remedy=remedy)
-
-

@@ -55,7 +55,11 @@ class PolicyServer:
         self._timeout = timeout
         self._retries = retries if retries is not None else Retries()
         self._pool = urllib3.PoolManager(
-            num_pools=1, maxsize=1, retries=False, ssl_context=_context(ca_file, certificate_file, key_file), headers={"Accept": "application/json"}
+            num_pools=1,
+            maxsize=1,
+            retries=False,
+            ssl_context=_context(ca_file, certificate_file, key_file),
+            headers={"Accept": "application/json"},
         )
 
     def close(self) -> None:
@@ -69,7 +73,9 @@ class PolicyServer:
         try:
             return int(text)
         except ValueError as error:
-            raise _failed(Reason.MALFORMED, where, f"expected a number, found {text[:40]!r}", "is this the policy server's internal API?") from error
+            raise _failed(
+                Reason.MALFORMED, where, f"expected a number, found {text[:40]!r}", "is this the policy server's internal API?"
+            ) from error
 
     def policies(self, guids: Iterable[str]) -> PolicySet:
         """The policies in which one of ``guids`` (apps, spaces) is source or destination; none for no guids, without asking. Raises SourceError."""
@@ -140,7 +146,9 @@ class PolicyServer:
         except urllib3.exceptions.HTTPError as error:
             raise _transport(error, shown, self._timeout) from error
         if response.status != 200:  # noqa: PLR2004 - OK
-            raise _failed(Reason.STATUS, shown, f"it answered {response.status}{_said(body)}", "see the policy server's log", status=response.status)
+            raise _failed(
+                Reason.STATUS, shown, f"it answered {response.status}{_said(body)}", "see the policy server's log", status=response.status
+            )
         return body.decode("utf-8", "replace")
 
 
@@ -157,7 +165,9 @@ def _body(response: urllib3.BaseHTTPResponse, where: str, deadline: float) -> by
         if size > _MOST_BYTES:
             raise _failed(Reason.TOO_LARGE, where, f"its answer is larger than {_MOST_BYTES >> 20} MiB", "look at the server's answer")
         if time.monotonic() > deadline:
-            raise _failed(Reason.TIMEOUT, where, "its answer did not end in time", "is the server overloaded? see its log, or raise the timeout")
+            raise _failed(
+                Reason.TIMEOUT, where, "its answer did not end in time", "is the server overloaded? see its log, or raise the timeout"
+            )
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -181,7 +191,10 @@ def _context(ca_file: Path, certificate_file: Path, key_file: Path) -> ssl.SSLCo
 
 
 def _transport(error: Exception, where: str, timeout: float) -> SourceError:
-    causes = [error, *(cause for cause in (error.__cause__, error.__context__, getattr(error, "reason", None)) if isinstance(cause, Exception))]
+    causes = [
+        error,
+        *(cause for cause in (error.__cause__, error.__context__, getattr(error, "reason", None)) if isinstance(cause, Exception)),
+    ]
     if any(isinstance(cause, urllib3.exceptions.SSLError | ssl.SSLError) for cause in causes):
         return _failed(Reason.TLS, where, f"TLS failed: {error}", "compare the certificates' CA, names and dates on both sides")
     if any(isinstance(cause, urllib3.exceptions.TimeoutError | TimeoutError) for cause in causes):
@@ -210,11 +223,9 @@ def _may_pass(error: SourceError) -> bool:
     return not isinstance(error, _StatusError) or error.status in _PASSING
 
 
-def _failed(reason: Reason, where: str, problem: str, remedy: str, *, status: int = 0) -> SourceError:  # noqa: PLR0917 - four words of one sentence
+def _failed(reason: Reason, where: str, problem: str, remedy: str, *, status: int = 0) -> SourceError:
     if not status:
         return SourceError(source="policy_server", reason=reason, where=where, problem=problem, remedy=remedy)
     error = _StatusError(source="policy_server", reason=reason, where=where, problem=problem, remedy=remedy)
     error.status = status
     return error
-
-

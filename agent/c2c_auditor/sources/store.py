@@ -51,7 +51,7 @@ class StoreReader:
         raise problem if problem is not None else _failed(str(self._path), "it could not be read")
 
     def _version(self) -> str:
-        """silk's count of writes; empty where silk never wrote, which makes an empty store a cell that never had a container."""
+        """Silk's count of writes; empty where silk never wrote, which makes an empty store a cell that never had a container."""
         try:
             return read_text_file(self._path.with_name(self._path.name + "_version"), source=_SOURCE, most=4096).strip()
         except SourceError:
@@ -75,7 +75,9 @@ def parse_store(text: str, *, where: str) -> Store:
             containers.append(_container(handle, entry, where, unreadable))
         except ValueError as error:
             address = entry.get("ip") if isinstance(entry, dict) else None
-            unreadable.append(BadRecord(subject=handle, where=where, problem=str(error), address=address if isinstance(address, str) else ""))
+            unreadable.append(
+                BadRecord(subject=handle, where=where, problem=str(error), address=address if isinstance(address, str) else "")
+            )
     return Store(containers=tuple(containers), unreadable=tuple(unreadable))
 
 
@@ -89,7 +91,9 @@ def _container(handle: str, entry: object, where: str, unreadable: list[BadRecor
         names = _names(known.get("log_config"))
     except ValueError as error:
         # One such string makes silk give up its whole plan (planner.go), so it is worth a finding; the container is usable all the same.
-        unreadable.append(BadRecord(subject=handle, where=where, problem=f"its log_config is not JSON, for which silk drops its plan: {error}"))
+        unreadable.append(
+            BadRecord(subject=handle, where=where, problem=f"its log_config is not JSON, for which silk drops its plan: {error}")
+        )
         names = Names()
     return Container(
         handle=handle,

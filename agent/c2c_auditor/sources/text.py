@@ -16,7 +16,13 @@ _SAVED = re.compile(r"^(?:\*\w+|:\S+ \S+|(?:\[\d+:\d+\] )?-A \S+|-[PN] \S+)", re
 def read_text(text: str, *, where: str) -> Ruleset:
     """``text`` as a Ruleset. Raises ParseError for a text that is empty or of no form of iptables'."""
     if not text.strip():
-        raise ParseError(where=where, line=1, text="", problem="there is nothing in it", remedy="give the output of iptables-save, iptables -S or iptables -L")
+        raise ParseError(
+            where=where,
+            line=1,
+            text="",
+            problem="there is nothing in it",
+            remedy="give the output of iptables-save, iptables -S or iptables -L",
+        )
     if _SAVED.search(text):
         return parse_save(text, where=where)
     return parse_listing(text, where=where, service_port=service_port)

@@ -33,15 +33,13 @@ _IS_FRAGMENT, _IS_GOTO = 1, 2
 
 _VERDICT = struct.Struct("=i")
 _VERDICTS = {-1: r.DROP, -2: r.ACCEPT, -4: r.Verdict(name="QUEUE"), -5: r.RETURN}
-FINAL_VERDICTS = frozenset(_VERDICT.pack(number) for number in _VERDICTS)
-"""First four bytes of a standard target's data that decide or return; others are a jump."""
+_FINAL_VERDICTS = frozenset(_VERDICT.pack(number) for number in _VERDICTS)
 
 
-def decode_entry(entry: bytes, chain: str) -> r.Rule:
+def decode_entry(entry: bytes, chain: str | None = None) -> r.Rule:
     """The rule of one ``struct ipt_entry`` with its matches and its target.
 
-    ``chain`` is where a jump goes, empty for a rule that only counts: the bytes hold an offset instead of it, or nothing at all.
-    Raises ValueError for bytes that the kernel cannot have given.
+    ``chain`` is where a jump goes (see `is_jump`), for the bytes hold an offset instead; it is empty for a rule that only counts. Raises ValueError for bytes that the kernel cannot have given.
     """
     try:
         source, destination, source_mask, destination_mask, in_name, out_name, in_mask, out_mask = _ADDRESSES.unpack_from(entry)
@@ -57,14 +55,13 @@ def decode_entry(entry: bytes, chain: str) -> r.Rule:
             matches=canonical.matches_in_order([found for match in matches if (found := _match(*match)) is not None]),
             target=_target(target, revision, data) if target else _verdict(data, chain, goto=bool(flags & _IS_GOTO)),
         )
-    except struct.error as error:
+    except (struct.error, KeyError) as error:
         raise ValueError(str(error)) from error
 
 
-def is_standard(entry: bytes) -> bool:
-    """Whether the target is a verdict or a jump, which has no name; its data are the last 8 bytes then."""
-    (target_offset,) = struct.unpack_from("=H", entry, 88)
-    return entry[target_offset + 2] == 0
+def is_jump(entry: bytes, target_offset: int) -> bool:
+    """Whether an entry goes to another chain, or on to the next rule: its target has no name, and its data, the last 8 bytes, are no verdict."""
+    return entry[target_offset + 2] == 0 and entry[-8:-4] not in _FINAL_VERDICTS
 
 
 def layout(entry: bytes) -> struct.Struct:
@@ -148,8 +145,8 @@ def _opaque(revision: int, data: bytes) -> tuple[str, ...]:
     return f"revision {revision}", data.hex()
 
 
-def _verdict(data: bytes, chain: str, *, goto: bool) -> r.Target:
-    if data[:4] in FINAL_VERDICTS:
+def _verdict(data: bytes, chain: str | None, *, goto: bool) -> r.Target:
+    if chain is None:
         return _VERDICTS[_VERDICT.unpack_from(data)[0]]
     if not chain:
         return r.NO_TARGET
