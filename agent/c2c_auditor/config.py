@@ -6,7 +6,6 @@ Every key has a default, so an empty object is a valid configuration of a stock 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -146,7 +145,7 @@ def _converter() -> Converter:
 
 
 def _object(cls: type, converter: Converter) -> Any:  # noqa: ANN401 - cattrs' hooks have no public type
-    structure: Callable[[object, object], object] = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
+    structure: Any = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
 
     def hook(value: object, to: type) -> object:
         if not isinstance(value, dict):

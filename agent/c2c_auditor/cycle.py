@@ -27,6 +27,9 @@ class RulesSource(Protocol):
     def read(self) -> tuple[Ruleset, ...]:
         """The backends in use, the main one first; identical objects when nothing changed. Raises SourceError."""
 
+    def changes(self) -> Mapping[str, int]:
+        """Commits seen since the last call, by who made them (``vpa``, ``cni``, ``foreign``); none where the backend does not tell."""
+
 
 class FactsSource(Protocol):
     """Where expectations come from; failures are part of the reading, never raised."""
@@ -71,13 +74,12 @@ class Cycle:
         now = self._clocks.wall()
         reading = self._timed("facts", lambda: self._facts.read(now))
         rulesets = self._timed("rules", lambda: self._read_rules(now))
-        sources = (self._rules_status, *reading.sources)
-        self._count_errors(sources)
+        reading = evolve(reading, sources=(self._rules_status, *reading.sources))
+        self._count_errors(reading.sources)
         if rulesets is None:
-            return self._blind(now, reading, sources)
+            return self._blind(now, reading)
         judgement = self._timed("judge", lambda: self._judge(rulesets, reading.facts, now))
-        settlement = self._timed("settle", lambda: self._settle(judgement, reading.facts))
-        return self._report(now, reading, sources, rulesets, judgement, settlement)
+        return self._report(now, reading, rulesets, judgement)
 
     def _timed(self, phase: str, work: Callable[[], K]) -> K:
         started = self._clocks.steady()
@@ -95,6 +97,8 @@ class Cycle:
             self._rules_status = evolve(self._rules_status, up=False, problem=problem_of(error))
             return None
         self._rules_status = SourceStatus(name="rules", up=True, last_success=now)
+        made = [author for author, count in self._rules.changes().items() for _ in range(count)]
+        self._counters = evolve(self._counters, ruleset_changes=_added(self._counters.ruleset_changes, made))
         return rulesets
 
     def _judge(self, rulesets: tuple[Ruleset, ...], facts: CellFacts, now: float) -> Judgement:
@@ -116,13 +120,13 @@ class Cycle:
         self._memory = settlement.memory
         return settlement
 
-    def _blind(self, now: float, reading: FactsReading, sources: tuple[SourceStatus, ...]) -> Report:
+    def _blind(self, now: float, reading: FactsReading) -> Report:
         self._count(Result.BLIND)
         return Report(
             time=now,
             result=Result.BLIND,
             unknown=frozenset(Kind),
-            sources=sources,
+            sources=reading.sources,
             processes=reading.processes,
             counters=self._counters,
             last_conclusive=self._last_conclusive,
@@ -130,15 +134,8 @@ class Cycle:
             notes=reading.facts.notes,
         )
 
-    def _report(  # noqa: PLR0917 - the one place where all of an audit's parts come together
-        self,
-        now: float,
-        reading: FactsReading,
-        sources: tuple[SourceStatus, ...],
-        rulesets: Sequence[Ruleset],
-        judgement: Judgement,
-        settlement: Settlement,
-    ) -> Report:
+    def _report(self, now: float, reading: FactsReading, rulesets: Sequence[Ruleset], judgement: Judgement) -> Report:
+        settlement = self._timed("settle", lambda: self._settle(judgement, reading.facts))
         result = result_of(settlement.findings, judgement.unknown)
         if result is not Result.BLIND:
             self._last_conclusive = now
@@ -152,7 +149,7 @@ class Cycle:
             confirmed=_dated(settlement.confirmed, offset),
             resolved=_dated(settlement.resolved, offset),
             unknown=judgement.unknown,
-            sources=sources,
+            sources=reading.sources,
             processes=reading.processes,
             tally=judgement.tally,
             counters=self._counters,

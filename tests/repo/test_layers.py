@@ -17,9 +17,9 @@ LAYERS = (
     ("netfilter",),
     ("silk",),
     ("audit",),
-    ("sources", "export", "config", "logs"),
+    ("sources", "export", "config", "privileges"),
     ("cycle",),
-    ("daemon", "server"),
+    ("daemon", "server", "logs"),
     ("cli", "demo", "__main__"),
 )
 

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypedDict
+from collections.abc import Iterator
 
 from attrs import evolve, frozen
 
 from c2c_auditor.audit import describe, fields
-from c2c_auditor.audit.chains import Entry, jumped_chain
+from c2c_auditor.audit.chains import Entry
 from c2c_auditor.audit.compare import compare
+from c2c_auditor.audit.container_jumps import RECREATE, container_jumps, evidence, who
 from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.audit.sequence import Moved, moved
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
-from c2c_auditor.model.finding import App, Effect, Finding, Kind
-from c2c_auditor.model.rule import Loss
+from c2c_auditor.model.finding import Effect, Finding, Kind
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk import asg, names
 from c2c_auditor.silk.container import (
     ChainPlan,
-    JumpPlan,
     default_deny,
     host_service,
     input_plan,
-    jump_plans,
     netout_log_plan,
     netout_plan,
     netout_rate_limit_log_plan,
     overlay_plan,
 )
 
-RECREATE = "Recreate the container (cf restart-app-instance, or cf restart): its chains are written once, when it is created."
 _ASG_SYNC = "Restart vxlan-policy-agent on this cell: at start it writes all security group chains afresh."
 
 
@@ -54,7 +50,7 @@ def container_chains(inputs: Inputs) -> Iterator[Finding]:
             continue
         for plan in _plans(inputs, container, middle):
             yield from _chain(inputs, plan)
-        yield from _jumps(inputs, container)
+        yield from container_jumps(inputs, container)
 
 
 def _present(inputs: Inputs, container: Container) -> bool:
@@ -70,11 +66,11 @@ def _absent(inputs: Inputs, container: Container) -> Iterator[Finding]:
     yield describe.finding(
         Kind.CONTAINER_CHAIN_MISSING,
         subject=(container.handle,),
-        summary=f"{_who(inputs, container)} has none of its chains: if it runs, everybody on the overlay reaches it; if not, its entry in the store is stale.",
+        summary=f"{who(inputs, container)} has none of its chains: if it runs, everybody on the overlay reaches it; if not, its entry in the store is stale.",
         remedy=RECREATE,
         effect=Effect.BREACH,
         chain=names.overlay(container.handle),
-        **_evidence(inputs, container),
+        **evidence(inputs, container),
     )
 
 
@@ -151,28 +147,12 @@ def _subject(plan: ChainPlan, rule: r.Rule | None = None) -> tuple[str, ...]:
     return (plan.container.handle, plan.table, plan.name) + ((describe.text(rule),) if rule is not None else ())
 
 
-class Evidence(TypedDict):
-    """Whom a finding is about."""
-
-    addresses: tuple[str, ...]
-    handles: tuple[str, ...]
-    destination: App
-
-
-def _evidence(inputs: Inputs, container: Container) -> Evidence:
-    return {"addresses": (str(container.address),), "handles": (container.handle,), "destination": inputs.people.app(container.app)}
-
-
-def _who(inputs: Inputs, container: Container) -> str:
-    return f"{inputs.people.called(container.app)} at {container.address}"
-
-
 def _is_asg(plan: ChainPlan) -> bool:
     return plan.name.startswith("asg-")
 
 
 def _missing_chain(inputs: Inputs, plan: ChainPlan) -> Finding:
-    who = _who(inputs, plan.container)
+    container = who(inputs, plan.container)
     family = plan.name.split("-", 1)[0]
     kind, effect, what = {
         "overlay": (
@@ -189,11 +169,11 @@ def _missing_chain(inputs: Inputs, plan: ChainPlan) -> Finding:
     return describe.finding(
         kind,
         subject=_subject(plan),
-        summary=f"{who} has lost its chain {plan.name}: {what}.",
+        summary=f"{container} has lost its chain {plan.name}: {what}.",
         remedy=_ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=effect,
         chain=plan.name,
-        **_evidence(inputs, plan.container),
+        **evidence(inputs, plan.container),
     )
 
 
@@ -202,14 +182,14 @@ def _missing_rule(inputs: Inputs, plan: ChainPlan, rule: r.Rule, entry: Entry | 
     deny = rule == default_deny(plan.container)
     kind = Kind.DEFAULT_DENY_MISSING if deny else Kind.ASG_MISSING if _is_asg(plan) else Kind.CONTAINER_RULE_MISSING
     effect = _effect_of_loss(rule, entry)
-    who = _who(inputs, plan.container)
+    container = who(inputs, plan.container)
     if deny and entry is None:
-        summary = f"{who} has lost its default deny in {plan.name}: everybody on the overlay reaches it on all ports."
+        summary = f"{container} has lost its default deny in {plan.name}: everybody on the overlay reaches it on all ports."
     elif entry is None:
-        summary = f"{who} lacks a rule in {plan.name}: {_does(effect)}."
+        summary = f"{container} lacks a rule in {plan.name}: {_does(effect)}."
     else:
         names_ = ", ".join(fields.differing(rule, entry.rule))
-        summary = f"A rule of {who} in {plan.name} was changed ({names_}): {_does(effect)}."
+        summary = f"A rule of {container} in {plan.name} was changed ({names_}): {_does(effect)}."
     return describe.finding(
         kind,
         subject=_subject(plan, rule),
@@ -219,7 +199,7 @@ def _missing_rule(inputs: Inputs, plan: ChainPlan, rule: r.Rule, entry: Entry | 
         entry=entry,
         expected=rule,
         chain=plan.name,
-        **_evidence(inputs, plan.container),
+        **evidence(inputs, plan.container),
     )
 
 
@@ -252,11 +232,11 @@ def _extra_rule(inputs: Inputs, plan: ChainPlan, entry: Entry) -> Finding:
     return describe.finding(
         Kind.ASG_STALE if _is_asg(plan) else Kind.CONTAINER_RULE_STALE,
         subject=_subject(plan, entry.rule),
-        summary=f"Rule {entry.position} in {plan.name} of {_who(inputs, plan.container)} is none that silk would write there: {_does(effect)}.",
+        summary=f"Rule {entry.position} in {plan.name} of {who(inputs, plan.container)} is none that silk would write there: {_does(effect)}.",
         remedy=_ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=effect,
         entry=entry,
-        **_evidence(inputs, plan.container),
+        **evidence(inputs, plan.container),
     )
 
 
@@ -264,10 +244,10 @@ def _repeated(inputs: Inputs, plan: ChainPlan, entry: Entry) -> Finding:
     return describe.finding(
         Kind.RULE_DUPLICATE,
         subject=_subject(plan, entry.rule),
-        summary=f"The same rule stands more than once in {plan.name} of {_who(inputs, plan.container)}; only its first copy does anything.",
+        summary=f"The same rule stands more than once in {plan.name} of {who(inputs, plan.container)}; only its first copy does anything.",
         remedy=_ASG_SYNC if _is_asg(plan) else RECREATE,
         entry=entry,
-        **_evidence(inputs, plan.container),
+        **evidence(inputs, plan.container),
     )
 
 
@@ -276,88 +256,9 @@ def _moved(inputs: Inputs, plan: ChainPlan, one: Moved) -> Finding:
     return describe.finding(
         stale if one.effect is Effect.BREACH else missing,
         subject=_subject(plan, one.entry.rule),
-        summary=f"Rule {one.entry.position} in {plan.name} of {_who(inputs, plan.container)} was moved: {_does(one.effect)}.",
+        summary=f"Rule {one.entry.position} in {plan.name} of {who(inputs, plan.container)} was moved: {_does(one.effect)}.",
         remedy=_ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=one.effect,
         entry=one.entry,
-        **_evidence(inputs, plan.container),
-    )
-
-
-def _jumps(inputs: Inputs, container: Container) -> Iterator[Finding]:
-    underlay = inputs.facts.underlay_interfaces if Loss.INTERFACES not in inputs.ruleset.lost else None
-    for plan in jump_plans(container, inputs.config, underlay):
-        chains = inputs.ruleset.chains(plan.table)
-        target = jumped_chain(plan.rule)
-        if target and target not in chains:
-            continue  # the chain itself is missed already
-        if plan.table not in inputs.ruleset.tables:
-            continue  # a listing of one table says nothing of the others
-        rules = chains.get(plan.chain, r.Chain(name=plan.chain)).rules
-        found = [Entry(chain=plan.chain, position=at, rule=rule) for at, rule in _candidates(inputs, plan, rules)]
-        right = [entry for entry in found if _fits(plan, entry.rule)]
-        if not right:
-            yield _missing_jump(inputs, plan, found[0] if found else None)
-        for entry in right[1:] if not plan.on_interface else ():
-            yield _twice(inputs, plan, entry)
-
-
-def _candidates(inputs: Inputs, plan: JumpPlan, rules: Sequence[r.Rule]) -> Iterable[tuple[int, r.Rule]]:
-    """Rules that are the jump, or were it before somebody changed it."""
-    del inputs
-    target = jumped_chain(plan.rule)
-    for at, rule in enumerate(rules, 1):
-        if (
-            rule == plan.rule
-            or (target and jumped_chain(rule) == target)
-            or (not target and len(fields.differing(plan.rule, rule)) == 1 and rule.source == plan.rule.source)
-        ):
-            yield at, rule
-
-
-def _fits(plan: JumpPlan, rule: r.Rule) -> bool:
-    return (evolve(rule, out_interface=None) if plan.on_interface else rule) == plan.rule
-
-
-def _missing_jump(inputs: Inputs, plan: JumpPlan, entry: Entry | None) -> Finding:
-    who = _who(inputs, plan.container)
-    target = jumped_chain(plan.rule)
-    if target.startswith("overlay--"):
-        kind, effect, what = (
-            Kind.DEFAULT_DENY_MISSING,
-            Effect.BREACH,
-            "has lost its default deny: everybody on the overlay reaches it on all ports",
-        )
-    elif target.startswith("netout--"):
-        kind, effect, what = Kind.JUMP_MISSING, Effect.BREACH, "sends to the outside without any security group being asked"
-    elif target.startswith("input--"):
-        kind, effect, what = Kind.JUMP_MISSING, Effect.BREACH, "reaches the cell's own services"
-    elif target:
-        kind, effect, what = Kind.JUMP_MISSING, Effect.OUTAGE, "is not reached on its mapped ports"
-    else:
-        kind, effect, what = Kind.NAT_RULE_MISSING, Effect.OUTAGE, "sends to the outside with its overlay address, and no answer comes back"
-    how = f"the jump from {plan.chain} to {target}" if target else f"its MASQUERADE rule in {plan.chain}"
-    return describe.finding(
-        kind,
-        subject=(plan.container.handle, plan.table, plan.chain, describe.text(plan.rule)),
-        summary=f"{who} {what}: {how} is {'gone' if entry is None else 'changed'}.",
-        remedy=RECREATE,
-        effect=effect,
-        entry=entry,
-        expected=plan.rule,
-        chain=plan.chain,
-        table=plan.table,
-        **_evidence(inputs, plan.container),
-    )
-
-
-def _twice(inputs: Inputs, plan: JumpPlan, entry: Entry) -> Finding:
-    return describe.finding(
-        Kind.JUMP_DUPLICATE,
-        subject=(plan.container.handle, plan.table, plan.chain, describe.text(plan.rule)),
-        summary=f"The same rule of {_who(inputs, plan.container)} stands more than once in {plan.chain}; only its first copy does anything.",
-        remedy=RECREATE,
-        entry=entry,
-        table=plan.table,
-        **_evidence(inputs, plan.container),
+        **evidence(inputs, plan.container),
     )

@@ -34,8 +34,8 @@ def rules_of(config: Config) -> Rules:
         netlink = None  # whole readings then, each time; iptables-nft itself says what is missing
     nft = NftReader(bin_dir=config.iptables_bin_dir, generations=netlink, limits=Limits(seconds=config.read_timeout))
     if config.backend == "nft":
-        return Rules(source=OneBackend(nft), netlink=netlink)
-    return Rules(source=AutoBackend(nft=nft, legacy=LegacyReader(), legacy_in_use=tables_in_use), netlink=netlink)
+        return Rules(source=OneBackend(nft, nft), netlink=netlink)
+    return Rules(source=AutoBackend(nft=nft, witness=nft, legacy=LegacyReader(), legacy_in_use=tables_in_use), netlink=netlink)
 
 
 def configured(path: Path | None, **overrides: object) -> Config:

@@ -3,266 +3,106 @@
 One kernel state has one spelling here, whichever reader brought it: addresses are integers with their masks, ports are ranges, marks are
 value and mask, rates are the kernel's own periods. So two rules are the same rule exactly when they are equal, and text is never compared.
 What this project has no word for is kept whole in `OpaqueMatch` and `OpaqueTarget`, which equal only themselves: nothing read is dropped.
-
-All leaf values cache their hash, because a ruleset of 300,000 rules is compared through sets and dictionaries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from ipaddress import IPv4Address
 
 from attrs import field, frozen
 
-ALL_BITS = 0xFFFFFFFF
-TCP, UDP, ICMP, SCTP, DCCP, UDPLITE = 6, 17, 1, 132, 33, 136
-
-
-@frozen(kw_only=True, cache_hash=True)
-class AddressMatch:
-    """``-s`` or ``-d``: a packet's address AND ``mask`` equals ``value``. Masks need not be contiguous; the kernel allows that."""
-
-    value: int
-    mask: int = ALL_BITS
-    negated: bool = False
-
-    @property
-    def host(self) -> IPv4Address | None:
-        """The one address this matches, or None if it matches none or several."""
-        return IPv4Address(self.value) if self.mask == ALL_BITS and not self.negated else None
-
-
-@frozen(kw_only=True, cache_hash=True)
-class InterfaceMatch:
-    """``-i`` or ``-o``; a trailing ``+`` in ``name`` is a wildcard."""
-
-    name: str
-    negated: bool = False
-
-
-@frozen(kw_only=True, cache_hash=True)
-class ProtocolMatch:
-    """``-p`` by IANA number, 1 to 255; protocol 0 (all) is no match at all."""
-
-    number: int
-    negated: bool = False
-
-
-@frozen(kw_only=True, cache_hash=True)
-class PortRange:
-    """Ports ``first`` to ``last``, both included, 0 to 65535."""
-
-    first: int
-    last: int
-    negated: bool = False
-
-
-@frozen(kw_only=True, cache_hash=True)
-class TransportMatch:
-    """``-m tcp``, ``udp``, ``sctp``, ``dccp``, ``udplite``: ports, and TCP's flags as (mask, set, negated).
-
-    Never empty: an implied bare ``-m tcp`` is no match.
-    """
-
-    protocol: int
-    source: PortRange | None = None
-    destination: PortRange | None = None
-    tcp_flags: tuple[int, int, bool] | None = None
-    tcp_option: tuple[int, bool] | None = None
-
-
-@frozen(kw_only=True, cache_hash=True)
-class MultiportMatch:
-    """``-m multiport``; ``side`` is ``sports``, ``dports`` or ``ports`` (either)."""
-
-    side: str
-    ranges: tuple[tuple[int, int], ...]
-    negated: bool = False
-
-
-@frozen(kw_only=True, cache_hash=True)
-class MarkMatch:
-    """``-m mark``: the packet's mark AND ``mask`` equals ``value``."""
-
-    value: int
-    mask: int = ALL_BITS
-    negated: bool = False
-
-
-@frozen(kw_only=True, cache_hash=True)
-class CommentMatch:
-    """``-m comment``: matches every packet; silk keeps a rule's identity here. At most 255 bytes, any characters."""
-
-    text: str
-
-
-@frozen(kw_only=True, cache_hash=True)
-class StateMatch:
-    """``-m state --state`` and ``-m conntrack --ctstate``, which the kernel treats alike: sorted state names."""
-
-    states: tuple[str, ...]
-    negated: bool = False
-
-
-@frozen(kw_only=True, cache_hash=True)
-class LimitMatch:
-    """``-m limit``: ``period`` is the kernel's average, in 1/10,000 s between two packets; ``burst`` in packets."""
-
-    period: int
-    burst: int = 5
-
-
-@frozen(kw_only=True, cache_hash=True)
-class HashLimitMatch:
-    """``-m hashlimit``: ``period`` in 1/1,000,000 s between two packets, ``mode`` sorted, times in ms, 0 where not given."""
-
-    name: str
-    period: int
-    burst: int = 5
-    above: bool = False
-    mode: tuple[str, ...] = ()
-    source_mask: int = 32
-    destination_mask: int = 32
-    expire: int = 0
-    size: int = 0
-    maximum: int = 0
-    interval: int = 0
-
-
-@frozen(kw_only=True, cache_hash=True)
-class IpRangeMatch:
-    """``-m iprange``: (first, last, negated) as integers for source and destination."""
-
-    source: tuple[int, int, bool] | None = None
-    destination: tuple[int, int, bool] | None = None
-
-
-@frozen(kw_only=True, cache_hash=True)
-class IcmpMatch:
-    """``-m icmp``: ``type`` 255 is any; ``code`` is (lowest, highest)."""
-
-    type: int
-    code: tuple[int, int] = (0, 255)
-    negated: bool = False
-
-
-@frozen(kw_only=True, cache_hash=True)
-class AddressTypeMatch:
-    """``-m addrtype``: sorted names of ``source`` and ``destination`` types, each with its negation; ``limit`` is ``in``, ``out`` or empty."""
-
-    source: tuple[str, ...] = ()
-    destination: tuple[str, ...] = ()
-    source_negated: bool = False
-    destination_negated: bool = False
-    limit: str = ""
-
-
-@frozen(kw_only=True, cache_hash=True)
-class OpaqueMatch:
-    """A match without a word of its own here: module and arguments as they were read. It *may* match."""
-
-    module: str
-    arguments: tuple[str, ...] = ()
-
-
-Match = (
-    TransportMatch
-    | MultiportMatch
-    | MarkMatch
-    | CommentMatch
-    | StateMatch
-    | LimitMatch
-    | HashLimitMatch
-    | IpRangeMatch
-    | IcmpMatch
-    | AddressTypeMatch
-    | OpaqueMatch
+from c2c_auditor.model.match import (
+    ALL_BITS,
+    DCCP,
+    ICMP,
+    SCTP,
+    TCP,
+    UDP,
+    UDPLITE,
+    AddressMatch,
+    AddressTypeMatch,
+    CommentMatch,
+    HashLimitMatch,
+    IcmpMatch,
+    InterfaceMatch,
+    IpRangeMatch,
+    LimitMatch,
+    MarkMatch,
+    Match,
+    MultiportMatch,
+    OpaqueMatch,
+    PortRange,
+    ProtocolMatch,
+    StateMatch,
+    TransportMatch,
+)
+from c2c_auditor.model.target import (
+    ACCEPT,
+    DROP,
+    NO_TARGET,
+    REJECT,
+    RETURN,
+    Dnat,
+    Goto,
+    Jump,
+    Log,
+    Masquerade,
+    NoTarget,
+    OpaqueTarget,
+    Reject,
+    SetMark,
+    Target,
+    Verdict,
 )
 
-
-@frozen(kw_only=True, cache_hash=True)
-class Verdict:
-    """A target that decides or returns: ``ACCEPT``, ``DROP``, ``RETURN`` or ``QUEUE``."""
-
-    name: str
-
-
-@frozen(kw_only=True, cache_hash=True)
-class Reject:
-    """``-j REJECT``; ``answer`` is the ICMP error sent back."""
-
-    answer: str = "icmp-port-unreachable"
-
-
-@frozen(kw_only=True, cache_hash=True)
-class SetMark:
-    """``-j MARK --set-xmark``: mark = (mark AND NOT ``mask``) XOR ``value``; the other spellings are rewritten to this one."""
-
-    value: int
-    mask: int = ALL_BITS
-
-
-@frozen(kw_only=True, cache_hash=True)
-class Log:
-    """``-j LOG``: syslog ``level``, ``prefix`` of at most 29 bytes, ``flags`` as the kernel's bits (1 tcp-seq, 2 tcp-opt, 4 ip-opt, 8 uid, 32 mac)."""
-
-    prefix: str = ""
-    level: int = 4
-    flags: int = 0
-
-
-@frozen(kw_only=True, cache_hash=True)
-class Jump:
-    """``-j CHAIN``: on, and back if nothing there decides."""
-
-    chain: str
-
-
-@frozen(kw_only=True, cache_hash=True)
-class Goto:
-    """``-g CHAIN``: on, and back to the caller of this chain."""
-
-    chain: str
-
-
-@frozen(kw_only=True, cache_hash=True)
-class Dnat:
-    """``-j DNAT --to-destination``: (first, last) address as integers, and ports or None."""
-
-    addresses: tuple[int, int] | None
-    ports: tuple[int, int] | None = None
-    options: tuple[str, ...] = ()
-
-
-@frozen(kw_only=True, cache_hash=True)
-class Masquerade:
-    """``-j MASQUERADE``."""
-
-    ports: tuple[int, int] | None = None
-    options: tuple[str, ...] = ()
-
-
-@frozen(kw_only=True, cache_hash=True)
-class NoTarget:
-    """A rule that only counts."""
-
-
-@frozen(kw_only=True, cache_hash=True)
-class OpaqueTarget:
-    """A target without a word of its own here. It *may* end the walk."""
-
-    name: str
-    arguments: tuple[str, ...] = ()
-
-
-Target = Verdict | Reject | SetMark | Log | Jump | Goto | Dnat | Masquerade | NoTarget | OpaqueTarget
-
-ACCEPT = Verdict(name="ACCEPT")
-DROP = Verdict(name="DROP")
-RETURN = Verdict(name="RETURN")
-REJECT = Reject()
-NO_TARGET = NoTarget()
+__all__ = [
+    "ACCEPT",
+    "ALL_BITS",
+    "DCCP",
+    "DROP",
+    "ICMP",
+    "NO_TARGET",
+    "REJECT",
+    "RETURN",
+    "SCTP",
+    "TCP",
+    "UDP",
+    "UDPLITE",
+    "AddressMatch",
+    "AddressTypeMatch",
+    "Backend",
+    "Chain",
+    "CommentMatch",
+    "Dnat",
+    "Goto",
+    "HashLimitMatch",
+    "IcmpMatch",
+    "InterfaceMatch",
+    "IpRangeMatch",
+    "Jump",
+    "LimitMatch",
+    "Log",
+    "Loss",
+    "MarkMatch",
+    "Masquerade",
+    "Match",
+    "MultiportMatch",
+    "NoTarget",
+    "OpaqueMatch",
+    "OpaqueTarget",
+    "PortRange",
+    "ProtocolMatch",
+    "Reject",
+    "Rule",
+    "Ruleset",
+    "SetMark",
+    "StateMatch",
+    "Table",
+    "Target",
+    "TransportMatch",
+    "Verdict",
+]
 
 
 @frozen(kw_only=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from attrs import frozen
 
@@ -64,6 +65,17 @@ def asg_candidate(handle: str) -> str:
 def is_container_chain(chain: str) -> bool:
     """Whether a chain's name is of the kind that belongs to one container."""
     return chain.startswith(_PREFIXES)
+
+
+def author(chains: Iterable[str]) -> str:
+    """Which of silk's programs writes to such chains: ``vpa``, ``cni``, or ``foreign`` for neither."""
+    found = "foreign"
+    for chain in chains:
+        if policy_chain_time(chain) is not None or chain.startswith(("asg-", "casg-")):
+            return "vpa"
+        if is_container_chain(chain):
+            found = "cni"
+    return found
 
 
 @frozen(kw_only=True)

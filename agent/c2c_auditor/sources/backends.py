@@ -6,7 +6,7 @@ without making a legacy table where none is: opening one creates it in the kerne
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from c2c_auditor.errors import SourceError
@@ -21,15 +21,27 @@ class Reader(Protocol):
         """The rules in force; raises SourceError."""
 
 
+class Witness(Protocol):
+    """A reader that is told of commits."""
+
+    def changes(self) -> Mapping[str, int]:
+        """Commits since the last call, by author."""
+
+
 class OneBackend:
     """A backend that the operator named."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, witness: Witness | None = None) -> None:
         self._reader = reader
+        self._witness = witness
 
     def read(self) -> tuple[Ruleset, ...]:
         """The one ruleset."""
         return (self._reader.read(),)
+
+    def changes(self) -> Mapping[str, int]:
+        """Commits since the last call, by author."""
+        return self._witness.changes() if self._witness is not None else {}
 
 
 class AutoBackend:
@@ -39,8 +51,9 @@ class AutoBackend:
     creating tables: then legacy is read only if nf_tables holds none of silk's chains, for then silk's rules must be there if anywhere.
     """
 
-    def __init__(self, *, nft: Reader, legacy: Reader, legacy_in_use: Callable[[], bool | None]) -> None:
+    def __init__(self, *, nft: Reader, witness: Witness, legacy: Reader, legacy_in_use: Callable[[], bool | None]) -> None:
         self._nft = nft
+        self._witness = witness
         self._legacy = legacy
         self._legacy_in_use = legacy_in_use
 
@@ -63,6 +76,10 @@ class AutoBackend:
         if chains and in_legacy:
             return (nft, legacy) if chains >= in_legacy else (legacy, nft)
         return (legacy,) if in_legacy else (nft,)
+
+    def changes(self) -> Mapping[str, int]:
+        """Commits to nf_tables since the last call, by author; legacy tells of none."""
+        return self._witness.changes()
 
 
 def silk_chains(ruleset: Ruleset) -> int:

@@ -8,6 +8,7 @@ same before and after it. Notifications that were lost, or that name too much, l
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,7 @@ from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.netfilter.savefile import parse_save
+from c2c_auditor.silk.names import author
 from c2c_auditor.sources.command import Limits, Output, run
 from c2c_auditor.sources.netlink import Changes
 
@@ -26,6 +28,8 @@ _ATTEMPTS = 4
 # Reading single chains pays as long as they are few: each costs a process (3 ms) and its own rules.
 _MOST_CHAINS = 24
 _FORGET_BEYOND = 200_000
+# What silk calls, cut at 15 bytes by the kernel.
+_SILKS_TOOLS = frozenset({"iptables", "iptables-restor"})
 _BUILT_IN = frozenset({"INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING"})
 
 
@@ -56,6 +60,7 @@ class NftReader:
         self._parser = RuleParser()
         self._last: r.Ruleset | None = None
         self._seen = -1
+        self._commits: Counter[str] = Counter()
         self.writers: frozenset[tuple[int, str]] = frozenset()
 
     def read(self) -> r.Ruleset:
@@ -65,7 +70,7 @@ class NftReader:
         for _ in range(_ATTEMPTS):
             before = self._generations.generation()
             changes = self._generations.changes()
-            self.writers = changes.writers
+            self._witness(changes)
             if self._last is not None and before == self._seen:
                 return self._last
             ruleset = self._changed(changes, before)
@@ -79,6 +84,18 @@ class NftReader:
             f"the rules changed during each of {_ATTEMPTS} readings",
             "somebody rewrites them all the time: see commits with `nft monitor`",
         )
+
+    def changes(self) -> Mapping[str, int]:
+        """Commits seen since the last call, by author."""
+        seen, self._commits = dict(self._commits), Counter()
+        return seen
+
+    def _witness(self, changes: Changes) -> None:
+        """Who committed what. A person's ``iptables`` looks like silk's own; only what it touched tells them apart, and not always."""
+        self.writers = changes.writers
+        chains = [chain for _, chain in changes.chains or ()]
+        for _, writer in changes.writers:
+            self._commits[author(chains) if writer in _SILKS_TOOLS else "foreign"] += 1
 
     def _twice(self) -> r.Ruleset:
         last = self._whole()

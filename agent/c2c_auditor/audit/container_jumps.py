@@ -1,0 +1,116 @@
+"""Findings about the jumps into single containers' chains, and about their address translation, which hangs beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
+
+from attrs import evolve
+
+from c2c_auditor.audit import describe, fields
+from c2c_auditor.audit.chains import Entry, jumped_chain
+from c2c_auditor.audit.inputs import Inputs
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import Container
+from c2c_auditor.model.finding import App, Effect, Finding, Kind
+from c2c_auditor.model.rule import Loss
+from c2c_auditor.silk.container import JumpPlan, jump_plans
+
+RECREATE = "Recreate the container (cf restart-app-instance, or cf restart): its chains are written once, when it is created."
+
+
+class Evidence(TypedDict):
+    """Whom a finding is about."""
+
+    addresses: tuple[str, ...]
+    handles: tuple[str, ...]
+    destination: App
+
+
+def evidence(inputs: Inputs, container: Container) -> Evidence:
+    """The container as part of a finding's evidence."""
+    return {"addresses": (str(container.address),), "handles": (container.handle,), "destination": inputs.people.app(container.app)}
+
+
+def who(inputs: Inputs, container: Container) -> str:
+    """The container in a sentence: its app's name and its address."""
+    return f"{inputs.people.called(container.app)} at {container.address}"
+
+
+def container_jumps(inputs: Inputs, container: Container) -> Iterator[Finding]:
+    """Each jump into a container's chains, and its address translation."""
+    underlay = inputs.facts.underlay_interfaces if Loss.INTERFACES not in inputs.ruleset.lost else None
+    for plan in jump_plans(container, inputs.config, underlay):
+        chains = inputs.ruleset.chains(plan.table)
+        target = jumped_chain(plan.rule)
+        if target and target not in chains:
+            continue  # the chain itself is missed already
+        if plan.table not in inputs.ruleset.tables:
+            continue  # a listing of one table says nothing of the others
+        rules = chains.get(plan.chain, r.Chain(name=plan.chain)).rules
+        found = [Entry(chain=plan.chain, position=at, rule=rule) for at, rule in _candidates(plan, rules)]
+        right = [entry for entry in found if _fits(plan, entry.rule)]
+        if not right:
+            yield _missing_jump(inputs, plan, found[0] if found else None)
+        for entry in right[1:] if not plan.on_interface else ():
+            yield _twice(inputs, plan, entry)
+
+
+def _candidates(plan: JumpPlan, rules: Sequence[r.Rule]) -> Iterator[tuple[int, r.Rule]]:
+    """Rules that are the jump, or were it before somebody changed it."""
+    target = jumped_chain(plan.rule)
+    for at, rule in enumerate(rules, 1):
+        if (
+            rule == plan.rule
+            or (target and jumped_chain(rule) == target)
+            or (not target and len(fields.differing(plan.rule, rule)) == 1 and rule.source == plan.rule.source)
+        ):
+            yield at, rule
+
+
+def _fits(plan: JumpPlan, rule: r.Rule) -> bool:
+    return (evolve(rule, out_interface=None) if plan.on_interface else rule) == plan.rule
+
+
+def _missing_jump(inputs: Inputs, plan: JumpPlan, entry: Entry | None) -> Finding:
+    container = who(inputs, plan.container)
+    target = jumped_chain(plan.rule)
+    if target.startswith("overlay--"):
+        kind, effect, what = (
+            Kind.DEFAULT_DENY_MISSING,
+            Effect.BREACH,
+            "has lost its default deny: everybody on the overlay reaches it on all ports",
+        )
+    elif target.startswith("netout--"):
+        kind, effect, what = Kind.JUMP_MISSING, Effect.BREACH, "sends to the outside without any security group being asked"
+    elif target.startswith("input--"):
+        kind, effect, what = Kind.JUMP_MISSING, Effect.BREACH, "reaches the cell's own services"
+    elif target:
+        kind, effect, what = Kind.JUMP_MISSING, Effect.OUTAGE, "is not reached on its mapped ports"
+    else:
+        kind, effect, what = Kind.NAT_RULE_MISSING, Effect.OUTAGE, "sends to the outside with its overlay address, and no answer comes back"
+    how = f"the jump from {plan.chain} to {target}" if target else f"its MASQUERADE rule in {plan.chain}"
+    return describe.finding(
+        kind,
+        subject=(plan.container.handle, plan.table, plan.chain, describe.text(plan.rule)),
+        summary=f"{container} {what}: {how} is {'gone' if entry is None else 'changed'}.",
+        remedy=RECREATE,
+        effect=effect,
+        entry=entry,
+        expected=plan.rule,
+        chain=plan.chain,
+        table=plan.table,
+        **evidence(inputs, plan.container),
+    )
+
+
+def _twice(inputs: Inputs, plan: JumpPlan, entry: Entry) -> Finding:
+    return describe.finding(
+        Kind.JUMP_DUPLICATE,
+        subject=(plan.container.handle, plan.table, plan.chain, describe.text(plan.rule)),
+        summary=f"The same rule of {who(inputs, plan.container)} stands more than once in {plan.chain}; only its first copy does anything.",
+        remedy=RECREATE,
+        entry=entry,
+        table=plan.table,
+        **evidence(inputs, plan.container),
+    )
