@@ -38,7 +38,7 @@ class Script:
 
 def says(state: State, kind: Kind = Kind.MARK_MISSING, app: App = FRONTEND) -> Answer:
     """A report with one finding."""
-    return Answer(clean=False, findings=(Seen(kind=kind, effect=kind.effect, state=state, summary="…", apps=frozenset({app.guid})),))
+    return Answer(clean=False, findings=(Seen(kind=kind, effect=kind.effect, state=state, summary="…", about=frozenset({app.guid})),))
 
 
 CLEAN = Answer(clean=True)

@@ -23,13 +23,13 @@ _LAST_WORDS = 2000
 
 @frozen(kw_only=True)
 class Seen:
-    """One finding of a report: what the tour needs of it. ``apps`` are the guids of its source and destination."""
+    """One finding of a report: what the tour needs of it. ``about`` are the guids of its source and destination, and container handles."""
 
     kind: Kind
     effect: Effect
     state: State
     summary: str
-    apps: frozenset[str] = frozenset()
+    about: frozenset[str] = frozenset()
 
 
 @frozen(kw_only=True)
@@ -49,7 +49,7 @@ def configuration(vpa_config: Path) -> Mapping[str, Any]:
     return {
         "vpa_config": str(vpa_config),
         "backend": "auto",
-        "interval": 1.0,
+        "interval": 0.5,
         "grace": 2.0,
         "server": {"address": ADDRESS, "port": PORT},
     }
@@ -106,11 +106,11 @@ def _answer(report: Mapping[str, Any]) -> Answer:
 
 
 def _seen(finding: Mapping[str, Any]) -> Seen:
-    apps = (finding.get("source"), finding.get("destination"))
+    apps = [app["guid"] for app in (finding["source"], finding["destination"]) if app]
     return Seen(
         kind=Kind[finding["kind"].upper()],
         effect=Effect(finding["effect"]),
         state=State(finding["state"]),
         summary=finding["summary"],
-        apps=frozenset(app["guid"] for app in apps if app),
+        about=frozenset([*apps, *finding["handles"]]),
     )

@@ -9,8 +9,8 @@ TOUR = (
     policy_faults.ACCEPT_OTHER_MARK,
     policy_faults.ACCEPT_STALE,
     policy_faults.FORWARD_FLUSHED,
+    cell_faults.FOREIGN_DROP,
     policy_faults.CHAIN_REPEATED,
-    policy_faults.ENFORCEMENT_DISABLED,
     cell_faults.STORE_EMPTY,
     cell_faults.SAME_ADDRESS,
 )
@@ -24,6 +24,7 @@ ALL = (
     policy_faults.COMMENT_WRONG,
     policy_faults.RULE_DUPLICATED,
     policy_faults.RULE_UNKNOWN,
+    policy_faults.ENFORCEMENT_DISABLED,
     policy_faults.JUMP_DELETED,
     policy_faults.JUMP_MISPLACED,
     policy_faults.CHAIN_GONE,
@@ -39,12 +40,7 @@ ALL = (
     cell_faults.GROUP_RULE_DELETED,
     cell_faults.GROUP_RULE_ADDED,
     cell_faults.MASQUERADE_DELETED,
-)
-"""Every fault that the audit judges, each to be found by itself."""
-
-AROUND = (
-    cell_faults.FOREIGN_DROP,
-    cell_faults.FOREIGN_ACCEPT,
     cell_faults.PORT_FORWARDED,
+    cell_faults.FOREIGN_ACCEPT,
 )
-"""Other people's rules outside silk's chains."""
+"""Every fault, each to be found by itself."""

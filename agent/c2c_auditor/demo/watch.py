@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from attrs import evolve, frozen
@@ -64,12 +64,13 @@ class Watch:
         """One fault from its beginning to its end."""
         outcome = Outcome(name=fault.name)
         expected = fault.kinds | fault.also
+        names = {fault.app.guid, *(one.handle for one in cell.instances if one.app == fault.app)} if fault.app is not None else None
         self._screen.story(fault.story)
         fault.inject(cell)
         pending = self._until(lambda answer: fault.kinds <= answer.kinds(State.PENDING, State.CONFIRMED), expected)
         if pending is not None:
             self._screen.said(f"pending after {pending:.1f} s")
-            further = self._until(lambda answer: _confirmed(answer, fault), expected, told=True)
+            further = self._until(lambda answer: _confirmed(answer, fault, names), expected, told=True)
             confirmed = pending + further if further is not None else None
             outcome = evolve(outcome, pending=pending, confirmed=confirmed)
         fault.mend(cell)
@@ -117,6 +118,8 @@ class Watch:
             self._screen.finding(seen.effect, kind.value, seen.summary + (f" ({more} more of this kind)" if more else ""))
 
 
-def _confirmed(answer: Answer, fault: Fault) -> bool:
+def _confirmed(answer: Answer, fault: Fault, names: Collection[str] | None) -> bool:
+    """Whether all of the fault's kinds are confirmed, at one or other of ``names`` (guid or handles of one app; None: whoever's)."""
     found = [seen for seen in answer.findings if seen.state is State.CONFIRMED and seen.kind in fault.kinds]
-    return {seen.kind for seen in found} == fault.kinds and (fault.app is None or any(fault.app.guid in seen.apps for seen in found))
+    named = names is None or any(not seen.about.isdisjoint(names) for seen in found)
+    return named and {seen.kind for seen in found} == fault.kinds

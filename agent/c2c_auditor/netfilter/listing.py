@@ -1,34 +1,81 @@
-"""``iptables -L`` in all its forms as a `Ruleset`: plain, ``-n``, ``-v``, ``--line-numbers``, and lines pasted without their chain.
+"""``iptables -L`` in all its forms as values: with or without ``-n``, ``-v``, ``--line-numbers``, of either backend, whole or a few pasted lines.
 
-A listing loses things: interfaces without ``-v``, the names of hash limits, other tables. What it lost is said (`Ruleset.lost`), never guessed. The
-texts of matches and targets are rows of `listing_rows`; what none of them knows is kept as an opaque value.
+A listing shows one table and does not say which, leaves out interfaces without ``-v`` and the names of hash limits always, and gives names to hosts,
+networks and ports without ``-n``. What it left out is in `Ruleset.lost`. Source: iptables/iptables.c (``print_header``, ``print_firewall``), iptables/xshared.c.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from attrs import define, field
+from attrs import define, evolve, field, frozen
 
 from c2c_auditor.errors import ParseError
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter import canonical, names
-from c2c_auditor.netfilter.listing_rows import extension
-from c2c_auditor.netfilter.parse import address
+from c2c_auditor.netfilter import names, tokens
+from c2c_auditor.netfilter.listing_column import ColumnReader
+from c2c_auditor.netfilter.parse import RuleParser
 
-_REMEDY = "give the output of iptables -L as it was printed, best with -n -v"
-_CHAIN = re.compile(r"Chain (?P<name>\S+) \((?:policy (?P<policy>[A-Z]+)(?: .*)?|\d+ references?)\)")
-_HEADER = re.compile(r"(?:num\s+)?(?:pkts\s+bytes\s+)?target\s+prot\s+opt\s+(?P<interfaces>in\s+out\s+)?source\s+destination\s*")
-_COUNT = r"\d+[KMGT]?"
-_BEGIN = (
-    rf"(?P<number>\d+\s+)?(?P<counts>(?P<packets>{_COUNT})\s+{_COUNT}\s+)?(?P<target>\S+)?\s+(?P<protocol>!?[\w-]+)\s+(?P<opt>--|-f|!f)\s+"
-)
-_END = r"(?P<source>!?(?:anywhere|default|[\d./]+))\s+(?P<destination>!?(?:anywhere|default|[\d./]+))(?P<rest>\s.*)?"
-_PLAIN = re.compile(_BEGIN + _END)
-_VERBOSE = re.compile(rf"{_BEGIN}(?P<in>!?\S+)\s+(?P<out>!?\S+)\s+{_END}")
-_ANYWHERE = ("anywhere", "0.0.0.0/0", "default")
-_UNITS = {"K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+_CHAIN = re.compile(r"Chain (\S+) \((?:policy (\S+)(?: \S+ packets, \S+ bytes)?|\d+ references)\)\s*")
+_HEADER = re.compile(r"\s*(num\s+)?(pkts\s+bytes\s+)?target\s+prot\s+opt\s+(in\s+out\s+)?source\s+destination\s*")
+_RULE = re.compile(r"\s*((?:\S+\s+){0,4}?)(!?)([^\s!]+)\s+([-!][-f])\s+(.*)")
+_COUNT = re.compile(r"\d+[KMGT]?")
+_AS_PRINTED = "give the output of iptables -L -n -v as it was printed"
+_NUMBERS = "list it again with numbers: iptables -L -n -v"
+_SCALES = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+# Without -n an address may get its name from /etc/networks or /etc/hosts: those that every Debian and Ubuntu has.
+_PLACES = {
+    "anywhere": "0.0.0.0/0",
+    "default": "0.0.0.0",  # noqa: S104 - an address in a rule; nothing is bound to it
+    "loopback": "127.0.0.0",
+    "link-local": "169.254.0.0",
+    "localhost": "127.0.0.1",
+}
+_ADDRESS = re.compile(rf"(!?)(\d+\.\d+\.\d+\.\d+|{'|'.join(_PLACES)})(/\S+)?")
+_FRAGMENTS = {"--": None, "-f": True, "!f": False}
+_COMMENT, _COMMENT_END = " /* ", " */"
+_MOST_COMMENT_LINES = 256
+_TABLES = {
+    frozenset({"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"}): "nat",
+    frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}): "mangle",
+    frozenset({"PREROUTING", "OUTPUT"}): "raw",
+}
+"""A listing does not name its table; its built-in chains do. Any others are taken for filter's."""
+_BUILT_IN = frozenset().union(*_TABLES)
+
+
+def parse_listing(text: str, *, where: str, service_port: Callable[[str], int | None]) -> r.Ruleset:
+    """``text`` of one table; lines before any chain's header form a chain without a name.
+
+    ``service_port`` gives a service's port, None if it does not know the name. Raises ParseError for a line that is none of iptables', and for a host
+    by name: whose address that was is known only where the listing was made.
+    """
+    reading = _Reading(where=where, service_port=service_port)
+    for number, line in _whole_lines(text.splitlines()):
+        reading.take(number, line)
+    return reading.finish()
+
+
+def _whole_lines(lines: list[str]) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers; a comment that holds newlines makes one line out of several."""
+    at = 0
+    while at < len(lines):
+        end = at + 1
+        if _COMMENT in lines[at] and _COMMENT_END not in lines[at]:
+            found = (last for last in range(at + 1, min(len(lines), at + _MOST_COMMENT_LINES)) if _COMMENT_END in lines[last])
+            end = next(found, at) + 1
+        yield at + 1, "\n".join(lines[at:end])
+        at = end
+
+
+@frozen(kw_only=True)
+class _Columns:
+    """Which columns a header announces."""
+
+    number: bool
+    counters: bool
+    interfaces: bool
 
 
 @define
@@ -38,98 +85,121 @@ class _Chain:
     packets: list[int] = field(factory=list)
 
 
-def parse_listing(text: str, *, where: str, service_port: Callable[[str], int | None]) -> r.Ruleset:
-    """``text`` as the filter table; rules before any ``Chain`` line are one anonymous chain named ``""``. Raises ParseError."""
-    chains: dict[str, _Chain] = {}
-    verbose = True
-    current = ""
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        chain, header = _CHAIN.fullmatch(line.rstrip()), _HEADER.fullmatch(line)
-        if chain is not None:
-            current = chain["name"]
-            chains[current] = _Chain(policy=chain["policy"])
+class _Reading:
+    """The chains of one text while it is read."""
+
+    def __init__(self, *, where: str, service_port: Callable[[str], int | None]) -> None:
+        self._where = where
+        self._column = ColumnReader(service_port)
+        self._parser = RuleParser()
+        self._chains: dict[str, _Chain] = {}
+        self._chain: _Chain | None = None
+        self._columns: _Columns | None = None
+        self._warnings: list[str] = []
+        self._lost = {r.Loss.OTHER_TABLES, r.Loss.HASHLIMIT_NAMES}
+
+    def take(self, number: int, line: str) -> None:
+        if not line.strip():
+            return
+        chain, header = _CHAIN.fullmatch(line), _HEADER.fullmatch(line)
+        if line.startswith("# "):
+            self._warnings.append(line)
+        elif chain is not None:
+            if chain[1] in self._chains:
+                raise self._error(number, line, "this chain appears twice", "give the listing of one table")
+            self._chain = self._chains[chain[1]] = _Chain(policy=chain[2])
         elif header is not None:
-            verbose = header["interfaces"] is not None
+            self._columns = _Columns(number=bool(header[1]), counters=bool(header[2]), interfaces=bool(header[3]))
+            self._lost |= set() if header[3] else {r.Loss.INTERFACES}
         else:
-            into = chains.setdefault(current, _Chain())
-            rule, packets, interfaces = _rule(line, number, where, service_port)
-            verbose = interfaces if current == "" else verbose
-            into.rules.append(rule)
-            if packets is not None:
-                into.packets.append(packets)
-    if not chains:
-        raise ParseError(where=where, line=1, text=text[:200], problem="no chain and no rule in it", remedy=_REMEDY)
-    return _ruleset(chains, where, verbose=verbose)
+            self._rule(number, line)
 
-
-def _ruleset(chains: dict[str, _Chain], where: str, *, verbose: bool) -> r.Ruleset:
-    known = frozenset(chains)
-    made = {
-        name: r.Chain(
-            name=name,
-            policy=chain.policy,
-            rules=tuple(chain.rules),
-            packets=tuple(chain.packets) if chain.packets and len(chain.packets) == len(chain.rules) else None,
+    def finish(self) -> r.Ruleset:
+        if not self._chains:
+            raise ParseError(where=self._where, line=1, text="", problem="no chain and no rule", remedy=_AS_PRINTED)
+        table = _TABLES.get(frozenset(self._chains) & _BUILT_IN, "filter")
+        chains = {
+            name: r.Chain(
+                name=name,
+                policy=chain.policy,
+                rules=tuple(chain.rules),
+                packets=tuple(chain.packets) if chain.packets and len(chain.packets) == len(chain.rules) else None,
+            )
+            for name, chain in self._chains.items()
+        }
+        return r.Ruleset(
+            tables={table: r.Table(name=table, chains=chains)},
+            origin=self._where,
+            lost=frozenset(self._lost),
+            warnings=tuple(self._warnings),
         )
-        for name, chain in chains.items()
-    }
-    lost = {r.Loss.OTHER_TABLES, r.Loss.HASHLIMIT_NAMES}
-    lost |= set() if verbose else {r.Loss.INTERFACES}
-    lost |= {r.Loss.CHAIN_NAMES} if "" in known else set()
-    return r.Ruleset(tables={"filter": r.Table(name="filter", chains=made)}, origin=where, lost=frozenset(lost))
+
+    def _rule(self, number: int, line: str) -> None:
+        cut = _RULE.fullmatch(line.replace("\n", "\0"))
+        if cut is None:
+            raise self._error(number, line, "not a line that iptables -L prints", _AS_PRINTED)
+        if self._chain is None:
+            self._chain = self._chains[""] = _Chain()
+            self._lost.add(r.Loss.CHAIN_NAMES)
+        leading, negated, protocol, fragment, rest = cut.groups()
+        packets, target = self._leading(number, line, leading.split())
+        conditions, column = self._addresses(number, line, rest)
+        if protocol not in ("all", "0") or negated:
+            if protocol not in names.PROTOCOLS and not protocol.isdigit():
+                raise self._error(number, line, f"unknown protocol {protocol!r}", _NUMBERS)
+            conditions.append(f"{'! ' if negated else ''}-p {protocol}")
+        matches, value = self._column.read(column.replace("\0", "\n"), target)
+        try:
+            rule = self._parser.rule(" ".join(conditions))
+        except (KeyError, ValueError) as error:
+            raise self._error(number, line, f"conditions that no rule has: {' '.join(conditions)}", _AS_PRINTED) from error
+        self._chain.rules.append(evolve(rule, fragment=_FRAGMENTS.get(fragment), matches=matches, target=value))
+        if packets is not None:
+            self._chain.packets.append(packets)
+
+    def _leading(self, number: int, line: str, words: list[str]) -> tuple[int | None, str]:
+        """Packets and target, from what stands before the protocol. A rule without a target leaves its column empty.
+
+        Without a header, numbers are taken for counters, and a line's number, as far as they can be.
+        """
+        counts = 0
+        while counts < min(3, len(words)) and _COUNT.fullmatch(words[counts]):
+            counts += 1
+        columns = self._columns
+        if columns is not None:
+            counts = columns.number + 2 * columns.counters
+        elif len(words) == 1:
+            counts = 0
+        if not counts <= len(words) <= counts + 1 or not all(map(_COUNT.fullmatch, words[:counts])):
+            raise self._error(number, line, "its columns are not those of its header", _AS_PRINTED)
+        packets = words[counts - 2] if counts >= 2 else None  # noqa: PLR2004 - packets and bytes
+        scaled = None if packets is None else int(packets.rstrip("KMGT")) * _SCALES.get(packets[-1], 1)
+        return scaled, words[counts] if len(words) > counts else ""
+
+    def _addresses(self, number: int, line: str, text: str) -> tuple[list[str], str]:
+        """Interfaces and addresses as iptables' options, and the column behind them."""
+        columns = self._columns
+        shown = not _ADDRESS.fullmatch(text.split(maxsplit=1)[0]) if columns is None else columns.interfaces
+        words = text.split(maxsplit=4 if shown else 2)
+        if len(words) < (4 if shown else 2):
+            raise self._error(number, line, "it ends before its addresses", _AS_PRINTED)
+        conditions = []
+        if shown:
+            conditions = [_interface(option, word) for option, word in zip(("-i", "-o"), words, strict=False) if word not in ("*", "any")]
+            del words[:2]
+        else:
+            self._lost.add(r.Loss.INTERFACES)
+        for option, word in zip(("-s", "-d"), words, strict=False):
+            found = _ADDRESS.fullmatch(word)
+            if found is None:
+                raise self._error(number, line, f"{word!r} is a name and not an address", _NUMBERS)
+            conditions.append(f"{'! ' if found[1] else ''}{option} {_PLACES.get(found[2], found[2])}{found[3] or ''}")
+        return conditions, "".join(words[2:])
+
+    def _error(self, number: int, line: str, problem: str, remedy: str) -> ParseError:
+        return ParseError(where=self._where, line=number, text=line, problem=problem, remedy=remedy)
 
 
-def _rule(line: str, number: int, where: str, service_port: Callable[[str], int | None]) -> tuple[r.Rule, int | None, bool]:
-    """One line: the rule, its packets if they are shown, and whether interfaces are."""
-    plain = _PLAIN.fullmatch(line.rstrip())
-    found = plain or _VERBOSE.fullmatch(line.rstrip())
-    if found is None:
-        raise ParseError(where=where, line=number, text=line, problem="not a line that iptables -L prints", remedy=_REMEDY)
-    try:
-        protocol = _protocol(found["protocol"])
-        target = found["target"] or ""
-        matches, extended = extension(
-            (found["rest"] or "").strip(), target=target, protocol=protocol.number if protocol else 0, service=service_port
-        )
-        rule = r.Rule(
-            source=_address(found["source"]),
-            destination=_address(found["destination"]),
-            in_interface=_interface(None if plain else found["in"]),
-            out_interface=_interface(None if plain else found["out"]),
-            protocol=protocol,
-            fragment={"-f": True, "!f": False}.get(found["opt"]),
-            matches=canonical.matches_in_order(matches),
-            target=extended,
-        )
-    except (KeyError, ValueError) as error:
-        raise ParseError(where=where, line=number, text=line, problem=f"it cannot be understood ({error})", remedy=_REMEDY) from error
-    return rule, _count(found["packets"]), plain is None
-
-
-def _count(text: str | None) -> int | None:
-    if text is None:
-        return None
-    return int(text[:-1]) * _UNITS[text[-1]] if text[-1] in _UNITS else int(text)
-
-
-def _protocol(text: str) -> r.ProtocolMatch | None:
-    negated = text.startswith("!")
-    name = text.removeprefix("!")
-    number = names.PROTOCOLS.get(name)
-    return canonical.protocol(int(name) if number is None else number, negated=negated)
-
-
-def _interface(text: str | None) -> r.InterfaceMatch | None:
-    if text is None or text in ("*", "any"):
-        return None
-    return r.InterfaceMatch(name=text.removeprefix("!"), negated=text.startswith("!"))
-
-
-def _address(text: str) -> r.AddressMatch | None:
-    negated = text.startswith("!")
-    plain = text.removeprefix("!")
-    if plain in _ANYWHERE and not negated:
-        return None
-    return address(plain, negated=negated)
+def _interface(option: str, word: str) -> str:
+    name = word.removeprefix("!")
+    return f"{'! ' if name != word else ''}{option} {tokens.quote(name)}"

@@ -1,213 +1,160 @@
-"""What ``iptables -L`` prints behind the addresses: one row per text, from the regular expression to the value.
+"""What ``iptables -L`` writes behind the addresses, as the options that iptables-save writes for the same: one table, a row for each spelling.
 
-Sources: the ``_print`` functions of iptables' extensions/libxt_*.c and libipt_*.c.
+The column is a rule's matches one after the other, each as its extension prints it, then the target's own text; nothing separates them. Sources:
+iptables extensions/libxt_NAME.c and libipt_NAME.c, the ``_print`` function of each, and what 1.8.9 printed for the rules of tests/golden/listing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address
+from collections.abc import Callable
 
-from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter import canonical, names
-from c2c_auditor.netfilter.grammar import number, rate, value_and_mask
-from c2c_auditor.netfilter.targets import set_mark
+from attrs import field, frozen
 
-Service = Callable[[str], "int | None"]
-Found = "re.Match[str]"
-_NUMBER = r"(?:0x[0-9a-f]+|\d+)"
-_MASKED = rf"{_NUMBER}(?:/{_NUMBER})?"
-_ADDRESSES = r"\d+(?:\.\d+){3}-\d+(?:\.\d+){3}"
-_NAME = r"[\w+.-]+"
+from c2c_auditor.netfilter import names
+from c2c_auditor.netfilter.tokens import quote
+
+Port = Callable[[str], str]
+Found = dict[str, str]
 
 
-def _port(text: str, service: Service) -> int:
-    if text.isdigit():
-        return int(text)
-    port = service(text)
-    if port is None:
-        raise ValueError(f"nobody here knows the service {text!r}: list with -n")
-    return port
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
 
 
-def _mark(found: re.Match[str]) -> r.Match:
-    value, mask = value_and_mask(found["value"])
-    return canonical.mark(value, mask, negated=bool(found["not"]))
+@frozen
+class Row:
+    """A spelling and the options for it: a template over the pattern's groups, or a function of them that is also given a look-up of port names.
+
+    Groups whose names begin with ``not`` hold an exclamation mark, spaced in many ways; one way is put in its place.
+    """
+
+    _pattern: re.Pattern[str] = field(converter=_compiled)
+    _options: str | Callable[[Found, Port], str]
+
+    def match(self, text: str, at: int, port: Port) -> tuple[int, str] | None:
+        """Where the spelling ends if it stands in ``text`` at ``at`` and a space or nothing follows, and its options; these are empty if there are none."""
+        found = self._pattern.match(text, at)
+        if found is None or text[found.end() : found.end() + 1] not in ("", " "):
+            return None
+        groups = {name: "! " if name.startswith("not") and value else value or "" for name, value in found.groupdict().items()}
+        return found.end(), self._options.format_map(groups) if isinstance(self._options, str) else self._options(groups, port)
 
 
-def _states(found: re.Match[str]) -> r.Match:
-    return canonical.states(frozenset(found["names"].split(",")), negated=bool(found["not"]))
+_PORTS = re.compile(r"([sd])pts?:(!?)([^\s:]+)(?::(\S+))?")
 
 
-def _limit(found: re.Match[str]) -> r.Match:
-    return r.LimitMatch(period=rate(found["rate"], 10_000), burst=int(found["burst"]))
+def _transport(found: Found, port: Port) -> str:
+    parts = [f"-m {found['module']}"]
+    for side, negated, first, last in _PORTS.findall(found["ports"]):
+        parts.append(f"{'! ' if negated else ''}--{side}port {port(first)}{f':{port(last)}' if last else ''}")
+    if found["flags"]:
+        parts.append(f"{found['not_flags']}--tcp-flags {' '.join(map(_flags, found['flags'].split('/')))}")
+    if found["option"]:
+        parts.append(f"{found['not_option']}--tcp-option {found['option']}")
+    return " ".join(parts)
 
 
-def _hashlimit(found: re.Match[str]) -> r.Match:
-    """The name of its table is not printed."""
-    return r.HashLimitMatch(
-        name="",
-        period=rate(found["rate"], 1_000_000),
-        burst=int(found["burst"]),
-        above=found["side"] == "above",
-        mode=tuple(sorted((found["mode"] or "").split("-"))),
-        expire=int(found["expire"] or 0),
-    )
+def _flags(text: str) -> str:
+    """Names as they are; the number that ``-n`` prints as names."""
+    if not text.startswith("0x"):
+        return text
+    return ",".join(name for name, bit in names.TCP_FLAGS.items() if int(text, 16) & bit and name != "ALL") or "NONE"
 
 
-def _range(found: re.Match[str]) -> r.Match:
-    low, high = (int(IPv4Address(end)) for end in found["range"].split("-"))
-    pair = low, high, bool(found["not"])
-    return r.IpRangeMatch(source=pair) if found["side"] == "source" else r.IpRangeMatch(destination=pair)
+def _multiport(found: Found, port: Port) -> str:
+    ranges = (":".join(map(port, part.split(":"))) for part in found["ports"].split(","))
+    return f"-m multiport {found['not']}--{found['side']} {','.join(ranges)}"
 
 
-def _icmp(found: re.Match[str]) -> r.Match:
-    type_ = 255 if found["type"] == "any" else int(found["type"])
-    code = (int(found["code"]),) * 2 if found["code"] else (0, 255)
-    return r.IcmpMatch(type=type_, code=(code[0], code[1]), negated=bool(found["not"]))
+def _hashlimit(found: Found, _: Port) -> str:
+    """The name of the table is lost, and stays empty. Counting without limiting has no word here."""
+    if found["rate_match"]:
+        return ""
+    parts = ["-m hashlimit", f"--hashlimit-{'above' if found['above'] else 'upto'} {found['rate']}", f"--hashlimit-burst {found['burst']}"]
+    parts += [f"--hashlimit-mode {found['mode'].replace('-', ',')}"] if found["mode"] else []
+    parts += [f"--hashlimit-{more}" for more in re.findall(r"\S+ \d+", found["more"])]
+    return " ".join([*parts, '--hashlimit-name ""'])
 
 
-def _multiport(found: re.Match[str]) -> r.Match:
-    pairs = [part.partition(":") for part in found["ports"].split(",")]
-    ranges = tuple((int(first), int(last or first)) for first, _, last in pairs)
-    return r.MultiportMatch(side=found["side"], ranges=ranges, negated=bool(found["not"]))
+def _addrtype(found: Found, _: Port) -> str:
+    sides = ((found["not_source"], "src", found["source"]), (found["not_destination"], "dst", found["destination"]))
+    parts = [f"{negated}--{side}-type {types}" for negated, side, types in sides if types]
+    return " ".join(["-m addrtype", *parts, *([f"--limit-iface-{found['limit']}"] if found["limit"] else [])])
 
 
-_MATCHES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], r.Match]], ...] = (
-    (re.compile(rf"mark match (?P<not>! ?)?(?P<value>{_MASKED})"), _mark),
-    (re.compile(r"(?:ct)?state (?P<not>! ?)?(?P<names>[A-Z,]+)"), _states),
-    (re.compile(r"limit: avg (?P<rate>\S+) burst (?P<burst>\d+)"), _limit),
-    (
-        re.compile(
-            r"limit: (?P<side>above|up to) (?P<rate>\S+) burst (?P<burst>\d+)(?: mode (?P<mode>\S+))?(?: htable-expire (?P<expire>\d+))?"
-        ),
+MATCHES = (
+    Row(
+        r"(?P<module>tcp|udp|sctp|dccp|udplite)(?P<ports>(?: [sd]pts?:\S+)*)"
+        r"(?: flags:(?P<not_flags>!?)(?P<flags>\S+/\S+))?(?: option=(?P<not_option>!?)(?P<option>\d+))?",
+        _transport,
+    ),
+    Row(r"mark match (?P<not>! ?)?(?P<mark>0x\S+)", "-m mark {not}--mark {mark}"),
+    Row(r"(?P<not>! )?(?:ct)?state (?P<states>[A-Z]+(?:,[A-Z]+)*)", "-m conntrack {not}--ctstate {states}"),
+    Row(r"limit: avg (?P<rate>\d+/\w+) burst (?P<burst>\d+)(?! mode)", "-m limit --limit {rate} --limit-burst {burst}"),
+    Row(
+        r"limit: (?:(?P<above>above)|up to) (?P<rate>\S+) burst (?P<burst>\S+)(?: mode (?P<mode>\S+))?"
+        r"(?P<more>(?: (?:htable-(?:size|max|gcinterval|expire)|srcmask|dstmask) \d+)*)(?P<rate_match> rate-match(?: rate-interval \d+)?)?",
         _hashlimit,
     ),
-    (re.compile(rf"(?P<side>source|destination) IP range (?P<not>! ?)?(?P<range>{_ADDRESSES})"), _range),
-    (re.compile(r"(?P<not>!)?icmp(?:type)? (?P<type>\d+|any)(?: code (?P<code>\d+))?"), _icmp),
-    (re.compile(r"multiport (?P<side>dports|sports|ports) (?P<not>! ?)?(?P<ports>[\d:,]+)"), _multiport),
+    Row(
+        r"source IP range (?P<not_source>! )?(?P<source>[\d.]+-[\d.]+) destination IP range (?P<not_destination>! )?(?P<destination>[\d.]+-[\d.]+)",
+        "-m iprange {not_source}--src-range {source} {not_destination}--dst-range {destination}",
+    ),
+    Row(r"source IP range (?P<not>! )?(?P<range>[\d.]+-[\d.]+)", "-m iprange {not}--src-range {range}"),
+    Row(r"destination IP range (?P<not>! )?(?P<range>[\d.]+-[\d.]+)", "-m iprange {not}--dst-range {range}"),
+    Row(r"icmp ?(?P<not>!)?type (?P<type>\d+) code (?P<code>\d+)", "-m icmp {not}--icmp-type {type}/{code}"),
+    Row(r"icmp ?(?P<not>!)?type (?P<type>\d+)", "-m icmp {not}--icmp-type {type}"),
+    Row(r"icmp (?P<not>!)?(?P<name>[a-z][a-zA-Z-]*)", "-m icmp {not}--icmp-type {name}"),
+    Row(r"multiport (?P<side>[sd]?ports) +(?P<not>!)?(?P<ports>\S+)", _multiport),
+    Row(
+        r"ADDRTYPE match(?: src-type (?P<not_source>!)?(?P<source>[A-Z,]+))?(?: dst-type (?P<not_destination>!)?(?P<destination>[A-Z,]+))?"
+        r"(?: limit-(?P<limit>in|out))?",
+        _addrtype,
+    ),
 )
 
-_PORTS = re.compile(rf"(?P<side>spt|dpt)s?:(?P<not>!)?(?P<first>{_NAME})(?::(?P<last>{_NAME}))?")
-_TRANSPORT = re.compile(
-    rf"(?P<name>tcp|udp|sctp|dccp|udplite)(?P<ports>(?: (?:spt|dpt)s?:!?{_NAME}(?::{_NAME})?)+)(?P<flags> flags:!?\S+)?"
-)
-_COMMENT = re.compile(r"/\* (?P<text>.*?) \*/")
-_FLAGS = re.compile(r"(?P<not>!)?(?P<mask>\S+)/(?P<set>\S+)")
-_MARK_TARGET = re.compile(rf"MARK (?P<verb>set|xset|and|or|xor) (?P<value>{_MASKED})")
-_LOG = re.compile(r'LOG (?:flags (?P<flags>\d+) )?level (?P<level>\w+)(?: prefix "(?P<prefix>.*?)")?')
-_REJECT = re.compile(r"reject-with (?P<answer>\S+)")
-_DNAT = re.compile(r"to:(?P<address>[\d.]+(?:-[\d.]+)?)?(?::(?P<port>\d+)(?:-(?P<last>\d+))?)?")
-_GOTO = re.compile(r"\[goto\]")
+_LOG_WORDS = {
+    "tcp-sequence": "--log-tcp-sequence",
+    "tcp-options": "--log-tcp-options",
+    "ip-options": "--log-ip-options",
+    "uid": "--log-uid",
+    "macdecode": "--log-macdecode",
+}
+_LOG_PREFIX = r"""(?: prefix ["`](?P<prefix>.*)["'])?$"""
 
 
-def extension(text: str, *, target: str, protocol: int, service: Service) -> tuple[list[r.Match], r.Target]:
-    """The matches and the target that ``text`` says; ``target`` is the listing's first column. Raises KeyError or ValueError."""
-    text, made = _target(text, target)
-    matches: list[r.Match] = []
-    while text:
-        for take in (_comment, lambda rest: _transport(rest, protocol, service), _row):
-            taken = take(text)
-            if taken is not None:
-                match, text = taken
-                matches.append(match)
-                break
-        else:
-            matches.append(r.OpaqueMatch(module="listing", arguments=(text,)))
-            break
-        text = text.strip()
-    return matches, made
+def _log(found: Found, _: Port) -> str:
+    """``-n`` prints the flags as a number, else they are words; a flag without a word has no option."""
+    bits = int(found.get("bits", "0"))
+    words = [_LOG_WORDS[word] for word in found.get("words", "").split()] + [name for name, bit in names.LOG_FLAGS.items() if bits & bit]
+    if bits & ~sum(names.LOG_FLAGS.values()):
+        return ""
+    prefix = [f"--log-prefix {quote(found['prefix'])}"] if found["prefix"] else []
+    return " ".join(["-j LOG", *prefix, f"--log-level {found['level']}", *words])
 
 
-def _comment(text: str) -> tuple[r.Match, str] | None:
-    found = _COMMENT.match(text)
-    return (canonical.comment(found["text"]), text[found.end() :]) if found is not None else None
-
-
-def _row(text: str) -> tuple[r.Match, str] | None:
-    for pattern, make in _MATCHES:
-        found = pattern.match(text)
-        if found is not None:
-            return make(found), text[found.end() :]
-    return None
-
-
-def _transport(text: str, protocol: int, service: Service) -> tuple[r.Match, str] | None:
-    found = _TRANSPORT.match(text)
-    if found is None:
-        return None
-    sides: dict[str, r.PortRange] = {}
-    for one in _PORTS.finditer(found["ports"]):
-        first = _port(one["first"], service)
-        last = _port(one["last"], service) if one["last"] else first
-        sides[one["side"]] = r.PortRange(first=first, last=last, negated=bool(one["not"]))
-    match = r.TransportMatch(
-        protocol=names.PROTOCOLS[found["name"]] or protocol,
-        source=sides.get("spt"),
-        destination=sides.get("dpt"),
-        tcp_flags=_tcp_flags(found["flags"]),
-    )
-    return canonical.shared(match), text[found.end() :]
-
-
-def _tcp_flags(text: str | None) -> tuple[int, int, bool] | None:
-    found = _FLAGS.fullmatch(text.removeprefix(" flags:")) if text else None
-    if found is None:
-        return None
-    mask, value = (_bits(found[name]) for name in ("mask", "set"))
-    return mask, value, bool(found["not"])
-
-
-def _bits(text: str) -> int:
-    return int(text, 16) if text.startswith("0x") else sum(names.TCP_FLAGS[name] for name in text.split(","))
-
-
-def _target(text: str, name: str) -> tuple[str, r.Target]:
-    """The target, and the text without what belongs to it. Comments are left alone: they may hold anything."""
-    if not name:
-        return text, r.NO_TARGET
-    if name in ("ACCEPT", "DROP", "RETURN", "QUEUE"):
-        return text, r.Verdict(name=name)
-    rows: dict[str, tuple[re.Pattern[str], Callable[[re.Match[str]], r.Target]]] = {
-        "MARK": (_MARK_TARGET, _mark_target),
-        "LOG": (_LOG, lambda found: r.Log(prefix=found["prefix"] or "", level=_level(found["level"]), flags=int(found["flags"] or 0))),
-        "REJECT": (_REJECT, lambda found: r.Reject(answer=found["answer"])),
-        "DNAT": (_DNAT, _dnat),
-    }
-    if name == "MASQUERADE":
-        return text, r.Masquerade()
-    if name in rows:
-        pattern, make = rows[name]
-        rest, found = _outside_comments(text, pattern)
-        return (rest, make(found)) if found is not None else (text, r.OpaqueTarget(name=name))
-    rest, found = _outside_comments(text, _GOTO)
-    if found is not None:
-        return rest, r.Goto(chain=name)
-    return text, r.OpaqueTarget(name=name) if name in names.EXTENSION_TARGETS else r.Jump(chain=name)
-
-
-def _outside_comments(text: str, pattern: re.Pattern[str]) -> tuple[str, re.Match[str] | None]:
-    """The last place outside a comment where ``pattern`` matches, cut out of the text."""
-    spans = [found.span() for found in _COMMENT.finditer(text)]
-    inside: Sequence[tuple[int, int]] = spans
-    for found in reversed(list(pattern.finditer(text))):
-        if not any(start <= found.start() < end for start, end in inside):
-            return f"{text[: found.start()]} {text[found.end() :]}".strip(), found
-    return text, None
-
-
-def _level(text: str) -> int:
-    return names.LOG_LEVELS[text] if text in names.LOG_LEVELS else number(text, most=7)
-
-
-def _mark_target(found: re.Match[str]) -> r.SetMark:
-    verb = {"set": "--set-xmark", "xset": "--set-xmark", "and": "--and-mark", "or": "--or-mark", "xor": "--xor-mark"}[found["verb"]]
-    return set_mark(verb, *value_and_mask(found["value"]))
-
-
-def _dnat(found: re.Match[str]) -> r.Target:
-    low, _, high = (found["address"] or "").partition("-")
-    addresses = (int(IPv4Address(low)), int(IPv4Address(high or low))) if low else None
-    ports = (int(found["port"]), int(found["last"] or found["port"])) if found["port"] else None
-    return r.Dnat(addresses=addresses, ports=ports)
+TARGETS = {
+    "MARK": (
+        Row(r"MARK x?set (?P<mark>\S+)$", "-j MARK --set-xmark {mark}"),
+        Row(r"MARK (?P<how>and|or|xor) (?P<mark>\S+)$", "-j MARK --{how}-mark {mark}"),
+    ),
+    "LOG": (
+        Row(r"LOG flags (?P<bits>\d+) level (?P<level>\d)" + _LOG_PREFIX, _log),
+        Row(rf"LOG level (?P<level>\w+)(?P<words>(?: (?:{'|'.join(_LOG_WORDS)}))*)" + _LOG_PREFIX, _log),
+    ),
+    "REJECT": (Row(r"reject-with (?P<answer>\S+)$", "-j REJECT --reject-with {answer}"),),
+    "DNAT": (
+        Row(r"to:(?P<to>\S+)$", "-j DNAT --to-destination {to}"),
+        Row(r"to:(?P<to>\S+) random$", "-j DNAT --to-destination {to} --random"),
+        Row(r"to:(?P<to>\S+) persistent$", "-j DNAT --to-destination {to} --persistent"),
+        Row(r"to:(?P<to>\S+) random persistent$", "-j DNAT --to-destination {to} --random --persistent"),
+    ),
+    "MASQUERADE": (
+        Row(r"masq ports: (?P<ports>\S+)$", "-j MASQUERADE --to-ports {ports}"),
+        Row(r"masq ports: (?P<ports>\S+) (?P<how>random|random-fully)$", "-j MASQUERADE --to-ports {ports} --{how}"),
+        Row(r"(?P<how>random|random-fully)$", "-j MASQUERADE --{how}"),
+        Row(r"$", "-j MASQUERADE"),
+    ),
+}
+"""By the name in the target column; their text is the last of the line."""

@@ -34,19 +34,26 @@ class PolicyFeed:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._known: PolicySet | None = None
+        self._updated = 0
         self._guids: frozenset[str] = frozenset()
         self._asked = 0.0
 
     def read(self, guids: frozenset[str], now: float) -> PolicySet:
-        """The policies for ``guids`` at ``now`` (seconds); the identical object when nothing is new. Raises SourceError."""
+        """The policies for ``guids`` at ``now`` (seconds). Raises SourceError.
+
+        The identical object as long as these policies are the same: on a busy platform others' policies change every few seconds, and then only
+        the server's clock differs. So ``last_updated`` of the answer is the clock at which it was first given.
+        """
         updated = self._server.last_updated()
         known = self._known
-        if known is not None and known.last_updated == updated and guids == self._guids and now - self._asked < _REFRESH_SECONDS:
+        if known is not None and updated == self._updated and guids == self._guids and 0 <= now - self._asked < _REFRESH_SECONDS:
             return known
         # The time is taken before the policies: what changes in between is asked for again.
         answer = evolve(self._server.policies(guids), last_updated=updated)
-        self._known, self._guids, self._asked = answer, guids, now
-        return answer
+        if known is None or evolve(answer, last_updated=known.last_updated) != known:
+            known = answer
+        self._known, self._updated, self._guids, self._asked = known, updated, guids, now
+        return known
 
 
 class SecurityGroupFeed:
@@ -60,7 +67,7 @@ class SecurityGroupFeed:
 
     def read(self, spaces: frozenset[str], now: float, interval: float) -> tuple[SecurityGroup, ...]:
         """The groups for ``spaces`` at ``now`` (seconds); the identical object when they are equal. Raises SourceError."""
-        if self._known is not None and spaces == self._spaces and now - self._asked < interval:
+        if self._known is not None and spaces == self._spaces and 0 <= now - self._asked < interval:
             return self._known
         answer = self._server.security_groups(spaces)
         known = answer if self._known is None or answer != self._known else self._known

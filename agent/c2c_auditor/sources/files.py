@@ -7,13 +7,16 @@ from pathlib import Path
 from c2c_auditor.errors import Reason, SourceError
 
 _MOST_BYTES = 256 << 20
+_CHUNK = 1 << 20
 
 
 def read_text_file(path: Path, *, source: str, most: int = _MOST_BYTES) -> str:
-    """The file's text, undecodable bytes kept as surrogates. Raises SourceError: missing, not readable, a directory, larger than ``most`` bytes."""
+    """The file's text, undecodable bytes kept as surrogates. Raises SourceError: missing, unreadable, a directory, more than ``most`` bytes."""
+    data = bytearray()
     try:
         with path.open("rb") as opened:
-            data = opened.read(most + 1)
+            while len(data) <= most and (chunk := opened.read(_CHUNK)):
+                data += chunk
     except FileNotFoundError as error:
         raise _failed(
             source,
@@ -31,7 +34,7 @@ def read_text_file(path: Path, *, source: str, most: int = _MOST_BYTES) -> str:
             source, Reason.FAILED, path, problem=f"it cannot be read: {error.strerror}", remedy="check the path and the disk"
         ) from error
     if len(data) > most:
-        raise _failed(source, Reason.TOO_LARGE, path, problem=f"it is larger than {most >> 20} MiB", remedy="is it the right file?")
+        raise _failed(source, Reason.TOO_LARGE, path, problem=f"it is larger than {most} bytes", remedy="is it the right file?")
     return data.decode("utf-8", "surrogateescape")
 
 

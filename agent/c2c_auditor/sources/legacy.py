@@ -104,7 +104,7 @@ def _chains(libiptc: Libiptc, handle: int, memory: EntryRules) -> dict[str, r.Ch
         policy = libiptc.get_policy(name, counters, handle)
         chain = name.decode("utf-8", "surrogateescape")
         rules, packets = _rules(libiptc, handle, chain=name, memory=memory)
-        found[chain] = r.Chain(name=chain, policy=policy and policy.decode(), rules=rules, packets=packets)
+        found[chain] = r.Chain(name=chain, policy=None if policy is None else policy.decode(), rules=rules, packets=packets)
         name = libiptc.next_chain(handle)
     return found
 
@@ -121,7 +121,9 @@ def _rules(libiptc: Libiptc, handle: int, *, chain: bytes, memory: EntryRules) -
         try:
             rules.append(rule(entry, libiptc.get_target(at, handle) if is_jump(entry, target_offset) else None))
         except ValueError as error:
-            raise failed(Reason.MALFORMED, f"an entry that no kernel writes: {entry.hex()}", "report it, with the output of uname -a") from error
+            raise failed(
+                Reason.MALFORMED, f"an entry that no kernel writes: {entry.hex()}", "report it, with the output of uname -a"
+            ) from error
         packets.append(count)
         at = next_rule(at, handle)
     return tuple(rules), tuple(packets)

@@ -60,7 +60,7 @@ def load() -> Libiptc:
         with _nothing_written(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its source has invalid escapes, and files that it never closes
             from iptc.ip4tc import iptc  # noqa: PLC0415 - see the docstring
-    except Exception as error:  # noqa: BLE001 - what goes wrong while it looks for libraries may be of any kind
+    except Exception as error:  # what goes wrong while it looks for libraries may be of any kind
         raise failed(
             Reason.MISSING,
             f"python-iptables cannot be loaded: {error}",
@@ -77,20 +77,25 @@ def load() -> Libiptc:
         "next_rule": (address, address, handle),
         "get_target": (text, address, handle),
     }
-    pointers = {name: ctypes.cast(getattr(iptc, f"iptc_{name}"), ctypes.c_void_p).value for name in signatures}
+    pointers = {name: ctypes.cast(getattr(iptc, f"iptc_{name}"), ctypes.c_void_p).value or 0 for name in signatures}
     return Libiptc(**{name: ctypes.CFUNCTYPE(*types, use_errno=True)(pointers[name]) for name, types in signatures.items()})
 
 
 @contextmanager
 def _nothing_written() -> Iterator[None]:
-    """Spare python-iptables two searches that write: it looks for its own library with a trial run of the linker, which makes files in /tmp, and for
-    xtables' modules with ``ldconfig -N -v``, which as root mends links in /lib. Nothing here uses those modules.
+    """Spare python-iptables two searches that write, by telling it what it would find.
 
-    What the operator set stays; afterwards the environment is as it was, because the programs that are run later read it too.
+    It looks for its own library with a trial run of the linker, which makes files in /tmp, and for xtables' modules with ``ldconfig -N -v``, which as
+    root mends links in /lib. Nothing here uses those modules. What the operator set stays; afterwards the environment is as it was, because the
+    programs that are run later read it too.
     """
     package = find_spec("iptc")
     places = [str(Path(place).parent) for place in package.submodule_search_locations or ()] if package is not None else []
-    added = {name: value for name, value in (("IPTABLES_LIBDIR", ":".join(places)), ("XTABLES_LIBDIR", "/usr/lib/xtables")) if name not in os.environ}
+    added = {
+        name: value
+        for name, value in (("IPTABLES_LIBDIR", ":".join(places)), ("XTABLES_LIBDIR", "/usr/lib/xtables"))
+        if name not in os.environ
+    }
     os.environ.update(added)
     try:
         yield

@@ -21,9 +21,10 @@ _PROCESSES = {
 def read_processes() -> tuple[ProcessStatus, ...]:
     """Whether each program runs, and since when. A process that ends while it is looked at does not run."""
     started: dict[str, float] = {}
-    for process in psutil.process_iter(["name", "create_time"]):
+    for process in psutil.process_iter(["name", "create_time", "status"]):
         name, time = process.info["name"], process.info["create_time"]
-        if name and time and time < started.get(name, float("inf")):
+        dead = process.info["status"] == psutil.STATUS_ZOMBIE
+        if name and time and not dead and time < started.get(name, float("inf")):
             started[name] = time
     statuses = []
     for shown, names in _PROCESSES.items():

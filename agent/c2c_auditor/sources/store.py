@@ -1,13 +1,14 @@
 """Container metadata: who runs on this cell, at which address, as which app.
 
-silk's writers lock ``store.json_lock``, truncate ``store.json``, then write it. This reader takes no lock, so it can meet the file empty or half
-written: then it reads again for up to a second. ``store.json_version`` counts the writes; a count that moved during a reading means reading again.
-Source: silk-release lib/datastore/datastore.go, lib/serial/serial.go.
+silk's writers lock ``store.json_lock``, truncate ``store.json``, write it, and then count the write in ``store.json_version``. This reader takes no
+lock, so it can meet the file empty or half written: then it reads again for up to a second, and again when the count moved during a reading.
+Source: silk-release lib/datastore/datastore.go, lib/serial/serial.go; vxlan-policy-agent/planner for what of an entry makes silk give up.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from ipaddress import AddressValueError, IPv4Address
@@ -20,6 +21,7 @@ from c2c_auditor.sources.files import read_text_file
 _SOURCE = "store"
 _ATTEMPTS = 8
 _PAUSE_SECONDS = 0.125
+_PORT = re.compile("[0-9]{1,5}")
 _REMEDY = "it is read again with the next audit; if it stays so, look at the disk and at the last container created here"
 
 
@@ -32,14 +34,15 @@ class StoreReader:
 
     def read(self) -> Store:
         """The containers. Raises SourceError when the file cannot be read or stays torn."""
-        problem: SourceError | None = None
+        problem = _failed(Reason.INCONSISTENT, str(self._path), "it was rewritten during each reading")
         for attempt in range(_ATTEMPTS):
             if attempt:
                 self._sleep(_PAUSE_SECONDS)
             before = self._version()
             try:
                 text = read_text_file(self._path, source=_SOURCE)
-                store = Store() if not text and before in ("", "0") else parse_store(text, where=str(self._path))
+                # silk makes both files when it first looks and counts only what it writes: nothing in either is a cell that never had a container.
+                store = Store() if not text and not before else parse_store(text, where=str(self._path))
             except SourceError as error:
                 if error.reason is not Reason.MALFORMED:
                     raise
@@ -47,97 +50,101 @@ class StoreReader:
                 continue
             if self._version() == before:
                 return store
-            problem = _failed(str(self._path), "it was rewritten during each reading")
-        raise problem if problem is not None else _failed(str(self._path), "it could not be read")
+        raise problem
 
     def _version(self) -> str:
-        """Silk's count of writes; empty where silk never wrote, which makes an empty store a cell that never had a container."""
+        """The count of silk's writes; empty where it never wrote."""
         try:
             return read_text_file(self._path.with_name(self._path.name + "_version"), source=_SOURCE, most=4096).strip()
-        except SourceError:
-            return ""
+        except SourceError as error:
+            return "" if error.reason is Reason.MISSING else "unknown"
 
 
 def parse_store(text: str, *, where: str) -> Store:
     """``text`` as a Store, sorted by handle. Entries that cannot be understood are kept apart. Raises SourceError when the whole cannot."""
     if not text.strip():
-        raise _failed(where, "it is empty: truncated, and not written again")
+        raise _failed(Reason.MALFORMED, where, "it is empty: truncated, and not written again")
     try:
         given = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _failed(where, f"it is not valid JSON: {error}") from error
+        raise _failed(Reason.MALFORMED, where, f"it is not valid JSON: {error}") from error
     if not isinstance(given, dict):
-        raise _failed(where, f"expected an object of containers by handle, found {type(given).__name__}")
+        raise _failed(Reason.MALFORMED, where, f"expected an object of containers by handle, found {type(given).__name__}")
     containers: list[Container] = []
     unreadable: list[BadRecord] = []
     for handle, entry in sorted(given.items()):
-        try:
-            containers.append(_container(handle, entry, where, unreadable))
-        except ValueError as error:
-            address = entry.get("ip") if isinstance(entry, dict) else None
-            unreadable.append(
-                BadRecord(subject=handle, where=where, problem=str(error), address=address if isinstance(address, str) else "")
-            )
+        metadata = _object(_object(entry).get("metadata"))
+        problems: list[str] = []
+        container = _container(handle, entry, metadata, problems.append)
+        containers += [container] if container is not None else []
+        app = _text(metadata, "policy_group_id")
+        for problem in problems:
+            bad = BadRecord(subject=handle, where=where, problem=problem, guids=(app,) if app else (), address=_text(_object(entry), "ip"))
+            unreadable.append(bad)
     return Store(containers=tuple(containers), unreadable=tuple(unreadable))
 
 
-def _container(handle: str, entry: object, where: str, unreadable: list[BadRecord]) -> Container:
+def _container(handle: str, entry: object, metadata: Mapping[str, object], complain: Callable[[str], None]) -> Container | None:
+    """None for what is no container. A complaint about metadata alone is no reason to leave the container out: it runs."""
+    names, ports = _names(metadata, complain), _ports(metadata, complain)
     if not isinstance(entry, dict):
-        message = f"expected an object, found {type(entry).__name__}"
-        raise ValueError(message)  # noqa: TRY004 - one error for all that is wrong with an entry
-    metadata = entry.get("metadata")
-    known = metadata if isinstance(metadata, dict) else {}
-    try:
-        names = _names(known.get("log_config"))
-    except ValueError as error:
-        # One such string makes silk give up its whole plan (planner.go), so it is worth a finding; the container is usable all the same.
-        unreadable.append(
-            BadRecord(subject=handle, where=where, problem=f"its log_config is not JSON, for which silk drops its plan: {error}")
-        )
-        names = Names()
+        complain(f"expected an object, found {type(entry).__name__}")
+        return None
+    address = _address(entry.get("ip"), complain)
+    if address is None:
+        return None
     return Container(
         handle=handle,
-        address=_address(entry.get("ip")),
-        app=_text(known, "policy_group_id"),
-        space=_text(known, "space_id"),
-        org=_text(known, "org_id"),
-        workload=_text(known, "container_workload"),
-        ports=_ports(known.get("ports")),
+        address=address,
+        app=_text(metadata, "policy_group_id"),
+        space=_text(metadata, "space_id"),
+        org=_text(metadata, "org_id"),
+        workload=_text(metadata, "container_workload"),
+        ports=ports,
         names=names,
     )
 
 
-def _address(value: object) -> IPv4Address:
+def _address(value: object, complain: Callable[[str], None]) -> IPv4Address | None:
     if not isinstance(value, str) or not value:
-        message = "it has no address"
-        raise ValueError(message)
+        complain("it has no address")
+        return None
     try:
         return IPv4Address(value)
-    except AddressValueError as error:
-        message = f"its address {value!r} is not IPv4"
-        raise ValueError(message) from error
+    except AddressValueError:
+        complain(f"its address {value!r:.80} is not IPv4")
+        return None
 
 
-def _text(metadata: Mapping[str, object], key: str) -> str:
-    value = metadata.get(key, "")
+def _ports(metadata: Mapping[str, object], complain: Callable[[str], None]) -> tuple[int, ...]:
+    """``"8080, 2222"``. What is no port is left out, but silk's planner stops at it."""
+    text = _text(metadata, "ports")
+    parts = [part.strip() for part in text.split(",")] if text else []
+    ports = tuple(int(part) for part in parts if _PORT.fullmatch(part) and 0 < int(part) < 65536)  # noqa: PLR2004 - ports
+    if len(ports) < len(parts):
+        complain(f"its ports {text!r:.80} are not all ports, for which silk drops its whole plan where overlay ingress is on")
+    return ports
+
+
+def _names(metadata: Mapping[str, object], complain: Callable[[str], None]) -> Names:
+    """What people call the app: in ``log_config``, itself a JSON string. silk's planner stops at one that is none."""
+    text = _text(metadata, "log_config")
+    try:
+        tags = _object(_object(json.loads(text)).get("tags")) if text else {}
+    except (ValueError, RecursionError) as error:
+        complain(f"its log_config is not JSON, for which silk drops its whole plan: {error}")
+        tags = {}
+    return Names(app=_text(tags, "app_name"), space=_text(tags, "space_name"), org=_text(tags, "organization_name"))
+
+
+def _object(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(given: Mapping[str, object], key: str) -> str:
+    value = given.get(key)
     return value if isinstance(value, str) else ""
 
 
-def _ports(value: object) -> tuple[int, ...]:
-    """``"8080, 2222"``; what is no port is left out, as silk does."""
-    parts = value.split(",") if isinstance(value, str) else ()
-    return tuple(int(part) for part in map(str.strip, parts) if part.isdecimal() and 0 < int(part) < 65536)  # noqa: PLR2004 - ports
-
-
-def _names(log_config: object) -> Names:
-    """The names in ``log_config``, itself a JSON string. Raises ValueError if it is none."""
-    if not isinstance(log_config, str) or not log_config:
-        return Names()
-    given = json.loads(log_config)
-    tags = given.get("tags") if isinstance(given, dict) else None
-    known = tags if isinstance(tags, dict) else {}
-    return Names(app=_text(known, "app_name"), space=_text(known, "space_name"), org=_text(known, "organization_name"))
-
-
-def _failed(where: str, problem: str) -> SourceError:
-    return SourceError(source=_SOURCE, reason=Reason.MALFORMED, where=where, problem=problem, remedy=_REMEDY)
+def _failed(reason: Reason, where: str, problem: str) -> SourceError:
+    return SourceError(source=_SOURCE, reason=reason, where=where, problem=problem, remedy=_REMEDY)

@@ -1,14 +1,15 @@
 """The vxlan-policy-agent's own configuration: reading it means that an operator has nothing to configure.
 
 Source: silk-release jobs/vxlan-policy-agent/templates/vxlan-policy-agent.json.erb, vxlan-policy-agent/config/config.go. Keys that later versions add
-are ignored; a key of the wrong type is named.
+are ignored; a key of the wrong type is named. Since 2025 ``overlay_network`` is a list, and it and ``underlay_ips`` may hold IPv6, which is not audited.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,7 +30,7 @@ def parse_vpa_config(text: str, *, where: str) -> VpaConfig:
     """``text`` as a VpaConfig; absent keys have the value that VPA gives them."""
     try:
         given = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _failed(where, f"not valid JSON: {error}") from error
     if not isinstance(given, dict):
         raise _failed(where, f"expected an object, found {type(given).__name__}")
@@ -37,7 +38,7 @@ def parse_vpa_config(text: str, *, where: str) -> VpaConfig:
     denied, limits = keys.object("deny_networks"), keys.object("outbound_connections")
     usual = VpaConfig()
     return VpaConfig(
-        overlay_network=keys.value("overlay_network", usual.overlay_network, _network),
+        overlay_network=keys.value("overlay_network", usual.overlay_network, _overlay),
         poll_interval=keys.value("poll_interval", usual.poll_interval, _positive),
         asg_poll_interval=keys.value("asg_poll_interval", usual.asg_poll_interval, _positive),
         asg_syncing=keys.flag("enable_asg_syncing"),
@@ -52,7 +53,7 @@ def parse_vpa_config(text: str, *, where: str) -> VpaConfig:
         connection_limit_logging=limits.flag("logging"),
         connection_burst=limits.value("burst", usual.connection_burst, _count),
         connection_rate_per_second=limits.value("rate_per_sec", usual.connection_rate_per_second, _count),
-        underlay_addresses=keys.value("underlay_ips", (), _list_of(_address)),
+        underlay_addresses=keys.value("underlay_ips", (), _ipv4_addresses),
         overlay_ingress=keys.flag("enable_overlay_ingress_rules"),
         policy_disabled=keys.flag("disable_container_network_policy"),
         policy_server_url=keys.value("policy_server_url", "", _string),
@@ -110,7 +111,7 @@ def _count(value: object) -> int:
 
 
 def _positive(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise _unlike("a number above 0", value)
     return float(value)
 
@@ -125,8 +126,18 @@ def _network(value: object) -> IPv4Network:
     return IPv4Network(_string(value), strict=False)
 
 
-def _address(value: object) -> IPv4Address:
-    return IPv4Address(_string(value))
+def _overlay(value: object) -> IPv4Network:
+    """The one IPv4 network: a string, or since silk knows IPv6 a list."""
+    networks = [ip_network(_string(item), strict=False) for item in (value if isinstance(value, list) else [value])]
+    found = [network for network in networks if isinstance(network, IPv4Network)]
+    if len(found) != 1:
+        raise _unlike("one IPv4 network", value)
+    return found[0]
+
+
+def _ipv4_addresses(value: object) -> tuple[IPv4Address, ...]:
+    addresses = map(ip_address, _list_of(_string)(value))
+    return tuple(address for address in addresses if isinstance(address, IPv4Address))
 
 
 def _list_of(convert: Callable[[object], T]) -> Callable[[object], tuple[T, ...]]:

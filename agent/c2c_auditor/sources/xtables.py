@@ -31,6 +31,8 @@ _HEADER = struct.Struct("=H29sB")
 _VIA_IN, _VIA_OUT, _SOURCE, _DESTINATION, _FRAGMENT, _PROTOCOL = 1, 2, 8, 16, 32, 64
 _IS_FRAGMENT, _IS_GOTO = 1, 2
 
+_NO_WORD = (LookupError, ValueError, struct.error)
+"""What a decoder raises for an option without a word of its own, or for a layout that is not the one it knows."""
 _VERDICT = struct.Struct("=i")
 _VERDICTS = {-1: r.DROP, -2: r.ACCEPT, -4: r.Verdict(name="QUEUE"), -5: r.RETURN}
 _FINAL_VERDICTS = frozenset(_VERDICT.pack(number) for number in _VERDICTS)
@@ -39,7 +41,8 @@ _FINAL_VERDICTS = frozenset(_VERDICT.pack(number) for number in _VERDICTS)
 def decode_entry(entry: bytes, chain: str | None = None) -> r.Rule:
     """The rule of one ``struct ipt_entry`` with its matches and its target.
 
-    ``chain`` is where a jump goes (see `is_jump`), for the bytes hold an offset instead; it is empty for a rule that only counts. Raises ValueError for bytes that the kernel cannot have given.
+    ``chain`` is where a jump goes (see `is_jump`), for the bytes hold an offset instead; it is empty for a rule that only counts.
+    Raises ValueError for bytes that the kernel cannot have given.
     """
     try:
         source, destination, source_mask, destination_mask, in_name, out_name, in_mask, out_mask = _ADDRESSES.unpack_from(entry)
@@ -125,8 +128,8 @@ def _match(module: str, revision: int, data: bytes) -> r.Match | None:
         try:
             found = decoder(data)
             return found if found is None else canonical.shared(found)
-        except (KeyError, ValueError):
-            pass  # an option without a word of its own
+        except _NO_WORD:
+            pass
     return r.OpaqueMatch(module=module, arguments=_opaque(revision, data))
 
 
@@ -136,8 +139,8 @@ def _target(name: str, revision: int, data: bytes) -> r.Target:
     if decoder is not None:
         try:
             return canonical.shared(decoder(data))
-        except (KeyError, ValueError):
-            pass  # an option without a word of its own
+        except _NO_WORD:
+            pass
     return r.OpaqueTarget(name=name, arguments=_opaque(revision, data))
 
 

@@ -1,7 +1,7 @@
 """Private data of the matches that have a value of their own: one function per layout, collected in one table by module and revision.
 
-Each function is given the bytes after ``struct xt_entry_match`` and returns the value, or None for a match that matches everything. It raises KeyError
-or ValueError for options that its value has no word for. Layouts: Linux include/uapi/linux/netfilter/xt_NAME.h; what "not given" looks like:
+Each function is given the bytes after ``struct xt_entry_match`` and returns the value, or None for a match that matches everything. It raises an
+error for options that its value has no word for. Layouts: Linux include/uapi/linux/netfilter/xt_NAME.h; what "not given" looks like:
 iptables extensions/libxt_NAME.c, the ``_init`` and ``_save`` functions.
 """
 
@@ -57,7 +57,7 @@ def _udp(data: bytes) -> r.TransportMatch | None:
 
 
 def _ports_by_flag(protocol: int, layout: str, data: bytes) -> r.TransportMatch | None:
-    """sctp and dccp: the destination stands first, and flags tell which of the two counts; 4 and 8 are chunks, types and options."""
+    """For sctp and dccp: the destination stands first, and flags tell which of the two counts; 4 and 8 are chunks, types and options."""
     d0, d1, s0, s1, flags, inverted = struct.unpack_from(layout, data)
     if flags & ~3:
         raise ValueError(flags)
@@ -104,8 +104,7 @@ def _multiport(data: bytes) -> r.MultiportMatch:
     return r.MultiportMatch(side=("sports", "dports", "ports")[side], ranges=tuple(ranges), negated=bool(inverted))
 
 
-_INVALID, _ESTABLISHED, _RELATED, _NEW = 1, 2, 4, 8
-_STATES = {_INVALID: "INVALID", _ESTABLISHED: "ESTABLISHED", _RELATED: "RELATED", _NEW: "NEW"}
+_STATES = {1: "INVALID", 2: "ESTABLISHED", 4: "RELATED", 8: "NEW"}
 _CONNTRACK_STATES = _STATES | {64: "SNAT", 128: "DNAT", 256: "UNTRACKED"}
 _STATE_MATCH_STATES = _STATES | {64: "UNTRACKED"}
 
@@ -118,7 +117,8 @@ def _names(mask: int, known: dict[int, str]) -> list[str]:
 
 
 def _state(data: bytes) -> r.StateMatch:
-    return canonical.states(frozenset(_names(*struct.unpack_from("=I", data), _STATE_MATCH_STATES)))
+    (states,) = struct.unpack_from("=I", data)
+    return canonical.states(frozenset(_names(states, _STATE_MATCH_STATES)))
 
 
 def _conntrack(mask: str, data: bytes) -> r.StateMatch:
@@ -129,10 +129,15 @@ def _conntrack(mask: str, data: bytes) -> r.StateMatch:
     return canonical.states(frozenset(_names(states, _CONNTRACK_STATES)), negated=bool(inverted & 1))
 
 
-_TYPES = dict(
-    enumerate("UNSPEC UNICAST LOCAL BROADCAST ANYCAST MULTICAST BLACKHOLE UNREACHABLE PROHIBIT THROW NAT XRESOLVE".split()),
-)
-_ADDRESS_TYPES = {1 << bit: name for bit, name in _TYPES.items()}
+_ADDRESS_TYPES = {
+    1 << bit: name
+    for bit, name in enumerate(
+        (
+            *("UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST"),
+            *("BLACKHOLE", "UNREACHABLE", "PROHIBIT", "THROW", "NAT", "XRESOLVE"),
+        )
+    )
+}
 
 
 def _addrtype(data: bytes) -> r.AddressTypeMatch:

@@ -1,0 +1,83 @@
+"""VPA's own configuration is read, so that an operator configures nothing."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from c2c_auditor.errors import SourceError
+from c2c_auditor.sources.vpa_config import parse_vpa_config, read_vpa_config
+from support.recordings import CELL_NAMES, CELLS, recording
+
+
+@pytest.mark.parametrize("name", CELL_NAMES)
+def test_what_boshs_template_rendered_is_understood(name: str) -> None:
+    """Against an independent reading of the same file."""
+    text = (CELLS / name / "vxlan-policy-agent.json").read_text()
+    given, expected = parse_vpa_config(text, where=name), recording(name).facts.config
+    assert expected is not None
+    assert given.overlay_network == expected.overlay_network
+    assert (given.c2c_logging, given.asg_logging, given.overlay_ingress) == (
+        expected.c2c_logging,
+        expected.asg_logging,
+        expected.overlay_ingress,
+    )
+    assert given.deny_networks_always == expected.deny_networks_always
+    assert given.policy_server_url == "https://policy-server.service.cf.internal:4003"
+
+
+def test_keys_of_later_versions_are_ignored() -> None:
+    """And absent ones have VPA's defaults."""
+    config = parse_vpa_config('{"something_new": {"a": 1}}', where="x")
+    assert config.overlay_network == IPv4Network("10.255.0.0/16")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("overlay_network", "10.255.0.0/99"),
+        ("poll_interval", "5"),
+        ("poll_interval", 0),
+        ("enable_asg_syncing", "yes"),
+        ("underlay_ips", "10.0.0.1"),
+        ("underlay_ips", ["10.0.0.300"]),
+        ("overlay_network", ["10.255.0.0/16", "10.254.0.0/16"]),
+        ("overlay_network", ["fd00::/64"]),
+        ("client_timeout_seconds", True),
+        ("poll_interval", float("inf")),
+        ("deny_networks", []),
+        ("iptables_denied_logs_per_sec", 0),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_by_name(key: str, value: object) -> None:
+    """Never a silent default."""
+    with pytest.raises(SourceError) as caught:
+        parse_vpa_config(json.dumps({key: value}), where="vxlan-policy-agent.json")
+    assert key in str(caught.value)
+    assert "vxlan-policy-agent.json" in str(caught.value)
+
+
+def test_a_cell_with_ipv6_is_understood() -> None:
+    """Since 2025 silk renders its overlay networks as a list, and the VM's addresses of both families; IPv4 is what is audited."""
+    text = '{"overlay_network": ["10.255.0.0/16", "fd00::/48"], "underlay_ips": ["10.0.0.101", "fd01::1"], "deny_networks_ipv6": {"always": []}}'
+    config = parse_vpa_config(text, where="x")
+    assert config.overlay_network == IPv4Network("10.255.0.0/16")
+    assert config.underlay_addresses == (IPv4Address("10.0.0.101"),)
+
+
+def test_a_nested_key_is_named_with_its_parent(tmp_path: Path) -> None:
+    """And the file it stands in."""
+    path = tmp_path / "vxlan-policy-agent.json"
+    path.write_text('{"deny_networks": {"running": ["10.0.0"]}}')
+    with pytest.raises(SourceError, match=r"vxlan-policy-agent\.json: deny_networks\.running: .*10\.0\.0"):
+        read_vpa_config(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "[" * 100_000])
+def test_what_is_no_configuration_is_a_clear_error(text: str) -> None:
+    """The file is named."""
+    with pytest.raises(SourceError, match="some-file"):
+        parse_vpa_config(text, where="some-file")
