@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench golden lock clean venv kernel
+.PHONY: help demo test check bench golden docs lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
@@ -26,6 +26,9 @@ bench: kernel ## time and memory, as ratios against iptables itself
 
 golden: kernel ## rewrites the expected results; read the diff before it is committed
 	$(pytest) tests/unit tests/kernel -k golden --update-golden
+
+docs: venv ## rewrites the pages that are generated from code
+	.venv/bin/python packaging/generate_docs.py
 
 lock: ## rewrites the lock files; newest versions with LOCK_ARGS=--upgrade
 	packaging/setup.sh lock $(LOCK_ARGS)

@@ -1,4 +1,4 @@
-"""Writes the pages that are generated from code: docs/metrics.md, and the enumerations of docs/report-schema.json."""
+"""Writes the pages that are generated from code: docs/metrics.md, docs/findings.md and docs/report-schema.json."""
 
 from __future__ import annotations
 
@@ -59,11 +59,53 @@ def _finding() -> dict[str, Any]:
     )
 
 
+_FINDINGS = """\
+# Findings
+
+The table is generated from `model/finding.py` by `make docs`; do not edit this page by hand.
+
+A finding is one difference between what should be there and what is. Its *kind* is a stable name and a label of the metrics; its *effect* says what it
+does to traffic: a `breach` lets pass what should not, an `outage` stops what should pass, `residue` does nothing, `advice` is worth a look. The effect
+given here is that of the kind; a finding may say otherwise when the rules tell more (an ACCEPT with fewer ports is an outage, with more a breach).
+
+| kind | usual effect | family | meaning |
+|---|---|---|---|
+@ROWS@
+
+## What is no finding, and why
+
+- **The order of silk's rules within their group** (two MARKs, two ACCEPTs, two security group rules, jumps of different containers): no packet meets
+  another verdict. Order is judged where it decides: a MARK before the ACCEPTs that need it, a LOG before its ACCEPT, what refuses against what allows.
+- **A MARK behind ACCEPTs that do not need it.** It is set all the same before the packet leaves.
+- **Two policy chains, or an empty one, for a moment.** That is how silk replaces the chain; the rules in force are those of both.
+- **A security group chain called `casg-…` for a moment.** That is how silk replaces those.
+- **Rules in FORWARD that name no address of the overlay**, and rules in INPUT behind the containers' own: no container's packet is decided by them.
+- **Counters.**
+
+## What nobody on a cell can tell
+
+- The content of `netout--…` without syncing of security groups: only that it ends in REJECT is judged.
+- DNS servers and host services in `input--…`: what most containers have in common is taken for right.
+- Which port of the cell leads to which container: nat and mangle are held against each other, against the container's own ports and the cell's addresses.
+  A container without metadata has no port list; there a translation to a wrong port of the right container is not noticed.
+- The ingress router's tag: asking for it would create it, so it is configured, or inferred from the one mark that such rules share.
+- IPv6: what newer silk writes to ip6tables is not read.
+"""
+
+
+def findings() -> str:
+    """The page docs/findings.md."""
+    rows = [f"| `{kind.value}` | {kind.effect.value} | {kind.family.value} | {kind.meaning} |" for kind in Kind]
+    return _FINDINGS.replace("@ROWS@", "\n".join(rows))
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema of a report."""
     count = {"type": ["integer", "null"]}
     problem = _object({"reason": _TEXT, "where": _TEXT, "problem": _TEXT, "remedy": _TEXT})
-    source = _object({"name": _TEXT, "up": {"type": "boolean"}, "last_success": _TIME, "too_old": {"type": "boolean"}, "problem": _or_null(problem)})
+    source = _object(
+        {"name": _TEXT, "up": {"type": "boolean"}, "last_success": _TIME, "too_old": {"type": "boolean"}, "problem": _or_null(problem)}
+    )
     finding = {"$ref": "#/$defs/finding"}
     report = _object(
         {
@@ -76,7 +118,9 @@ def schema() -> dict[str, Any]:
             "unknown_kinds": _texts(),
             "sources": {"type": "array", "items": source},
             "processes": {"type": "array", "items": _object({"name": _TEXT, "up": {"type": "boolean"}, "start_time": _TIME})},
-            "counts": _object({"containers": count, "policies": count, "rules": {"type": "object", "additionalProperties": {"type": "integer"}}}),
+            "counts": _object(
+                {"containers": count, "policies": count, "rules": {"type": "object", "additionalProperties": {"type": "integer"}}}
+            ),
             "notes": _texts(),
             "last_conclusive": _TIME,
         }
@@ -87,5 +131,6 @@ def schema() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    (DOCS / "findings.md").write_text(findings())
     (DOCS / "metrics.md").write_text(catalogue.markdown())
     (DOCS / "report-schema.json").write_text(json.dumps(schema(), indent=1) + "\n")

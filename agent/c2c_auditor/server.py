@@ -142,8 +142,9 @@ class _Tls(BuiltinSSLAdapter):
     """TLS 1.2 and newer; with a client CA, certificates are demanded of clients."""
 
     def __init__(self, settings: TlsSettings) -> None:
+        context = tls_context(settings)  # first: it says what is wrong with the files
         super().__init__(str(settings.certificate), str(settings.key))
-        self.context = tls_context(settings)
+        self.context = context
 
 
 def tls_context(settings: TlsSettings) -> ssl.SSLContext:
@@ -163,7 +164,7 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
 
 
 def make_server(settings: ServerSettings, app: bottle.Bottle) -> Server:
-    """A bound server, not yet serving: few threads, short time-outs, small requests, so that a slow or large client starves nobody."""
+    """A server, not yet bound: few threads, short time-outs, small requests, so that a slow or large client starves nobody."""
     server = Server(
         (settings.address, settings.port),
         app,
@@ -179,11 +180,15 @@ def make_server(settings: ServerSettings, app: bottle.Bottle) -> Server:
     server.version = "c2c-auditor"
     if settings.tls is not None:
         server.ssl_adapter = _Tls(settings.tls)
+    return server
+
+
+def listen(server: Server, settings: ServerSettings) -> None:
+    """Bind, and start the threads that answer."""
     try:
         server.prepare()
     except OSError as error:
         raise ConfigError(f"{settings.address} port {settings.port}: cannot listen: {error} (server.address, server.port)") from error
-    return server
 
 
 def _serve(reports: Connection, ready: Connection, settings: ServerSettings, pid: int) -> None:
@@ -191,7 +196,8 @@ def _serve(reports: Connection, ready: Connection, settings: ServerSettings, pid
     latest = Latest()
     try:
         server = make_server(settings, application(latest, ready_max_age=settings.ready_max_age, pid=pid))
-        drop_all()
+        drop_all()  # after the keys were read, before the first thread and the first connection
+        listen(server, settings)
     except AuditorError as error:
         ready.send_bytes(f"error {error}".encode())
         return
@@ -226,7 +232,10 @@ class ServerProcess:
         self._child.start()
         receiving.close()
         telling.close()
-        said = told.recv_bytes(4096).decode() if told.poll(_STARTUP_SECONDS) else "error the server did not start"
+        try:
+            said = told.recv_bytes(4096).decode() if told.poll(_STARTUP_SECONDS) else "error the server did not start in time"
+        except EOFError:
+            said = "error the server ended before it could say why: see standard error"
         told.close()
         if said.startswith("error "):
             self._child.join(_STOP_SECONDS)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from attrs import evolve
-from support.mutations import with_rules
-from support.recordings import Recording, recording
 
 from c2c_auditor.audit.checks import judge
 from c2c_auditor.audit.settle import confirmed_at_once
@@ -13,6 +11,8 @@ from c2c_auditor.model.cell import Names, Store
 from c2c_auditor.model.finding import Kind
 from c2c_auditor.model.report import Counters, Problem, ProcessStatus, Report, Result, SourceStatus
 from c2c_auditor.model.rule import Backend
+from support.mutations import with_rules
+from support.recordings import Recording, recording
 
 NOW = 1795400000.0
 
@@ -61,7 +61,9 @@ def hostile_report() -> Report:
 
 def blind_report() -> Report:
     """Rules that could not be read."""
-    problem = Problem(source="rules", reason="permission", where="iptables-nft-save -t filter", problem="exit status 4", remedy="give it CAP_NET_ADMIN")
+    problem = Problem(
+        source="rules", reason="permission", where="iptables-nft-save -t filter", problem="exit status 4", remedy="give it CAP_NET_ADMIN"
+    )
     return Report(
         time=NOW,
         result=Result.BLIND,

@@ -12,8 +12,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
-from support.recordings import GOLDEN, recording
-from support.reports import NOW, blind_report, clean_report, flushed_report, hostile_report, report_of
 
 from c2c_auditor.export import catalogue
 from c2c_auditor.export.document import report_document, to_json
@@ -24,6 +22,8 @@ from c2c_auditor.export.plain import plain
 from c2c_auditor.export.text import print_report
 from c2c_auditor.model.finding import Kind, State
 from c2c_auditor.model.report import Report
+from support.recordings import GOLDEN, recording
+from support.reports import NOW, blind_report, clean_report, flushed_report, hostile_report, report_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -44,7 +44,9 @@ def _metrics(report: Report | None) -> str:
 
 def _samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value for family in text_string_to_metric_families(text) for sample in family.samples
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
     }
 
 
@@ -77,7 +79,9 @@ def test_no_line_is_wider_than_the_terminal() -> None:
 def test_many_findings_of_a_kind_stay_readable() -> None:
     """A flush on a cell of forty containers is no wall of text."""
     cell = recording("fleet-40")
-    text = _printed(report_of(cell, evolve(cell.ruleset, tables={**cell.ruleset.tables, "filter": _without_forward(cell.ruleset.chains("filter"))})))
+    text = _printed(
+        report_of(cell, evolve(cell.ruleset, tables={**cell.ruleset.tables, "filter": _without_forward(cell.ruleset.chains("filter"))}))
+    )
     assert "… and 35 more of this kind (--format json has all)" in text
     assert len(text.splitlines()) < 250
 

@@ -193,7 +193,7 @@ def test_a_server_that_drips_is_a_timeout(certificates: Certificates) -> None:
 
     def handler(connection: ssl.SSLSocket, _: str) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-        for _ in range(30):
+        for _byte in range(30):
             connection.sendall(b"1")
             time.sleep(0.1)
 
@@ -298,7 +298,7 @@ def test_an_answer_without_end_is_too_large(certificates: Certificates) -> None:
 
     def handler(connection: ssl.SSLSocket, _: str) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        for _ in range(4096):
+        for _chunk in range(4096):
             connection.sendall(b"1" * 65536)
 
     assert _failure(certificates, handler, timeout=20.0).reason is Reason.TOO_LARGE

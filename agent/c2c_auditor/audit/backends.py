@@ -33,10 +33,13 @@ def split(rulesets: Sequence[r.Ruleset]) -> Iterator[Finding]:
 
 
 def elsewhere(findings: Iterable[Finding], ruleset: r.Ruleset) -> Iterator[Finding]:
-    """Findings of the second backend, told apart from the first one's."""
+    """Findings about the second backend's rules, told apart from the first one's.
+
+    Only what is there can do something: what silk wrote to the other backend is not missing here.
+    """
+    name = ruleset.backend.value
     for finding in findings:
-        if finding.place is not None:  # what concerns no place in the rules was already said
-            name = ruleset.backend.value
+        if finding.found is not None:
             yield evolve(
                 finding,
                 subject=(*finding.subject, name),

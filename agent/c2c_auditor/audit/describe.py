@@ -144,7 +144,7 @@ def _consequence(inputs: Inputs, plan: Planned, entry: Entry, name: str) -> str:
     if name == fields.MARK and plan.purpose is Purpose.ACCEPT and plan.policy is not None:
         if mark is None or mark.negated or mark.mask != r.ALL_BITS:
             return " Other apps' packets pass as well."
-        return f" {people.holders(mark.value)} passes instead of {people.called(plan.policy.source)}."
+        return f" So {people.holders(mark.value)} passes instead of {people.called(plan.policy.source)}."
     return ""
 
 

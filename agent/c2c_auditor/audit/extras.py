@@ -130,7 +130,7 @@ def _accept(inputs: Inputs, entry: Entry, owners: Sequence[Container]) -> Findin
     else:
         kind, effect = Kind.ACCEPT_STALE, Effect.BREACH
         holder = people.holders(tag) if people.tag_owners.get(tag) else people.called(source) if source else "an app unknown on this cell"
-        summary = f"{holder} (mark 0x{tag:x}) reaches {where}, and no policy allows it."
+        summary = f"Without any policy {holder} (mark 0x{tag:x}) reaches {where}."
     return describe.finding(
         kind,
         subject=(owner.handle, describe.text(rule)),

@@ -16,7 +16,6 @@ _LOST = {
     r.Loss.INTERFACES: "The listing does not show interfaces (iptables -L without -v): conditions on them were not judged.",
     r.Loss.OTHER_TABLES: "The listing shows the filter table only: nat and mangle were not judged.",
     r.Loss.CHAIN_NAMES: "Some rules were given without their chain: only what they say about each other was judged.",
-    r.Loss.HASHLIMIT_NAMES: "The listing does not show the names of hash limits: they were not judged.",
 }
 
 
@@ -47,7 +46,7 @@ class Inputs:
         """
         chains = PolicyChains.of(ruleset)
         rules = [entry.rule for entry in chains.rules]
-        notes: list[str] = [*ruleset.warnings, *(_LOST[loss] for loss in sorted(ruleset.lost))]
+        notes: list[str] = [*ruleset.warnings, *(_LOST[loss] for loss in sorted(ruleset.lost & _LOST.keys()))]
         config = facts.config
         if config is None:
             config = _inferred(rules)

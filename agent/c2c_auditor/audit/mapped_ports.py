@@ -101,6 +101,7 @@ def _marks(inputs: Inputs, container: Container, mapped: dict[tuple[int, int], E
                     table="nat",
                     addresses=(str(container.address),),
                     handles=(container.handle,),
+                    destination=inputs.people.app(container.app),
                 )
         if interfaces is None and not found:
             yield _finding(
@@ -125,6 +126,7 @@ def _leads_nowhere(inputs: Inputs, container: Container, entry: Entry, mapped: d
         table="mangle",
         addresses=(str(container.address),),
         handles=(container.handle,),
+        destination=inputs.people.app(container.app),
     )
 
 
@@ -156,4 +158,5 @@ def _finding(inputs: Inputs, container: Container, table: str, what: str, *, los
         table=table,
         addresses=(str(container.address),),
         handles=(container.handle,),
+        destination=inputs.people.app(container.app),
     )

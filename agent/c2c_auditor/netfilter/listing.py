@@ -1,7 +1,7 @@
 """``iptables -L`` in all its forms as values: with or without ``-n``, ``-v``, ``--line-numbers``, of either backend, whole or a few pasted lines.
 
 A listing shows one table and does not say which, leaves out interfaces without ``-v`` and the names of hash limits always, and gives names to hosts,
-networks and ports without ``-n``. What it left out is in `Ruleset.lost`. Source: iptables/iptables.c (``print_header``, ``print_firewall``), iptables/xshared.c.
+networks and ports without ``-n``. What it left out is in `Ruleset.lost`. Source: iptables/iptables.c, ``print_header`` and ``print_firewall``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What ``iptables -L`` writes behind the addresses, as the options that iptables-save writes for the same: one table, a row for each spelling.
 
 The column is a rule's matches one after the other, each as its extension prints it, then the target's own text; nothing separates them. Sources:
-iptables extensions/libxt_NAME.c and libipt_NAME.c, the ``_print`` function of each, and what 1.8.9 printed for the rules of tests/golden/listing.
+iptables extensions/libxt_NAME.c and libipt_NAME.c, the ``_print`` function of each, and what 1.8.9 printed for the rules of tests/golden/every-option.txt.
 """
 
 from __future__ import annotations

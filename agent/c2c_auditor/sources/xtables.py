@@ -83,6 +83,8 @@ def layout(entry: bytes) -> struct.Struct:
 
 def _extensions(entry: bytes) -> Iterator[tuple[int, int]]:
     """Beginning and end of each match and, last, of the target."""
+    if len(entry) < ENTRY_SIZE + _HEADER_SIZE:
+        raise ValueError(len(entry))
     *_, target_offset, size = _AFTER_ADDRESSES.unpack_from(entry, _ADDRESSES.size)
     if size != len(entry) or not ENTRY_SIZE <= target_offset <= size - _HEADER_SIZE:
         raise ValueError((target_offset, size, len(entry)))

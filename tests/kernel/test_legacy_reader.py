@@ -1,0 +1,212 @@
+"""The legacy reader against real kernel tables: what it returns is what iptables-legacy-save says, and reading leaves no trace."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.savefile import parse_save
+from c2c_auditor.sources.legacy import LegacyReader, tables_in_use
+from support.namespaces import in_namespace
+from support.recordings import CELL_NAMES, CELLS, GOLDEN
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(shutil.which("iptables-legacy-restore") is None, reason="needs iptables-legacy-restore"),
+]
+EVERY_OPTION = GOLDEN / "every-option.txt"
+LIST = Path("/proc/thread-self/net/ip_tables_names")
+
+
+def _run(*argv: str, given: str = "") -> str:
+    return subprocess.run(argv, check=True, input=given, capture_output=True, text=True, timeout=30).stdout
+
+
+def _restore(rules: str) -> None:
+    _run("iptables-legacy-restore", given=rules)
+
+
+def _saved() -> r.Ruleset:
+    """What iptables itself says, with counters."""
+    return parse_save(
+        "".join(_run("iptables-legacy-save", "-c", "-t", table) for table in ("filter", "nat", "mangle")), where="iptables-legacy-save"
+    )
+
+
+def _packets(ruleset: r.Ruleset) -> dict[tuple[str, str], tuple[int, ...]]:
+    return {(table, name): chain.packets or () for table in ruleset.tables for name, chain in ruleset.chains(table).items()}
+
+
+@pytest.mark.parametrize("name", CELL_NAMES)
+@in_namespace
+def test_a_recorded_cell_reads_as_it_is_saved(name: str) -> None:
+    """Each recorded cell, loaded into the kernel, comes back as the values and counters that iptables-legacy-save prints."""
+    saved = (CELLS / name / "iptables-save.txt").read_text()
+    _run("iptables-legacy-restore", "-c", given=saved)
+    reading = LegacyReader().read()
+    assert reading == _saved()
+    assert _packets(reading) == _packets(_saved())
+    assert reading.backend is r.Backend.LEGACY
+
+
+@in_namespace
+def test_every_option_reads_as_it_is_saved() -> None:
+    """Every match and target with a value of its own is decoded to what its text means; the others are kept, and differ when they differ."""
+    _restore(EVERY_OPTION.read_text())
+    reading, saved = LegacyReader().read(), _saved()
+    for table in ("filter", "nat", "mangle"):
+        for name, chain in saved.chains(table).items():
+            found = reading.chains(table)[name]
+            if name != "opaque":
+                assert (found.policy, found.rules) == (chain.policy, chain.rules), name
+    kept, told = reading.chains("filter")["opaque"].rules, saved.chains("filter")["opaque"].rules
+    assert [(rule.protocol, _modules(rule)) for rule in kept] == [(rule.protocol, _modules(rule)) for rule in told]
+    assert len(set(kept)) == len(kept)
+
+
+def _modules(rule: r.Rule) -> list[str]:
+    matches = [match.module if isinstance(match, r.OpaqueMatch) else repr(match) for match in rule.matches]
+    return [*sorted(matches), rule.target.name if isinstance(rule.target, r.OpaqueTarget) else repr(rule.target)]
+
+
+@in_namespace
+def test_an_interface_that_never_matches_is_seen() -> None:
+    """`! -i +` matches no packet; iptables-legacy-save prints such a rule as if it matched all of them, the reader does not."""
+    _restore("*filter\n-A FORWARD ! -i + -j ACCEPT\nCOMMIT\n")
+    (rule,) = LegacyReader().read().chains("filter")["FORWARD"].rules
+    assert rule.in_interface == r.InterfaceMatch(name="+", negated=True)
+
+
+@in_namespace
+def test_reading_makes_no_table() -> None:
+    """In a namespace without legacy tables there are none afterwards either, and the answer says so."""
+    assert tables_in_use() is False
+    assert LegacyReader().read().tables == {}
+    assert LIST.read_text() == ""
+
+
+@in_namespace
+def test_only_tables_that_exist_are_opened() -> None:
+    """With a filter table alone, nat and mangle are neither read nor made."""
+    _restore("*filter\nCOMMIT\n")
+    assert tables_in_use() is True
+    assert set(LegacyReader().read().tables) == {"filter"}
+    assert LIST.read_text().split() == ["filter"]
+
+
+@in_namespace
+def test_reading_takes_no_lock_and_leaves_no_file(tmp_path: Path) -> None:
+    """Where /run is empty, neither the import nor a reading makes iptables' lock there, nor a file in the directory for temporary ones."""
+    _restore(EVERY_OPTION.read_text())
+    code = "from c2c_auditor.sources.legacy import LegacyReader; import os; print(len(LegacyReader().read().tables), os.listdir('/run'))"
+    argv = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$0" "$@"', sys.executable, "-c", code)
+    said = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60, env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert (said.stdout.split(), said.stderr) == (["3", "[]"], "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@in_namespace
+def test_unchanged_rules_are_the_identical_values() -> None:
+    """A rule inserted on top moves every jump's offset and every rule's place; what did not change is not understood again."""
+    _restore(EVERY_OPTION.read_text())
+    reader = LegacyReader()
+    before = reader.read().chains("filter")["FORWARD"].rules
+    _run("iptables-legacy", "-w", "-I", "FORWARD", "1", "-s", "10.9.9.9", "-j", "ACCEPT")
+    after = reader.read().chains("filter")["FORWARD"].rules
+    assert [id(rule) for rule in after[1:]] == [id(rule) for rule in before]
+
+
+@in_namespace
+def test_every_change_is_seen_at_once() -> None:
+    """Each command's effect is in the next reading: append, jump to another chain of the same name length, policy, delete, rename."""
+    _restore("*filter\n:aaa - [0:0]\n:bbb - [0:0]\n-A FORWARD -j aaa\nCOMMIT\n*nat\nCOMMIT\n*mangle\nCOMMIT\n")
+    reader = LegacyReader()
+    for command in (
+        "-A aaa -s 10.255.1.4 -j MARK --set-xmark 0x9",
+        "-R FORWARD 1 -j bbb",
+        "-R FORWARD 1 -g bbb",
+        "-P FORWARD DROP",
+        "-t nat -A POSTROUTING -s 10.255.9.9 -j MASQUERADE",
+        "-D FORWARD 1",
+        "-E aaa ccc",
+    ):
+        reader.read()
+        _run("iptables-legacy", "-w", *command.split())
+        assert reader.read() == _saved(), command
+
+
+@in_namespace
+def test_a_reading_is_never_half_of_two_states() -> None:
+    """While somebody swaps two rulesets all the time, each reading is the one or the other, or an error that says that they do not hold still."""
+    states = [
+        "".join(f"-A FORWARD -s 10.0.{byte}.{n} -j {target}\n" for byte in range(8) for n in range(250)) for target in ("ACCEPT", "DROP")
+    ]
+    texts = [f"*filter\n{rules}COMMIT\n" for rules in states]
+    _restore(texts[0])
+    loop = subprocess.Popen(
+        ("sh", "-c", 'for n in $(seq 15); do echo "$0" | iptables-legacy-restore; echo "$1" | iptables-legacy-restore; done', *texts)
+    )
+    reader = LegacyReader()
+    readings = []
+    while loop.poll() is None:
+        try:
+            readings.append(reader.read().chains("filter")["FORWARD"].rules)
+        except SourceError as error:
+            if error.reason is not Reason.INCONSISTENT:
+                raise
+    assert loop.returncode == 0
+    assert readings
+    assert {len(rules) for rules in readings} == {2000}
+    assert {frozenset(rule.target for rule in rules) for rules in readings} <= {frozenset({r.ACCEPT}), frozenset({r.DROP})}
+
+
+@in_namespace
+def test_memory_stays_flat() -> None:
+    """Hundreds of readings of changing rules need no more memory than the first ones: nothing is remembered that is not there any more."""
+    rules = "".join(f"-A FORWARD -s 10.0.{n >> 8}.{n & 255} -m comment --comment src:{n} -j ACCEPT\n" for n in range(2000))
+    _restore(f"*filter\n{rules}COMMIT\n")
+    reader = LegacyReader()
+    sizes = []
+    for n in range(300):
+        _run("iptables-legacy", "-w", "-R", "FORWARD", "1", "-s", f"10.9.{n >> 8}.{n & 255}")
+        reader.read()
+        sizes.append(_resident_pages())
+    assert max(sizes[-50:]) < max(sizes[:50]) * 1.05
+
+
+def _resident_pages() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+
+@in_namespace
+def test_without_privileges_it_says_which_are_missing() -> None:
+    """A process without CAP_NET_ADMIN and CAP_NET_RAW is told so, and cannot even tell which tables there are."""
+    _restore("*filter\nCOMMIT\n")
+    reader = LegacyReader()
+    reader.read()
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+    assert tables_in_use() is not True
+    with pytest.raises(SourceError, match="CAP_NET_ADMIN and CAP_NET_RAW") as caught:
+        reader.read()
+    assert caught.value.reason is Reason.PERMISSION
+
+
+@in_namespace
+def test_a_missing_library_is_named() -> None:
+    """Without libxtables' and python-iptables' libraries the error says what to install, and the environment stays as it was."""
+    _restore("*filter\nCOMMIT\n")
+    before = dict(os.environ)
+    sys.modules["iptc"] = None  # type: ignore[assignment]  # as Python itself notes a module that is not there
+    with pytest.raises(SourceError, match="libip4tc") as caught:
+        LegacyReader().read()
+    assert caught.value.reason is Reason.MISSING
+    assert dict(os.environ) == before

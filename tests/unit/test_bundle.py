@@ -1,0 +1,225 @@
+"""Bundles: what was captured is what is read, whole or not at all, and under pseudonyms it audits the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from c2c_auditor.audit.checks import judge_cell
+from c2c_auditor.errors import Reason, SourceError, UsageError
+from c2c_auditor.sources.bundle import RULES, Bundle, read_bundle, write_bundle
+from c2c_auditor.sources.redact import redacted
+from c2c_auditor.sources.text import read_text
+from support.recordings import CELL_NAMES, CELLS, recording
+
+NAMES = (
+    "cell.json",
+    "store.json",
+    "vxlan-policy-agent.json",
+    "policies.json",
+    "policies_last_updated",
+    "security_groups.json",
+    "ingress_tag",
+    RULES,
+)
+
+
+def _files(name: str) -> dict[str, str]:
+    return {file: (CELLS / name / file).read_text() for file in NAMES if (CELLS / name / file).exists()}
+
+
+def _bundle(directory: Path, **changed: str | None) -> Path:
+    """The recorded pair with some files changed or, for None, left out; ``__`` stands for a dot."""
+    files = {**_files("pair"), **{name.replace("__", "."): text for name, text in changed.items()}}
+    write_bundle(directory / "bundle", {name: text for name, text in files.items() if text is not None})
+    return directory / "bundle"
+
+
+def _findings(bundle: Bundle) -> Counter[tuple[str, str]]:
+    rulesets = tuple(read_text(text, where=name) for name, text in bundle.rules.items())
+    return Counter((finding.kind.value, finding.effect.value) for finding in judge_cell(bundle.facts, rulesets, bundle.time).findings)
+
+
+@pytest.mark.parametrize("name", CELL_NAMES)
+def test_a_recorded_cell_is_a_bundle(name: str) -> None:
+    """Its facts are what an independent reading of the same files gives."""
+    bundle, expected = read_bundle(CELLS / name), recording(name).facts
+    assert bundle.facts.policies is not None
+    assert expected.policies is not None
+    assert bundle.facts.store == expected.store
+    assert set(bundle.facts.policies.policies) == set(expected.policies.policies)
+    assert bundle.facts.policies.last_updated == int((CELLS / name / "policies_last_updated").read_text())
+    assert bundle.facts.security_groups == expected.security_groups
+    assert (bundle.facts.ingress_tag, bundle.facts.underlay_interfaces) == (expected.ingress_tag, ("eth0",))
+    assert (bundle.backend, bundle.time) == ("nft" if name.endswith("nft") else "legacy", None)
+    assert bundle.facts.notes == ()
+
+
+@pytest.mark.parametrize("name", CELL_NAMES)
+def test_what_is_written_is_what_is_read(name: str, tmp_path: Path) -> None:
+    """Byte for byte."""
+    write_bundle(tmp_path / "bundle", _files(name))
+    assert {path.name: path.read_text() for path in (tmp_path / "bundle").iterdir()} == _files(name)
+    assert read_bundle(tmp_path / "bundle") == read_bundle(CELLS / name)
+
+
+def test_bytes_that_are_no_text_survive(tmp_path: Path) -> None:
+    """A comment may hold anything."""
+    (tmp_path / "rules").write_bytes(b"*filter\n:X - [0:0]\n-A X -m comment --comment \xff\nCOMMIT\n")
+    directory = _bundle(tmp_path, **{RULES: (tmp_path / "rules").read_text(errors="surrogateescape")})
+    assert (directory / RULES).read_bytes() == (tmp_path / "rules").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "fact"),
+    [
+        ("store.json", "store"),
+        ("vxlan-policy-agent.json", "config"),
+        ("policies.json", "policies"),
+        ("security_groups.json", "security_groups"),
+        ("cell.json", "underlay_interfaces"),
+    ],
+)
+@pytest.mark.parametrize("text", [None, "", "{", "<html>"])
+def test_a_fact_that_cannot_be_had_is_unknown_and_said(name: str, fact: str, text: str | None, tmp_path: Path) -> None:
+    """Nothing is invented for it, and the others are there."""
+    whole = read_bundle(_bundle(tmp_path / "whole")).facts
+    facts = read_bundle(_bundle(tmp_path, **{name: text})).facts
+    assert getattr(facts, fact) is None
+    assert evolve(facts, **{fact: getattr(whole, fact)}, notes=()) == whole
+    (note,) = facts.notes
+    assert name in note
+
+
+def test_a_bundle_without_rules_is_no_bundle(tmp_path: Path) -> None:
+    """There would be nothing to audit; and neither is a directory that is not there."""
+    with pytest.raises(SourceError) as caught:
+        read_bundle(_bundle(tmp_path, **{RULES: None}))
+    assert caught.value.reason is Reason.MISSING
+    with pytest.raises(SourceError, match="no such directory"):
+        read_bundle(tmp_path / "nowhere")
+
+
+def test_a_cell_with_both_backends_has_two_texts_the_main_one_first(tmp_path: Path) -> None:
+    """And the time of the capture, which recordings do not have."""
+    cell = json.dumps({"backend": "nft", "time": 12.5})
+    bundle = read_bundle(_bundle(tmp_path, **{"iptables-save.legacy.txt": "*filter\nCOMMIT\n", "cell.json": cell}))
+    assert list(bundle.rules) == [RULES, "iptables-save.legacy.txt"]
+    assert (bundle.backend, bundle.time) == ("nft", 12.5)
+
+
+def test_only_its_owner_may_read_a_bundle(tmp_path: Path) -> None:
+    """Whatever the umask says."""
+    before = os.umask(0)
+    try:
+        directory = _bundle(tmp_path)
+    finally:
+        os.umask(before)
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    """An empty directory may be used, anything else may not."""
+    (tmp_path / "empty").mkdir()
+    write_bundle(tmp_path / "empty", {RULES: "x"})
+    (tmp_path / "file").write_text("mine")
+    for taken in ("empty", "file"):
+        with pytest.raises(UsageError, match=taken):
+            write_bundle(tmp_path / taken, {RULES: "y"})
+    assert (tmp_path / "empty" / RULES).read_text() == "x"
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_bundle_is_whole_or_not_there(tmp_path: Path) -> None:
+    """What cannot be written half way through leaves nothing behind."""
+    (tmp_path / "target").symlink_to(tmp_path / "elsewhere")  # a directory cannot take a link's place
+    with pytest.raises(UsageError, match="target"):
+        write_bundle(tmp_path / "target", {RULES: "x"})
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+@pytest.mark.parametrize("name", ["client.key", "../store.json", "/etc/shadow", "iptables-save.txt.key"])
+def test_keys_and_whatever_else_is_no_part_of_a_bundle(name: str, tmp_path: Path) -> None:
+    """There is no name under which they could be put in."""
+    with pytest.raises(UsageError, match="no part of a bundle"):
+        write_bundle(tmp_path / "bundle", {RULES: "x", name: "secret"})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", CELL_NAMES)
+def test_under_pseudonyms_a_cell_audits_the_same(name: str, tmp_path: Path) -> None:
+    """Chain names, log prefixes and comments still fit the handles and guids; here with every third rule gone, so that there is something to find."""
+    files = _files(name)
+    lines = files[RULES].splitlines(keepends=True)
+    files[RULES] = "".join(line for number, line in enumerate(lines) if number % 3 or " -A " not in line)
+    write_bundle(tmp_path / "plain", files)
+    write_bundle(tmp_path / "redacted", redacted(files))
+    plain, made = read_bundle(tmp_path / "plain"), read_bundle(tmp_path / "redacted")
+    assert _findings(plain)
+    assert _findings(made) == _findings(plain)
+
+
+@pytest.mark.parametrize("name", CELL_NAMES)
+def test_under_pseudonyms_nothing_of_the_original_is_left(name: str) -> None:
+    """No guid or handle, nor eight signs of one; no name; no path. Addresses stay."""
+    files = _files(name)
+    text = "\n".join(text for name, text in redacted(files).items() if name != "cell.json")
+    original = "\n".join(files.values())
+    for guid in set(re.findall(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}", original)):
+        assert guid[:8] not in text
+    for secret in ("dest-app", "source-app", "acme", "/var/vcap", "service.cf.internal"):
+        assert secret not in text
+    for address in set(re.findall(r"10\.255\.\d+\.\d+", files["store.json"])):
+        assert address in text
+
+
+def _cut(handle: str) -> str:
+    """A handle in all the forms that silk cuts it to."""
+    return (
+        f":overlay--{handle[:19]} - [0:0]\n:asg-{handle.replace('-', '')[:20]} - [0:0]\n-A x -j netout--{handle[:15]}--log\n"
+        f"-A x -g netout--{handle[:12]}--rl-log\n:overlay--{f'check-{handle}'[:19]} - [0:0]\n"
+        f'-A x -j LOG --log-prefix "OK_000D_{handle[:20]} "\n-A x -j LOG --log-prefix "DENY_C2C_{handle[:19]} "\n'
+        f"-A x -m hashlimit --hashlimit-name {handle} -m comment --comment src:{handle}_dst:{handle}\n"
+    )
+
+
+def test_a_handle_has_one_pseudonym_however_it_is_cut() -> None:
+    """With dashes or without, also where no file tells the whole of it, as with chains of containers that are gone."""
+    handle = "0a1b2c3d-4e5f-6071-8293-a4b5"
+    store = json.dumps({handle: {"ip": "10.255.1.1"}, f"check-{handle}": {"ip": "10.255.1.2"}})
+    made = redacted({"store.json": store, RULES: _cut(handle)})
+    other, check = json.loads(made["store.json"])
+    assert check == f"check-{other}"
+    assert made[RULES] == _cut(other) != _cut(handle)
+
+
+def test_a_comment_that_is_not_silks_tells_nothing() -> None:
+    """Whoever wrote it may have named people in it."""
+    rules = '-A FORWARD -m comment --comment "for the ACME \\"payroll\\" team" -j ACCEPT\n-A FORWARD -m comment --comment payroll -j DROP\n'
+    made = redacted({RULES: rules})[RULES]
+    assert "payroll" not in made
+    assert "ACME" not in made
+    assert [line.rpartition(" ")[2] for line in made.splitlines()] == ["ACCEPT", "DROP"]
+
+
+def test_what_is_broken_stays_broken_and_tells_nothing() -> None:
+    """A torn store is unreadable under pseudonyms too, an empty one empty, and a container with a broken log_config still has one."""
+    store = json.dumps({"a": {"ip": "10.255.1.1", "metadata": {"log_config": '{"tags": {"app_name": "payroll'}}})
+    assert redacted({"store.json": '{"payroll": '}) == {"store.json": "{"}
+    assert redacted({"store.json": ""}) == {"store.json": ""}
+    made = redacted({"store.json": store})["store.json"]
+    assert "payroll" not in made
+    assert '"log_config": "{"' in made
+
+
+def test_each_bundle_has_pseudonyms_of_its_own() -> None:
+    """So two bundles tell no more together than each for itself."""
+    files = _files("pair")
+    assert redacted(files)["store.json"] != redacted(files)["store.json"]

@@ -1,0 +1,76 @@
+"""silk's programs as the process table shows them: real processes under their names."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from c2c_auditor.model.report import ProcessStatus
+from c2c_auditor.sources.processes import read_processes, underlay_interfaces
+
+
+@contextmanager
+def _running(directory: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`sleep` under another name, until the block ends."""
+    sleep = shutil.which("sleep")
+    assert sleep is not None
+    program = Path(shutil.copy(Path(sleep).resolve(), directory / name))
+    process = subprocess.Popen((str(program), "60"))
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _status(name: str) -> ProcessStatus:
+    (status,) = (status for status in read_processes() if status.name == name)
+    return status
+
+
+def test_every_program_is_reported_whether_it_runs_or_not() -> None:
+    """A program that is not there is down, never absent."""
+    assert [status.name for status in read_processes()] == ["vxlan-policy-agent", "silk-daemon", "netmon", "garden"]
+    assert all(status.up == (status.start_time is not None) for status in read_processes())
+
+
+def test_a_name_longer_than_the_kernel_keeps_is_recognised(tmp_path: Path) -> None:
+    """The kernel cuts names at 15 bytes: vxlan-policy-agent has 18."""
+    before = time.time()
+    with _running(tmp_path, "vxlan-policy-agent"):
+        status = _status("vxlan-policy-agent")
+    assert status.up
+    assert status.start_time is not None
+    assert before - 2 <= status.start_time <= time.time() + 2  # the boot time, from which it counts, is kept in whole seconds
+
+
+def test_garden_is_up_under_either_name(tmp_path: Path) -> None:
+    """And its start is that of the first of its processes."""
+    with _running(tmp_path, "gdn"):
+        first = _status("garden")
+        with _running(tmp_path, "guardian"):
+            both = _status("garden")
+    assert first.up
+    assert both == first
+
+
+def test_a_process_that_ended_is_down_although_nobody_fetched_its_status(tmp_path: Path) -> None:
+    """A zombie still stands in the process table."""
+    with _running(tmp_path, "silk-daemon") as process:
+        assert _status("silk-daemon").up
+        process.kill()
+        while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+        assert not _status("silk-daemon").up
+
+
+def test_the_interface_with_an_underlay_address_is_found() -> None:
+    """Loopback is on every machine; an address that no interface holds has none."""
+    assert underlay_interfaces([IPv4Address("127.0.0.1")]) == ("lo",)
+    assert underlay_interfaces([IPv4Address("192.0.2.1")]) == ()
+    assert underlay_interfaces([]) == ()
