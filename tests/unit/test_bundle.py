@@ -90,11 +90,13 @@ def test_bytes_that_are_no_text_survive(tmp_path: Path) -> None:
 def test_a_fact_that_cannot_be_had_is_unknown_and_said(name: str, fact: str, text: str | None, tmp_path: Path) -> None:
     """Nothing is invented for it, and the others are there."""
     whole = read_bundle(_bundle(tmp_path / "whole")).facts
-    facts = read_bundle(_bundle(tmp_path, **{name: text})).facts
+    bundle = read_bundle(_bundle(tmp_path, **{name: text}))
+    facts = bundle.facts
     assert getattr(facts, fact) is None
     assert evolve(facts, **{fact: getattr(whole, fact)}, notes=()) == whole
-    (note,) = facts.notes
-    assert name in note
+    (said,) = (*facts.notes, *(status.name for status in bundle.sources))
+    assert name in said
+    assert bool(bundle.sources) == (text is not None)
 
 
 def test_a_bundle_without_rules_is_no_bundle(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def _bundle(directory: Path) -> Report:
     bundle = read_bundle(directory)
     rulesets = tuple(read_text(text, where=f"{directory / name}") for name, text in bundle.rules.items())
     judgement = judge_cell(bundle.facts, rulesets, bundle.time)
-    return _report(judgement, rulesets[0], bundle.time or 0.0, FactsReading(facts=bundle.facts))
+    return _report(judgement, rulesets[0], bundle.time or 0.0, FactsReading(facts=bundle.facts, sources=bundle.sources))
 
 
 def _files(files: Files) -> Report:
@@ -173,7 +173,8 @@ def _ruleset(path: Path) -> Ruleset:
 
 def _report(judgement: Judgement, ruleset: Ruleset, now: float, reading: FactsReading) -> Report:
     findings = confirmed_at_once(judgement, now)
-    result = Result.BLIND if judgement.unknown else Result.FINDINGS if findings else Result.CLEAN
+    blind = judgement.unknown or not all(status.up for status in reading.sources)
+    result = Result.BLIND if blind else Result.FINDINGS if findings else Result.CLEAN
     return Report(
         time=now,
         result=result,

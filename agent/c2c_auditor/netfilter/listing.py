@@ -178,8 +178,7 @@ class _Reading:
 
     def _addresses(self, number: int, line: str, text: str) -> tuple[list[str], str]:
         """Interfaces and addresses as iptables' options, and the column behind them."""
-        columns = self._columns
-        shown = not _ADDRESS.fullmatch(text.split(maxsplit=1)[0]) if columns is None else columns.interfaces
+        shown = _shows_interfaces(text.split()) if self._columns is None else self._columns.interfaces
         words = text.split(maxsplit=4 if shown else 2)
         if len(words) < (4 if shown else 2):
             raise self._error(number, line, "it ends before its addresses", _AS_PRINTED)
@@ -198,6 +197,11 @@ class _Reading:
 
     def _error(self, number: int, line: str, problem: str, remedy: str) -> ParseError:
         return ParseError(where=self._where, line=number, text=line, problem=problem, remedy=remedy)
+
+
+def _shows_interfaces(words: list[str]) -> bool:
+    """Without a header: whether addresses stand in the third and fourth place and not in the first."""
+    return not any(map(_ADDRESS.fullmatch, words[:1])) and any(map(_ADDRESS.fullmatch, words[2:4]))
 
 
 def _interface(option: str, word: str) -> str:

@@ -27,6 +27,7 @@ from attrs import evolve, frozen
 
 from c2c_auditor.errors import Reason, SourceError, UsageError
 from c2c_auditor.model.cell import CellFacts, PolicySet
+from c2c_auditor.model.report import Problem, SourceStatus
 from c2c_auditor.sources.answers import parse_policies, parse_security_groups
 from c2c_auditor.sources.files import read_text_file
 from c2c_auditor.sources.store import parse_store
@@ -49,16 +50,23 @@ T_co = TypeVar("T_co", covariant=True)
 
 @frozen(kw_only=True)
 class Bundle:
-    """A bundle as read: ``rules`` are texts by file name, the main backend's first; ``time`` is None in recordings that do not tell it."""
+    """A bundle as read: ``rules`` are texts by file name, the main backend's first; ``time`` is None in recordings that do not tell it.
+
+    ``sources`` are the files that are there and cannot be used.
+    """
 
     rules: Mapping[str, str]
     facts: CellFacts
     backend: str = ""
     time: float | None = None
+    sources: tuple[SourceStatus, ...] = ()
 
 
 def read_bundle(directory: Path) -> Bundle:
-    """The bundle in ``directory``. Raises SourceError where there are no rules; a fact that is absent or makes no sense is None and a note."""
+    """The bundle in ``directory``. Raises SourceError where there are no rules.
+
+    A fact that is absent is None and a note, one that makes no sense None and a failed source.
+    """
     if not directory.is_dir():
         raise _failed(directory, "there is no such directory", "give a directory made by `c2c-auditor capture`")
     rules = {RULES: read_text_file(directory / RULES, source="rules")}
@@ -79,6 +87,7 @@ def read_bundle(directory: Path) -> Bundle:
         ),
         backend=str(cell.get("backend") or ""),
         time=cell.get("time"),
+        sources=tuple(facts.sources),
     )
 
 
@@ -93,6 +102,7 @@ class _Facts:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.notes: list[str] = []
+        self.sources: list[SourceStatus] = []
 
     def read(self, name: str, parse: _Parse[T], *, expected: bool = True) -> T | None:
         """What the file says; None where there is no such file, or nothing that could be understood."""
@@ -101,7 +111,8 @@ class _Facts:
             return parse(read_text_file(path, source="bundle"), where=str(path))
         except SourceError as error:
             if error.reason is not Reason.MISSING:
-                self.notes.append(f"The bundle's {name} is of no use: {error.problem}.")
+                problem = Problem(source=name, reason=error.reason.value, where=error.where, problem=error.problem, remedy=error.remedy)
+                self.sources.append(SourceStatus(name=name, up=False, problem=problem))
             elif expected:
                 self.notes.append(f"The bundle has no {name}.")
         return None

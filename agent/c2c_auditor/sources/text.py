@@ -10,7 +10,7 @@ from c2c_auditor.netfilter.listing import parse_listing
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.sources.services import service_port
 
-_SAVED = re.compile(r"^(?:\*\w+|:\S+ \S+|(?:\[\d+:\d+\] )?-A \S+|-[PN] \S+)", re.MULTILINE)
+_SAVED = re.compile(r"^(?:\*\w+|:\S+ \S+|(?:\[\d+:\d+\] )?-A \S+|-[PN] \S+|# Table .* is incompatible)", re.MULTILINE)
 
 
 def read_text(text: str, *, where: str) -> Ruleset:
