@@ -15,8 +15,8 @@ _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 _WORD = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=10)
 
 
-def _ports(*, negated: bool) -> st.SearchStrategy[r.PortRange]:
-    return _PORTS.map(lambda pair: r.PortRange(first=pair[0], last=pair[1], negated=negated))
+def _ports(*, negated: bool) -> st.SearchStrategy[r.PortRange | None]:
+    return _PORTS.map(lambda pair: canonical.ports(pair[0], pair[1], negated=negated))
 
 
 @st.composite

@@ -70,6 +70,20 @@ def network(net: IPv4Network) -> r.AddressMatch | None:
     return shared(r.AddressMatch(value=int(net.network_address), mask=int(net.netmask)))
 
 
+_LAST_PORT = 65535
+
+
+def ports(first: int, last: int, *, negated: bool) -> r.PortRange | None:
+    """A range of ports; None for all of them, which is no condition. All but a range at either end is the rest, as nf_tables keeps it."""
+    if (first, last) == (0, _LAST_PORT):
+        return r.PortRange(first=first, last=last, negated=True) if negated else None
+    if negated and first == 0:
+        return r.PortRange(first=last + 1, last=_LAST_PORT)
+    if negated and last == _LAST_PORT:
+        return r.PortRange(first=0, last=first - 1)
+    return r.PortRange(first=first, last=last, negated=negated)
+
+
 @lru_cache(maxsize=65536)
 def transport(protocol: int, first: int, last: int) -> r.TransportMatch:
     """Destination ports ``first`` to ``last`` of ``protocol``."""

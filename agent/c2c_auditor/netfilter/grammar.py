@@ -45,9 +45,8 @@ def port_pair(text: str, separator: str = ":") -> tuple[int, int]:
     return low, high
 
 
-def _ports(values: tuple[str, ...], *, negated: bool) -> r.PortRange:
-    first, last = port_pair(values[0])
-    return r.PortRange(first=first, last=last, negated=negated)
+def _ports(values: tuple[str, ...], *, negated: bool) -> r.PortRange | None:
+    return canonical.ports(*port_pair(values[0]), negated=negated)
 
 
 def _tcp_flags(values: tuple[str, ...]) -> tuple[int, int]:
@@ -137,7 +136,7 @@ def _hashlimit(options: Options) -> r.HashLimitMatch:
         period=rate(text[0], 1_000_000),
         burst=number(given.pop("burst", ("5",))[0]),
         above=above,
-        mode=tuple(sorted(given.pop("mode", ("",))[0].split(","))),
+        mode=tuple(sorted(filter(None, given.pop("mode", ("",))[0].split(",")))),
         source_mask=number(given.pop("srcmask", ("32",))[0]),
         destination_mask=number(given.pop("dstmask", ("32",))[0]),
         expire=number(given.pop("htable-expire", ("0",))[0]),

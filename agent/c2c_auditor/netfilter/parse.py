@@ -93,8 +93,9 @@ def _target(words: Sequence[str]) -> r.Target:
     if parser is not None:
         try:
             return parser(_options(rest))
-        except KeyError:
-            pass
+        except (KeyError, ValueError):
+            if name == "MARK":
+                raise  # silk's own vocabulary, as above
     if rest or parser is not None or name in names.EXTENSION_TARGETS:
         return r.OpaqueTarget(name=name, arguments=tuple(map(tokens.unquote, rest)))
     return r.Jump(chain=name)

@@ -14,7 +14,6 @@ from functools import partial
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical
 
-_ALL_PORTS = (0, 65535)
 
 
 def text(field: bytes) -> str:
@@ -23,8 +22,7 @@ def text(field: bytes) -> str:
 
 
 def _ports(first: int, last: int, negated: int) -> r.PortRange | None:
-    """None for all ports: that condition always holds."""
-    return None if (first, last) == _ALL_PORTS and not negated else r.PortRange(first=first, last=last, negated=bool(negated))
+    return canonical.ports(first, last, negated=bool(negated))
 
 
 def _transport(
@@ -61,8 +59,8 @@ def _ports_by_flag(protocol: int, layout: str, data: bytes) -> r.TransportMatch 
     d0, d1, s0, s1, flags, inverted = struct.unpack_from(layout, data)
     if flags & ~3:
         raise ValueError(flags)
-    source = r.PortRange(first=s0, last=s1, negated=bool(inverted & 1)) if flags & 1 else None
-    return _transport(protocol, source, r.PortRange(first=d0, last=d1, negated=bool(inverted & 2)) if flags & 2 else None)
+    source = _ports(s0, s1, inverted & 1) if flags & 1 else None
+    return _transport(protocol, source, _ports(d0, d1, inverted & 2) if flags & 2 else None)
 
 
 def _mark(data: bytes) -> r.MarkMatch:
