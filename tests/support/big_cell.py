@@ -9,10 +9,10 @@ from ipaddress import IPv4Address
 from attrs import frozen
 
 from c2c_auditor.model.cell import CellFacts, Container, Names, Policy, PolicySet, Store, VpaConfig
-from c2c_auditor.model.rule import PortRange, Reject, Rule
-from c2c_auditor.netfilter import canonical
+from c2c_auditor.model.rule import ACCEPT, IpRangeMatch, Jump, PortRange, Rule
 from c2c_auditor.netfilter.render import render_rule
 from c2c_auditor.silk import names
+from c2c_auditor.silk.container import ChainPlan, input_plan, jump_plans, netout_log_plan, netout_plan, overlay_plan
 from c2c_auditor.silk.policy import plan_policy_chain
 
 CHAIN = "vpa--1795397987815968"
@@ -67,22 +67,30 @@ def _container(number: int, app: str, random_: random.Random) -> Container:
 
 
 def _save(facts: CellFacts, asg_rules: int) -> str:
+    """The filter table, whole: a cell that audits clean, but for security groups when there are none to expect."""
     assert facts.store is not None
     assert facts.policies is not None
     assert facts.config is not None
     planned = plan_policy_chain(facts.store, facts.policies, facts.config, None)
-    forward = [f"-A FORWARD -j {CHAIN}"]
-    chains = [f":{CHAIN} - [0:0]"]
-    lines = [render_rule(plan.rule, CHAIN) for plan in planned]
+    chains = {"FORWARD": [Rule(target=Jump(chain=CHAIN))], "INPUT": [], CHAIN: [plan.rule for plan in planned]}
     for container in facts.store.containers:
-        of = names.ContainerChains.of(container.handle)
-        chains += [f":{of.overlay} - [0:0]"]
-        forward.append(f"-A FORWARD -j {of.overlay}")
-        lines.append(render_rule(Rule(destination=canonical.host(container.address), target=Reject()), of.overlay))
+        for plan in _plans(container, facts.config):
+            chains[plan.name] = [*plan.head, *plan.tail]
+        for jump in jump_plans(container, facts.config, facts.underlay_interfaces):
+            if jump.table == "filter":
+                chains[jump.chain].append(jump.rule)
         if asg_rules:
-            chains.append(f":{of.asg} - [0:0]")
-            lines += [
-                f"-A {of.asg} -m iprange --dst-range 11.{n >> 8}.{n & 255}.0-11.{n >> 8}.{n & 255}.99 -j ACCEPT" for n in range(asg_rules)
-            ]
-    head = ["*filter", ":INPUT ACCEPT [0:0]", ":FORWARD ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]"]
-    return "\n".join([*head, *chains, *forward, *lines, "COMMIT", ""])
+            chains[names.asg(container.handle)] = [_asg_rule(n) for n in range(asg_rules)]
+    head = [f":{name} {'ACCEPT' if name in ('FORWARD', 'INPUT') else '-'} [0:0]" for name in chains]
+    lines = [render_rule(rule, name) for name, rules in chains.items() for rule in rules]
+    return "\n".join(["*filter", *head, *lines, "COMMIT", ""])
+
+
+def _plans(container: Container, config: VpaConfig) -> tuple[ChainPlan, ...]:
+    netout = netout_plan(container, config, has_asg=False)
+    return overlay_plan(container, config), netout, netout_log_plan(container, config), input_plan(container)
+
+
+def _asg_rule(number: int) -> Rule:
+    first = (11 << 24) + (number << 8)
+    return Rule(matches=(IpRangeMatch(destination=(first, first + 99, False)),), target=ACCEPT)

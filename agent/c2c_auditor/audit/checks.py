@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 from attrs import evolve, field, frozen
 
@@ -14,7 +15,7 @@ from c2c_auditor.model.cell import CellFacts, Policy
 from c2c_auditor.model.finding import Family, Finding, Kind
 from c2c_auditor.model.report import RuleSetName, RuleType, Tally
 from c2c_auditor.silk.names import policy_chain_time
-from c2c_auditor.silk.policy import Purpose, ingress_tag_of
+from c2c_auditor.silk.policy import Planned, Purpose, ingress_tag_of
 
 Check = Callable[[Inputs], Iterable[Finding]]
 
@@ -65,15 +66,24 @@ def judge(facts_: CellFacts, ruleset: r.Ruleset, now: float | None, others: tupl
     inputs = Inputs.of(facts_, ruleset, now, others)
     findings = [finding for check in CHECKS for finding in check(inputs)]
     outcome = inputs.comparison
-    carried = frozenset(plan.policy for plan in inputs.planned or () if plan.policy is not None)
+    carried = _carried(inputs)
     return Judgement(
         findings=tuple(sorted(findings, key=_worst_first)),
         unknown=_unknown(inputs),
-        carried=carried if inputs.planned is not None else None,
-        unmet=policy_rules.unmet_policies(outcome) if outcome is not None else carried,
+        carried=carried,
+        unmet=policy_rules.unmet_policies(outcome) if outcome is not None else carried or frozenset(),
         tally=_tally(inputs),
         notes=(*facts_.notes, *inputs.notes),
     )
+
+
+def _carried(inputs: Inputs) -> frozenset[Policy] | None:
+    """The policies whose destination runs here: those that this cell's ACCEPT rules carry out."""
+    store, policies = inputs.facts.store, inputs.facts.policies
+    if store is None or policies is None:
+        return None
+    here = {container.app for container in store.containers}
+    return frozenset(policy for policy in policies.policies if policy.destination in here)
 
 
 def judge_cell(facts_: CellFacts, rulesets: Sequence[r.Ruleset], now: float | None) -> Judgement:
@@ -109,13 +119,13 @@ def _unknown(inputs: Inputs) -> frozenset[Kind]:
 
 def _tally(inputs: Inputs) -> Tally:
     outcome = inputs.comparison
-    matched = Counter(_TYPES[plan.purpose] for plan, _ in outcome.matched) if outcome is not None else Counter[RuleType]()
+    matched = _typed(plan for plan, _ in outcome.matched) if outcome is not None else Counter[RuleType]()
     others: Iterable[r.Rule] = (entry.rule for entry in inputs.chains.rules)
     if outcome is not None:
         others = [entry.rule for entry in (*outcome.extra, *outcome.repeated, *(pair.entry for pair in outcome.changed))]
     rules: dict[tuple[RuleSetName, RuleType], int] = {}
     for name, counts in (
-        (RuleSetName.EXPECTED, Counter(_TYPES[plan.purpose] for plan in inputs.planned or ())),
+        (RuleSetName.EXPECTED, _typed(inputs.planned or ())),
         (RuleSetName.PRESENT, matched + Counter(map(_type, others))),
         (RuleSetName.MATCHED, matched),
     ):
@@ -129,6 +139,11 @@ def _tally(inputs: Inputs) -> Tally:
         rules=rules,
         policy_chain_time=max(times, default=None),
     )
+
+
+def _typed(planned: Iterable[Planned]) -> Counter[RuleType]:
+    """How many rules there are of each type."""
+    return Counter({_TYPES[purpose]: count for purpose, count in Counter(map(attrgetter("purpose"), planned)).items()})
 
 
 def _type(rule: r.Rule) -> RuleType:

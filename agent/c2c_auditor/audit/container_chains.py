@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 from c2c_auditor.audit import describe, fields
 from c2c_auditor.audit.chains import Entry
 from c2c_auditor.audit.compare import compare
-from c2c_auditor.audit.container_jumps import RECREATE, container_jumps, evidence, who
+from c2c_auditor.audit.container_jumps import RECREATE, Hangers, container_jumps, evidence, who
 from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.audit.sequence import Moved, moved
 from c2c_auditor.model import rule as r
@@ -44,13 +44,14 @@ def container_chains(inputs: Inputs) -> Iterator[Finding]:
     if inputs.facts.store is None:
         return
     middle = _usual_middle(inputs)
+    hangers = Hangers(inputs.ruleset)
     for container in inputs.facts.store.containers:
         if not _present(inputs, container):
             yield from _absent(inputs, container)
             continue
         for plan in _plans(inputs, container, middle):
             yield from _chain(inputs, plan)
-        yield from container_jumps(inputs, container)
+        yield from container_jumps(inputs, container, hangers)
 
 
 def _present(inputs: Inputs, container: Container) -> bool:
@@ -114,7 +115,9 @@ def _chain(inputs: Inputs, plan: ChainPlan) -> Iterator[Finding]:
     if chain is None:
         yield _missing_chain(inputs, plan)
         return
-    wanted = tuple(canonical.as_listed(rule, inputs.ruleset.lost) for rule in (*plan.head, *plan.tail))
+    wanted = plan.head + plan.tail
+    if inputs.ruleset.lost:
+        wanted = tuple(canonical.as_listed(rule, inputs.ruleset.lost) for rule in wanted)
     if chain.rules == wanted:
         return
     if plan.middle:

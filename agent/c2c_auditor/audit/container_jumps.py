@@ -37,35 +37,37 @@ def who(inputs: Inputs, container: Container) -> str:
     return f"{inputs.people.called(container.app)} at {container.address}"
 
 
-def container_jumps(inputs: Inputs, container: Container) -> Iterator[Finding]:
+class Hangers:
+    """The rules of the built-in chains, to be found by what they lead to, or by their source where they lead nowhere: one pass for all containers."""
+
+    def __init__(self, ruleset: r.Ruleset) -> None:
+        self._found: dict[tuple[str, str, str | r.AddressMatch | None], list[Entry]] = {}
+        for table, chain in (("filter", "FORWARD"), ("filter", "INPUT"), ("nat", "PREROUTING"), ("nat", "POSTROUTING"), ("mangle", "PREROUTING")):
+            known = ruleset.chains(table).get(chain)
+            for at, rule in enumerate(known.rules if known is not None else (), 1):
+                key = table, chain, jumped_chain(rule) or rule.source
+                self._found.setdefault(key, []).append(Entry(chain=chain, position=at, rule=rule))
+
+    def of(self, plan: JumpPlan) -> Sequence[Entry]:
+        """Rules that are the planned one, or were it before somebody changed it."""
+        target = jumped_chain(plan.rule)
+        found = self._found.get((plan.table, plan.chain, target or plan.rule.source), ())
+        return [entry for entry in found if target or len(fields.differing(plan.rule, entry.rule)) <= 1]
+
+
+def container_jumps(inputs: Inputs, container: Container, hangers: Hangers) -> Iterator[Finding]:
     """Each jump into a container's chains, and its address translation."""
     underlay = inputs.facts.underlay_interfaces if Loss.INTERFACES not in inputs.ruleset.lost else None
     for plan in jump_plans(container, inputs.config, underlay):
-        chains = inputs.ruleset.chains(plan.table)
         target = jumped_chain(plan.rule)
-        if target and target not in chains:
-            continue  # the chain itself is missed already
-        if plan.table not in inputs.ruleset.tables:
-            continue  # a listing of one table says nothing of the others
-        rules = chains.get(plan.chain, r.Chain(name=plan.chain)).rules
-        found = [Entry(chain=plan.chain, position=at, rule=rule) for at, rule in _candidates(plan, rules)]
+        if plan.table not in inputs.ruleset.tables or (target and target not in inputs.ruleset.chains(plan.table)):
+            continue  # a listing of one table says nothing of the others; a chain that is not there is missed already
+        found = hangers.of(plan)
         right = [entry for entry in found if _fits(plan, entry.rule)]
         if not right:
             yield _missing_jump(inputs, plan, found[0] if found else None)
         for entry in right[1:] if not plan.on_interface else ():
             yield _twice(inputs, plan, entry)
-
-
-def _candidates(plan: JumpPlan, rules: Sequence[r.Rule]) -> Iterator[tuple[int, r.Rule]]:
-    """Rules that are the jump, or were it before somebody changed it."""
-    target = jumped_chain(plan.rule)
-    for at, rule in enumerate(rules, 1):
-        if (
-            rule == plan.rule
-            or (target and jumped_chain(rule) == target)
-            or (not target and len(fields.differing(plan.rule, rule)) == 1 and rule.source == plan.rule.source)
-        ):
-            yield at, rule
 
 
 def _fits(plan: JumpPlan, rule: r.Rule) -> bool:

@@ -39,7 +39,8 @@ class Misplaced:
 def misplaced(matched: Sequence[tuple[Planned, Entry]], chains: Sequence[str]) -> tuple[Misplaced, ...]:
     """Violations of order among rules that are there; a packet meets ``chains`` one after the other. One violation per moved rule."""
     first = {chain: index * _MOST_RULES for index, chain in enumerate(chains)}
-    if _in_order(matched, first):
+    positions = [entry.position for _, entry in matched]
+    if (len(chains) == 1 and positions == sorted(positions)) or _in_order(matched, first):
         return ()
     standing = [
         Standing(planned=plan, entry=entry, plan=index, walk=first[entry.chain] + entry.position)

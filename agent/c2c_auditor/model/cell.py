@@ -104,7 +104,7 @@ class SecurityGroup:
     problem: str = ""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, cache_hash=True)
 class VpaConfig:
     """What the vxlan-policy-agent was told, under its own names' meaning; periods in seconds, paths as written.
 

@@ -46,13 +46,13 @@ def matches_in_order(matches: list[r.Match]) -> tuple[r.Match, ...]:
     return tuple(matches)  # as iptables prints silk's rules
 
 
-@lru_cache(maxsize=1 << 17)
+@lru_cache(maxsize=1 << 18)
 def _first(value: object) -> object:
     return value
 
 
 def shared(value: T) -> T:
-    """The first value equal to ``value``: leaves that readers and plan share make comparing a rule a comparison of identities."""
+    """The first value equal to ``value``: what readers and plan share is compared by identity."""
     return cast("T", _first(value))
 
 

@@ -43,6 +43,35 @@ def words(text: str) -> list[str] | None:
     return found if " ".join(found) == " ".join(text.split(" ")).strip() or _TOKEN.sub("", text).strip() == "" else None
 
 
+def simple_segments(body: str) -> list[str] | None:
+    """The same cut as `segments` by plain splitting, five times as fast; None for a body with negations, escapes or spaces in quotes.
+
+    It may cut where a value looks like an option; what comes of that does not parse, and the caller then cuts properly.
+    """
+    if "!" in body or "\\" in body or "-f " in body:
+        return None
+    first = body.find('"')
+    if first >= 0 and (body.count('"') != 2 or " " in body[first : body.rfind('"')]):  # noqa: PLR2004 - both ends of one string
+        return None
+    head, *modules = f" {body}".split(" -m ")
+    words = head.split(" ")
+    # pairs of option and value; a target's own options make more of them and lead to the proper cut
+    if len(words) % 2 == 0:
+        return None
+    found = [f"{words[at]} {words[at + 1]}" for at in range(1, len(words), 2)]
+    if not modules:
+        return found
+    last, jump, target = modules[-1].partition(" -j ")
+    rest = " ".join([*modules[:-1], last, target])
+    if rest.count(" -") != rest.count(" --"):
+        return None  # a short option behind a module's: a goto, or an order that iptables does not print
+    found += [f"-m {module}" for module in modules[:-1]]
+    found.append(f"-m {last}")
+    if jump:
+        found.append(f"-j {target}")
+    return found
+
+
 def segments(body: str) -> list[str] | None:
     """A rule's options cut before each short option (``-s ADDRESS``, ``-m MODULE …``, ``-j TARGET …``), in one pass.
 

@@ -6,12 +6,17 @@ Source: silk-release src/code.cloudfoundry.org/cni-wrapper-plugin/netrules (``ne
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from attrs import frozen
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, VpaConfig
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.names import ContainerChains
+
+# Containers and settings change seldom, audits are many: a plan is made once. A cell holds some 250 containers.
+_remembered = lru_cache(maxsize=4096)
 
 CNI_INGRESS_TAG = 0xFFFF0000  # property of the silk-cni job; not the policy server's tag of the ingress router
 _LOG_PREFIX = 28
@@ -51,6 +56,7 @@ def default_deny(container: Container) -> r.Rule:
     return r.Rule(destination=canonical.host(container.address), target=r.REJECT)
 
 
+@_remembered
 def overlay_plan(container: Container, config: VpaConfig) -> ChainPlan:
     """``overlay--H``: marked packets may leave for other cells, answers and the cell's own router may come in, everything else is rejected."""
     here = canonical.host(container.address)
@@ -66,6 +72,7 @@ def overlay_plan(container: Container, config: VpaConfig) -> ChainPlan:
     return ChainPlan(table="filter", name=chain, container=container, head=(*rules, default_deny(container)))
 
 
+@_remembered
 def netout_plan(container: Container, config: VpaConfig, *, has_asg: bool) -> ChainPlan:
     """``netout--H``: to the security groups, then reject. Without syncing of security groups it holds what garden was given, which nobody can foretell."""
     of = ContainerChains.of(container.handle)
@@ -76,6 +83,7 @@ def netout_plan(container: Container, config: VpaConfig, *, has_asg: bool) -> Ch
     return ChainPlan(table="filter", name=of.netout, container=container, head=head)
 
 
+@_remembered
 def netout_log_plan(container: Container, config: VpaConfig) -> ChainPlan:
     """``netout--H--log``: reached by goto from rules that log; logs and accepts."""
     prefix = logged("OK_", container.handle)
@@ -88,6 +96,7 @@ def netout_log_plan(container: Container, config: VpaConfig) -> ChainPlan:
     return ChainPlan(table="filter", name=ContainerChains.of(container.handle).netout_log, container=container, head=rules)
 
 
+@_remembered
 def netout_rate_limit_log_plan(container: Container, config: VpaConfig) -> ChainPlan:
     """``netout--H--rl-log``: what goes beyond the rate limit is logged and rejected."""
     rules = (
@@ -97,6 +106,7 @@ def netout_rate_limit_log_plan(container: Container, config: VpaConfig) -> Chain
     return ChainPlan(table="filter", name=ContainerChains.of(container.handle).netout_rate_limit_log, container=container, head=rules)
 
 
+@_remembered
 def input_plan(container: Container) -> ChainPlan:
     """``input--H``: answers, then DNS servers and host services (properties of silk-cni that VPA's configuration does not hold), then reject."""
     return ChainPlan(
@@ -130,6 +140,7 @@ class JumpPlan:
     on_interface: bool = False
 
 
+@_remembered
 def jump_plans(container: Container, overlay: VpaConfig, underlay: tuple[str, ...] | None) -> tuple[JumpPlan, ...]:
     """The jumps that hang a container's chains into the built-in ones, and its address translation, which silk hangs there directly."""
     of = ContainerChains.of(container.handle)

@@ -1,0 +1,161 @@
+"""Time and memory, as ratios to iptables' own tools in the same run. `make bench` prints the table; the targets stand beside each figure.
+
+A figure is the best of several runs: the machine's noise only ever adds. Nothing here fails for being slow, for machines differ; what fails is a
+reading that is wrong.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+from attrs import evolve
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from support.big_cell import CHAIN, BigCell, big_cell
+from support.namespaces import in_namespace
+from support.reports import flushed_report
+
+from c2c_auditor.audit.checks import judge
+from c2c_auditor.audit.settle import Grace, Memory, settle
+from c2c_auditor.export.metrics import ReportCollector
+from c2c_auditor.model.cell import PolicySet
+from c2c_auditor.netfilter.parse import RuleParser
+from c2c_auditor.netfilter.savefile import parse_save
+from c2c_auditor.sources.legacy import LegacyReader
+from c2c_auditor.sources.netlink import Nftables
+from c2c_auditor.sources.nft import NftReader
+
+pytestmark = pytest.mark.bench
+
+
+def _best(work: Callable[[], object], runs: int = 7) -> float:
+    """Seconds of the fastest of ``runs``."""
+    times = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def _tool(*command: str) -> Callable[[], object]:
+    return lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True, timeout=120)
+
+
+def _row(what: str, value: str, target: str) -> None:
+    print(f"{what:<64} {value:>22}   target {target}", flush=True)
+
+
+def _load(backend: str, cell: BigCell) -> None:
+    subprocess.run((f"iptables-{backend}-restore",), input=cell.save, text=True, check=True, timeout=300)
+
+
+def _memory() -> str:
+    """Peak of this process so far; the child of a benchmark is a process of its own."""
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB peak"
+
+
+@in_namespace
+def test_nft_20000_policy_rules() -> None:
+    """250 containers, 20,000 policy rules."""
+    cell = big_cell()
+    _load("nft", cell)
+    save, chain = ("iptables-nft-save", "-c", "-t", "filter"), ("iptables-nft", "-S", CHAIN)
+    with Nftables() as netlink:
+        first = time.perf_counter()
+        reader = NftReader(bin_dir=None, generations=netlink)
+        ruleset = reader.read()
+        first = time.perf_counter() - first
+        assert judge(cell.facts, ruleset, None).unmet == frozenset()
+        whole = _best(_tool(*save), 3)
+        _row("nft: first reading of everything", f"{first / whole:.2f} x save", "2 x")
+        _row("nft: nothing changed", f"{_best(reader.read) * 1e3:.3f} ms", "1 ms")
+        alone = _best(_tool(*chain), 5)
+        changed = min(_changed(reader) for _ in range(5))
+        _row("nft: the policy chain changed, read and parsed", f"{changed / alone:.2f} x iptables -S", "1.5 x")
+    _row("nft: memory, 20,000 rules", _memory(), "120 MiB")
+
+
+def _changed(reader: NftReader) -> float:
+    subprocess.run(("iptables-nft", "-R", CHAIN, "1", "-s", "10.255.0.10", "-j", "MARK", "--set-xmark", "0x1"), check=True, timeout=30)
+    started = time.perf_counter()
+    reader.read()
+    return time.perf_counter() - started
+
+
+@in_namespace
+def test_nft_beside_300000_security_group_rules() -> None:
+    """250 containers x 1,200 security group rules, 5,000 policy rules."""
+    cell = big_cell(rules=5000, asg_rules=1200)
+    _load("nft", cell)
+    whole = _best(_tool("iptables-nft-save", "-t", "filter"), 2)
+    with Nftables() as netlink:
+        reader = NftReader(bin_dir=None, generations=netlink)
+        started = time.perf_counter()
+        ruleset = reader.read()
+        first = time.perf_counter() - started
+        started = time.perf_counter()
+        judge(cell.facts, ruleset, None)
+        judged = time.perf_counter() - started
+        changed = min(_changed(reader) for _ in range(5))
+        _row("nft, 306,000 rules: first reading", f"{first / whole:.2f} x save", "2 x")
+        _row("nft, 306,000 rules: first judgement", f"{judged:.2f} s", "-")
+        _row("nft, 306,000 rules: the policy chain changed", f"{changed / whole:.3f} x save", "0.25 x")
+    _row("nft, 306,000 rules: memory", _memory(), "250 MiB")
+
+
+@in_namespace
+def test_legacy_20000_policy_rules() -> None:
+    """Steady: every rule is known already."""
+    cell = big_cell()
+    _load("legacy", cell)
+    reader = LegacyReader()
+    assert judge(cell.facts, reader.read(), None).unmet == frozenset()
+    save = _best(_tool("iptables-legacy-save", "-c", "-t", "filter"))
+    _row("legacy: steady reading", f"{_best(reader.read) / save:.2f} x save", "2.5 x")
+    _row("legacy: memory, 20,000 rules", _memory(), "120 MiB")
+
+
+@in_namespace
+def test_judging_20000_policy_rules() -> None:
+    """Plan, compare, settle; one policy changed each time."""
+    cell = big_cell()
+    ruleset = parse_save(cell.save, where="generated", parser=RuleParser())
+    assert cell.facts.policies is not None
+    policies = list(cell.facts.policies.policies)
+    started = time.perf_counter()
+    judge(cell.facts, ruleset, None)
+    _row("plan + compare: cold", f"{(time.perf_counter() - started) * 1e3:.0f} ms", "-")
+    gc.freeze()
+    gone = iter(range(len(policies)))
+
+    def one_policy_fewer() -> None:
+        at = next(gone)
+        facts = evolve(cell.facts, policies=PolicySet(policies=tuple(policies[:at] + policies[at + 1 :])))
+        judgement = judge(facts, ruleset, None)
+        assert any(finding.kind.value == "accept_stale" for finding in judgement.findings)
+        settle(Memory(), judgement, 0.0, Grace())
+
+    _row("plan + compare + settle: one policy changed", f"{_best(one_policy_fewer) * 1e3:.0f} ms", "60 ms")
+
+
+@in_namespace
+def test_metrics() -> None:
+    """Whatever the number of findings."""
+    report = flushed_report()
+    report = evolve(report, findings=report.findings * 200)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(ReportCollector(lambda: report))
+    size = len(generate_latest(registry))
+    _row("/metrics: time", f"{_best(lambda: generate_latest(registry)) * 1e3:.1f} ms", "5 ms")
+    _row("/metrics: size", f"{size / 1024:.0f} KiB", "64 KiB")
+
+
+def test_the_tools_are_what_they_are() -> None:
+    """Which iptables all of this was measured against."""
+    print(subprocess.run(("iptables-nft", "--version"), capture_output=True, text=True, check=True, timeout=10).stdout.strip())
