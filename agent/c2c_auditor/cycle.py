@@ -105,7 +105,11 @@ class Cycle:
         """Judged anew only when something changed; a cell at rest costs nothing here."""
         if self._judged is not None:
             seen, known, judgement = self._judged
-            if known is facts and len(seen) == len(rulesets) and all(old is new or old == new for old, new in zip(seen, rulesets, strict=True)):
+            if (
+                known is facts
+                and len(seen) == len(rulesets)
+                and all(old is new or old == new for old, new in zip(seen, rulesets, strict=True))
+            ):
                 return judgement
         judgement = judge_cell(facts, rulesets, now)
         self._judged = rulesets, facts, judgement

@@ -27,27 +27,30 @@ class _Data(ctypes.Structure):
 
 
 def drop_all() -> None:
-    """No capability now, and none after any exec. Raises AuditorError if one is left."""
+    """No capability now, and none after any exec. Raises AuditorError if one is left, be it in another thread."""
     libc = ctypes.CDLL(None, use_errno=True)
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
     _prctl(libc, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    for capability in range(
-        _LAST
-    ):  # needs CAP_SETPCAP; where that is not there, nothing can be gained through the bounding set either: see the line above
+    # This takes CAP_SETPCAP. Where that is missing the bounding set stays, and nothing comes of it: no exec gains anything after the first line.
+    for capability in range(_LAST):
         libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
     header, data = _Header(_VERSION_3, 0), (_Data * 2)()
     if libc.capset(ctypes.byref(header), ctypes.byref(data)) != 0:
         raise AuditorError(f"capset: {os.strerror(ctypes.get_errno())}: the listening process must not keep capabilities")
-    left = {name: value for name, value in held().items() if value}
+    left = {name: f"{value:#x}" for name, value in held().items() if value}
     if left:
         raise AuditorError(f"the listening process still holds capabilities: {left}")
 
 
 def held() -> dict[str, int]:
-    """The calling thread's capability sets as bits, by the kernel's own account."""
-    lines = Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    pairs = (line.split(":\t", 1) for line in lines if line.startswith(_SETS))
-    return {name: int(value, 16) for name, value in pairs}
+    """The capability sets of this process as bits, by the kernel's own account: what any of its threads holds counts."""
+    sets = dict.fromkeys(_SETS, 0)
+    for thread in Path("/proc/self/task").iterdir():
+        for line in (thread / "status").read_text(encoding="ascii", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name in sets:
+                sets[name] |= int(value, 16)
+    return sets
 
 
 def _prctl(libc: ctypes.CDLL, option: int, value: int) -> None:

@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from support.namespaces import in_namespace
-from support.recordings import CELL_NAMES, CELLS, recording
-from support.rules import CHAIN, MARK_TARGETS, TARGETS, rules
 
 from c2c_auditor.audit.checks import judge_cell
 from c2c_auditor.model import rule as r
@@ -21,6 +18,9 @@ from c2c_auditor.sources.legacy import LegacyReader, tables_in_use
 from c2c_auditor.sources.netlink import Nftables
 from c2c_auditor.sources.nft import NftReader
 from c2c_auditor.sources.text import read_text
+from support.namespaces import in_namespace
+from support.recordings import CELL_NAMES, CELLS, recording
+from support.rules import CHAIN, MARK_TARGETS, TARGETS, rules
 
 pytestmark = pytest.mark.kernel
 BACKENDS = ("nft", "legacy")

@@ -6,9 +6,11 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from support.recordings import CELL_NAMES, CELLS
 
 ARTICLE = CELLS / "article"
@@ -91,7 +93,7 @@ def test_a_deleted_rule_in_a_bundle_is_found(tmp_path: Path) -> None:
     assert "source-app (acme/dev) at 10.255.1.4 is not marked" in " ".join(done.stdout.split())
 
 
-BAD = {
+BAD: dict[str, tuple[str, Callable[[str], str], str]] = {
     "cut off": ("iptables-save.txt", lambda text: text[: len(text) // 2], "cut off"),
     "rules empty": ("iptables-save.txt", lambda _: "", "nothing in it"),
     "rules are a photograph": ("iptables-save.txt", lambda _: "\x89PNG\r\n\x1a\n\x00", "not a line"),

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from attrs import define, evolve, field
-from support.mutations import with_rules
-from support.recordings import recording
 
 from c2c_auditor.audit.settle import Grace
 from c2c_auditor.cycle import Clocks, Cycle
@@ -16,6 +14,8 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts
 from c2c_auditor.model.finding import Kind, State
 from c2c_auditor.model.report import FactsReading, Report, Result
+from support.mutations import with_rules
+from support.recordings import recording
 
 T = TypeVar("T")
 CELL = recording("pair")

@@ -22,6 +22,7 @@ from c2c_auditor.export.plain import plain
 from c2c_auditor.export.text import print_report
 from c2c_auditor.model.finding import Kind, State
 from c2c_auditor.model.report import Report
+from support.mutations import with_rules
 from support.recordings import GOLDEN, recording
 from support.reports import NOW, blind_report, clean_report, flushed_report, hostile_report, report_of
 
@@ -79,18 +80,9 @@ def test_no_line_is_wider_than_the_terminal() -> None:
 def test_many_findings_of_a_kind_stay_readable() -> None:
     """A flush on a cell of forty containers is no wall of text."""
     cell = recording("fleet-40")
-    text = _printed(
-        report_of(cell, evolve(cell.ruleset, tables={**cell.ruleset.tables, "filter": _without_forward(cell.ruleset.chains("filter"))}))
-    )
+    text = _printed(report_of(cell, with_rules(cell.ruleset, "FORWARD", ())))
     assert "… and 35 more of this kind (--format json has all)" in text
     assert len(text.splitlines()) < 250
-
-
-def _without_forward(chains: object) -> object:
-    from c2c_auditor.model.rule import Chain, Table  # noqa: PLC0415 - used here only
-
-    assert isinstance(chains, dict)
-    return Table(name="filter", chains={**chains, "FORWARD": Chain(name="FORWARD", policy="ACCEPT")})
 
 
 def test_blindness_is_never_clean() -> None:

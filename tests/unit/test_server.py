@@ -8,18 +8,19 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from pathlib import Path
 
 import pytest
 import trustme
 from attrs import evolve
-from support.reports import blind_report, clean_report
 
 from c2c_auditor.config import ServerSettings, TlsSettings
 from c2c_auditor.errors import ConfigError
 from c2c_auditor.model.report import Report
 from c2c_auditor.server import ServerProcess
+from support.reports import blind_report, clean_report
 
 
 @pytest.fixture
@@ -198,16 +199,16 @@ def test_sighup_takes_new_certificates(tmp_path: Path) -> None:
     settings = _tls(tmp_path, old)
     with ServerProcess(ServerSettings(port=0, tls=evolve(settings, client_ca=None))) as server:
         (tmp_path / "server.crt").write_text("broken")
-        server.reload()
+        with pytest.raises(ConfigError, match=r"server\.crt"):
+            server.reload()
         _tls(tmp_path, new)
         server.reload()
         context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         for _ in range(50):
-            try:
+            with suppress(ssl.SSLError):
                 assert _status(server.address, context) == 200
                 return
-            except ssl.SSLError:
-                time.sleep(0.1)
+            time.sleep(0.1)
         pytest.fail("the new certificate was never served")
 
 

@@ -42,7 +42,13 @@ class Hangers:
 
     def __init__(self, ruleset: r.Ruleset) -> None:
         self._found: dict[tuple[str, str, str | r.AddressMatch | None], list[Entry]] = {}
-        for table, chain in (("filter", "FORWARD"), ("filter", "INPUT"), ("nat", "PREROUTING"), ("nat", "POSTROUTING"), ("mangle", "PREROUTING")):
+        for table, chain in (
+            ("filter", "FORWARD"),
+            ("filter", "INPUT"),
+            ("nat", "PREROUTING"),
+            ("nat", "POSTROUTING"),
+            ("mangle", "PREROUTING"),
+        ):
             known = ruleset.chains(table).get(chain)
             for at, rule in enumerate(known.rules if known is not None else (), 1):
                 key = table, chain, jumped_chain(rule) or rule.source

@@ -19,20 +19,25 @@ Counts = Iterable[tuple[tuple[str, ...], int]]
 
 
 class ReportCollector(Collector):
-    """Renders what ``last`` returns; nothing at all before the first report."""
+    """Renders what ``last`` returns; nothing at all before the first report. Counts are taken once per report, not once per scrape."""
 
     def __init__(self, last: Callable[[], Report | None]) -> None:
         self._last = last
+        self._made: tuple[Report, tuple[Metric, ...]] | None = None
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is asked at registration."""
         return ()
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterable[Metric]:
         """All families of the last report."""
         report = self._last()
-        if report is not None:
-            yield from families(report)
+        if report is None:
+            return ()
+        made = self._made
+        if made is None or made[0] is not report:
+            made = self._made = report, tuple(families(report))  # swapped in as a whole: scrapes come in several threads
+        return made[1]
 
 
 def families(report: Report) -> Iterator[Metric]:
@@ -67,10 +72,10 @@ def _findings(report: Report) -> Iterator[Metric]:
     counts: Counter[tuple[str, ...]] = Counter({(kind.value, kind.effect.value, state.value): 0 for kind in judged for state in _STATES})
     counts.update((finding.kind.value, finding.effect.value, finding.state.value) for finding in report.findings)
     yield _gauge("findings", [(labels, float(count)) for labels, count in counts.items()])
-    oldest = {
-        effect: min((finding.first_seen for finding in report.findings if finding.effect is effect), default=None) for effect in Effect
-    }
-    yield _gauge("oldest_finding_timestamp_seconds", [((effect.value,), time) for effect, time in oldest.items() if time is not None])
+    oldest: dict[Effect, float] = {}
+    for finding in report.findings:
+        oldest[finding.effect] = min(finding.first_seen, oldest.get(finding.effect, finding.first_seen))
+    yield _gauge("oldest_finding_timestamp_seconds", [((effect.value,), oldest[effect]) for effect in Effect if effect in oldest])
 
 
 def _tally(report: Report) -> Iterator[Metric]:

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 _MOST = 1000
+# What Python calls printable although nothing is to be seen: letters and marks among Unicode's default ignorable code points
+# (DerivedCoreProperties.txt), and the blank of Braille. With them two names can look alike.
+_UNSEEN = frozenset(
+    chr(code)
+    for first, last in (
+        (0x034F, 0x034F),
+        (0x115F, 0x1160),
+        (0x17B4, 0x17B5),
+        (0x180B, 0x180F),
+        (0x2800, 0x2800),
+        (0x3164, 0x3164),
+        (0xFE00, 0xFE0F),
+        (0xFFA0, 0xFFA0),
+        (0xE0100, 0xE01EF),
+    )
+    for code in range(first, last + 1)
+)
 
 
 def plain(text: str, most: int = _MOST) -> str:
-    """``text`` with everything that is not printable (control and escape characters, line breaks, bidirectional and zero-width marks) shown as an escape.
+    """``text`` with everything that cannot be seen (control and escape characters, line breaks, bidirectional and zero-width marks) shown as an escape.
 
     Longer than ``most`` characters, it is cut and says so.
     """
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text[: most + 1])
+    shown = "".join(char if _seen(char) else char.encode("unicode_escape", "surrogatepass").decode() for char in text[: most + 1])
     return shown if len(text) <= most else f"{shown[:most]}… ({len(text)} characters)"
+
+
+def _seen(char: str) -> bool:
+    return char.isprintable() and char not in _UNSEEN

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from rich.console import Console
 from rich.padding import Padding
+from rich.table import Column, Table
 from rich.text import Text
 
 from c2c_auditor.export.plain import plain
-from c2c_auditor.model.finding import App, Effect, Finding, State
-from c2c_auditor.model.report import Report, Result
+from c2c_auditor.model.finding import App, Effect, Finding, Kind, State
+from c2c_auditor.model.report import Report, Result, RuleSetName
 from c2c_auditor.netfilter.render import render_rule
 
 _STYLES = {Effect.BREACH: "bold white on red", Effect.OUTAGE: "bold red", Effect.RESIDUE: "yellow", Effect.ADVICE: "cyan"}
@@ -22,51 +23,92 @@ _WORDS = {
     Effect.ADVICE: ("hint", "hints", "worth a look"),
 }
 _SHOWN_PER_KIND = 5
+_ORDER = {effect: place for place, effect in enumerate(Effect)}
+# For terminals that cannot show them.
+_PLAINER = str.maketrans({"×": "x", "→": "->", "…": "...", "–": "-"})
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print the verdict, then each kind of finding, then what could not be looked at. Readable without colour and at 80 columns."""
-    console.print(_verdict(report))
-    for kind, group in groupby(report.findings, key=lambda finding: (finding.effect, finding.kind)):
-        findings = list(group)
-        console.print()
-        effect, name = kind
-        heading = Text(f" {effect.value.upper()} ", style=_STYLES[effect])
-        heading.append(f" {name.value}", style="bold")
-        heading.append(f" × {len(findings)}" if len(findings) > 1 else "")
-        heading.append(f": {name.meaning}", style="dim")
-        console.print(heading)
-        for finding in findings[:_SHOWN_PER_KIND]:
-            _print_finding(finding, console)
-        if len(findings) > _SHOWN_PER_KIND:
-            console.print(Padding(Text(f"… and {len(findings) - _SHOWN_PER_KIND} more of this kind (--format json has all)"), (0, 0, 0, 2)))
-        remedies = dict.fromkeys(finding.remedy for finding in findings if finding.remedy)
-        for remedy in list(remedies)[:_SHOWN_PER_KIND]:
-            console.print(Padding(Text.assemble(("→ ", "bold green"), plain(remedy)), (0, 0, 0, 2)))
-    _print_blindness(report, console)
+    """Print the verdict, then each kind of finding, then what could not be looked at. Readable without colour, at 80 columns and in ASCII."""
+    page = _Page(console)
+    page.say(*_verdict(report))
+    findings = sorted(report.findings, key=lambda finding: (_ORDER[finding.effect], finding.kind.value))
+    for (effect, kind), group in groupby(findings, key=lambda finding: (finding.effect, finding.kind)):
+        page.blank()
+        _print_kind(page, effect, kind, list(group))
+    _print_blindness(page, report)
 
 
-def _verdict(report: Report) -> Text:
-    """One line that says it all."""
+class _Page:
+    """Writes styled lines; what the terminal's encoding lacks is written in ASCII."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, *parts: tuple[str, str], indent: int = 0) -> None:
+        """One paragraph of (text, style)."""
+        text = Text.assemble(*((self._writable(part), style) for part, style in parts))
+        self._console.print(Padding(text, (0, 0, 0, indent), expand=False) if indent else text)
+
+    def list(self, pairs: Iterable[tuple[str, str]], *, indent: int) -> None:
+        """Foreign values beside their labels; long ones are folded below themselves."""
+        grid = Table.grid(Column(min_width=9), Column(overflow="fold"))
+        for label, value in pairs:
+            grid.add_row(Text(self._writable(label), style="dim"), Text(self._writable(plain(value))))
+        if grid.row_count:
+            self._console.print(Padding(grid, (0, 0, 0, indent), expand=False))
+
+    def blank(self) -> None:
+        """An empty line."""
+        self._console.print()
+
+    def _writable(self, text: str) -> str:
+        encoding = self._console.encoding
+        if encoding.startswith("utf"):
+            return text
+        return text.translate(_PLAINER).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _verdict(report: Report) -> list[tuple[str, str]]:
+    """One line that says it all: what was found, whether that is all there is to know, and why not."""
     counts = [(effect, sum(finding.effect is effect for finding in report.findings)) for effect in Effect]
     said = ", ".join(f"{count} {_WORDS[effect][count != 1]} ({_WORDS[effect][2]})" for effect, count in counts if count)
+    parts: list[tuple[str, str]] = []
     if said:
         worst = next(effect for effect, count in counts if count)
-        return Text(said, style=_STYLES[worst])
+        parts.append((said, _STYLES[worst]))
+        if all(finding.state is State.PENDING for finding in report.findings):
+            parts.append((" – all pending: silk may still mend them", ""))
     if report.result is Result.BLIND:
-        return Text("COULD NOT LOOK", style="bold magenta").append(" at everything; nothing was found in what could be read.")
-    checked = sum(count for (name, _), count in report.tally.rules.items() if name.value == "matched")
-    about = f": {checked} policy rules are as they should be" if checked else ""
-    return Text("CLEAN", style="bold green").append(about)
+        parts.append((" and " if said else "", ""))
+        parts.append(("COULD NOT LOOK", "bold magenta"))
+        parts.append((f" at everything: {_why_blind(report)}", ""))
+    elif not said:
+        checked = sum(count for (name, _), count in report.tally.rules.items() if name is RuleSetName.MATCHED)
+        parts += [("CLEAN", "bold green"), (f": {checked} policy rules are as they should be" if checked else "", "")]
+    return parts
 
 
-def _print_finding(finding: Finding, console: Console) -> None:
-    summary = Text(plain(finding.summary), style="bold")
-    if finding.state is State.PENDING:
-        summary.append("  (pending: may mend itself)", style="dim")
-    console.print(Padding(summary, (0, 0, 0, 2)))
-    for label, value in _facts(finding):
-        console.print(Padding(Text.assemble((f"{label:<9}", "dim"), plain(value)), (0, 0, 0, 4)))
+def _why_blind(report: Report) -> str:
+    problems = [
+        f"{status.name}: {plain(status.problem.problem)}" for status in report.sources if not status.up and status.problem is not None
+    ]
+    return "; ".join(problems) or f"{len(report.unknown)} kinds of findings could not be judged"
+
+
+def _print_kind(page: _Page, effect: Effect, kind: Kind, findings: Sequence[Finding]) -> None:
+    """All findings of one kind and effect: the first few whole, the others counted."""
+    times = f" × {len(findings)}" if len(findings) > 1 else ""
+    page.say((f" {effect.value.upper()} ", _STYLES[effect]), (f" {kind.value}{times}", "bold"), (f": {kind.meaning}", "dim"))
+    for finding in findings[:_SHOWN_PER_KIND]:
+        pending = "  (pending: may mend itself)" if finding.state is State.PENDING else ""
+        page.say((plain(finding.summary), "bold"), (pending, "dim"), indent=2)
+        page.list(_facts(finding), indent=4)
+    if len(findings) > _SHOWN_PER_KIND:
+        page.say((f"… and {len(findings) - _SHOWN_PER_KIND} more of this kind (--format json has all)", ""), indent=2)
+    remedies = dict.fromkeys(finding.remedy for finding in findings if finding.remedy)
+    for remedy in list(remedies)[:_SHOWN_PER_KIND]:
+        page.say(("→ ", "bold green"), (plain(remedy), ""), indent=2)
 
 
 def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
@@ -98,18 +140,16 @@ def _listed(values: Sequence[str]) -> str:
     return ", ".join(values[:8]) + rest
 
 
-def _print_blindness(report: Report, console: Console) -> None:
+def _print_blindness(page: _Page, report: Report) -> None:
     for status in report.sources:
         if not status.up and status.problem is not None:
-            console.print()
-            console.print(Text.assemble((" BLIND ", "bold white on magenta"), f" {status.name}: {plain(status.problem.problem)}"))
-            console.print(Padding(Text(plain(status.problem.where)), (0, 0, 0, 2)))
-            console.print(Padding(Text.assemble(("→ ", "bold green"), plain(status.problem.remedy)), (0, 0, 0, 2)))
+            page.blank()
+            page.say((" BLIND ", "bold white on magenta"), (f" {status.name}: {plain(status.problem.problem)}", ""))
+            page.say((plain(status.problem.where), ""), indent=2)
+            page.say(("→ ", "bold green"), (plain(status.problem.remedy), ""), indent=2)
     if report.unknown:
-        families = sorted({kind.family.value for kind in report.unknown})
-        console.print()
-        console.print(
-            Text(f"Not judged: {len(report.unknown)} kinds of findings ({', '.join(families)}), for want of their sources.", style="dim")
-        )
+        families = ", ".join(sorted({kind.family.value for kind in report.unknown}))
+        page.blank()
+        page.say((f"Not judged: {len(report.unknown)} kinds of findings ({families}), for want of their sources.", "dim"))
     for note in report.notes:
-        console.print(Text(f"Note: {plain(note)}", style="dim"))
+        page.say((f"Note: {plain(note)}", "dim"))

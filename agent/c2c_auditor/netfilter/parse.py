@@ -1,8 +1,8 @@
 """iptables-save and ``iptables -S`` text into values; total: a `Ruleset`, or one `ParseError` that names line and text.
 
 Three speeds, one meaning. A body (a rule without its ``-A CHAIN``) that was seen before is looked up; a new one is cut into segments, by splitting or
-by one regular expression, and each distinct segment is understood once; only what these cannot account for is read word by word. On a cell of 20,000 policy rules
-the first costs 0.3 µs a line, the second some 6 µs, the third 30 µs.
+by one regular expression, and each distinct segment is understood once; only what these cannot account for is read word by word.
+On a cell of 20,000 policy rules the first costs 0.8 µs a line and the second some 11 µs.
 """
 
 from __future__ import annotations

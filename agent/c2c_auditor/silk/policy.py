@@ -149,8 +149,12 @@ def _accepts(container: Container, policies: tuple[Policy, ...], logged: VpaConf
     planned: list[Planned] = []
     for policy in sorted(policies, key=_text_order):
         if logged is not None:
-            planned.append(Planned(rule=canonical.shared(log_rule(container, policy, logged)), purpose=Purpose.LOG, container=container, policy=policy))
-        planned.append(Planned(rule=canonical.shared(accept_rule(container, policy)), purpose=Purpose.ACCEPT, container=container, policy=policy))
+            planned.append(
+                Planned(rule=canonical.shared(log_rule(container, policy, logged)), purpose=Purpose.LOG, container=container, policy=policy)
+            )
+        planned.append(
+            Planned(rule=canonical.shared(accept_rule(container, policy)), purpose=Purpose.ACCEPT, container=container, policy=policy)
+        )
     return tuple(planned)
 
 

@@ -90,8 +90,15 @@ def _collect(process: subprocess.Popen[bytes], where: str, limits: Limits) -> tu
                         "raise the limit, or find out who adds rules",
                     )
                 chunks[key.fileobj].append(data)
-    text, errors = (b"".join(parts).decode("utf-8", "surrogateescape") for parts in chunks.values())
+    text, errors = (_text(parts) for parts in chunks.values())
     return text, errors
+
+
+def _text(parts: list[bytes]) -> str:
+    """The chunks as text; they are let go one copy at a time, for there may be 34 MB of them."""
+    whole = b"".join(parts)
+    parts.clear()
+    return whole.decode("utf-8", "surrogateescape")
 
 
 def _failed(reason: Reason, where: str, problem: str, remedy: str) -> SourceError:

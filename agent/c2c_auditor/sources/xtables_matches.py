@@ -15,7 +15,6 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical
 
 
-
 def text(field: bytes) -> str:
     """A C string; bytes that are no UTF-8 are kept as the text readers keep them."""
     return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")

@@ -1,0 +1,119 @@
+"""What each path answers, from the last report."""
+
+from __future__ import annotations
+
+import gzip
+import time
+
+import bottle
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+from c2c_auditor.export.document import to_json
+from c2c_auditor.export.metrics import ReportCollector
+from c2c_auditor.export.page import landing_page
+from c2c_auditor.model.report import Report
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+}
+
+
+class Latest:
+    """The last report, swapped in as a whole; its JSON is made once per report, by the first who asks."""
+
+    def __init__(self) -> None:
+        self._report: Report | None = None
+        self._json: tuple[Report, bytes] | None = None
+
+    def put(self, report: Report) -> None:
+        """A new report."""
+        self._report = report
+
+    def get(self) -> Report | None:
+        """The last one, None before the first."""
+        return self._report
+
+    def json(self) -> bytes | None:
+        """The last one as JSON."""
+        report = self._report
+        if report is None:
+            return None
+        made = self._json
+        if made is None or made[0] is not report:
+            made = self._json = report, to_json(report).encode("ascii")
+        return made[1]
+
+
+def _answer(body: str | bytes, kind: str = "text/plain; charset=utf-8", status: int = 200) -> bottle.HTTPResponse:
+    return bottle.HTTPResponse(body, status=status, headers={"Content-Type": kind, **_HEADERS})
+
+
+class _Routes:
+    """What each path answers. ``pid`` is the process that audits, whose cost the process metrics tell."""
+
+    def __init__(self, latest: Latest, *, ready_max_age: float, pid: int) -> None:
+        self._latest = latest
+        self._ready_max_age = ready_max_age
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(ReportCollector(latest.get))
+        ProcessCollector(pid=lambda: pid, registry=self._registry)
+
+    def index(self) -> bottle.HTTPResponse:
+        """The page."""
+        return _answer(landing_page(self._latest.get()), "text/html; charset=utf-8")
+
+    def metrics(self) -> bottle.HTTPResponse:
+        """Text format 0.0.4, which every scraper reads; compressed for those that ask."""
+        response = _answer(generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4)
+        response.set_header("Vary", "Accept-Encoding")
+        if "gzip" in bottle.request.get_header("Accept-Encoding", ""):
+            response.body = gzip.compress(response.body, compresslevel=1)
+            response.set_header("Content-Encoding", "gzip")
+        return response
+
+    def healthz(self) -> bottle.HTTPResponse:
+        """Alive: whoever can say so is."""
+        return _answer("alive\n")
+
+    def readyz(self) -> bottle.HTTPResponse:
+        """A conclusive audit lately."""
+        report = self._latest.get()
+        last = report.last_conclusive if report is not None else None
+        if last is None:
+            return _answer("no audit could judge everything yet: see /api/v1/report\n", status=503)
+        age = time.time() - last
+        return _answer(f"the last conclusive audit was {age:.0f} s ago\n", status=200 if age <= self._ready_max_age else 503)
+
+    def report(self) -> bottle.HTTPResponse:
+        """The last report as JSON."""
+        body = self._latest.json()
+        if body is None:
+            return _answer('{"error": "no audit yet"}', "application/json", status=503)
+        return _answer(body, "application/json")
+
+
+def application(latest: Latest, *, ready_max_age: float, pid: int) -> bottle.Bottle:
+    """The WSGI application."""
+    routes = _Routes(latest, ready_max_age=ready_max_age, pid=pid)
+    app = bottle.Bottle()
+    for path, answer in (
+        ("/", routes.index),
+        ("/metrics", routes.metrics),
+        ("/healthz", routes.healthz),
+        ("/readyz", routes.readyz),
+        ("/api/v1/report", routes.report),
+    ):
+        app.route(path, "GET", answer)
+    app.default_error_handler = _refused
+    return app
+
+
+def _refused(error: bottle.HTTPError) -> str:
+    bottle.response.content_type = "text/plain; charset=utf-8"
+    for name, value in _HEADERS.items():
+        bottle.response.set_header(name, value)
+    return f"{error.status_line}\n"
