@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,14 @@ from c2c_auditor.export.document import report_document, to_json
 from c2c_auditor.export.events import events
 from c2c_auditor.export.metrics import ReportCollector
 from c2c_auditor.export.page import landing_page
-from c2c_auditor.export.plain import plain
 from c2c_auditor.export.text import print_report
-from c2c_auditor.model.finding import Kind, State
-from c2c_auditor.model.report import Report
+from c2c_auditor.model.cell import Names
+from c2c_auditor.model.finding import App, Effect, Kind, State
+from c2c_auditor.model.report import Counters, Histogram, Report, Result
 from support.mutations import with_rules
 from support.recordings import GOLDEN, recording
 from support.reports import NOW, blind_report, clean_report, flushed_report, hostile_report, report_of
+from support.schema import violations
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -88,9 +90,45 @@ def test_many_findings_of_a_kind_stay_readable() -> None:
 def test_blindness_is_never_clean() -> None:
     """The source, the reason and the remedy are there."""
     text = _printed(blind_report())
-    assert text.startswith("COULD NOT LOOK")
-    assert "exit status 4" in text
+    assert text.startswith("COULD NOT LOOK at everything: rules: exit status 4\n")
+    assert "iptables-nft-save -t filter" in text
     assert "CAP_NET_ADMIN" in text
+
+
+def test_findings_do_not_hide_blindness() -> None:
+    """Both stand in the first lines: what was found is not all there is."""
+    text = _printed(evolve(blind_report(), findings=flushed_report().findings), width=200).splitlines()[0]
+    assert text.startswith("4 breaches")
+    assert "COULD NOT LOOK at everything: rules: exit status 4" in text
+
+
+def test_what_is_only_pending_is_said_in_the_first_line() -> None:
+    """It may mend itself."""
+    report = flushed_report()
+    pending = tuple(evolve(finding, state=State.PENDING) for finding in report.findings)
+    first = _printed(evolve(report, result=Result.UNSETTLED, findings=pending), width=200).splitlines()[0]
+    assert first.endswith("all pending: silk may still mend them")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_of_any_encoding_gets_the_whole_report(encoding: str) -> None:
+    """Also with names that it cannot show."""
+    report = hostile_report()
+    names = Names(app="日本 →", space="dev", org="acme")
+    finding = evolve(report.findings[0], source=App(guid="some-guid", names=names))
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    print_report(evolve(report, findings=(finding, evolve(finding, subject=("another",)))), Console(file=stream, width=100))
+    stream.flush()
+    text = stream.buffer.getvalue().decode(encoding)
+    assert ("日本" if encoding == "utf-8" else "\\u65e5\\u672c") in text
+    assert "Restart vxlan-policy-agent" in text
+
+
+def test_findings_of_a_kind_stand_together_whatever_order_they_come_in() -> None:
+    """The worst first."""
+    report = flushed_report()
+    assert _printed(evolve(report, findings=report.findings[::-1])).count("default_deny_missing") == 1
+    assert "BREACH" in _printed(evolve(report, findings=report.findings[::-1])).partition("OUTAGE")[0]
 
 
 @pytest.mark.parametrize("colour", [False, True])
@@ -101,12 +139,6 @@ def test_foreign_text_does_not_reach_the_terminal_as_control_characters(*, colou
     assert "\x07" not in text
     assert "\u202e" not in text
     assert "[bold]x" in text.replace("\n", "")
-
-
-def test_plain_text_shows_everything_and_does_nothing() -> None:
-    """And cuts what is too long, saying so."""
-    assert plain("a\x1b[31m\n\u202eb\udcff") == "a\\x1b[31m\\n\\u202eb\\udcff"
-    assert plain("x" * 2000).endswith("(2000 characters)")
 
 
 def test_the_page_escapes_foreign_text() -> None:
@@ -128,17 +160,33 @@ def test_json_holds_each_finding_with_its_evidence() -> None:
 
 
 def test_every_report_fits_the_documented_schema() -> None:
-    """docs/report-schema.json names every key that there is, and no other."""
+    """docs/report-schema.json names every key and every value that there is, and no other."""
     schema = json.loads((DOCS / "report-schema.json").read_text())
-    for report in (clean_report(), flushed_report(), hostile_report(), blind_report()):
-        document = json.loads(to_json(report))
-        assert set(document) == set(schema["properties"]) == set(schema["required"])
-        for finding in document["findings"]:
-            properties = schema["$defs"]["finding"]["properties"]
-            assert set(finding) == set(properties) == set(schema["$defs"]["finding"]["required"])
-            assert finding["kind"] in properties["kind"]["enum"]
-            assert finding["effect"] in properties["effect"]["enum"]
-    assert sorted(schema["$defs"]["finding"]["properties"]["kind"]["enum"]) == sorted(kind.value for kind in Kind)
+    broken = flushed_report()
+    for report in (clean_report(), evolve(broken, resolved=broken.findings), hostile_report(), blind_report()):
+        assert not list(violations(json.loads(to_json(report)), schema, schema))
+
+
+def test_the_schema_refuses_what_is_not_in_it() -> None:
+    """Otherwise the test above would prove nothing."""
+    schema = json.loads((DOCS / "report-schema.json").read_text())
+    document = report_document(flushed_report())
+    finding = document["findings"][0]
+    for damaged in (
+        {**document, "news": 1},
+        {**document, "result": "fine"},
+        {**document, "time": {"epoch": "now"}},
+        {**document, "findings": [{**finding, "place": {"table": "filter", "chain": "FORWARD", "position": 0}}]},
+        {**document, "findings": [{name: value for name, value in finding.items() if name != "id"}]},
+    ):
+        assert list(violations(damaged, schema, schema))
+
+
+def test_the_generated_pages_are_current() -> None:
+    """`make docs` would change none of them."""
+    generate = runpy.run_path(str(DOCS.parent / "packaging" / "generate_docs.py"))
+    assert json.loads((DOCS / "report-schema.json").read_text()) == generate["schema"]()
+    assert (DOCS / "findings.md").read_text() == generate["findings"]()
 
 
 def test_the_golden_metrics_of_a_broken_cell(request: pytest.FixtureRequest) -> None:
@@ -188,10 +236,43 @@ def test_no_report_no_series() -> None:
 
 
 def test_every_family_is_in_the_catalogue_and_its_page_is_current() -> None:
-    """docs/metrics.md is generated."""
-    names = {family.name.removeprefix(catalogue.PREFIX) for family in text_string_to_metric_families(_metrics(flushed_report()))}
-    assert names <= set(catalogue.METRICS)
+    """With its type and its labels; docs/metrics.md is generated. A full report has them all."""
+    full = evolve(hostile_report(), counters=_full_counters())
+    seen: dict[str, tuple[str, set[str]]] = {}
+    for family in text_string_to_metric_families(_metrics(full)):
+        labels = {name for sample in family.samples for name in sample.labels} - {"le"}
+        seen[family.name.removeprefix(catalogue.PREFIX)] = (family.type, labels)
+    assert seen == {metric.name: (metric.type, set(metric.labels)) for metric in catalogue.METRICS.values()}
     assert (DOCS / "metrics.md").read_text() == catalogue.markdown()
+
+
+def _full_counters() -> Counters:
+    return Counters(
+        confirmed=dict.fromkeys(Kind, 1),
+        resolved=dict.fromkeys(Kind, 1),
+        audits=dict.fromkeys(Result, 1),
+        source_errors={("rules", "timeout"): 1},
+        ruleset_changes={"vpa": 1},
+        durations={"rules": Histogram.empty(0.1, 1.0).observed(0.5)},
+    )
+
+
+def test_histograms_are_cumulative() -> None:
+    """As Prometheus wants them, the last bucket equal to the count."""
+    samples = _samples(_metrics(evolve(clean_report(), counters=_full_counters())))
+    name = "c2c_auditor_audit_duration_seconds"
+    buckets = [samples[f"{name}_bucket", (("le", bound), ("phase", "rules"))] for bound in ("0.1", "1.0", "+Inf")]
+    assert (buckets, samples[f"{name}_count", (("phase", "rules"),)], samples[f"{name}_sum", (("phase", "rules"),)]) == ([0, 1, 1], 1, 0.5)
+
+
+def test_an_effect_that_is_not_the_kinds_usual_one_has_its_own_series() -> None:
+    """Beside the usual one, which stays at 0; pending and confirmed apart."""
+    finding = evolve(flushed_report().findings[0], effect=Effect.ADVICE, state=State.PENDING)
+    samples = _samples(_metrics(evolve(clean_report(), findings=(finding,))))
+    kind = finding.kind
+    expected = {("advice", "pending"): 1, (kind.effect.value, "pending"): 0, (kind.effect.value, "confirmed"): 0}
+    for (effect, state), count in expected.items():
+        assert samples["c2c_auditor_findings", (("effect", effect), ("kind", kind.value), ("state", state))] == count
 
 
 def test_one_log_line_per_change_and_none_per_audit() -> None:

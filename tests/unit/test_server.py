@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import os
 import signal
 import socket
 import ssl
+import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
@@ -78,7 +82,9 @@ def test_a_published_report_is_served_in_every_form(server: ServerProcess) -> No
     assert response.getheader("Content-Type", "").startswith("text/plain; version=0.0.4")
     assert b'c2c_auditor_findings{effect="outage",kind="mark_missing",state="confirmed"} 0.0' in body
     assert b"process_resident_memory_bytes" in body
-    assert _get(server, "/metrics", headers={"Accept-Encoding": "gzip"})[0].getheader("Content-Encoding") == "gzip"
+    response, body = _get(server, "/metrics", headers={"Accept-Encoding": "gzip"})
+    assert (response.getheader("Content-Encoding"), response.getheader("Vary")) == ("gzip", "Accept-Encoding")
+    assert b"c2c_auditor_findings" in gzip.decompress(body)
     assert b"Last audit" in _get(server, "/")[1]
 
 
@@ -101,6 +107,7 @@ def test_other_paths_and_methods_are_refused(server: ServerProcess) -> None:
     assert _get(server, "/nothing")[0].status == 404
     response, body = _get(server, "/metrics", "POST")
     assert response.status == 405
+    assert "GET" in response.getheader("Allow", "")
     assert "Python" not in response.getheader("Server", "")
     assert b"Traceback" not in body
     assert _get(server, "/metrics", "HEAD")[1] == b""
@@ -118,27 +125,120 @@ def test_every_answer_forbids_scripts_and_caching(server: ServerProcess) -> None
 def test_the_listening_process_and_each_of_its_threads_hold_no_capability(server: ServerProcess) -> None:
     """By the kernel's own account; and no exec can bring one back."""
     _get(server, "/healthz")
-    for task in Path(f"/proc/{_child(server)}/task").iterdir():
+    tasks = list(Path(f"/proc/{_child(server)}/task").iterdir())
+    assert len(tasks) > ServerSettings().threads  # those that answer, and the one that accepts
+    for task in tasks:
         status = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line)
         assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
         assert status["NoNewPrivs"] == "1"
 
 
-def test_slow_and_broken_clients_starve_nobody(server: ServerProcess) -> None:
-    """A few that say nothing, one that talks nonsense, one with a huge header."""
+def _connect(server: ServerProcess) -> socket.socket:
     host, _, port = server.address.rpartition(":")
-    held = [socket.create_connection((host, int(port)), timeout=20) for _ in range(2)]
-    for nonsense in (b"\x16\x03\x01" * 50 + b"\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000 + b"\r\n\r\n"):
-        with socket.create_connection((host, int(port)), timeout=10) as client:
-            client.settimeout(10)
-            try:
-                client.sendall(nonsense)
-                client.recv(100)
-            except OSError:
-                pass  # being thrown out is a fine answer
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def _said(client: socket.socket) -> bytes:
+    """All that the server answers until it hangs up."""
+    answer = b""
+    with contextlib.suppress(OSError):
+        while part := client.recv(4096):
+            answer += part
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"\x16\x03\x01" * 50 + b"\r\n\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20_000 + b"\r\n\r\n", b"413"),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"414"),
+        (b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n", b"413"),
+    ],
+)
+def test_nonsense_and_oversize_are_refused(server: ServerProcess, request_: bytes, status: bytes) -> None:
+    """In one line, and the next client is served."""
+    with _connect(server) as client:
+        client.sendall(request_)
+        answer = _said(client)
+    # A client that is still sending when the answer comes may lose it.
+    assert not answer or answer.split(b" ")[1] == status
+    assert b"Traceback" not in answer
     assert _get(server, "/healthz")[0].status == 200
-    for client in held:
+
+
+def test_clients_that_say_nothing_hold_up_nobody(server: ServerProcess) -> None:
+    """Many more of them than there are threads, and than connections are kept; the newcomer is served all the same."""
+    silent = [_connect(server) for _ in range(300)]
+    assert _get(server, "/healthz")[0].status == 200
+    for client in silent:
         client.close()
+
+
+def test_clients_that_never_finish_hold_up_nobody(server: ServerProcess) -> None:
+    """A byte now and then keeps no thread for good: they are hung up on, and whoever waits is served."""
+    slow = [_connect(server) for _ in range(2 * ServerSettings().threads)]
+    stop = threading.Event()
+
+    def drip() -> None:
+        for client in slow:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+        while not stop.wait(0.1):
+            for client in slow:
+                with contextlib.suppress(OSError):
+                    client.send(b"y")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        assert _get(server, "/healthz")[0].status == 200
+    finally:
+        stop.set()
+        thread.join()
+        for client in slow:
+            client.close()
+
+
+def test_a_connection_serves_several_requests(server: ServerProcess) -> None:
+    """A scraper that comes often shakes hands once."""
+    host, _, port = server.address.rpartition(":")
+    connection = HTTPConnection(host, int(port), timeout=5)
+    connection.connect()
+    first = connection.sock
+    for _ in range(3):
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read() == b"alive\n"
+    assert connection.sock is first
+    connection.close()
+
+
+def _large(report: Report, number: int) -> Report:
+    """A report of many times what a pipe holds."""
+    notes = tuple(f"report {number}, note {index}" for index in range(50_000))
+    return evolve(_now(report), notes=notes)
+
+
+def test_a_listening_process_that_takes_no_reports_holds_up_no_audit(server: ServerProcess) -> None:
+    """`publish` never waits; once the listener is back, it has the last report."""
+    child = _child(server)
+    os.kill(child, signal.SIGSTOP)
+    for number in range(4):
+        server.publish(_large(clean_report(), number))
+    os.kill(child, signal.SIGCONT)
+    for _ in range(200):
+        if b"report 3, note 49999" in _get(server, "/api/v1/report")[1]:
+            return
+        time.sleep(0.05)
+    pytest.fail("the last report never arrived")
+
+
+def test_a_listening_process_that_hangs_is_ended_with_the_audits() -> None:
+    """Also when it took no report to the end."""
+    with ServerProcess(ServerSettings(port=0)) as server:
+        child = _child(server)
+        os.kill(child, signal.SIGSTOP)
+        server.publish(_large(clean_report(), 0))
+    assert not Path(f"/proc/{child}").exists()
 
 
 def test_when_the_auditing_process_ends_so_does_the_listening_one() -> None:
@@ -193,23 +293,82 @@ def test_with_a_client_ca_only_its_clients_are_let_in(tmp_path: Path) -> None:
         assert _status(server.address, context) == 200
 
 
+def test_clients_that_do_not_shake_hands_hold_up_nobody(tmp_path: Path) -> None:
+    """Neither those that say nothing nor those that begin and stop."""
+    ca = trustme.CA()
+    with ServerProcess(ServerSettings(port=0, tls=evolve(_tls(tmp_path, ca), client_ca=None))) as server:
+        context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+        held = [_connect(server) for _ in range(20)]
+        for client in held[: 2 * ServerSettings().threads]:
+            client.sendall(b"\x16\x03\x01\x02\x00")  # the head of a ClientHello that never comes
+        assert _status(server.address, context) == 200
+        for client in held:
+            client.close()
+
+
+def test_tls_1_1_and_plain_http_are_refused(tmp_path: Path) -> None:
+    """And the next client is served."""
+    ca = trustme.CA()
+    with ServerProcess(ServerSettings(port=0, tls=evolve(_tls(tmp_path, ca), client_ca=None))) as server:
+        context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+        old = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # that it is out of date is the point
+            old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            _status(server.address, old)
+        with _connect(server) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"200" not in _said(client)
+        assert _status(server.address, context) == 200
+
+
+def test_each_of_several_client_cas_in_one_file_is_trusted(tmp_path: Path) -> None:
+    """While one replaces the other; a third is not."""
+    ca, other, stranger = trustme.CA(), trustme.CA(), trustme.CA()
+    settings = _tls(tmp_path, ca)
+    both = tmp_path / "both.crt"
+    both.write_bytes(ca.cert_pem.bytes() + other.cert_pem.bytes())
+    with ServerProcess(ServerSettings(port=0, tls=evolve(settings, client_ca=both))) as server:
+        for issuer in (ca, other):
+            context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+            issuer.issue_cert("prom-scraper").configure_cert(context)
+            assert _status(server.address, context) == 200
+        context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+        stranger.issue_cert("prom-scraper").configure_cert(context)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            _status(server.address, context)
+
+
 def test_sighup_takes_new_certificates(tmp_path: Path) -> None:
-    """Without a restart; the old ones stay when the new ones are broken."""
+    """Without a restart. Broken ones are refused aloud, and the old ones stay."""
     old, new = trustme.CA(), trustme.CA()
     settings = _tls(tmp_path, old)
     with ServerProcess(ServerSettings(port=0, tls=evolve(settings, client_ca=None))) as server:
+        context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         (tmp_path / "server.crt").write_text("broken")
         with pytest.raises(ConfigError, match=r"server\.crt"):
             server.reload()
+        assert _status(server.address, context) == 200
         _tls(tmp_path, new)
         server.reload()
         context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         for _ in range(50):
-            with suppress(ssl.SSLError):
+            try:
                 assert _status(server.address, context) == 200
                 return
-            time.sleep(0.1)
+            except ssl.SSLError:
+                time.sleep(0.1)
         pytest.fail("the new certificate was never served")
+
+
+def test_a_key_behind_a_password_is_an_error_and_no_question(tmp_path: Path) -> None:
+    """Nobody sits at the agent's terminal."""
+    settings = _tls(tmp_path, trustme.CA())
+    key = load_pem_private_key(settings.key.read_bytes(), None)
+    settings.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    with pytest.raises(ConfigError, match=r"server\.crt"):
+        ServerProcess(ServerSettings(port=0, tls=settings))
 
 
 def test_broken_certificates_are_named(tmp_path: Path) -> None:

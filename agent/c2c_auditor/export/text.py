@@ -50,7 +50,7 @@ class _Page:
         text = Text.assemble(*((self._writable(part), style) for part, style in parts))
         self._console.print(Padding(text, (0, 0, 0, indent), expand=False) if indent else text)
 
-    def list(self, pairs: Iterable[tuple[str, str]], *, indent: int) -> None:
+    def table(self, pairs: Iterable[tuple[str, str]], *, indent: int) -> None:
         """Foreign values beside their labels; long ones are folded below themselves."""
         grid = Table.grid(Column(min_width=9), Column(overflow="fold"))
         for label, value in pairs:
@@ -103,7 +103,7 @@ def _print_kind(page: _Page, effect: Effect, kind: Kind, findings: Sequence[Find
     for finding in findings[:_SHOWN_PER_KIND]:
         pending = "  (pending: may mend itself)" if finding.state is State.PENDING else ""
         page.say((plain(finding.summary), "bold"), (pending, "dim"), indent=2)
-        page.list(_facts(finding), indent=4)
+        page.table(_facts(finding), indent=4)
     if len(findings) > _SHOWN_PER_KIND:
         page.say((f"… and {len(findings) - _SHOWN_PER_KIND} more of this kind (--format json has all)", ""), indent=2)
     remedies = dict.fromkeys(finding.remedy for finding in findings if finding.remedy)

@@ -1,0 +1,150 @@
+"""The real daemon process: it stops when told whatever it is doing, reads its settings again, and says once what fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from support.namespaces import in_namespace
+from support.recordings import CELLS
+
+pytestmark = pytest.mark.e2e
+PAIR = CELLS / "pair-nft"
+
+
+def _settings(folder: Path, **more: object) -> Path:
+    """A cell's files in ``folder``, with certificates that nobody asks for; the daemon's configuration."""
+    ca = trustme.CA()
+    leaf = ca.issue_cert("vpa")
+    ca.cert_pem.write_to_path(str(folder / "ca.crt"))
+    leaf.cert_chain_pems[0].write_to_path(str(folder / "client.crt"))
+    leaf.private_key_pem.write_to_path(str(folder / "client.key"))
+    vpa = json.loads((PAIR / "vxlan-policy-agent.json").read_text())
+    names = {"ca_cert_file": "ca.crt", "client_cert_file": "client.crt", "client_key_file": "client.key", "cni_datastore_path": "store.json"}
+    vpa.update({key: str(folder / name) for key, name in names.items()})
+    (folder / "vpa.json").write_text(json.dumps(vpa))
+    shutil.copy(PAIR / "store.json", folder / "store.json")
+    settings = {"vpa_config": str(folder / "vpa.json"), "interval": 0.3, "server": {"port": 0}, **more}
+    (folder / "auditor.json").write_text(json.dumps(settings))
+    return folder / "auditor.json"
+
+
+@contextmanager
+def _daemon(config: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """The daemon and its log; killed with its listener whatever the test does."""
+    log = config.with_suffix(".log")
+    with log.open("wb") as output:
+        process = subprocess.Popen((sys.executable, "-m", "c2c_auditor", "daemon", "--config", str(config)), stdout=output, start_new_session=True)
+    try:
+        yield process, log
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _events(log: Path, message: str, *, at_least: int = 1) -> list[dict[str, Any]]:
+    """The log's lines of one kind, once there are enough of them."""
+    for _ in range(200):
+        lines = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+        found = [line for line in lines if line["message"] == f"c2c-auditor.{message}"]
+        if len(found) >= at_least:
+            return found
+        time.sleep(0.05)
+    pytest.fail(f"the log never said {message}: {log.read_text()[-2000:]}")
+
+
+def _get(address: str, path: str) -> tuple[int, bytes]:
+    host, _, port = address.rpartition(":")
+    connection = HTTPConnection(host, int(port), timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def _loopback_up() -> None:
+    subprocess.run(("ip", "link", "set", "lo", "up"), check=True, timeout=10)
+
+
+def test_it_stops_at_once_although_the_policy_server_hangs(tmp_path: Path) -> None:
+    """A server that accepts and says nothing must not delay the stop: its time-out is a minute."""
+    _stops_at_once(tmp_path)
+
+
+@in_namespace
+def _stops_at_once(folder: Path) -> None:
+    _loopback_up()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        config = _settings(folder, policy_server={"url": url, "timeout": 60})
+        with _daemon(config) as (process, log):
+            _events(log, "started")
+            silent.accept()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=5) == 0
+            assert _events(log, "stopped")[0]["data"] == {"status": 0}
+
+
+def test_a_source_that_fails_is_said_once_and_blindness_is_shown(tmp_path: Path) -> None:
+    """Not once per audit; alive, not ready, and no finding of a kind that could not be judged."""
+    _says_it_once(tmp_path)
+
+
+@in_namespace
+def _says_it_once(folder: Path) -> None:
+    _loopback_up()
+    subprocess.run(("iptables-nft-restore",), input=(PAIR / "iptables-save.txt").read_bytes(), check=True, timeout=30)
+    config = _settings(folder, policy_server={"url": "https://127.0.0.1:1"})
+    with _daemon(config) as (process, log):
+        address = _events(log, "started")[0]["data"]["address"]
+        failed = _events(log, "source-failed", at_least=2)
+        assert {line["data"]["source"] for line in failed} == {"policy_server", "security_groups"}
+        for _ in range(100):
+            if _get(address, "/api/v1/report")[0] == 200:
+                break
+            time.sleep(0.05)
+        time.sleep(1.5)
+        assert len(_events(log, "source-failed")) == 2
+        assert _get(address, "/healthz")[0] == 200
+        assert _get(address, "/readyz")[0] == 503
+        metrics = _get(address, "/metrics")[1].decode()
+        assert 'c2c_auditor_source_up{source="policy_server"} 0.0' in metrics
+        assert 'c2c_auditor_findings{effect="outage",kind="mark_missing"' not in metrics
+        assert 'c2c_auditor_findings{effect="breach",kind="default_deny_missing",state="confirmed"} 0.0' in metrics
+        process.send_signal(signal.SIGHUP)
+        _events(log, "reloaded")
+        config.write_text('{"intervall": 1}')
+        process.send_signal(signal.SIGHUP)
+        assert "intervall" in _events(log, "reload-refused")[0]["data"]["problem"]
+        assert process.poll() is None
+
+
+def test_when_its_listener_dies_it_ends_too(tmp_path: Path) -> None:
+    """With status 1, so that monit starts both again."""
+    _ends_too(tmp_path)
+
+
+@in_namespace
+def _ends_too(folder: Path) -> None:
+    _loopback_up()
+    with _daemon(_settings(folder, policy_server={"url": "https://127.0.0.1:1"})) as (process, log):
+        _events(log, "started")
+        (listener,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(listener), signal.SIGKILL)
+        assert process.wait(timeout=20) == 1

@@ -1,0 +1,68 @@
+"""The part of JSON Schema 2020-12 that docs/report-schema.json uses, checked by hand; a keyword beyond it is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
+_ANNOTATIONS = {"$schema", "$defs", "title", "description"}
+_KEYWORDS = {"$ref", "anyOf", "type", "enum", "minimum", "format", "properties", "required", "additionalProperties", "items"}
+
+
+def violations(value: object, schema: dict[str, Any], root: dict[str, Any], at: str = "$") -> Iterator[str]:
+    """Where ``value`` is not what ``schema`` says, one line each; ``root`` holds the definitions."""
+    unknown = set(schema) - _KEYWORDS - _ANNOTATIONS
+    if unknown:
+        yield f"{at}: keywords {sorted(unknown)} are not checked here"
+    if "$ref" in schema:
+        yield from violations(value, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root, at)
+    if "anyOf" in schema and all(any(violations(value, option, root, at)) for option in schema["anyOf"]):
+        yield f"{at}: {value!r} fits none of {schema['anyOf']}"
+    yield from _itself(value, schema, at)
+    if isinstance(value, dict):
+        yield from _members(value, schema, root, at)
+    if isinstance(value, list) and "items" in schema:
+        for index, item in enumerate(value):
+            yield from violations(item, schema["items"], root, f"{at}[{index}]")
+
+
+def _itself(value: object, schema: dict[str, Any], at: str) -> Iterator[str]:
+    if "enum" in schema and value not in schema["enum"]:
+        yield f"{at}: {value!r} is none of {schema['enum']}"
+    if "type" in schema and not _is(value, schema["type"]):
+        yield f"{at}: {value!r} is no {schema['type']}"
+    if "minimum" in schema and isinstance(value, int) and value < schema["minimum"]:
+        yield f"{at}: {value} is too small"
+    if schema.get("format") == "date-time":
+        try:
+            datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+        except ValueError:
+            yield f"{at}: {value!r} is no time"
+
+
+def _is(value: object, types: str | list[str]) -> bool:
+    names = [types] if isinstance(types, str) else types
+    return any(isinstance(value, _TYPES[name]) and (name == "boolean") >= isinstance(value, bool) for name in names)
+
+
+def _members(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any], at: str) -> Iterator[str]:
+    properties = schema.get("properties", {})
+    for name in schema.get("required", ()):
+        if name not in value:
+            yield f"{at}: {name} is missing"
+    for name, member in value.items():
+        inner = properties.get(name, schema.get("additionalProperties", True))
+        if inner is False:
+            yield f"{at}: {name} is not documented"
+        elif isinstance(inner, dict):
+            yield from violations(member, inner, root, f"{at}.{name}")
