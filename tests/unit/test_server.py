@@ -12,13 +12,13 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from pathlib import Path
 
 import pytest
 import trustme
 from attrs import evolve
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
 
 from c2c_auditor.config import ServerSettings, TlsSettings
 from c2c_auditor.errors import ConfigError
@@ -354,11 +354,10 @@ def test_sighup_takes_new_certificates(tmp_path: Path) -> None:
         server.reload()
         context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         for _ in range(50):
-            try:
+            with contextlib.suppress(ssl.SSLError):
                 assert _status(server.address, context) == 200
                 return
-            except ssl.SSLError:
-                time.sleep(0.1)
+            time.sleep(0.1)
         pytest.fail("the new certificate was never served")
 
 

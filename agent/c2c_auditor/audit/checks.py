@@ -14,6 +14,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, Policy
 from c2c_auditor.model.finding import Family, Finding, Kind
 from c2c_auditor.model.report import RuleSetName, RuleType, Tally
+from c2c_auditor.model.rule import Loss
 from c2c_auditor.silk.names import policy_chain_time
 from c2c_auditor.silk.policy import Planned, Purpose, ingress_tag_of
 
@@ -105,12 +106,20 @@ def _worst_first(finding: Finding) -> tuple[int, str, tuple[str, ...]]:
 
 def _unknown(inputs: Inputs) -> frozenset[Kind]:
     """Kinds that nothing could be said about: policy rules without a plan, facts without their source."""
-    silent: set[Kind] = set()
+    facts = inputs.facts
+    families: set[Family] = set()
     if inputs.planned is None:
-        silent |= {kind for kind in Kind if kind.family is Family.POLICY}
-    if inputs.facts.store is None:
+        families.add(Family.POLICY)
+    if facts.store is None:
+        families |= {Family.CONTAINER, Family.SECURITY_GROUP, Family.NAT}
+    if inputs.config.asg_syncing and facts.security_groups is None:
+        families.add(Family.SECURITY_GROUP)
+    if not {"nat", "mangle"} <= set(inputs.ruleset.tables) and Loss.OTHER_TABLES not in inputs.ruleset.lost:
+        families.add(Family.NAT)
+    silent = {kind for kind in Kind if kind.family in families}
+    if facts.store is None:
         silent |= {Kind.STORE_SHRUNK, Kind.CONTAINER_CONFLICT, Kind.CONTAINER_UNREADABLE, Kind.PORT_NOT_EXPOSED}
-    if inputs.facts.policies is None:
+    if facts.policies is None:
         silent |= {Kind.TAG_CONFLICT, Kind.PORT_NOT_EXPOSED}
     if inputs.config.overlay_ingress and inputs.ingress_tag is None:
         silent |= {Kind.INGRESS_MISSING, Kind.INGRESS_STALE}

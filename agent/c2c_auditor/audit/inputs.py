@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attrs import evolve, frozen
 
 from c2c_auditor.audit import fields
@@ -59,6 +61,7 @@ class Inputs:
                 if tag is not None
                 else "The ingress router's tag is not known and cannot be inferred: ingress rules were not judged.",
             )
+        notes += _unjudged(facts, config)
         planned = None
         if facts.store is not None and facts.policies is not None:
             planned = plan_policy_chain(facts.store, facts.policies, config, tag)
@@ -76,6 +79,16 @@ class Inputs:
             now=now,
             others=others,
         )
+
+
+def _unjudged(facts: CellFacts, config: VpaConfig) -> Iterator[str]:
+    """What nobody on this cell can foretell, so that it was judged by structure only."""
+    if facts.store is None:
+        return
+    if not config.asg_syncing:
+        yield "Security groups are not synced here: of the netout chains only the end was judged, not what they allow."
+    if facts.underlay_interfaces is None:
+        yield "The underlay's interfaces are not known: jumps and marks on any one interface were taken for right."
 
 
 def _compared(planned: tuple[Planned, ...] | None, chains: PolicyChains, people: People) -> Comparison[Planned] | None:

@@ -93,14 +93,14 @@ def audit(
     else:
         report = live(configured(config_file, vpa_config=vpa_config, backend=backend, ingress_tag=ingress_tag), wait)
     _print(report, form)
-    return exit_status(report, strict=strict, partly=bool(rules))
+    return exit_status(report, strict=strict)
 
 
-def exit_status(report: Report, *, strict: bool, partly: bool) -> int:
-    """0, 1 or 2. ``partly``: whoever gave single files asked for what they can tell, so the rest is no blindness."""
+def exit_status(report: Report, *, strict: bool) -> int:
+    """0 no outage and no breach, 1 outage or breach (with ``strict`` any finding), 2 could not look."""
     if any(strict or finding.effect.harms for finding in report.findings):
         return 1
-    return 2 if report.result is Result.BLIND and not partly else 0
+    return 2 if report.result is Result.BLIND else 0
 
 
 def live(config: Config, wait: float) -> Report:
@@ -154,7 +154,9 @@ def _files(files: Files) -> Report:
     whole = judgements[0]
     found = tuple(finding for judgement in judgements for finding in judgement.findings)
     notes = tuple(dict.fromkeys(note for judgement in judgements for note in judgement.notes))
-    return _report(evolve(whole, findings=found, notes=notes), rulesets[0], 0.0, FactsReading(facts=facts))
+    report = _report(evolve(whole, findings=found, notes=notes), rulesets[0], 0.0, FactsReading(facts=facts))
+    # Whoever gives single files asks for what they can tell: what is not judged is listed, and is no failure to look.
+    return evolve(report, result=Result.FINDINGS if found else Result.CLEAN)
 
 
 def _tag(text: str | None) -> int | None:

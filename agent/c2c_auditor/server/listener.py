@@ -29,6 +29,8 @@ _PATIENCE_UNDER_PRESSURE_SECONDS = 1.0
 _SILENCE_SECONDS = 5
 # Far more than every Prometheus and load balancer there is, and far less than the descriptors a process may have.
 _CONNECTIONS = 128
+# Connections that the kernel holds until they are accepted. A short queue overflows in a burst, and whoever is left out tries again only after a second.
+_BACKLOG = 512
 
 
 class _Connection(HTTPConnection):
@@ -82,9 +84,8 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     what = settings.certificate
     try:
-        context.load_cert_chain(
-            settings.certificate, settings.key, password=""
-        )  # an encrypted key is an error, not a question on the terminal
+        # Without a password given, an encrypted key would ask the terminal for one.
+        context.load_cert_chain(settings.certificate, settings.key, password="")
         if settings.client_ca is not None:
             what = settings.client_ca
             context.load_verify_locations(cafile=settings.client_ca)
@@ -106,7 +107,7 @@ class Listener(Server):
             numthreads=settings.threads,
             max=settings.threads,
             server_name="c2c-auditor",
-            request_queue_size=32,
+            request_queue_size=_BACKLOG,
             timeout=_SILENCE_SECONDS,
             shutdown_timeout=1,
         )

@@ -142,7 +142,7 @@ def _ports(text: str) -> Sequence[tuple[int, int]]:
     for part in text.split(","):
         ends = part.split("-")
         try:
-            numbers = [int(end.strip()) & 0xFFFF for end in ends]
+            numbers = [_whole(end.strip()) & 0xFFFF for end in ends]
         except ValueError:
             continue
         if len(numbers) <= 2:  # noqa: PLR2004 - one port or both ends
@@ -155,7 +155,7 @@ def _range(text: str, group: str) -> tuple[int, int]:
     try:
         if "/" in text:
             address, _, length = text.partition("/")
-            net = IPv4Network(f"{_address(address)}/{int(length)}", strict=False)
+            net = IPv4Network(f"{_address(address)}/{_whole(length)}", strict=False)
             return int(net.network_address), int(net.broadcast_address)
         first, dash, last = text.partition("-")
         low = _address(first)
@@ -166,4 +166,11 @@ def _range(text: str, group: str) -> tuple[int, int]:
 
 
 def _address(text: str) -> IPv4Address:
-    return IPv4Address(".".join(str(int(octet)) for octet in text.split(".")))
+    return IPv4Address(".".join(str(_whole(octet)) for octet in text.split(".")))
+
+
+def _whole(text: str) -> int:
+    """Digits only: Go's Atoi takes neither spaces nor underscores."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(text)
+    return int(text)
