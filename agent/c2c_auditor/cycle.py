@@ -47,7 +47,7 @@ class Clocks:
 
 
 class Cycle:
-    """Audits again and again; `run` gives the report of one audit."""
+    """Audits again and again; `run` gives the report of one audit. ``grace`` may be changed in between; None takes it from VPA's polls."""
 
     def __init__(
         self, *, rules: RulesSource, facts: FactsSource, version: str, grace: Grace | None = None, clocks: Clocks | None = None
@@ -55,7 +55,7 @@ class Cycle:
         self._rules = rules
         self._facts = facts
         self._version = version
-        self._grace = grace
+        self.grace = grace
         self._clocks = clocks if clocks is not None else Clocks()
         self._memory = Memory()
         self._judged: tuple[Sequence[Ruleset], CellFacts, Judgement] | None = None
@@ -117,7 +117,7 @@ class Cycle:
 
     def _settle(self, judgement: Judgement, facts: CellFacts) -> Settlement:
         config = facts.config
-        grace = self._grace
+        grace = self.grace
         if grace is None:
             grace = Grace() if config is None else Grace.for_polls(policy=config.poll_interval, security_group=config.asg_poll_interval)
         settlement = settle(self._memory, judgement, self._clocks.steady(), grace)

@@ -51,14 +51,14 @@ class Hooks:
 class Loop:
     """Runs audits until SIGTERM or SIGINT. ``commits`` is a descriptor that becomes readable at each commit to nf_tables, or None.
 
-    ``alive`` is a descriptor that becomes readable when the server process has ended; the loop then ends too, with status 1, so that monit
+    ``interval`` (seconds) may be changed while it runs. ``alive`` is a descriptor that becomes readable when the server process has ended; the loop then ends too, with status 1, so that monit
     restarts both.
     """
 
     def __init__(self, *, cycle: Audits, hooks: Hooks, interval: float, commits: int | None, alive: int | None) -> None:
         self._cycle = cycle
         self._hooks = hooks
-        self._interval = interval
+        self.interval = interval
         self._commits = commits
         self._alive = alive
         self._reloading = False
@@ -90,7 +90,7 @@ class Loop:
     def _pause(self, report: Report) -> float:
         """Seconds to the next audit if nothing happens: sooner while something is pending, never in step with a thousand other cells."""
         pending = any(finding.state is State.PENDING for finding in report.findings)
-        interval = min(self._interval, Grace().policy / 3) if pending else self._interval
+        interval = min(self.interval, Grace().policy / 3) if pending else self.interval
         return interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
 
     def _wait(self, selector: selectors.BaseSelector, wake: int, *, rest: float, until: float) -> str:

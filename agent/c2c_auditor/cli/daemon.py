@@ -42,11 +42,14 @@ def daemon(*, config_file: Path) -> int:
 
         def reload() -> None:
             try:
-                cell.reload(load_config(config_file))
+                again = load_config(config_file)
                 server.reload()
-                events.reloaded(str(config_file))
             except ConfigError as error:
                 events.refused(str(error))
+                return
+            cell.reload(again)
+            loop.interval, cycle.grace = again.interval, _grace(again)
+            events.reloaded(str(config_file))
 
         loop = Loop(
             cycle=cycle,

@@ -1,0 +1,131 @@
+"""The kinds that the demo's faults do not raise, in a real kernel whose rules are changed by hand: raised, confirmed, and resolved, on both backends.
+
+Together with `test_demo_faults` and the demo's tour over all faults this is every kind there is; `test_no_kind_is_left_out` holds that.
+"""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from attrs import define, evolve
+from support.namespaces import in_namespace
+from support.recordings import CELLS, recording
+
+from c2c_auditor.audit.settle import Grace
+from c2c_auditor.cycle import Clocks, Cycle
+from c2c_auditor.demo.faults import ALL
+from c2c_auditor.model.cell import BadRecord, CellFacts, PolicySet
+from c2c_auditor.model.finding import Kind
+from c2c_auditor.model.report import FactsReading, Result
+from c2c_auditor.model.rule import PortRange
+from c2c_auditor.sources.backends import AutoBackend
+from c2c_auditor.sources.legacy import LegacyReader, tables_in_use
+from c2c_auditor.sources.netlink import Nftables
+from c2c_auditor.sources.nft import NftReader
+
+pytestmark = pytest.mark.kernel
+OVERLAY = "overlay--35bf992d-c9e9-4616-"
+
+# Kind, recorded cell, what somebody types; VPA stands for the cell's policy chain.
+BY_HAND = {
+    Kind.CONTAINER_CHAIN_ORPHAN: ("pair", "-N overlay--ffffffff-0000-4000-"),
+    Kind.CONTAINER_RULE_MISSING: ("pair", f"-D {OVERLAY} 2"),
+    Kind.FOREIGN_RULE: ("pair", "-I FORWARD -j LOG"),
+    Kind.JUMP_DUPLICATE: ("pair", "-I FORWARD -j VPA"),
+    Kind.MARK_STALE: ("pair", "-A VPA -s 10.255.2.7 -m comment --comment src:20e39f68-f0ed-40db-8564-d432d5716f29 -j MARK --set-xmark 0x2"),
+    Kind.INGRESS_MISSING: ("pair-overlay-ingress", "-D VPA 4"),
+    Kind.INGRESS_STALE: ("pair-overlay-ingress", "-A VPA -d 10.255.2.7 -p tcp --dport 9999 -m mark --mark 0x3 -j ACCEPT"),
+    Kind.LOG_RULE_MISSING: ("pair-c2c-logging", "-D VPA 2"),
+    Kind.LOG_RULE_STALE: ("pair-c2c-logging", "-I VPA 2 -d 10.255.2.7 -p tcp --dport 99 -m mark --mark 0x1 -j LOG"),
+}
+BY_FACTS = (Kind.POLICY_UNREADABLE, Kind.PORT_NOT_EXPOSED)
+
+
+@define
+class _Script:
+    """Facts as a test says, and a steady clock that it moves."""
+
+    facts: CellFacts
+    steady: float = 0.0
+
+    def read(self, now: float) -> FactsReading:
+        assert now
+        return FactsReading(facts=self.facts)
+
+
+def _cycle(script: _Script, netlink: Nftables) -> Cycle:
+    nft = NftReader(bin_dir=None, generations=netlink)
+    rules = AutoBackend(nft=nft, witness=nft, legacy=LegacyReader(), legacy_in_use=tables_in_use)
+    grace = Grace(policy=10, security_group=10, hint=10)
+    return Cycle(rules=rules, facts=script, version="t", grace=grace, clocks=Clocks(steady=lambda: script.steady))
+
+
+def _raised_and_resolved(cycle: Cycle, script: _Script, kind: Kind) -> None:
+    """Pending at once, confirmed after the grace; nothing else that harms."""
+    first = cycle.run()
+    assert kind in {finding.kind for finding in first.findings}
+    script.steady += 10
+    report = cycle.run()
+    assert kind in {finding.kind for finding in report.confirmed}
+    assert report.result is Result.FINDINGS
+
+
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
+@pytest.mark.parametrize("kind", BY_HAND, ids=lambda kind: kind.value)
+def test_a_rule_changed_by_hand_is_raised_and_resolved(kind: Kind, backend: str) -> None:
+    """With the backend's own iptables."""
+    _by_hand(kind, backend)
+
+
+@in_namespace
+def _by_hand(kind: Kind, backend: str) -> None:
+    name, typed = BY_HAND[kind]
+    cell = recording(name)
+    whole = (CELLS / name / "iptables-save.txt").read_bytes()
+    restore = (f"iptables-{backend}-restore",)
+    subprocess.run(restore, input=whole, check=True, timeout=30)
+    script = _Script(facts=cell.facts)
+    with Nftables() as netlink:
+        cycle = _cycle(script, netlink)
+        assert cycle.run().result is Result.CLEAN
+        command = typed.replace("VPA", cell.policy_chain).split()
+        subprocess.run((f"iptables-{backend}", "-w", *command), check=True, timeout=30)
+        _raised_and_resolved(cycle, script, kind)
+        subprocess.run(restore, input=whole, check=True, timeout=30)
+        last = cycle.run()
+        assert (last.result, kind in {finding.kind for finding in last.resolved}) == (Result.CLEAN, True)
+
+
+@pytest.mark.parametrize("kind", BY_FACTS, ids=lambda kind: kind.value)
+def test_a_fact_that_changes_is_raised_and_resolved(kind: Kind) -> None:
+    """Policies that nobody can carry out, or that open nothing."""
+    _by_facts(kind)
+
+
+@in_namespace
+def _by_facts(kind: Kind) -> None:
+    cell = recording("pair")
+    policies = cell.facts.policies
+    assert policies is not None
+    subprocess.run(("iptables-nft-restore",), input=(CELLS / "pair" / "iptables-save.txt").read_bytes(), check=True, timeout=30)
+    bad = BadRecord(subject="a to b", where="policies[0]", problem="port 0", guids=("a", "b"))
+    wrong = evolve(policies.policies[0], ports=PortRange(first=9, last=9))
+    changed = {
+        Kind.POLICY_UNREADABLE: evolve(policies, unreadable=(bad,)),
+        Kind.PORT_NOT_EXPOSED: PolicySet(policies=(*policies.policies, wrong)),
+    }
+    script = _Script(facts=cell.facts)
+    with Nftables() as netlink:
+        cycle = _cycle(script, netlink)
+        assert cycle.run().result is Result.CLEAN
+        script.facts = evolve(cell.facts, policies=changed[kind])
+        _raised_and_resolved(cycle, script, kind)
+        script.facts = cell.facts
+        assert kind in {finding.kind for finding in cycle.run().resolved}
+
+
+def test_no_kind_is_left_out() -> None:
+    """The demo's faults and these: all of them."""
+    shown = {kind for fault in ALL for kind in fault.kinds}
+    assert shown | set(BY_HAND) | set(BY_FACTS) == set(Kind)
