@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import trustme
+
 from support.namespaces import in_namespace
 from support.recordings import CELLS
 
@@ -33,7 +34,12 @@ def _settings(folder: Path, **more: object) -> Path:
     leaf.cert_chain_pems[0].write_to_path(str(folder / "client.crt"))
     leaf.private_key_pem.write_to_path(str(folder / "client.key"))
     vpa = json.loads((PAIR / "vxlan-policy-agent.json").read_text())
-    names = {"ca_cert_file": "ca.crt", "client_cert_file": "client.crt", "client_key_file": "client.key", "cni_datastore_path": "store.json"}
+    names = {
+        "ca_cert_file": "ca.crt",
+        "client_cert_file": "client.crt",
+        "client_key_file": "client.key",
+        "cni_datastore_path": "store.json",
+    }
     vpa.update({key: str(folder / name) for key, name in names.items()})
     (folder / "vpa.json").write_text(json.dumps(vpa))
     shutil.copy(PAIR / "store.json", folder / "store.json")
@@ -47,7 +53,9 @@ def _daemon(config: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """The daemon and its log; killed with its listener whatever the test does."""
     log = config.with_suffix(".log")
     with log.open("wb") as output:
-        process = subprocess.Popen((sys.executable, "-m", "c2c_auditor", "daemon", "--config", str(config)), stdout=output, start_new_session=True)
+        process = subprocess.Popen(
+            (sys.executable, "-m", "c2c_auditor", "daemon", "--config", str(config)), stdout=output, start_new_session=True
+        )
     try:
         yield process, log
     finally:

@@ -9,8 +9,6 @@ import subprocess
 
 import pytest
 from attrs import define, evolve
-from support.namespaces import in_namespace
-from support.recordings import CELLS, recording
 
 from c2c_auditor.audit.settle import Grace
 from c2c_auditor.cycle import Clocks, Cycle
@@ -23,6 +21,8 @@ from c2c_auditor.sources.backends import AutoBackend
 from c2c_auditor.sources.legacy import LegacyReader, tables_in_use
 from c2c_auditor.sources.netlink import Nftables
 from c2c_auditor.sources.nft import NftReader
+from support.namespaces import in_namespace
+from support.recordings import CELLS, recording
 
 pytestmark = pytest.mark.kernel
 OVERLAY = "overlay--35bf992d-c9e9-4616-"

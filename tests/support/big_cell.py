@@ -12,8 +12,12 @@ from c2c_auditor.model.cell import CellFacts, Container, Names, Policy, PolicySe
 from c2c_auditor.model.rule import ACCEPT, IpRangeMatch, Jump, PortRange, Rule
 from c2c_auditor.netfilter.render import render_rule
 from c2c_auditor.silk import names
-from c2c_auditor.silk.container import ChainPlan, input_plan, jump_plans, netout_log_plan, netout_plan, overlay_plan
+from c2c_auditor.silk.input import input_plan
+from c2c_auditor.silk.jumps import jump_plans
+from c2c_auditor.silk.netout import netout_log_plan, netout_plan
+from c2c_auditor.silk.overlay import overlay_plan
 from c2c_auditor.silk.policy import plan_policy_chain
+from c2c_auditor.silk.shapes import ChainPlan
 
 CHAIN = "vpa--1795397987815968"
 

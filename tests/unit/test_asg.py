@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 from attrs import evolve
-from support.mutations import with_rules
-from support.recordings import CELL_NAMES, recording
 
 from c2c_auditor.audit.checks import judge
 from c2c_auditor.model import rule as r
@@ -14,6 +12,8 @@ from c2c_auditor.model.finding import Effect, Family, Kind
 from c2c_auditor.netfilter.render import render_rule
 from c2c_auditor.silk import asg, names
 from c2c_auditor.silk.asg import Unconvertible
+from support.mutations import with_rules
+from support.recordings import CELL_NAMES, recording
 
 CELL = recording("pair")
 STORE = CELL.facts.store
@@ -36,7 +36,9 @@ def test_each_recorded_chain_is_planned_rule_by_rule(name: str) -> None:
     assert facts.store is not None
     assert facts.config is not None
     assert facts.security_groups is not None
-    planned = [asg.asg_plan(one, asg.groups_of(one, facts.security_groups), facts.config) for one in facts.store.containers if asg.has_chain(one)]
+    planned = [
+        asg.asg_plan(one, asg.groups_of(one, facts.security_groups), facts.config) for one in facts.store.containers if asg.has_chain(one)
+    ]
     written = {name: chain.rules for name, chain in cell.ruleset.chains("filter").items() if name.startswith("asg-")}
     assert {plan.name: plan.head for plan in planned} == written
 
@@ -63,9 +65,11 @@ def test_a_rule_becomes_what_silk_makes_of_it(rule: SecurityRule, written: list[
     assert [line.partition("--dst-range ")[2].split(" ")[0] for line in _allowed(rule)] == written
 
 
-@pytest.mark.parametrize("destination", ["", "10.0.0", "10.0.0.0/33", "10.0.0.0/x", "10.0.0.1-", "example.com", "fd00::1", "1.1.1.1, 2.2.2.2"])
+@pytest.mark.parametrize(
+    "destination", ["", "10.0.0", "10.0.0.0/33", "10.0.0.0/x", "10.0.0.1-", "example.com", "fd00::1", "1.1.1.1, 2.2.2.2"]
+)
 def test_a_malformed_destination_is_refused_with_the_groups_name(destination: str) -> None:
-    """silk drops the container's whole update for it."""
+    """Silk drops the container's whole update for it."""
     with pytest.raises(Unconvertible, match="group g"):
         _allowed(SecurityRule(protocol="all", destination=destination))
 

@@ -18,16 +18,10 @@ from c2c_auditor.model.cell import Container
 from c2c_auditor.model.finding import Effect, Finding, Kind
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk import asg, names
-from c2c_auditor.silk.container import (
-    ChainPlan,
-    default_deny,
-    host_service,
-    input_plan,
-    netout_log_plan,
-    netout_plan,
-    netout_rate_limit_log_plan,
-    overlay_plan,
-)
+from c2c_auditor.silk.input import host_service, input_plan
+from c2c_auditor.silk.netout import netout_log_plan, netout_plan, netout_rate_limit_log_plan
+from c2c_auditor.silk.overlay import default_deny, overlay_plan
+from c2c_auditor.silk.shapes import ChainPlan
 
 _ASG_SYNC = "Restart vxlan-policy-agent on this cell: at start it writes all security group chains afresh."
 

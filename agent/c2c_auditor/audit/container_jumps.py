@@ -14,7 +14,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.finding import App, Effect, Finding, Kind
 from c2c_auditor.model.rule import Loss
-from c2c_auditor.silk.container import JumpPlan, jump_plans
+from c2c_auditor.silk.jumps import JumpPlan, jump_plans
 
 RECREATE = "Recreate the container (cf restart-app-instance, or cf restart): its chains are written once, when it is created."
 

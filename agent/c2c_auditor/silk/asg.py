@@ -14,9 +14,9 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueE
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, SecurityGroup, SecurityRule, VpaConfig
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.silk.container import ChainPlan, limited, logged
 from c2c_auditor.silk.names import ContainerChains
 from c2c_auditor.silk.policy import open_rule
+from c2c_auditor.silk.shapes import ChainPlan, limited, logged
 
 _RUNNING = ("app", "task")
 _PROTOCOLS = {"tcp": r.TCP, "udp": r.UDP}

@@ -12,7 +12,7 @@ from attrs import frozen
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.silk.container import CNI_INGRESS_TAG
+from c2c_auditor.silk.shapes import CNI_INGRESS_TAG
 
 
 @frozen(kw_only=True)

@@ -1,0 +1,34 @@
+"""``input--H``: what a container may reach on the cell itself.
+
+Source: silk-release src/code.cloudfoundry.org/cni-wrapper-plugin/netrules/netout.go, lib/rules/rules.go (``NewInput…``).
+"""
+
+from __future__ import annotations
+
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import Container
+from c2c_auditor.silk.names import ContainerChains
+from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, remembered
+
+
+@remembered
+def input_plan(container: Container) -> ChainPlan:
+    """``input--H``: answers, then DNS servers and host services (properties of silk-cni that VPA's configuration does not hold), then reject."""
+    return ChainPlan(
+        table="filter",
+        name=ContainerChains.of(container.handle).input,
+        container=container,
+        head=(r.Rule(matches=(ESTABLISHED,), target=r.ACCEPT),),
+        tail=(r.Rule(target=r.REJECT),),
+        middle=True,
+    )
+
+
+def host_service(rule: r.Rule) -> bool:
+    """Whether a rule has the shape of those that ``input--H`` holds in its middle: one destination, one protocol, one port, accepted."""
+    if rule.target != r.ACCEPT or rule.source is not None or rule.destination is None or rule.destination.host is None:
+        return False
+    if rule.in_interface is not None or rule.out_interface is not None or rule.protocol is None or len(rule.matches) != 1:
+        return False
+    (ports,) = rule.matches
+    return isinstance(ports, r.TransportMatch) and ports.destination is not None and ports.source is None and ports.tcp_flags is None

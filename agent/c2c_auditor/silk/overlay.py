@@ -1,0 +1,34 @@
+"""``overlay--H``: what may reach a container, and its default deny.
+
+Source: silk-release src/code.cloudfoundry.org/cni-wrapper-plugin/netrules/netout.go, lib/rules/rules.go (``NewOverlay…``). Written once, when the
+container is created; nothing but recreating it brings a lost rule back.
+"""
+
+from __future__ import annotations
+
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import Container, VpaConfig
+from c2c_auditor.netfilter import canonical
+from c2c_auditor.silk.names import ContainerChains
+from c2c_auditor.silk.shapes import CNI_INGRESS_TAG, ESTABLISHED, VTEP, ChainPlan, limited, logged, remembered
+
+
+def default_deny(container: Container) -> r.Rule:
+    """Whatever no rule before it accepted does not reach the container."""
+    return r.Rule(destination=canonical.host(container.address), target=r.REJECT)
+
+
+@remembered
+def overlay_plan(container: Container, config: VpaConfig) -> ChainPlan:
+    """``overlay--H``: marked packets may leave for other cells, answers and the cell's own router may come in, everything else is rejected."""
+    here = canonical.host(container.address)
+    rules = [
+        r.Rule(source=here, out_interface=VTEP, matches=(canonical.mark(0, negated=True),), target=r.ACCEPT),
+        r.Rule(destination=here, matches=(ESTABLISHED,), target=r.ACCEPT),
+        r.Rule(destination=here, matches=(canonical.mark(CNI_INGRESS_TAG),), target=r.ACCEPT),
+    ]
+    if config.c2c_logging:
+        limit = limited(config.denied_logs_per_second)
+        rules.append(r.Rule(destination=here, matches=(limit,), target=r.Log(prefix=logged("DENY_C2C_", container.handle))))
+    chain = ContainerChains.of(container.handle).overlay
+    return ChainPlan(table="filter", name=chain, container=container, head=(*rules, default_deny(container)))

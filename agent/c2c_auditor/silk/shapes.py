@@ -1,0 +1,45 @@
+"""What the chain families share: how a chain's plan looks, and the conditions that several of them use."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from attrs import frozen
+
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import Container
+from c2c_auditor.netfilter import canonical
+
+# Containers and settings change seldom, audits are many: a plan is made once. A cell holds some 250 containers.
+remembered = lru_cache(maxsize=4096)
+
+CNI_INGRESS_TAG = 0xFFFF0000  # property of the silk-cni job; not the policy server's tag of the ingress router
+VTEP = r.InterfaceMatch(name="silk-vtep")
+ESTABLISHED = canonical.states(frozenset({"RELATED", "ESTABLISHED"}))
+NEW_CONNECTIONS = canonical.states(frozenset({"INVALID", "NEW", "UNTRACKED"}))
+_LOG_PREFIX = 28
+
+
+@frozen(kw_only=True)
+class ChainPlan:
+    """What one chain of a container should hold.
+
+    ``middle`` is False where ``head`` and ``tail`` are all of it; where it is True, rules that nobody on the cell can foretell stand between them.
+    """
+
+    table: str
+    name: str
+    container: Container
+    head: tuple[r.Rule, ...]
+    tail: tuple[r.Rule, ...] = ()
+    middle: bool = False
+
+
+def logged(prefix: str, handle: str) -> str:
+    """A log prefix as silk cuts it: 28 characters and a space."""
+    return f"{prefix}{handle}"[:_LOG_PREFIX] + " "
+
+
+def limited(per_second: int) -> r.LimitMatch:
+    """``-m limit --limit N/s --limit-burst N``."""
+    return r.LimitMatch(period=canonical.limit_period(per_second, 1, 10_000), burst=per_second)
