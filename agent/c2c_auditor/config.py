@@ -6,7 +6,8 @@ Every key has a default, so an empty object is a valid configuration of a stock 
 from __future__ import annotations
 
 import json
-from ipaddress import ip_address
+import re
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cattrs.gen import make_dict_structure_fn
 from cattrs.v import format_exception
 
 from c2c_auditor.errors import ConfigError
+from c2c_auditor.model.cell import HostService
 
 _VPA_CONFIG = Path("/var/vcap/jobs/vxlan-policy-agent/config/vxlan-policy-agent.json")
 
@@ -74,7 +76,8 @@ class Config:
     """All settings. Times in seconds.
 
     ``grace`` overrides what is worked out from VPA's poll intervals; ``max_age`` is how long the last good expectations are used while their source
-    is away; ``ingress_tag`` (hexadecimal) is the policy server's tag of the ingress router, otherwise inferred from the rules.
+    is away; ``ingress_tag`` (hexadecimal) is the policy server's tag of the ingress router, otherwise inferred from the rules; ``host_services`` are
+    the silk-cni job's DNS servers and host services, otherwise taken from what most containers have in common.
     """
 
     vpa_config: Path = _VPA_CONFIG
@@ -84,11 +87,18 @@ class Config:
     iptables_bin_dir: Path | None = None
     underlay_interfaces: tuple[str, ...] | None = None
     ingress_tag: str | None = field(default=None)
+    host_services: tuple[str, ...] | None = field(default=None)
     interval: float = field(default=15.0, validator=_seconds(0.2, 3600))
     grace: float | None = field(default=None, validator=optional(and_(gt(0), le(3600))))
     max_age: float = field(default=600.0, validator=_seconds(1, 86400))
     read_timeout: float = field(default=60.0, validator=_seconds(1, 600))
     server: ServerSettings = ServerSettings()
+
+    @host_services.validator
+    def _services(self, attribute: Attribute[tuple[str, ...] | None], value: tuple[str, ...] | None) -> None:
+        del attribute
+        for text in value or ():
+            host_service(text)
 
     @ingress_tag.validator
     def _hexadecimal(self, attribute: Attribute[str | None], value: str | None) -> None:
@@ -96,6 +106,15 @@ class Config:
         if value is not None and not 0 < int(value, 16) <= 0xFFFFFFFF:  # noqa: PLR2004 - marks have 32 bits
             message = f"{value!r} is no tag"
             raise ValueError(message)
+
+
+def host_service(text: str) -> HostService:
+    """``169.254.0.2:53/udp``. Raises ValueError."""
+    found = re.fullmatch(r"([\d.]+):(\d{1,5})/(tcp|udp)", text)
+    if found is None or not 0 < int(found[2]) < 65536:  # noqa: PLR2004 - ports
+        message = f"{text!r} is no service: write ADDRESS:PORT/tcp or ADDRESS:PORT/udp"
+        raise ValueError(message)
+    return HostService(address=IPv4Address(found[1]), protocol=found[3], port=int(found[2]))
 
 
 def load_config(path: Path) -> Config:

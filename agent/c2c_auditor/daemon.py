@@ -49,10 +49,10 @@ class Hooks:
 
 
 class Loop:
-    """Runs audits until SIGTERM or SIGINT. ``commits`` is a descriptor that becomes readable at each commit to nf_tables, or None.
+    """Runs audits until SIGTERM or SIGINT.
 
-    ``interval`` (seconds) may be changed while it runs. ``alive`` is a descriptor that becomes readable when the server process has ended; the loop then ends too, with status 1, so that monit
-    restarts both.
+    ``interval`` (seconds) may be changed while it runs. ``commits`` is a descriptor that becomes readable at each commit to nf_tables, or None;
+    ``alive`` one that becomes readable when the server process has ended: the loop then ends too, with status 1, so that monit restarts both.
     """
 
     def __init__(self, *, cycle: Audits, hooks: Hooks, interval: float, commits: int | None, alive: int | None) -> None:

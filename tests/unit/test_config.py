@@ -41,6 +41,8 @@ def test_what_is_given_is_taken() -> None:
         ('{"server": {"address": "localhost"}}', "no IP address"),
         ('{"server": {"tls": {"certificate": "x"}}}', "key"),
         ('{"ingress_tag": "zz"}', "zz"),
+        ('{"host_services": ["169.254.0.2:53"]}', "ADDRESS:PORT/udp"),
+        ('{"host_services": ["169.254.0.2:0/udp"]}', "169.254.0.2:0/udp"),
         ("[]", "object"),
         ("{", "JSON"),
     ],
@@ -67,4 +69,4 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_readme_names_every_setting() -> None:
     """One home per setting, and one row in the README."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert [one.name for one in fields(Config) if f"`{one.name}`" not in readme] == ["read_timeout"]
+    assert [one.name for one in fields(Config) if f"`{one.name}`" not in readme] == []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from c2c_auditor.audit.checks import judge
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import HostService
 from c2c_auditor.model.finding import Effect, Finding, Kind
 from support.mutations import Mutation, moves, mutations, with_rules
 from support.recordings import SMALL_CELLS, Recording, recording
@@ -71,6 +75,38 @@ def test_every_damage_to_every_other_rule_of_a_small_cell_is_found_and_named(nam
                     port = _host_port(found.rules[index])
                     by_number = port is not None and any(f"port {port} of the cell" in finding.summary for finding in new)
                     assert named & mutation.touched or by_number, f"{table} {chain} rule {index + 1}: {mutation.what}"
+
+
+@pytest.mark.parametrize("name", ["fleet-12-nft", "fleet-40"])
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_damage_to_any_chain_of_a_large_cell_is_found(name: str, data: st.DataObject) -> None:
+    """Sampled over all tables and chains."""
+    cell = recording(name)
+    table = data.draw(st.sampled_from(sorted(cell.ruleset.tables)))
+    chain = data.draw(
+        st.sampled_from([one for one, found in cell.ruleset.chains(table).items() if found.rules and one != cell.policy_chain])
+    )
+    index = data.draw(st.integers(0, len(cell.ruleset.chains(table)[chain].rules) - 1))
+    mutation = data.draw(st.sampled_from(list(mutations(cell.ruleset, chain, index, cell.addresses, table=table))))
+    assert _new(cell, mutation.ruleset), f"{table} {chain} rule {index + 1}: {mutation.what}"
+
+
+def test_configured_host_services_decide_where_containers_cannot() -> None:
+    """Both containers lost the same rule: only who knows what should be there can say so."""
+    cell = recording("pair")
+    services = tuple(
+        HostService(address=IPv4Address("169.254.0.2"), protocol=protocol, port=port)
+        for protocol, port in (("tcp", 53), ("udp", 53), ("tcp", 9001))
+    )
+    ruleset = cell.ruleset
+    for chain in [name for name in cell.ruleset.chains("filter") if name.startswith("input--")]:
+        rules = ruleset.chains("filter")[chain].rules
+        ruleset = with_rules(ruleset, chain, (rules[0], *rules[2:]))
+    assert not judge(cell.facts, ruleset, None).findings
+    told = judge(evolve(cell.facts, host_services=services), ruleset, None)
+    assert [one.kind for one in told.findings] == [Kind.CONTAINER_RULE_MISSING] * 2
+    assert not judge(evolve(cell.facts, host_services=services), cell.ruleset, None).findings
 
 
 def _host_port(rule: r.Rule) -> int | None:

@@ -18,7 +18,7 @@ from c2c_auditor.model.cell import Container
 from c2c_auditor.model.finding import Effect, Finding, Kind
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk import asg, names
-from c2c_auditor.silk.input import host_service, input_plan
+from c2c_auditor.silk.input import host_service, input_plan, service_rule
 from c2c_auditor.silk.netout import netout_log_plan, netout_plan, netout_rate_limit_log_plan
 from c2c_auditor.silk.overlay import default_deny, overlay_plan
 from c2c_auditor.silk.shapes import ChainPlan
@@ -88,10 +88,12 @@ def _plans(inputs: Inputs, container: Container, middle: tuple[r.Rule, ...]) -> 
 
 
 def _usual_middle(inputs: Inputs) -> tuple[r.Rule, ...]:
-    """DNS servers and host services as the containers' ``input--`` chains show them: nobody on the cell knows them otherwise.
+    """DNS servers and host services: as the configuration says, else as the containers' ``input--`` chains show them.
 
     A rule belongs to the usual middle when most containers have it; with two containers that disagree, a rule that has the shape belongs.
     """
+    if inputs.facts.host_services is not None:
+        return tuple(map(service_rule, inputs.facts.host_services))
     store = inputs.facts.store
     chains = inputs.ruleset.chains("filter")
     middles = []

@@ -87,6 +87,8 @@ def _unjudged(facts: CellFacts, config: VpaConfig) -> Iterator[str]:
         return
     if not config.asg_syncing:
         yield "Security groups are not synced here: of the netout chains only the end was judged, not what they allow."
+    if facts.host_services is None and facts.store.containers:
+        yield "DNS servers and host services are not configured: in the input chains, what most containers have in common was taken for right."
     if facts.underlay_interfaces is None:
         yield "The underlay's interfaces are not known: jumps and marks on any one interface were taken for right."
 

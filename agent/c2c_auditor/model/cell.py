@@ -137,12 +137,22 @@ class VpaConfig:
     store_file: str = "/var/vcap/data/container-metadata/store.json"
 
 
+@frozen(kw_only=True, cache_hash=True)
+class HostService:
+    """A service of the cell that containers may reach: DNS, metrics. ``protocol`` is ``tcp`` or ``udp``."""
+
+    address: IPv4Address
+    protocol: str
+    port: int
+
+
 @frozen(kw_only=True)
 class CellFacts:
     """Everything the plan is made from. None means: not known, so nothing that needs it is judged.
 
     ``ingress_tag`` is the mark of the policy server's INGRESS_ROUTER; None lets the plan infer it from the one mark that such rules share.
-    ``underlay_interfaces`` are the names of the interfaces that hold the underlay addresses.
+    ``underlay_interfaces`` are the names of the interfaces that hold the underlay addresses. ``host_services`` are DNS servers and host services of
+    the silk-cni job, in its order; None takes what most containers have in common.
     """
 
     store: Store | None = None
@@ -151,4 +161,5 @@ class CellFacts:
     config: VpaConfig | None = None
     ingress_tag: int | None = None
     underlay_interfaces: tuple[str, ...] | None = None
+    host_services: tuple[HostService, ...] | None = None
     notes: tuple[str, ...] = field(default=())

@@ -6,7 +6,8 @@ Source: silk-release src/code.cloudfoundry.org/cni-wrapper-plugin/netrules/netou
 from __future__ import annotations
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.cell import Container
+from c2c_auditor.model.cell import Container, HostService
+from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.names import ContainerChains
 from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, remembered
 
@@ -32,3 +33,14 @@ def host_service(rule: r.Rule) -> bool:
         return False
     (ports,) = rule.matches
     return isinstance(ports, r.TransportMatch) and ports.destination is not None and ports.source is None and ports.tcp_flags is None
+
+
+def service_rule(service: HostService) -> r.Rule:
+    """The rule for one such service."""
+    number = {"tcp": r.TCP, "udp": r.UDP}[service.protocol]
+    return r.Rule(
+        destination=canonical.host(service.address),
+        protocol=canonical.protocol(number),
+        matches=(canonical.transport(number, service.port, service.port),),
+        target=r.ACCEPT,
+    )

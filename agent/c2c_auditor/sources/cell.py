@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from attrs import evolve, frozen
 
-from c2c_auditor.config import Config
+from c2c_auditor.config import Config, host_service
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import CellFacts, PolicySet, SecurityGroup, Store, VpaConfig
 from c2c_auditor.model.report import FactsReading, Problem, ProcessStatus, SourceStatus
@@ -93,6 +93,7 @@ class CellReader:
             config=vpa,
             ingress_tag=int(self._config.ingress_tag, 16) if self._config.ingress_tag is not None else None,
             underlay_interfaces=self._underlay(vpa),
+            host_services=tuple(map(host_service, self._config.host_services)) if self._config.host_services is not None else None,
             notes=self._notes(now),
         )
         if self._last is not None and _same(self._last, facts):
