@@ -134,6 +134,51 @@ def test_a_refusal_moved_to_the_front_of_a_containers_chain_is_found_and_named(n
         assert {finding.effect for finding in found} <= {Effect.OUTAGE, Effect.ADVICE}, chain
 
 
+def _does(rule: r.Rule) -> str:
+    """What a rule does to a packet: lets it on, stops it, or neither."""
+    if isinstance(rule.target, r.Log):
+        return "log"
+    return "refuse" if isinstance(rule.target, r.Reject) or rule.target == r.DROP else "allow"
+
+
+def _family(rule: r.Rule) -> str:
+    return rule.target.chain.partition("--")[0] if isinstance(rule.target, r.Jump) else ""
+
+
+def _harmless(chain: str, passed: tuple[r.Rule, ...], moved: r.Rule) -> bool:
+    """The moves of docs/findings.md that no packet notices."""
+    if chain in ("INPUT", "PREROUTING", "POSTROUTING") or chain.startswith("netin--"):
+        return True  # jumps, translations and marks of different containers and ports: no packet meets two of them
+    if chain == "FORWARD":
+        families = {"vpa", "overlay"}  # a container's default deny before the policies is the one order that counts
+        return not any({_family(moved), _family(rule)} == families for rule in passed)
+    return all(_does(rule) == _does(moved) for rule in passed)
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL_CELLS if name != "pair-policy-disabled"])
+def test_every_move_in_every_other_chain_is_found_or_harmless(name: str) -> None:
+    """Each rule to each place of its chain, all tables: what no packet notices is no finding, and the rest names a rule that was moved or passed."""
+    cell = recording(name)
+    known = {finding.key for finding in judge(cell.facts, cell.ruleset, None).findings}
+    for table in cell.ruleset.tables:
+        for chain, found in cell.ruleset.chains(table).items():
+            for start in range(len(found.rules) if chain != cell.policy_chain else 0):
+                for end in range(len(found.rules)):
+                    rules = list(found.rules)
+                    moved = rules.pop(start)
+                    rules.insert(end, moved)
+                    passed = found.rules[min(start, end) : max(start, end) + 1]
+                    passed = tuple(rule for rule in passed if rule is not moved)
+                    new = [
+                        one
+                        for one in judge(cell.facts, with_rules(cell.ruleset, chain, tuple(rules), table), None).findings
+                        if one.key not in known
+                    ]
+                    where = f"{table} {chain}: {start + 1} to {end + 1}"
+                    assert bool(new) != _harmless(chain, passed, moved), where
+                    assert {one.found for one in new} <= {moved, *passed}, where
+
+
 FOREIGN = {
     "a DROP before everything": ("FORWARD", 0, r.Rule(target=r.DROP), Kind.FOREIGN_DROP, Effect.OUTAGE),
     "an ACCEPT before everything": ("FORWARD", 0, r.Rule(target=r.ACCEPT), Kind.FOREIGN_ACCEPT, Effect.BREACH),
