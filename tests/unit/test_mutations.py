@@ -13,6 +13,7 @@ from c2c_auditor.audit.checks import judge
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import HostService
 from c2c_auditor.model.finding import Effect, Finding, Kind
+from c2c_auditor.netfilter import canonical
 from support.mutations import Mutation, moves, mutations, with_rules
 from support.recordings import SMALL_CELLS, Recording, recording
 
@@ -247,3 +248,27 @@ def test_every_damage_to_the_jump_is_found(name: str) -> None:
             if finding.kind.value.startswith(("jump", "policy_chain"))
         }
         assert found == kinds, what
+
+
+def test_a_left_over_accept_whose_mark_now_belongs_to_another_app_says_who_gets_in() -> None:
+    """Tags are recycled: the comment still names the old app, the mark lets in the new one."""
+    cell = recording("pair")
+    rules = cell.ruleset.chains("filter")[cell.policy_chain].rules
+    mark = canonical.mark(2)  # dest-app's own tag, by the policy server's answer
+    left = evolve(
+        rules[1], matches=(canonical.transport(r.TCP, 9, 9), mark, canonical.comment("src:gone_dst:20e39f68-f0ed-40db-8564-d432d5716f29"))
+    )
+    (found,) = _new(cell, with_rules(cell.ruleset, cell.policy_chain, (*rules, left)))
+    assert (found.kind, found.effect) == (Kind.ACCEPT_STALE, Effect.BREACH)
+    assert "dest-app (acme/dev) (mark 0x2) reaches dest-app (acme/dev) at 10.255.2.7 on tcp 9" in found.summary
+
+
+def test_a_container_marked_with_another_apps_tag_says_whose_rights_it_has() -> None:
+    """A MARK left over from whoever had the address before."""
+    cell = recording("pair")
+    rules = cell.ruleset.chains("filter")[cell.policy_chain].rules
+    marking = r.Rule(source=canonical.host(cell.addresses[0]), matches=(canonical.comment("src:gone"),), target=canonical.set_mark(1))
+    (found,) = _new(cell, with_rules(cell.ruleset, cell.policy_chain, (marking, *rules)))
+    assert (found.kind, found.effect) == (Kind.MARK_WRONG_TAG, Effect.BREACH)
+    assert "so it may reach whatever that app may" in found.summary
+    assert "source-app (acme/dev)" in found.summary
