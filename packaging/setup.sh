@@ -17,7 +17,7 @@ readonly uv_version=0.13.9
 
 # Debian packages by purpose. python-iptables comes as source only: it needs a compiler, but not Python's headers.
 readonly build_packages=(python3-venv gcc libc6-dev)
-readonly kernel_packages=(iptables iproute2 procps)
+readonly kernel_packages=(iptables iproute2 nftables procps)
 
 die() {
     echo "c2c-auditor: $*" >&2
@@ -32,6 +32,7 @@ works() {
         libc6-dev) gcc -E -x c - <<<'#include <stdio.h>' ;;
         iptables) command -v iptables-nft-save && command -v iptables-legacy-save ;;
         iproute2) command -v ip ;;
+        nftables) command -v nft ;;
         procps) command -v ps ;;
         *) false ;;
     esac >/dev/null 2>&1
