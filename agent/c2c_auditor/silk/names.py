@@ -57,11 +57,6 @@ def asg(handle: str) -> str:
     return f"asg-{_asg_key(handle)}"
 
 
-def asg_candidate(handle: str) -> str:
-    """The security group chain while it is being written, before it is renamed."""
-    return f"casg-{_asg_key(handle)}"
-
-
 def is_container_chain(chain: str) -> bool:
     """Whether a chain's name is of the kind that belongs to one container."""
     return chain.startswith(_PREFIXES)
@@ -89,7 +84,6 @@ class ContainerChains:
     input: str
     netin: str
     asg: str
-    asg_candidate: str
 
     @classmethod
     def of(cls, handle: str) -> ContainerChains:
@@ -102,5 +96,4 @@ class ContainerChains:
             input=input_(handle),
             netin=netin(handle),
             asg=asg(handle),
-            asg_candidate=asg_candidate(handle),
         )

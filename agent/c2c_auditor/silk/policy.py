@@ -15,10 +15,9 @@ from attrs import frozen
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, Policy, PolicySet, Store, VpaConfig
 from c2c_auditor.netfilter import canonical
+from c2c_auditor.silk.shapes import NEW_CONNECTIONS, limited, logged
 
-_LOG_PREFIX = 28
 _PROTOCOLS = {"tcp": r.TCP, "udp": r.UDP}
-_NEW_CONNECTIONS = frozenset({"INVALID", "NEW", "UNTRACKED"})
 
 
 class Purpose(str, Enum):
@@ -69,11 +68,10 @@ def accept_rule(container: Container, policy: Policy) -> r.Rule:
 
 def log_rule(container: Container, policy: Policy, config: VpaConfig) -> r.Rule:
     """What `accept_rule` is about to accept is logged: each new tcp connection, udp by rate (``iptables_c2c_logging``)."""
-    when: r.Match = canonical.states(_NEW_CONNECTIONS)
+    when: r.Match = NEW_CONNECTIONS
     if policy.protocol == "udp":
-        rate = config.accepted_udp_logs_per_second
-        when = r.LimitMatch(period=canonical.limit_period(rate, 1, 10_000), burst=rate)
-    prefix = f"OK_{policy.source_tag:04X}_{policy.destination}"[:_LOG_PREFIX] + " "
+        when = limited(config.accepted_udp_logs_per_second)
+    prefix = logged(f"OK_{policy.source_tag:04X}_", policy.destination)
     return r.Rule(
         destination=canonical.host(container.address),
         protocol=canonical.protocol(_PROTOCOLS[policy.protocol]),
