@@ -4,6 +4,7 @@
     ├── ConfigError        a setting is missing, unknown or out of range
     ├── SourceError        something outside could not be read, or what came back cannot be trusted
     │   └── ParseError     one text could not be understood; names line and text
+    ├── EvaluationError    rules that no packet can be walked through: a loop, or more jumps than the kernel allows
     └── UsageError         the person at the command line asked for something that does not go together
 
 Each message says where it happened, what happened and what to do about it.
@@ -41,6 +42,10 @@ class ConfigError(AuditorError):
 
 class UsageError(AuditorError):
     """Options that do not go together or name nothing; the message says which to give instead."""
+
+
+class EvaluationError(AuditorError):
+    """Rules that no kernel would hold, so what they do to a packet cannot be said; the message names the chains."""
 
 
 class SourceError(AuditorError):
