@@ -13,6 +13,7 @@ from attrs import frozen
 
 from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.actions import Action, action, new_mark
 from c2c_auditor.netfilter.packet import Certainty, Packet, conditions, every, marked
 
 # nf_tables allows 16 jumps inside each other; legacy tables more, which nobody has seen used.
@@ -21,35 +22,6 @@ _DEEPEST = 64
 _MOST_STEPS = 1_000_000
 # Ways that differ in the mark only; beyond this many the mark is taken for unknown.
 _MOST_MARKS = 64
-# Targets that have no word of their own here, let a packet go on and leave its mark alone (iptables-extensions).
-_GO_ON = frozenset(
-    [
-        "AUDIT",
-        "CHECKSUM",
-        "CLASSIFY",
-        "CONNSECMARK",
-        "DSCP",
-        "ECN",
-        "HL",
-        "IDLETIMER",
-        "LED",
-        "NFLOG",
-        "NOTRACK",
-        "RATEEST",
-        "SECMARK",
-        "SET",
-        "TCPMSS",
-        "TCPOPTSTRIP",
-        "TEE",
-        "TOS",
-        "TRACE",
-        "TTL",
-        "ULOG",
-    ],
-)
-# The same, but they may set the mark.
-_GO_ON_MARKED = frozenset({"CONNMARK", "CT", "HMARK"})
-
 Marks = frozenset[int | None]
 
 
@@ -149,29 +121,21 @@ class _Walk:
     def _act(self, step: Step, target: r.Target, marks: Marks, path: tuple[str, ...]) -> tuple[Marks, Marks]:
         """What ``target`` does with a packet it takes: the marks with which the walk goes on behind it, and those with which it leaves the chain."""
         nothing: Marks = frozenset()
-        if isinstance(target, r.SetMark):
-            return frozenset(_changed(target, mark) for mark in marks), nothing
-        if isinstance(target, r.Log | r.NoTarget):
-            return marks, nothing
-        if target == r.RETURN:
-            return nothing, marks
-        if isinstance(target, r.Jump | r.Goto) and target.chain in self._chains:
+        does = action(target, self._chains)
+        if does is Action.SET_MARK and isinstance(target, r.SetMark):
+            return frozenset(new_mark(target, mark) for mark in marks), nothing
+        if isinstance(target, r.Jump | r.Goto) and does is not Action.DOUBT:
             back = self.through(self._chains[target.chain], marks, path)
-            return (back, nothing) if isinstance(target, r.Jump) else (nothing, back)
-        if isinstance(target, r.OpaqueTarget) and target.name in _GO_ON:
-            return marks, nothing
-        if isinstance(target, r.OpaqueTarget) and target.name in _GO_ON_MARKED:
-            return frozenset({None}), nothing
-        if target == r.ACCEPT or isinstance(target, r.Dnat | r.Masquerade):
+            return (back, nothing) if does is Action.JUMP else (nothing, back)
+        if does is Action.RETURN:
+            return nothing, marks
+        if does in (Action.ACCEPT, Action.DOUBT):
             self.end(step, marks, passes=True)
-            return nothing, nothing
-        if target == r.DROP or isinstance(target, r.Reject):
+        if does in (Action.REFUSE, Action.DOUBT):
             self.end(step, marks, passes=False)
-            return nothing, nothing
-        # QUEUE, a target or a chain that is not known: it may let pass, stop, or go on with whatever mark.
-        self.end(step, marks, passes=True)
-        self.end(step, marks, passes=False)
-        return frozenset({None}), nothing
+        if does in (Action.DOUBT, Action.FORGET_MARK):
+            return frozenset({None}), nothing
+        return (marks if does is Action.GO_ON else nothing), nothing
 
     def end(self, step: Step, marks: Marks, *, passes: bool) -> None:
         """One of the packet's ways ends here."""
@@ -203,12 +167,6 @@ class _Walk:
 
 def _matched(taken: Marks, passed: Marks) -> Certainty:
     return Certainty.of(None if taken and passed else bool(taken))
-
-
-def _changed(target: r.SetMark, mark: int | None) -> int | None:
-    if mark is None:
-        return target.value if target.mask == r.ALL_BITS else None
-    return (mark & ~target.mask) ^ target.value
 
 
 def _bounded(marks: Marks) -> Marks:

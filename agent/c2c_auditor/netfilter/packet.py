@@ -75,15 +75,24 @@ def negated(answer: Certainty, *, when: bool) -> Certainty:
 
 def conditions(rule: r.Rule, packet: Packet) -> Certainty:
     """Whether all of ``rule``'s conditions hold, but those on the mark, which a walk changes (`marked`)."""
+    rest = aside(rule, packet)
+    if rest is Certainty.NO:
+        return rest
+    answers = [_FLOW_MATCHES[type(match)](match, packet) for match in rule.matches if type(match) in _FLOW_MATCHES]
+    if rule.protocol is not None:
+        answers.append(Certainty.of((packet.protocol == rule.protocol.number) != rule.protocol.negated))
+    return every((rest, *answers))
+
+
+def aside(rule: r.Rule, packet: Packet) -> Certainty:
+    """Whether ``rule``'s conditions hold, but those on mark, protocol and ports: what all flows between two ends have in common."""
     for match, address in ((rule.source, packet.source), (rule.destination, packet.destination)):
         if match is not None and (address & match.mask == match.value) == match.negated:
             return Certainty.NO
-    return every(_others(rule, packet))
+    return every(_common(rule, packet))
 
 
-def _others(rule: r.Rule, packet: Packet) -> Iterable[Certainty]:
-    if rule.protocol is not None:
-        yield Certainty.of((packet.protocol == rule.protocol.number) != rule.protocol.negated)
+def _common(rule: r.Rule, packet: Packet) -> Iterable[Certainty]:
     if rule.in_interface is not None:
         yield _interface(rule.in_interface, packet.in_interface)
     if rule.out_interface is not None:
@@ -91,7 +100,8 @@ def _others(rule: r.Rule, packet: Packet) -> Iterable[Certainty]:
     if rule.fragment is not None:
         yield Certainty.of(packet.fragment == rule.fragment)
     for match in rule.matches:
-        yield _MATCHES[type(match)](match, packet)
+        if type(match) in _COMMON_MATCHES:
+            yield _COMMON_MATCHES[type(match)](match, packet)
 
 
 def marked(rule: r.Rule, mark: int | None) -> Certainty:
@@ -125,14 +135,25 @@ def _port(match: r.PortRange | None, port: int | None) -> Certainty:
 def _transport(match: r.TransportMatch, packet: Packet) -> Certainty:
     if packet.protocol != match.protocol or packet.fragment:
         return Certainty.NO
-    answers = [_port(match.source, packet.source_port), _port(match.destination, packet.destination_port)]
+    return every(
+        (
+            _port(match.source, packet.source_port),
+            _port(match.destination, packet.destination_port),
+            Certainty.of(flags_hold(match, packet)),
+        )
+    )
+
+
+def flags_hold(match: r.TransportMatch, packet: Packet) -> bool | None:
+    """Whether conditions on TCP's flags and options hold; None where the packet does not tell."""
+    answers = []
     if match.tcp_flags is not None:
         mask, wanted, inverse = match.tcp_flags
-        answers.append(Certainty.of(None if packet.tcp_flags is None else (packet.tcp_flags & mask == wanted) != inverse))
+        answers.append(None if packet.tcp_flags is None else (packet.tcp_flags & mask == wanted) != inverse)
     if match.tcp_option is not None:
         option, inverse = match.tcp_option
-        answers.append(Certainty.of(None if packet.tcp_options is None else (option in packet.tcp_options) != inverse))
-    return every(answers)
+        answers.append(None if packet.tcp_options is None else (option in packet.tcp_options) != inverse)
+    return False if False in answers else None if None in answers else True
 
 
 def _multiport(match: r.MultiportMatch, packet: Packet) -> Certainty:
@@ -188,12 +209,6 @@ def _address_type(match: r.AddressTypeMatch, packet: Packet) -> Certainty:
     )
 
 
-def _always(match: r.Match, packet: Packet) -> Certainty:
-    """A comment; a mark, which `marked` judges."""
-    del match, packet
-    return Certainty.YES
-
-
 def _doubt(match: r.Match, packet: Packet) -> Certainty:
     """A rate depends on the packets before; what an opaque match asks is not known."""
     del match, packet
@@ -209,16 +224,17 @@ def _judge(judge: Callable[[M, Packet], Certainty]) -> _Judge:
     return cast("_Judge", judge)
 
 
-_MATCHES: dict[type[r.Match], _Judge] = {
+_FLOW_MATCHES: dict[type[r.Match], _Judge] = {
     r.TransportMatch: _judge(_transport),
     r.MultiportMatch: _judge(_multiport),
-    r.MarkMatch: _always,
-    r.CommentMatch: _always,
+    r.IcmpMatch: _judge(_icmp),
+}
+# Comments match everything; marks are `marked`'s.
+_COMMON_MATCHES: dict[type[r.Match], _Judge] = {
     r.StateMatch: _judge(_state),
     r.LimitMatch: _doubt,
     r.HashLimitMatch: _doubt,
     r.IpRangeMatch: _judge(_iprange),
-    r.IcmpMatch: _judge(_icmp),
     r.AddressTypeMatch: _judge(_address_type),
     r.OpaqueMatch: _doubt,
 }

@@ -1,0 +1,201 @@
+"""Sets of flows: all protocols and their ports on one axis, as intervals, so that what passes is known exactly and not by samples.
+
+A *flow* here is what a first packet asks for: a protocol and, as it has them, its destination port or its ICMP type and code. On the axis, each protocol
+with ports has 65,536 points, ICMP one for each type and code, any other protocol one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import evolve, frozen
+
+from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.names import PROTOCOL_NAMES
+from c2c_auditor.netfilter.packet import Packet, flags_hold
+
+# Disjoint intervals (first, last), both included, ascending, never touching.
+FlowSet = tuple[tuple[int, int], ...]
+
+_SPAN = 1 << 16
+_BASES = {number: index * _SPAN for index, number in enumerate((r.TCP, r.UDP, r.SCTP, r.DCCP, r.UDPLITE, r.ICMP))}
+_WITH_PORTS = tuple(number for number in _BASES if number != r.ICMP)
+_OTHERS = len(_BASES) * _SPAN
+_ANY_ICMP = 255
+
+NOTHING: FlowSet = ()
+
+
+def union(*sets: FlowSet) -> FlowSet:
+    """Flows of any of ``sets``."""
+    if len(sets) == 2 and not (sets[0] and sets[1]):  # noqa: PLR2004 - what a walk does most: one of the two is empty
+        return sets[0] or sets[1]
+    joined: list[tuple[int, int]] = []
+    for first, last in sorted(interval for flows in sets for interval in flows):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = joined[-1][0], max(last, joined[-1][1])
+        else:
+            joined.append((first, last))
+    return tuple(joined)
+
+
+def both(left: FlowSet, right: FlowSet) -> FlowSet:
+    """Flows of ``left`` and of ``right``."""
+    if left == ALL or not right:
+        return right
+    if right == ALL or not left:
+        return left
+    found: list[tuple[int, int]] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        first, last = max(left[i][0], right[j][0]), min(left[i][1], right[j][1])
+        if first <= last:
+            found.append((first, last))
+        if left[i][1] < right[j][1]:
+            i += 1
+        else:
+            j += 1
+    return tuple(found)
+
+
+def without(left: FlowSet, right: FlowSet) -> FlowSet:
+    """Flows of ``left`` that are not in ``right``."""
+    if not left or not right:
+        return left
+    rest: list[tuple[int, int]] = []
+    j = 0
+    for interval in left:
+        first, last = interval
+        while j < len(right) and right[j][1] < first:
+            j += 1
+        k = j
+        while k < len(right) and right[k][0] <= last:
+            if right[k][0] > first:
+                rest.append((first, right[k][0] - 1))
+            first = right[k][1] + 1
+            k += 1
+        if first <= last:
+            rest.append((first, last))
+    return tuple(rest)
+
+
+def ports(protocol: int, first: int, last: int) -> FlowSet:
+    """Destination ports ``first`` to ``last`` of a protocol that has ports."""
+    base = _BASES[protocol]
+    return ((base + first, base + last),)
+
+
+def of_protocol(number: int) -> FlowSet:
+    """Every flow of the protocol with this IANA number."""
+    base = _BASES.get(number)
+    return ((base, base + _SPAN - 1),) if base is not None else ((_OTHERS + number, _OTHERS + number),)
+
+
+_SPANS = tuple((base, base + _SPAN - 1) for base in _BASES.values())
+ALL = union(_SPANS, *(of_protocol(number) for number in range(256) if number not in _BASES))
+_PORTED = union(*map(of_protocol, _WITH_PORTS))
+
+
+@frozen(kw_only=True)
+class Piece:
+    """One stretch of the axis within one protocol: ``first`` and ``last`` are ports, for ICMP 256 times type plus code, and 0 for protocols without either."""
+
+    protocol: int
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        name = PROTOCOL_NAMES.get(self.protocol, str(self.protocol))
+        if self.last - self.first == _SPAN - 1 or self.protocol not in _BASES:
+            return name
+        if self.protocol != r.ICMP:
+            return f"{name} {self.first}" + (f"-{self.last}" if self.last != self.first else "")
+        (kind, low), (last_kind, high) = divmod(self.first, 256), divmod(self.last, 256)
+        if kind == last_kind:
+            return f"{name} type {kind}" + ("" if (low, high) == (0, 255) else f" code {low}" + (f"-{high}" if high != low else ""))
+        return f"{name} type {kind} code {low} to type {last_kind} code {high}"
+
+    @property
+    def flows(self) -> FlowSet:
+        """The piece as a set."""
+        base = _BASES.get(self.protocol)
+        return ((base + self.first, base + self.last),) if base is not None else of_protocol(self.protocol)
+
+    def packet(self, template: Packet) -> Packet:
+        """A packet of the piece's first flow; everything else as in ``template``."""
+        if self.protocol == r.ICMP:
+            return evolve(template, protocol=self.protocol, icmp=(self.first >> 8, self.first & 0xFF))
+        return evolve(template, protocol=self.protocol, destination_port=self.first if self.protocol in _BASES else None)
+
+
+def pieces(flows: FlowSet) -> Iterator[Piece]:
+    """``flows`` cut at the bounds between protocols."""
+    for first, last in flows:
+        at = first
+        while at <= last:
+            if at >= _OTHERS:
+                yield Piece(protocol=at - _OTHERS, first=0, last=0)
+                at += 1
+                continue
+            index = at // _SPAN
+            end = min(last, (index + 1) * _SPAN - 1)
+            yield Piece(protocol=tuple(_BASES)[index], first=at - index * _SPAN, last=end - index * _SPAN)
+            at = end + 1
+
+
+def matching(rule: r.Rule, packet: Packet) -> tuple[FlowSet, FlowSet]:
+    """The flows that meet ``rule``'s conditions on protocol and ports, and those that may. Of ``packet`` only what is no flow counts: TCP flags and options."""
+    surely = possibly = ALL
+    if rule.protocol is not None:
+        of = of_protocol(rule.protocol.number)
+        surely = possibly = without(ALL, of) if rule.protocol.negated else of
+    for match in rule.matches:
+        if isinstance(match, r.TransportMatch | r.MultiportMatch | r.IcmpMatch):
+            yes, may = _flows(match, packet)
+            possibly = both(possibly, union(yes, may))
+            surely = both(surely, yes)
+    return surely, without(possibly, surely)
+
+
+def _flows(match: r.TransportMatch | r.MultiportMatch | r.IcmpMatch, packet: Packet) -> tuple[FlowSet, FlowSet]:
+    if isinstance(match, r.TransportMatch):
+        return _transport(match, packet)
+    if isinstance(match, r.MultiportMatch):
+        return _multiport(match)
+    whole = of_protocol(r.ICMP)
+    base = _BASES[r.ICMP]
+    low, high = match.code
+    same = whole if match.type == _ANY_ICMP else ((base + match.type * 256 + low, base + match.type * 256 + high),)
+    return (without(whole, same) if match.negated else same), NOTHING
+
+
+def _transport(match: r.TransportMatch, packet: Packet) -> tuple[FlowSet, FlowSet]:
+    flows = of_protocol(match.protocol)
+    if match.destination is not None:
+        asked = ports(match.protocol, match.destination.first, match.destination.last)
+        flows = without(flows, asked) if match.destination.negated else asked
+    rest = flags_hold(match, packet)
+    if match.source is not None:  # a client chooses its port as it likes: some flows match, others do not; of none of all ports, none
+        rest = False if (match.source.first, match.source.last) == (0, _SPAN - 1) else rest and None
+    if rest is None:
+        return NOTHING, flows
+    return (flows if rest else NOTHING), NOTHING
+
+
+def _multiport(match: r.MultiportMatch) -> tuple[FlowSet, FlowSet]:
+    named = union(*(ports(number, first, last) for number in _WITH_PORTS for first, last in match.ranges))
+    rest = without(_PORTED, named)
+    if match.side == "dports":
+        return (rest, NOTHING) if match.negated else (named, NOTHING)
+    if match.side == "sports":
+        return NOTHING, _PORTED
+    return (NOTHING, rest) if match.negated else (named, rest)
+
+
+def shown(flows: FlowSet, most: int = 4) -> str:
+    """``tcp 8080-8090, udp 53``: at most ``most`` stretches, then how many more."""
+    if flows == ALL:
+        return "everything"
+    parts = list(pieces(flows))
+    text = ", ".join(map(str, parts[:most]))
+    return f"{text} and {len(parts) - most} more" if len(parts) > most else text
