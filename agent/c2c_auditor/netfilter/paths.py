@@ -1,0 +1,233 @@
+"""All flows between two ends at once: the walk of `evaluate`, over sets of flows instead of one packet.
+
+Rules that cannot concern the two ends are not looked at (`index`), so one answer costs what its few rules cost, whatever the size of the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from attrs import frozen
+
+from c2c_auditor.errors import EvaluationError
+from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.actions import Action, action, new_mark
+from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowSet, both, matching, union, without
+from c2c_auditor.netfilter.index import ChainIndex, Scopes
+from c2c_auditor.netfilter.packet import Certainty, Packet, aside, marked
+
+_DEEPEST = 64
+
+# What is still on its way, by the mark that it carries; None is any mark.
+Ways = dict[int | None, FlowSet]
+# Flows that one rule decided; no rule is the chain's policy.
+Decided = tuple[FlowSet, r.Rule | None]
+
+
+@frozen(kw_only=True)
+class Spread:
+    """What becomes of all flows between two ends. What is in ``accepted`` and in ``refused`` *may* pass. ``marks``: with which mark flows can pass."""
+
+    accepted: tuple[Decided, ...]
+    refused: tuple[Decided, ...]
+    marks: Mapping[int | None, FlowSet]
+    passes: FlowSet
+    may_pass: FlowSet
+
+    def deciding(self, flows: FlowSet) -> Iterator[r.Rule | None]:
+        """The rules that decide any of ``flows``, in the order of the walk; None is the policy."""
+        for decided, rule in (*self.accepted, *self.refused):
+            if both(decided, flows):
+                yield rule
+
+
+class Paths:
+    """The rules that packets meet from one built-in chain of one table on, indexed chain by chain as they are first met.
+
+    Raises EvaluationError if there is no such chain.
+    """
+
+    def __init__(self, chains: Mapping[str, r.Chain], start: str) -> None:
+        if start not in chains:
+            message = f"there is no chain {start} in these rules"
+            raise EvaluationError(message)
+        self._chains = chains
+        self._start = start
+        self._scopes = Scopes(chains)
+        self._indexes: dict[str, ChainIndex] = {}
+        self._matching: dict[tuple[r.Rule, int | None], tuple[FlowSet, FlowSet]] = {}
+
+    @property
+    def start(self) -> str:
+        """The built-in chain."""
+        return self._start
+
+    @property
+    def chains(self) -> Mapping[str, r.Chain]:
+        """All chains of the table."""
+        return self._chains
+
+    def index(self, chain: str) -> ChainIndex:
+        """The index of one chain."""
+        found = self._indexes.get(chain)
+        if found is None:
+            found = self._indexes[chain] = ChainIndex(self._chains[chain].rules, self._scopes)
+        return found
+
+    def matching(self, rule: r.Rule, packet: Packet) -> tuple[FlowSet, FlowSet]:
+        """`flows.matching`, remembered; packets here tell nothing of TCP's options."""
+        key = rule, packet.tcp_flags
+        found = self._matching.get(key)
+        if found is None:
+            found = self._matching[key] = matching(rule, packet)
+        return found
+
+    def spread(self, packet: Packet) -> Spread:
+        """What becomes of all flows of ``packet``'s ends, state and first mark; its protocol and ports are not asked.
+
+        Raises EvaluationError for loops and for jumps deeper than any kernel's.
+        """
+        walk = _Walk(self, packet)
+        left = walk.through(self._start, {packet.mark: ALL}, ())
+        if left:
+            walk.end(left, None, passes=self._chains[self._start].policy != "DROP")
+        return walk.spread()
+
+    def outline(self, destination: int) -> tuple[object, ...]:
+        """What decides about packets to ``destination`` but rules for one source: equal outlines give equal answers, whatever chains are called."""
+        return tuple(self._outlined(self._start, destination, 0))
+
+    def _outlined(self, chain: str, destination: int, depth: int) -> Iterator[object]:
+        index = self.index(chain)
+        if depth == 0:
+            yield self._chains[chain].policy
+        for at in index.concerning(None, destination, (None,)):
+            rule = index.rules[at]
+            target = rule.target
+            if isinstance(target, r.Jump | r.Goto) and target.chain in self._chains and depth < _DEEPEST:
+                yield (
+                    type(target),
+                    rule.source,
+                    rule.destination,
+                    rule.in_interface,
+                    rule.out_interface,
+                    rule.protocol,
+                    rule.fragment,
+                    rule.matches,
+                )
+                yield from self._outlined(target.chain, destination, depth + 1)
+                yield None
+            else:
+                yield rule
+
+    def rules_for(self, destination: int) -> Iterator[r.Rule]:
+        """The rules of `outline`, in order."""
+        return (part for part in self.outline(destination) if isinstance(part, r.Rule))
+
+
+class _Walk:
+    """One walk over all flows of two ends."""
+
+    def __init__(self, paths: Paths, packet: Packet) -> None:
+        self._paths = paths
+        self._packet = packet
+        self._accepted: list[Decided] = []
+        self._refused: list[Decided] = []
+        self._marks: Ways = {}
+
+    def through(self, chain: str, ways: Ways, path: tuple[str, ...]) -> Ways:
+        """One chain; what comes back undecided."""
+        if chain in path or len(path) > _DEEPEST:
+            message = f"{chain} is reached from itself, or through more than {_DEEPEST} jumps: {' → '.join((*path[:5], chain))}"
+            raise EvaluationError(message)
+        index = self._paths.index(chain)
+        here = (*path, chain)
+        returned: Ways = {}
+        marks = tuple(ways)
+        todo = index.concerning(self._packet.source, self._packet.destination, marks)
+        done = 0
+        while done < len(todo) and ways:
+            at = todo[done]
+            done += 1
+            ways = self._rule(index.rules[at], ways, returned, here)
+            if tuple(ways) != marks:  # other marks, other rules
+                marks = tuple(ways)
+                todo = [later for later in index.concerning(self._packet.source, self._packet.destination, marks) if later > at]
+                done = 0
+        return _joined(returned, ways)
+
+    def _rule(self, rule: r.Rule, ways: Ways, returned: Ways, path: tuple[str, ...]) -> Ways:
+        """One rule; what goes on behind it. What leaves the chain is added to ``returned``."""
+        rest = aside(rule, self._packet)
+        if rest is Certainty.NO:
+            return ways
+        surely, perhaps = self._paths.matching(rule, self._packet)
+        taken: Ways = {}
+        passed: Ways = {}
+        for mark, flows in ways.items():
+            answer = marked(rule, mark)
+            sure = both(flows, surely) if answer is Certainty.YES and rest is Certainty.YES else NOTHING
+            may = both(flows, union(surely, perhaps)) if answer is not Certainty.NO else NOTHING
+            if may:
+                taken[mark] = may
+            if left := without(flows, sure):
+                passed[mark] = left
+        if not taken:
+            return ways
+        back = self._act(rule, taken, returned, path)
+        return _joined(passed, back)
+
+    def _act(self, rule: r.Rule, taken: Ways, returned: Ways, path: tuple[str, ...]) -> Ways:
+        """What ``rule`` does with what it takes; what of it goes on behind the rule."""
+        target = rule.target
+        does = action(target, self._paths.chains)
+        if does is Action.GO_ON:
+            return taken
+        if does is Action.SET_MARK and isinstance(target, r.SetMark):
+            return _joined(*({new_mark(target, mark): flows} for mark, flows in taken.items()))
+        if isinstance(target, r.Jump | r.Goto) and does is not Action.DOUBT:
+            back = self.through(target.chain, taken, path)
+            if does is Action.JUMP:
+                return back
+            _add(returned, back)
+            return {}
+        if does is Action.RETURN:
+            _add(returned, taken)
+        if does in (Action.ACCEPT, Action.DOUBT):
+            self.end(taken, rule, passes=True)
+        if does in (Action.REFUSE, Action.DOUBT):
+            self.end(taken, rule, passes=False)
+        return {None: union(*taken.values())} if does in (Action.DOUBT, Action.FORGET_MARK) else {}
+
+    def end(self, ways: Ways, rule: r.Rule | None, *, passes: bool) -> None:
+        """These ways end here."""
+        (self._accepted if passes else self._refused).append((union(*ways.values()), rule))
+        if passes:
+            _add(self._marks, ways)
+
+    def spread(self) -> Spread:
+        """What all ways came to."""
+        accepted = union(*(flows for flows, _ in self._accepted))
+        refused = union(*(flows for flows, _ in self._refused))
+        return Spread(
+            accepted=tuple(self._accepted),
+            refused=tuple(self._refused),
+            marks=self._marks,
+            passes=without(accepted, refused),
+            may_pass=both(accepted, refused),
+        )
+
+
+def _add(ways: Ways, more: Ways) -> None:
+    for mark, flows in more.items():
+        ways[mark] = union(ways.get(mark, NOTHING), flows)
+
+
+def _joined(*parts: Ways) -> Ways:
+    filled = [part for part in parts if part]
+    if len(filled) == 1:
+        return filled[0]
+    ways: Ways = {}
+    for part in filled:
+        _add(ways, part)
+    return ways

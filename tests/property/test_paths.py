@@ -1,0 +1,213 @@
+"""Sets of flows against single packets: what `paths` says of all flows at once, `evaluate` says of each."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter import canonical
+from c2c_auditor.netfilter.evaluate import evaluate
+from c2c_auditor.netfilter.flows import ALL, FlowSet, both, of_protocol, pieces, union, without
+from c2c_auditor.netfilter.packet import Certainty, Packet
+from c2c_auditor.netfilter.paths import Paths, Spread
+
+HOSTS = (0x0AFF0102, 0x0AFF0103, 0x0AFF0204)
+MARKS = (0, 1, 2, 0x10001)
+INTERFACES = ("silk-vtep", "s-010255001002", "s-+")
+CHAINS = ("one", "two", "three")
+PORTS = st.sampled_from((0, 1, 79, 80, 81, 8080, 65534, 65535))
+
+
+def addresses() -> st.SearchStrategy[r.AddressMatch | None]:
+    """Hosts of the pool, a network that holds some of them, or none."""
+    return (
+        st.none()
+        | st.builds(
+            r.AddressMatch,
+            value=st.sampled_from(HOSTS),
+            negated=st.booleans(),
+        )
+        | st.just(r.AddressMatch(value=0x0AFF0100, mask=0xFFFFFF00))
+    )
+
+
+def port_ranges() -> st.SearchStrategy[r.PortRange | None]:
+    """Ranges between few bounds, so that they meet."""
+    ordered = st.tuples(PORTS, PORTS).map(sorted)
+    return st.none() | st.tuples(ordered, st.booleans()).map(lambda drawn: canonical.ports(*drawn[0], negated=drawn[1]))
+
+
+@st.composite
+def transports(draw: st.DrawFn, protocol: int) -> list[r.Match]:
+    """What is asked of ports, and of TCP's flags; a source port now and then."""
+    source = draw(port_ranges()) if draw(st.integers(0, 4)) == 0 else None
+    destination = draw(port_ranges())
+    flags = (0x17, 0x02, draw(st.booleans())) if protocol == r.TCP and draw(st.integers(0, 4)) == 0 else None
+    if not (source or destination or flags):
+        return []
+    return [r.TransportMatch(protocol=protocol, source=source, destination=destination, tcp_flags=flags)]
+
+
+OTHERS: st.SearchStrategy[r.Match] = st.one_of(
+    st.builds(r.MarkMatch, value=st.sampled_from(MARKS), mask=st.sampled_from((r.ALL_BITS, 1)), negated=st.booleans()),
+    st.builds(canonical.states, st.sampled_from((frozenset({"NEW"}), frozenset({"ESTABLISHED", "RELATED"}))), negated=st.booleans()),
+    st.builds(r.IpRangeMatch, source=st.just((HOSTS[0], HOSTS[1], False))),
+    st.just(r.LimitMatch(period=100)),
+    st.just(r.OpaqueMatch(module="set")),
+)
+
+
+@st.composite
+def rules(draw: st.DrawFn, deeper: tuple[str, ...]) -> r.Rule:
+    """A rule; it jumps to chains of ``deeper`` only, so that there is no loop."""
+    number = draw(st.sampled_from((0, r.TCP, r.UDP, r.ICMP, 47)))
+    matches: list[r.Match] = draw(st.lists(OTHERS, max_size=1))
+    if number in (r.TCP, r.UDP):
+        matches += draw(transports(number))
+    if number == r.ICMP:
+        matches.append(
+            r.IcmpMatch(
+                type=draw(st.sampled_from((8, 3, 255))), code=draw(st.sampled_from(((0, 255), (1, 2)))), negated=draw(st.booleans())
+            )
+        )
+    if number == 0 and draw(st.integers(0, 5)) == 0:
+        pair = sorted(draw(st.tuples(PORTS, PORTS)))
+        matches.append(
+            r.MultiportMatch(
+                side=draw(st.sampled_from(("dports", "ports", "sports"))), ranges=((pair[0], pair[1]),), negated=draw(st.booleans())
+            )
+        )
+    ends: list[r.Target] = [r.ACCEPT, r.DROP, r.REJECT, r.RETURN, r.NO_TARGET, r.Verdict(name="QUEUE"), r.OpaqueTarget(name="CONNMARK")]
+    calls: list[r.Target] = [target for name in deeper for target in (r.Jump(chain=name), r.Jump(chain=name), r.Goto(chain=name))]
+    marking = st.builds(r.SetMark, value=st.sampled_from(MARKS), mask=st.sampled_from((r.ALL_BITS, 1)))
+    return r.Rule(
+        source=draw(addresses()),
+        destination=draw(addresses()),
+        in_interface=draw(st.none() | st.builds(r.InterfaceMatch, name=st.sampled_from(INTERFACES), negated=st.booleans())),
+        protocol=canonical.protocol(number, negated=number != 0 and not matches and draw(st.booleans())),
+        matches=canonical.matches_in_order(matches),
+        target=draw(st.sampled_from(ends + calls) | marking),
+    )
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> dict[str, r.Chain]:
+    """FORWARD and three chains below it."""
+    names = ("FORWARD", *CHAINS)
+    return {
+        name: r.Chain(
+            name=name,
+            policy=draw(st.sampled_from(("ACCEPT", "DROP"))) if name == "FORWARD" else None,
+            rules=tuple(draw(st.lists(rules(names[depth + 1 :]), min_size=1 if depth == 0 else 0, max_size=6))),
+        )
+        for depth, name in enumerate(names)
+    }
+
+
+def packets() -> st.SearchStrategy[Packet]:
+    """Two ends of the pool."""
+    return st.builds(
+        Packet,
+        source=st.sampled_from(HOSTS),
+        destination=st.sampled_from(HOSTS),
+        protocol=st.just(0),
+        in_interface=st.sampled_from(("silk-vtep", "s-010255001002")),
+        out_interface=st.just("s-010255002004"),
+        mark=st.sampled_from(MARKS),
+        state=st.sampled_from(("NEW", "ESTABLISHED")),
+    )
+
+
+def said(spread: Spread, flows: FlowSet) -> Certainty:
+    """What ``spread`` says of ``flows``, which it treats alike."""
+    if both(spread.passes, flows):
+        return Certainty.YES
+    return Certainty.MAY if both(spread.may_pass, flows) else Certainty.NO
+
+
+def alike(spread: Spread) -> list[FlowSet]:
+    """The axis cut into stretches that every rule on the way treats alike."""
+    parts = [ALL]
+    for decided, _ in (*spread.accepted, *spread.refused):
+        parts = [part for old in parts for part in (both(old, decided), without(old, decided)) if part]
+    return parts
+
+
+@settings(max_examples=400, deadline=None)
+@given(table=tables(), packet=packets())
+def test_every_flow_of_a_set_is_judged_as_its_packets_are(table: dict[str, r.Chain], packet: Packet) -> None:
+    """At each bound: what passes for sure passes from every port, what does not from none, and doubt is no packet's certainty alone."""
+    paths = Paths(table, "FORWARD")
+    spread = paths.spread(packet)
+    for stretch in alike(spread):
+        for piece in list(pieces(stretch))[:12]:
+            for end in {piece.first, piece.last}:
+                one = evolve(piece, first=end, last=end).packet(packet)
+                assert evaluate(table, "FORWARD", one).passes is said(spread, piece.flows), (piece, one)
+                for port in (0, 79, 80, 65535) if one.destination_port is not None else ():
+                    known = evaluate(table, "FORWARD", evolve(one, source_port=port)).passes
+                    assert said(spread, piece.flows) in (known, Certainty.MAY)
+
+
+@settings(max_examples=200, deadline=None)
+@given(table=tables(), packet=packets())
+def test_marks_are_those_of_the_packets_that_pass(table: dict[str, r.Chain], packet: Packet) -> None:
+    """The marks with which a set of flows can leave are those with which its packets can."""
+    spread = Paths(table, "FORWARD").spread(packet)
+    for stretch in alike(spread):
+        piece = next(pieces(stretch))
+        outcome = evaluate(table, "FORWARD", evolve(piece, last=piece.first).packet(packet))
+        assert outcome.marks == {mark for mark, flows in spread.marks.items() if both(flows, evolve(piece, last=piece.first).flows)}
+
+
+@settings(max_examples=200, deadline=None)
+@given(table=tables(), packet=packets())
+def test_equal_outlines_give_equal_answers(table: dict[str, r.Chain], packet: Packet) -> None:
+    """Chains under other names, and rules for other hosts added, change neither outline nor answer."""
+    stranger = r.Rule(destination=r.AddressMatch(value=0x0AFF0909), target=r.DROP)
+    renamed = {
+        (name if name == "FORWARD" else f"new-{name}"): evolve(
+            chain,
+            name=name if name == "FORWARD" else f"new-{name}",
+            rules=tuple(
+                part
+                for rule in chain.rules
+                for part in (
+                    stranger,
+                    evolve(rule, target=type(rule.target)(chain=f"new-{rule.target.chain}"))
+                    if isinstance(rule.target, r.Jump | r.Goto)
+                    else rule,
+                )
+            ),
+        )
+        for name, chain in table.items()
+    }
+    before, after = Paths(table, "FORWARD"), Paths(renamed, "FORWARD")
+    assert before.outline(packet.destination) == after.outline(packet.destination)
+    assert before.spread(packet).passes == after.spread(packet).passes
+
+
+INTERVALS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 12)), max_size=6).map(
+    lambda drawn: union(*(((first, first + length),) for first, length in drawn)),
+)
+
+
+@given(left=INTERVALS, right=INTERVALS)
+def test_flow_sets_are_sets(left: FlowSet, right: FlowSet) -> None:
+    """Union, intersection and difference of intervals are those of their points, in one spelling."""
+
+    def points(flows: FlowSet) -> set[int]:
+        return {point for first, last in flows for point in range(first, last + 1)}
+
+    assert points(union(left, right)) == points(left) | points(right)
+    assert points(both(left, right)) == points(left) & points(right)
+    assert points(without(left, right)) == points(left) - points(right)
+    assert union(both(left, right), without(left, right)) == left
+
+
+def test_the_axis_holds_every_protocol_once() -> None:
+    """All flows are the flows of the 256 protocols, and cut into pieces each protocol comes once."""
+    assert union(*map(of_protocol, range(256))) == ALL
+    assert sorted(piece.protocol for piece in pieces(ALL)) == list(range(256))
