@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.netfilter.evaluate import evaluate
-from c2c_auditor.netfilter.flows import ALL, FlowSet, both, of_protocol, pieces, union, without
+from c2c_auditor.netfilter.flows import ALL, FlowSet, Piece, both, matching, of_protocol, pieces, union, without
 from c2c_auditor.netfilter.packet import Certainty, Packet
 from c2c_auditor.netfilter.paths import Paths, Spread
 
@@ -92,6 +92,25 @@ def rules(draw: st.DrawFn, deeper: tuple[str, ...]) -> r.Rule:
     )
 
 
+def silks(target: st.SearchStrategy[r.Target]) -> st.SearchStrategy[r.Rule]:
+    """The shapes of a policy chain: a mark for a source, an ACCEPT for a destination, ports and a mark."""
+    host = st.sampled_from(HOSTS).map(lambda value: r.AddressMatch(value=value))
+    first = st.sampled_from((79, 80, 8080))
+    return st.one_of(
+        st.builds(r.Rule, source=host, target=st.builds(r.SetMark, value=st.sampled_from(MARKS))),
+        st.builds(
+            r.Rule,
+            destination=host,
+            protocol=st.just(r.ProtocolMatch(number=r.TCP)),
+            matches=st.tuples(
+                first.map(lambda port: canonical.transport(r.TCP, port, port + 1)), st.sampled_from(MARKS).map(canonical.mark)
+            ),
+            target=target,
+        ),
+        st.builds(r.Rule, destination=host, target=target),
+    )
+
+
 @st.composite
 def tables(draw: st.DrawFn) -> dict[str, r.Chain]:
     """FORWARD and three chains below it."""
@@ -100,7 +119,15 @@ def tables(draw: st.DrawFn) -> dict[str, r.Chain]:
         name: r.Chain(
             name=name,
             policy=draw(st.sampled_from(("ACCEPT", "DROP"))) if name == "FORWARD" else None,
-            rules=tuple(draw(st.lists(rules(names[depth + 1 :]), min_size=1 if depth == 0 else 0, max_size=6))),
+            rules=tuple(
+                draw(
+                    st.lists(
+                        rules(names[depth + 1 :]) | silks(st.sampled_from((r.ACCEPT, r.REJECT))),
+                        min_size=1 if depth == 0 else 0,
+                        max_size=6,
+                    )
+                )
+            ),
         )
         for depth, name in enumerate(names)
     }
@@ -127,28 +154,30 @@ def said(spread: Spread, flows: FlowSet) -> Certainty:
     return Certainty.MAY if both(spread.may_pass, flows) else Certainty.NO
 
 
-def alike(spread: Spread) -> list[FlowSet]:
-    """The axis cut into stretches that every rule on the way treats alike."""
-    parts = [ALL]
-    for decided, _ in (*spread.accepted, *spread.refused):
-        parts = [part for old in parts for part in (both(old, decided), without(old, decided)) if part]
-    return parts
+def alike(table: dict[str, r.Chain], packet: Packet) -> list[Piece]:
+    """A flow of each stretch that every rule of the table treats alike: the partition by the bounds that occur in the rules."""
+    bounds = {0}
+    for chain in table.values():
+        for rule in chain.rules:
+            for flows in matching(rule, packet):
+                bounds |= {point for first, last in flows for point in (first, last + 1)}
+    last = ALL[-1][1]
+    points = [((point, point),) for point in sorted(bounds) if point <= last]
+    return [piece for point in points if both(ALL, point) for piece in pieces(point)]
 
 
 @settings(max_examples=400, deadline=None)
 @given(table=tables(), packet=packets())
 def test_every_flow_of_a_set_is_judged_as_its_packets_are(table: dict[str, r.Chain], packet: Packet) -> None:
-    """At each bound: what passes for sure passes from every port, what does not from none, and doubt is no packet's certainty alone."""
+    """In each stretch: what passes for sure passes from every port, what does not from none, and doubt is no packet's certainty alone."""
     paths = Paths(table, "FORWARD")
     spread = paths.spread(packet)
-    for stretch in alike(spread):
-        for piece in list(pieces(stretch))[:12]:
-            for end in {piece.first, piece.last}:
-                one = evolve(piece, first=end, last=end).packet(packet)
-                assert evaluate(table, "FORWARD", one).passes is said(spread, piece.flows), (piece, one)
-                for port in (0, 79, 80, 65535) if one.destination_port is not None else ():
-                    known = evaluate(table, "FORWARD", evolve(one, source_port=port)).passes
-                    assert said(spread, piece.flows) in (known, Certainty.MAY)
+    for piece in alike(table, packet):
+        one = piece.packet(packet)
+        assert evaluate(table, "FORWARD", one).passes is said(spread, piece.flows), (piece, one)
+        for port in (0, 79, 80, 65535) if one.destination_port is not None else ():
+            known = evaluate(table, "FORWARD", evolve(one, source_port=port)).passes
+            assert said(spread, piece.flows) in (known, Certainty.MAY)
 
 
 @settings(max_examples=200, deadline=None)
@@ -156,10 +185,9 @@ def test_every_flow_of_a_set_is_judged_as_its_packets_are(table: dict[str, r.Cha
 def test_marks_are_those_of_the_packets_that_pass(table: dict[str, r.Chain], packet: Packet) -> None:
     """The marks with which a set of flows can leave are those with which its packets can."""
     spread = Paths(table, "FORWARD").spread(packet)
-    for stretch in alike(spread):
-        piece = next(pieces(stretch))
-        outcome = evaluate(table, "FORWARD", evolve(piece, last=piece.first).packet(packet))
-        assert outcome.marks == {mark for mark, flows in spread.marks.items() if both(flows, evolve(piece, last=piece.first).flows)}
+    for piece in alike(table, packet):
+        outcome = evaluate(table, "FORWARD", piece.packet(packet))
+        assert outcome.marks == {mark for mark, flows in spread.marks.items() if both(flows, piece.flows)}
 
 
 @settings(max_examples=200, deadline=None)
