@@ -42,6 +42,14 @@ class RuleType(str, Enum):
     OTHER = "other"
 
 
+class Passage(str, Enum):
+    """Whether flows pass; ``may`` also where some of their packets do and others do not. A label value of ``c2c_auditor_flows``."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    MAY = "may"
+
+
 @frozen(kw_only=True)
 class Problem:
     """Why a source failed, once it did: reason (closed set, `errors.Reason`), place, what happened, what to do."""

@@ -143,6 +143,16 @@ def pieces(flows: FlowSet) -> Iterator[Piece]:
             at = end + 1
 
 
+def whole(flows: FlowSet) -> FlowSet:
+    """The protocols of which every flow is in ``flows``."""
+    return both(flows, without(ALL, touched(without(ALL, flows))))
+
+
+def touched(flows: FlowSet) -> FlowSet:
+    """The protocols of which any flow is in ``flows``."""
+    return union(*(of_protocol(piece.protocol) for piece in pieces(flows)))
+
+
 def matching(rule: r.Rule, packet: Packet) -> tuple[FlowSet, FlowSet]:
     """The flows that meet ``rule``'s conditions on protocol and ports, and those that may. Of ``packet`` only what is no flow counts: TCP flags and options."""
     surely = possibly = ALL

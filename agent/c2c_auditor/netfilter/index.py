@@ -78,6 +78,10 @@ class ChainIndex:
         to = self._destinations.get(destination)
         yield from to.exact if to is not None else ()
 
+    def hosts(self) -> frozenset[int]:
+        """Every host that a rule names."""
+        return frozenset(self._sources) | frozenset(self._destinations)
+
     def sources(self) -> Mapping[int, list[int]]:
         """The positions of the rules that are for one source, by source."""
         return self._sources

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
@@ -55,6 +55,7 @@ class Paths:
         self._start = start
         self._scopes = Scopes(chains)
         self._indexes: dict[str, ChainIndex] = {}
+        self._jumps: dict[r.Rule, r.Rule] = {}
         self._matching: dict[tuple[r.Rule, int | None], tuple[FlowSet, FlowSet]] = {}
 
     @property
@@ -93,36 +94,31 @@ class Paths:
             walk.end(left, None, passes=self._chains[self._start].policy != "DROP")
         return walk.spread()
 
-    def outline(self, destination: int) -> tuple[object, ...]:
-        """What decides about packets to ``destination`` but rules for one source: equal outlines give equal answers, whatever chains are called."""
-        return tuple(self._outlined(self._start, destination, 0))
+    def outline(self, destination: int, source: int | None = None) -> tuple[object, ...]:
+        """What decides about packets to ``destination``: rules, chains in brackets. Of rules for one source alone only ``source``'s are told.
 
-    def _outlined(self, chain: str, destination: int, depth: int) -> Iterator[object]:
+        Equal outlines give equal answers, whatever the chains are called and wherever their rules stand.
+        """
+        return (self._chains[self._start].policy, *self._outlined(self._start, (source, destination), 0))
+
+    def _outlined(self, chain: str, ends: tuple[int | None, int], depth: int) -> Iterator[r.Rule | None]:
         index = self.index(chain)
-        if depth == 0:
-            yield self._chains[chain].policy
-        for at in index.concerning(None, destination, (None,)):
+        for at in index.concerning(*ends, (None,)):
             rule = index.rules[at]
             target = rule.target
             if isinstance(target, r.Jump | r.Goto) and target.chain in self._chains and depth < _DEEPEST:
-                yield (
-                    type(target),
-                    rule.source,
-                    rule.destination,
-                    rule.in_interface,
-                    rule.out_interface,
-                    rule.protocol,
-                    rule.fragment,
-                    rule.matches,
-                )
-                yield from self._outlined(target.chain, destination, depth + 1)
+                yield self._nameless(rule, type(target)(chain=""))
+                yield from self._outlined(target.chain, ends, depth + 1)
                 yield None
             else:
                 yield rule
 
-    def rules_for(self, destination: int) -> Iterator[r.Rule]:
-        """The rules of `outline`, in order."""
-        return (part for part in self.outline(destination) if isinstance(part, r.Rule))
+    def _nameless(self, rule: r.Rule, target: r.Target) -> r.Rule:
+        """A jump without its chain's name."""
+        found = self._jumps.get(rule)
+        if found is None:
+            found = self._jumps[rule] = evolve(rule, target=target)
+        return found
 
 
 class _Walk:

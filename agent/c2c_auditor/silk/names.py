@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from ipaddress import IPv4Address
 
 from attrs import frozen
 
 _LENGTH = 28
 _POLICY_CHAIN = re.compile(r"vpa--(\d{1,19})")
+CONTAINER_INTERFACE_PREFIX = "s-"
 _PREFIXES = ("overlay--", "netout--", "input--", "netin--", "casg-", "asg-")
 
 
@@ -21,6 +23,11 @@ def policy_chain_time(chain: str) -> float | None:
 def overlay(handle: str) -> str:
     """The chain with a container's default deny."""
     return f"overlay--{handle}"[:_LENGTH]
+
+
+def container_interface(address: IPv4Address) -> str:
+    """The cell's end of a container's veth pair (silk's cni/config ``DeviceNameGenerator``): ``s-`` and the address, three digits an octet."""
+    return CONTAINER_INTERFACE_PREFIX + "".join(f"{octet:03}" for octet in address.packed)
 
 
 def netout(handle: str) -> str:

@@ -1,0 +1,107 @@
+"""The ends of flows: who may send to a container of this cell, and to whom its containers send.
+
+A sender is known by the mark that its packets carry: a local container by the mark that the rules give it, another cell's by the mark that comes with
+VXLAN. So the sources that can be told apart are: local containers, apps elsewhere by tag, whoever has no mark, and whoever has a mark that nobody owns.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network
+
+from attrs import frozen
+
+from c2c_auditor.audit.people import People
+from c2c_auditor.model.cell import Container
+from c2c_auditor.netfilter.packet import Packet
+from c2c_auditor.silk.names import container_interface
+from c2c_auditor.silk.shapes import VTEP
+
+# VXLAN carries 16 bits of the mark as group policy id (drivers/net/vxlan, VXLAN_GBP_ID_MASK).
+LARGEST_TAG = 0xFFFF
+
+
+class Who(str, Enum):
+    """What is known of a sender."""
+
+    CONTAINER = "container"
+    APP = "app"
+    ROUTER = "router"
+    MARK = "mark"
+    UNMARKED = "unmarked"
+    STRANGER = "stranger"
+
+
+@frozen(kw_only=True)
+class Source:
+    """One sender. ``container`` for a local one; ``mark`` as its packets carry it to this cell, None for a local one: the rules decide."""
+
+    who: Who
+    app: str = ""
+    mark: int | None = None
+    container: Container | None = None
+
+    def called(self, people: People) -> str:
+        """In a sentence."""
+        if self.container is not None:
+            return f"{people.called(self.app)} at {self.container.address}"
+        return {
+            Who.APP: f"{people.called(self.app)} on other cells",
+            Who.ROUTER: "the ingress router",
+            Who.MARK: f"whoever carries mark 0x{self.mark or 0:x}",
+            Who.UNMARKED: "any app without policies on other cells",
+            Who.STRANGER: "any other app with policies on other cells",
+        }[self.who]
+
+
+UNMARKED = Source(who=Who.UNMARKED, mark=0)
+
+
+class Overlay:
+    """The overlay network as this cell sees it. ``stranger`` is an address of it that no container here has and no rule names."""
+
+    def __init__(self, network: IPv4Network, named: frozenset[int]) -> None:
+        # From the far end: cells lease subnets, containers take addresses from the near end of them.
+        addresses = range(int(network.broadcast_address) - 1, int(network.network_address), -1)
+        self.stranger = next((address for address in addresses if address not in named), int(network.broadcast_address))
+
+    def arriving(self, destination: Container, mark: int) -> Packet:
+        """From another cell to a container here."""
+        return Packet(
+            source=self.stranger,
+            destination=int(destination.address),
+            protocol=0,
+            in_interface=VTEP_NAME,
+            out_interface=container_interface(destination.address),
+            mark=mark,
+            source_type="UNICAST",
+            destination_type="UNICAST",
+        )
+
+    def local(self, source: IPv4Address, destination: Container, mark: int) -> Packet:
+        """From one container of this cell to another."""
+        return Packet(
+            source=int(source),
+            destination=int(destination.address),
+            protocol=0,
+            in_interface=container_interface(source),
+            out_interface=container_interface(destination.address),
+            mark=mark,
+            source_type="UNICAST",
+            destination_type="UNICAST",
+        )
+
+    def leaving(self, source: Container) -> Packet:
+        """From a container here to another cell."""
+        return Packet(
+            source=int(source.address),
+            destination=self.stranger,
+            protocol=0,
+            in_interface=container_interface(source.address),
+            out_interface=VTEP_NAME,
+            source_type="UNICAST",
+            destination_type="UNICAST",
+        )
+
+
+VTEP_NAME = VTEP.name
