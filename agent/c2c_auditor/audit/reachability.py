@@ -8,70 +8,52 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from c2c_auditor.audit import intent
 from c2c_auditor.audit.ends import UNMARKED, Source, Who
 from c2c_auditor.audit.inputs import Inputs
+from c2c_auditor.audit.reached import Reached, Row, answered, row_of
 from c2c_auditor.audit.senders import Sender, Senders
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, Policy
 from c2c_auditor.model.report import Passage
-from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowSet, both, touched, union, whole, without
-from c2c_auditor.netfilter.packet import Certainty, Packet, aside
+from c2c_auditor.netfilter.flows import NOTHING, FlowSet, both, union, without
+from c2c_auditor.netfilter.packet import aside
 from c2c_auditor.netfilter.paths import Paths, Spread
 
 
 @frozen(kw_only=True)
-class Row:
-    """One source's flows to one destination. ``intended`` by policy; ``passes`` for sure; ``may_pass`` for some packets, or nobody can say.
+class _Asked:
+    """What the rules towards one container ask of its senders: the ``marks`` they name, and whether all others are ``alike``.
 
-    ``walked`` are the ways of packets that decide: there, and of their answers back.
+    ``telling`` are the rules that tell sources apart by anything else.
     """
 
-    source: Source
-    intended: FlowSet
-    passes: FlowSet
-    may_pass: FlowSet
-    walked: tuple[Spread, ...] = field(eq=False)
+    outline: tuple[object, ...]
+    marks: tuple[int, ...]
+    alike: bool
+    telling: tuple[r.Rule, ...]
 
-    @property
-    def blocked(self) -> FlowSet:
-        """Allowed by policy, and stopped."""
-        return without(self.intended, union(self.passes, self.may_pass))
-
-    @property
-    def doubtful(self) -> FlowSet:
-        """Allowed by policy, and not sure to pass."""
-        return both(self.intended, self.may_pass)
-
-    @property
-    def open(self) -> FlowSet:
-        """Not allowed by any policy, and passing, or passing now and then."""
-        return without(union(self.passes, self.may_pass), self.intended)
-
-    def deciding(self, flows: FlowSet) -> list[r.Rule | None]:
-        """The rules that decide ``flows``, each once; None is the chain's policy."""
-        return list(dict.fromkeys(rule for spread in self.walked for rule in spread.deciding(flows)))
-
-
-@frozen(kw_only=True)
-class Reached:
-    """One destination: a container here, or an app elsewhere as far as this cell decides.
-
-    Sources that no policy names and that reach nothing have no row.
-    """
-
-    app: str
-    container: Container | None
-    rows: tuple[Row, ...]
+    @classmethod
+    def of(cls, outline: tuple[object, ...]) -> _Asked:
+        """Of an outline (`Paths.outline`). Masks make no two marks alike."""
+        rules = [part for part in outline if isinstance(part, r.Rule)]
+        asked = [match for rule in rules for match in rule.matches if isinstance(match, r.MarkMatch)]
+        masks = [match.mask for match in asked] + [rule.target.mask for rule in rules if isinstance(rule.target, r.SetMark)]
+        return cls(
+            outline=outline,
+            marks=tuple(dict.fromkeys(match.value for match in asked)),
+            alike=all(mask == r.ALL_BITS for mask in masks),
+            telling=tuple(rule for rule in rules if _tells_sources_apart(rule)),
+        )
 
 
 @frozen(kw_only=True)
 class _Remembered:
     """What a container's rows were worked out from."""
 
-    outline: tuple[object, ...]
+    asked: _Asked
     key: tuple[object, ...]
     spreads: dict[tuple[object, ...], Spread]
     reached: Reached
@@ -92,7 +74,7 @@ class Reachability:
 
     def differences(self) -> Iterator[tuple[Reached, Row]]:
         """Where the two differ."""
-        return ((to, row) for to in self.reached for row in to.rows if row.blocked or row.open or row.doubtful)
+        return ((to, row) for to in self.reached for row in to.different)
 
 
 def reachability(inputs: Inputs, previous: Reachability | None = None) -> Reachability | None:
@@ -109,19 +91,21 @@ def reachability(inputs: Inputs, previous: Reachability | None = None) -> Reacha
     senders = Senders.of(inputs, paths, frozenset(of), previous.senders if previous is not None else None)
     memory: dict[str, _Remembered] = {}
     for container in store.containers:
-        work = _Destination(inputs, paths, senders, container=container, policies=to.get(container.app, ()))
         old = previous.memory.get(container.handle) if previous is not None else None
-        memory[container.handle] = work.remembered(old)
+        work = _Destination(inputs, paths, senders, container=container, policies=to.get(container.app, ()), old=old)
+        memory[container.handle] = work.remembered()
     here = [found.reached for found in memory.values()]
     away = list(_elsewhere(senders, of, frozenset(container.app for container in store.containers)))
     quiet = sum(senders.count - 1 - found.named for found in memory.values())
-    return Reachability(reached=(*here, *away), flows=_counted((*here, *away), quiet), senders=senders, memory=memory)
+    return Reachability(reached=(*here, *away), flows=_total((*here, *away), quiet), senders=senders, memory=memory)
 
 
 class _Destination:
     """One container and everybody who may send to it."""
 
-    def __init__(self, inputs: Inputs, paths: Paths, senders: Senders, *, container: Container, policies: tuple[Policy, ...]) -> None:
+    def __init__(
+        self, inputs: Inputs, paths: Paths, senders: Senders, *, container: Container, policies: tuple[Policy, ...], old: _Remembered | None
+    ) -> None:
         self._paths = paths
         self._senders = senders
         self._container = container
@@ -129,41 +113,41 @@ class _Destination:
         self._policies = policies
         self._ingress = intent.ingress(container, inputs.config)
         self._ingress_tag = inputs.ingress_tag
-        self._outline = paths.outline(self._address)
-        rules = [part for part in self._outline if isinstance(part, r.Rule)]
-        self._marks, self._by_mark = _marks_asked(rules)
-        self._telling = [rule for rule in rules if _tells_sources_apart(rule)]
-        self._spreads: dict[tuple[object, ...], Spread] = {}
+        self._sender = senders.sender(container)
+        # Of an outline that equals the one before, everything that follows from it is taken over.
+        same = old is not None and old.asked.outline == self._sender.inward
+        self._asked = old.asked if old is not None and same else _Asked.of(self._sender.inward)
+        self._old = old if same else None
+        self._spreads = old.spreads if old is not None and same else {}
 
-    def remembered(self, old: _Remembered | None) -> _Remembered:
-        """The rows, taken over from ``old`` where nothing that concerns them changed."""
+    def remembered(self) -> _Remembered:
+        """The rows, taken over from before where nothing that concerns them changed."""
         locals_ = self._locals()
-        owners = tuple(self._senders.owners(mark) for mark in self._marks)
         key = (
             self._container,
             self._policies,
             self._ingress,
             self._ingress_tag,
-            owners,
             self._senders.overlay.stranger,
+            tuple(map(self._senders.owners, self._asked.marks)),
             tuple((sender.key, start) for sender, start in locals_),
-            self._senders.sender(self._container).key,
+            self._sender.key,
         )
-        if old is not None and old.outline == self._outline:
-            if old.key == key:
-                return evolve(old, outline=self._outline)
-            self._spreads = old.spreads
+        if self._old is not None and self._old.key == key:
+            return self._old
         rows, named = self._rows(locals_)
-        reached = Reached(app=self._container.app, container=self._container, rows=rows)
-        return _Remembered(outline=self._outline, key=key, spreads=self._spreads, reached=reached, named=named)
+        reached = Reached.of(self._container.app, self._container, rows)
+        return _Remembered(asked=self._asked, key=key, spreads=self._spreads, reached=reached, named=named)
 
     def _locals(self) -> list[tuple[Sender, int | None]]:
         """The containers here that need a row of their own or may, each with the mark it can be taken to start with."""
         senders = self._senders
-        apps = {policy.source for policy in self._policies}
-        everybody = bool(self._telling) or not self._by_mark or senders.unusual(self._address)
-        some = senders.all if everybody else senders.that(apps=apps, marks=self._marks)
-        return [(sender, senders.start(sender, self._address)) for sender in some if sender.container.handle != self._container.handle]
+        late = senders.unusual(self._address)
+        some: Iterable[Sender] = senders.all
+        if self._asked.alike and not self._asked.telling and not late:
+            some = senders.that(apps={policy.source for policy in self._policies}, marks=self._asked.marks)
+        me = self._container.handle
+        return [(sender, senders.start(sender, self._address) if late else sender.mark) for sender in some if sender.container.handle != me]
 
     def _rows(self, locals_: list[tuple[Sender, int | None]]) -> tuple[tuple[Row, ...], int]:
         """All rows that say something, and how many of the sources were looked at one by one."""
@@ -184,7 +168,7 @@ class _Destination:
                 yield Source(who=Who.APP, app=policy.source, mark=policy.source_tag), allowed[policy.source]
         if self._ingress_tag is not None:
             yield Source(who=Who.ROUTER, mark=self._ingress_tag), self._ingress
-        for mark in self._marks:
+        for mark in self._asked.marks:
             owners = senders.owners(mark)
             for app in owners:
                 if app not in seen:
@@ -193,48 +177,32 @@ class _Destination:
             if senders.carried(mark) and not owners and mark not in (0, self._ingress_tag):
                 yield Source(who=Who.MARK, mark=mark), NOTHING
         yield UNMARKED, NOTHING
-        yield Source(who=Who.STRANGER, mark=senders.strange(self._marks)), NOTHING
+        yield Source(who=Who.STRANGER, mark=senders.strange(self._asked.marks)), NOTHING
 
     def _from_elsewhere(self, source: Source, intended: FlowSet) -> Row:
-        packet = self._senders.overlay.arriving(self._container, source.mark or 0)
-        there = self._spread(packet, ("vtep", packet.mark, self._told(packet)))
-        return _row(source, intended, (there, self._senders.sender(self._container).answers))
+        mark = source.mark or 0
+        return row_of(source, intended, (self._spread(mark), self._sender.answers))
 
     def _from_here(self, sender: Sender, start: int | None, intended: FlowSet) -> Row:
-        packet = self._senders.overlay.local(sender.container.address, self._container, start or 0)
-        # A mark that no rule asks for is like any other.
-        mark = packet.mark if not self._by_mark or packet.mark in self._marks else -1
-        alone = sender.container.address if start is None else None
-        there = self._spread(packet, ("veth", mark, self._told(packet), alone))
-        return _row(Source(who=Who.CONTAINER, app=sender.container.app, container=sender.container), intended, (there, sender.replies))
+        there = self._spread(start or 0, sender, alone=start is None)
+        return row_of(Source(who=Who.CONTAINER, app=sender.container.app, container=sender.container), intended, (there, sender.replies))
 
-    def _told(self, packet: Packet) -> tuple[Certainty, ...]:
-        return tuple(aside(rule, packet) for rule in self._telling)
-
-    def _spread(self, packet: Packet, key: tuple[object, ...]) -> Spread:
+    def _spread(self, mark: int, sender: Sender | None = None, *, alone: bool = False) -> Spread:
+        """The flows of a source. Two sources that no rule tells apart are one, and so are two marks that no rule asks for."""
+        overlay = self._senders.overlay
+        packet = None
+        if sender is not None and (alone or self._asked.telling):
+            packet = overlay.local(sender.container.address, self._container, mark)
+        elif self._asked.telling:
+            packet = overlay.arriving(self._container, mark)
+        told = tuple(aside(rule, packet) for rule in self._asked.telling) if packet is not None else ()
+        known = mark if not self._asked.alike or mark in self._asked.marks else None
+        key = known, told, packet.source if packet is not None and alone else None
         found = self._spreads.get(key)
         if found is None:
-            found = self._spreads[key] = self._paths.spread(packet)
+            # Where nobody is told apart anybody's packet will do, and a stranger's meets the fewest rules.
+            found = self._spreads[key] = self._paths.spread(packet if packet is not None else overlay.arriving(self._container, mark))
         return found
-
-
-def _row(source: Source, intended: FlowSet, walked: tuple[Spread, ...]) -> Row:
-    """A flow passes if its packets pass and the answers to them do."""
-    passes, possible = ALL, ALL
-    for index, spread in enumerate(walked):
-        sure, perhaps = (spread.passes, spread.may_pass) if index == 0 else answered(spread)
-        possible = both(possible, union(sure, perhaps))
-        passes = both(passes, sure)
-    return Row(source=source, intended=intended, passes=passes, may_pass=without(possible, passes), walked=walked)
-
-
-def answered(spread: Spread) -> tuple[FlowSet, FlowSet]:
-    """The flows whose answers pass for sure, and those whose answers may: an answer goes to whatever port the client chose."""
-    if spread.passes == ALL:
-        return ALL, NOTHING
-    sure = whole(spread.passes)
-    some = touched(union(spread.passes, spread.may_pass))
-    return sure, without(some, sure)
 
 
 def _elsewhere(senders: Senders, of: Mapping[str, tuple[Policy, ...]], here: frozenset[str]) -> Iterator[Reached]:
@@ -258,37 +226,17 @@ def _elsewhere(senders: Senders, of: Mapping[str, tuple[Policy, ...]], here: fro
             )
             rows.setdefault(app, []).append(row)
     for app, found in sorted(rows.items()):
-        yield Reached(app=app, container=None, rows=tuple(found))
+        yield Reached.of(app, None, tuple(found))
 
 
-def _counted(reached: Iterable[Reached], quiet: int) -> dict[tuple[Passage, Passage], int]:
-    allow, deny, may = Passage.ALLOW, Passage.DENY, Passage.MAY
-    counts = dict.fromkeys(((intended, actual) for intended in (allow, deny) for actual in (allow, deny, may)), 0)
-    counts[deny, deny] = quiet
+def _total(reached: Iterable[Reached], quiet: int) -> dict[tuple[Passage, Passage], int]:
+    """All counts, with ``quiet`` pairs of ends that nothing was asked or found of."""
+    counts = dict.fromkeys(((intended, actual) for intended in (Passage.ALLOW, Passage.DENY) for actual in Passage), 0)
+    counts[Passage.DENY, Passage.DENY] = quiet
     for to in reached:
-        for row in to.rows:
-            unasked = without(ALL, row.intended)
-            counts[allow, allow] += len(both(row.intended, row.passes))
-            counts[allow, may] += len(row.doubtful)
-            counts[allow, deny] += len(row.blocked)
-            counts[deny, allow] += len(both(row.passes, unasked))
-            counts[deny, may] += len(both(row.may_pass, unasked))
-            counts[deny, deny] += bool(without(unasked, union(row.passes, row.may_pass))) and to.container is not None
+        for key, count in to.flows.items():
+            counts[key] += count
     return counts
-
-
-def _marks_asked(rules: Iterable[r.Rule]) -> tuple[tuple[int, ...], bool]:
-    """The marks that ``rules`` ask for, and whether all other marks are alike to them: masks make no two marks alike."""
-    marks: dict[int, None] = {}
-    alike = True
-    for rule in rules:
-        if isinstance(rule.target, r.SetMark):
-            alike = alike and rule.target.mask == r.ALL_BITS
-        for match in rule.matches:
-            if isinstance(match, r.MarkMatch):
-                marks[match.value] = None
-                alike = alike and match.mask == r.ALL_BITS
-    return tuple(marks), alike
 
 
 def _tells_sources_apart(rule: r.Rule) -> bool:

@@ -19,9 +19,13 @@ _Outline = tuple[object, ...]
 
 @frozen(kw_only=True)
 class Sender:
-    """A container of this cell. ``egress``: its first packets to other cells; ``answers``: its answers to them; ``replies``: answers that come to it."""
+    """A container of this cell. ``mark`` is what its packets can be taken to start with, None if that has to be walked.
+
+    ``egress``: its first packets to other cells; ``answers``: its answers to them; ``replies``: answers that come to it.
+    """
 
     container: Container
+    mark: int | None
     egress: Spread
     answers: Spread
     replies: Spread
@@ -58,11 +62,10 @@ class Senders:
         self._own: list[Sender] = []
         for sender in self.all:
             self._by_app.setdefault(sender.container.app, []).append(sender)
-            mark = first.usual(int(sender.container.address))
-            if mark is None:
+            if sender.mark is None:
                 self._own.append(sender)
             else:
-                self._by_mark.setdefault(mark, []).append(sender)
+                self._by_mark.setdefault(sender.mark, []).append(sender)
 
     @classmethod
     def of(cls, inputs: Inputs, paths: Paths, apps: frozenset[str], previous: Senders | None) -> Senders:
@@ -71,12 +74,12 @@ class Senders:
         containers = store.containers if store is not None else ()
         named = frozenset(int(container.address) for container in containers) | paths.index(paths.start).hosts()
         overlay = Overlay(inputs.config.overlay_network, named)
+        first = FirstMarks(paths, out=CONTAINER_INTERFACE_PREFIX)
         found = {}
         for container in containers:
             old = previous.get(container.handle) if previous is not None else None
-            found[container.handle] = _sender(paths, overlay, container, old)
+            found[container.handle] = evolve(_sender(paths, overlay, container, old), mark=first.usual(int(container.address)))
         owners = {mark: tuple(sorted(holders & apps)) for mark, holders in inputs.people.tag_owners.items()}
-        first = FirstMarks(paths, out=CONTAINER_INTERFACE_PREFIX)
         return cls(found, first=first, overlay=overlay, owners=owners, apps=len(apps))
 
     def get(self, handle: str) -> Sender | None:
@@ -123,6 +126,7 @@ def _sender(paths: Paths, overlay: Overlay, container: Container, old: Sender | 
     leaving, arriving = overlay.leaving(container), overlay.arriving(container, 0)
     return Sender(
         container=container,
+        mark=None,
         egress=paths.spread(leaving),
         answers=paths.spread(_answer(leaving)),
         replies=paths.spread(_answer(arriving)),

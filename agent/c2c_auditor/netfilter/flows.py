@@ -21,6 +21,8 @@ _SPAN = 1 << 16
 _BASES = {number: index * _SPAN for index, number in enumerate((r.TCP, r.UDP, r.SCTP, r.DCCP, r.UDPLITE, r.ICMP))}
 _WITH_PORTS = tuple(number for number in _BASES if number != r.ICMP)
 _OTHERS = len(_BASES) * _SPAN
+_REST = tuple(number for number in range(256) if number not in _BASES)
+_REST_AT = {number: _OTHERS + index for index, number in enumerate(_REST)}
 _ANY_ICMP = 255
 
 NOTHING: FlowSet = ()
@@ -88,11 +90,10 @@ def ports(protocol: int, first: int, last: int) -> FlowSet:
 def of_protocol(number: int) -> FlowSet:
     """Every flow of the protocol with this IANA number."""
     base = _BASES.get(number)
-    return ((base, base + _SPAN - 1),) if base is not None else ((_OTHERS + number, _OTHERS + number),)
+    return ((base, base + _SPAN - 1),) if base is not None else ((_REST_AT[number], _REST_AT[number]),)
 
 
-_SPANS = tuple((base, base + _SPAN - 1) for base in _BASES.values())
-ALL = union(_SPANS, *(of_protocol(number) for number in range(256) if number not in _BASES))
+ALL: FlowSet = ((0, _OTHERS + len(_REST) - 1),)
 _PORTED = union(*map(of_protocol, _WITH_PORTS))
 
 
@@ -134,7 +135,7 @@ def pieces(flows: FlowSet) -> Iterator[Piece]:
         at = first
         while at <= last:
             if at >= _OTHERS:
-                yield Piece(protocol=at - _OTHERS, first=0, last=0)
+                yield Piece(protocol=_REST[at - _OTHERS], first=0, last=0)
                 at += 1
                 continue
             index = at // _SPAN

@@ -6,14 +6,13 @@ Whoever asks about two ends needs those few, in order, and never looks at the ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from attrs import field, frozen
 
 from c2c_auditor.model import rule as r
 
 Hosts = frozenset[int]
-_DEEPEST = 64
 
 
 @frozen(kw_only=True)
@@ -26,7 +25,7 @@ class Scope:
 
 @frozen
 class _Marked:
-    """Rules for one destination: ``any`` whatever the mark, ``exact`` by the one mark that they ask for. Positions from 0, ascending."""
+    """Positions, from 0 and ascending, of rules for one destination: ``any`` whatever the mark, ``exact`` by the one mark that they ask for."""
 
     any: list[int] = field(factory=list)
     exact: dict[int, list[int]] = field(factory=dict)
@@ -41,36 +40,50 @@ class _Marked:
 class ChainIndex:
     """One chain's rules by what they name. ``general`` are those that concern everybody."""
 
-    def __init__(self, rules: tuple[r.Rule, ...], scopes: Scopes) -> None:
+    def __init__(self, rules: tuple[r.Rule, ...], scope_of: Callable[[str], Scope | None]) -> None:
+        """``scope_of`` a chain's name says whom the chain concerns, None for everybody."""
         self.rules = rules
         self.general: list[int] = []
         self._sources: dict[int, list[int]] = {}
         self._destinations: dict[int, _Marked] = {}
         for at, rule in enumerate(rules):
-            self._add(at, rule, scopes.of_rule(rule))
+            if (to := _host(rule.destination)) is not None:
+                self._destination(to, at, exact_mark(rule))
+            elif (of := _host(rule.source)) is not None:
+                self._sources.setdefault(of, []).append(at)
+            else:
+                # A goto ends its chain for everybody.
+                self._jump(at, scope_of(rule.target.chain) if isinstance(rule.target, r.Jump) else None)
 
-    def _add(self, at: int, rule: r.Rule, scope: Scope | None) -> None:
+    @property
+    def scope(self) -> Scope | None:
+        """The hosts that the chain concerns, None for everybody."""
+        return None if self.general else Scope(sources=frozenset(self._sources), destinations=frozenset(self._destinations))
+
+    def _jump(self, at: int, scope: Scope | None) -> None:
         if scope is None:
             self.general.append(at)
             return
         for source in scope.sources:
             self._sources.setdefault(source, []).append(at)
         for destination in scope.destinations:
-            marked = self._destinations.setdefault(destination, _Marked())
-            mark = exact_mark(rule)
-            if mark is None:
-                marked.any.append(at)
-            else:
-                marked.exact.setdefault(mark, []).append(at)
+            self._destination(destination, at, None)
+
+    def _destination(self, destination: int, at: int, mark: int | None) -> None:
+        marked = self._destinations.get(destination)
+        if marked is None:
+            marked = self._destinations[destination] = _Marked()
+        if mark is None:
+            marked.any.append(at)
+        else:
+            marked.exact.setdefault(mark, []).append(at)
 
     def concerning(self, source: int | None, destination: int, marks: tuple[int | None, ...]) -> list[int]:
         """Positions, ascending, of the rules that can take a packet between the two with one of ``marks``; no source: rules for one source are left out."""
-        found = set(self.general)
-        if source is not None:
-            found.update(self._sources.get(source, ()))
         to = self._destinations.get(destination)
-        if to is not None:
-            found.update(to.asking(marks[0]) if len(marks) == 1 else to.all())
+        found = self.general + (to.asking(marks[0]) if len(marks) == 1 else to.all()) if to is not None else self.general
+        if source in self._sources:
+            found = [*{*found, *self._sources[source]}]  # a jump may concern both ends
         return sorted(found)
 
     def marks_for(self, destination: int) -> Iterator[int]:
@@ -100,41 +113,6 @@ def exact_mark(rule: r.Rule) -> int | None:
     return None
 
 
-class Scopes:
-    """Scopes of rules; those of chains that are jumped to without a host are worked out once. None is everybody."""
-
-    def __init__(self, chains: Mapping[str, r.Chain]) -> None:
-        self._chains = chains
-        self._known: dict[str, Scope | None] = {}
-
-    def of_rule(self, rule: r.Rule, depth: int = 0) -> Scope | None:
-        """The hosts that ``rule`` names; of a bare jump, those that its chain's rules name. A goto ends its chain for everybody."""
-        to = rule.destination
-        if to is not None and to.mask == r.ALL_BITS and not to.negated:
-            return Scope(destinations=frozenset((to.value,)))
-        of = rule.source
-        if of is not None and of.mask == r.ALL_BITS and not of.negated:
-            return Scope(sources=frozenset((of.value,)))
-        if isinstance(rule.target, r.Jump):
-            return self._of_chain(rule.target.chain, depth)
-        return None
-
-    def _of_chain(self, name: str, depth: int) -> Scope | None:
-        if name in self._known:
-            return self._known[name]
-        chain = self._chains.get(name)
-        if chain is None or depth > _DEEPEST:
-            return None
-        sources: set[int] = set()
-        destinations: set[int] = set()
-        scope: Scope | None = None
-        for rule in chain.rules:
-            part = self.of_rule(rule, depth + 1)
-            if part is None:
-                break
-            sources |= part.sources
-            destinations |= part.destinations
-        else:
-            scope = Scope(sources=frozenset(sources), destinations=frozenset(destinations))
-        self._known[name] = scope
-        return scope
+def _host(match: r.AddressMatch | None) -> int | None:
+    """The one host that ``match`` is for."""
+    return match.value if match is not None and match.mask == r.ALL_BITS and not match.negated else None

@@ -106,11 +106,14 @@ def _common(rule: r.Rule, packet: Packet) -> Iterable[Certainty]:
 
 def marked(rule: r.Rule, mark: int | None) -> Certainty:
     """Whether ``rule``'s conditions on the mark hold; None is any mark."""
-    return every(
-        Certainty.of(None if mark is None else (mark & match.mask == match.value) != match.negated)
-        for match in rule.matches
-        if isinstance(match, r.MarkMatch)
-    )
+    answer = Certainty.YES
+    for match in rule.matches:
+        if isinstance(match, r.MarkMatch):
+            if mark is None:
+                answer = Certainty.MAY
+            elif (mark & match.mask == match.value) == match.negated:
+                return Certainty.NO
+    return answer
 
 
 def _interface(match: r.InterfaceMatch, name: str | None) -> Certainty:

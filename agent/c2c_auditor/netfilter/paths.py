@@ -6,6 +6,7 @@ Rules that cannot concern the two ends are not looked at (`index`), so one answe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from attrs import evolve, frozen
 
@@ -13,7 +14,7 @@ from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.actions import Action, action, new_mark
 from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowSet, both, matching, union, without
-from c2c_auditor.netfilter.index import ChainIndex, Scopes
+from c2c_auditor.netfilter.index import ChainIndex, Scope
 from c2c_auditor.netfilter.packet import Certainty, Packet, aside, marked
 
 _DEEPEST = 64
@@ -41,6 +42,15 @@ class Spread:
                 yield rule
 
 
+class _Asks(NamedTuple):
+    """A rule as a walk sees it: the flows that meet it and those that may, whether it has no condition at all, and what its target does."""
+
+    surely: FlowSet
+    perhaps: FlowSet
+    bare: bool
+    does: Action
+
+
 class Paths:
     """The rules that packets meet from one built-in chain of one table on, indexed chain by chain as they are first met.
 
@@ -53,10 +63,10 @@ class Paths:
             raise EvaluationError(message)
         self._chains = chains
         self._start = start
-        self._scopes = Scopes(chains)
+        self._reading: list[str] = []
         self._indexes: dict[str, ChainIndex] = {}
         self._jumps: dict[r.Rule, r.Rule] = {}
-        self._matching: dict[tuple[r.Rule, int | None], tuple[FlowSet, FlowSet]] = {}
+        self._asks: dict[tuple[r.Rule, int | None], _Asks] = {}
 
     @property
     def start(self) -> str:
@@ -72,15 +82,25 @@ class Paths:
         """The index of one chain."""
         found = self._indexes.get(chain)
         if found is None:
-            found = self._indexes[chain] = ChainIndex(self._chains[chain].rules, self._scopes)
+            self._reading.append(chain)
+            found = self._indexes[chain] = ChainIndex(self._chains[chain].rules, self._scope)
+            self._reading.pop()
         return found
 
-    def matching(self, rule: r.Rule, packet: Packet) -> tuple[FlowSet, FlowSet]:
-        """`flows.matching`, remembered; packets here tell nothing of TCP's options."""
+    def _scope(self, chain: str) -> Scope | None:
+        """Of a chain that jumps are made to; of one that is not there, of a loop and of endless depth nothing is known."""
+        if chain not in self._chains or chain in self._reading or len(self._reading) > _DEEPEST:
+            return None
+        return self.index(chain).scope
+
+    def asks(self, rule: r.Rule, packet: Packet) -> _Asks:
+        """What ``rule`` asks, worked out once; packets here tell nothing of TCP's options."""
         key = rule, packet.tcp_flags
-        found = self._matching.get(key)
+        found = self._asks.get(key)
         if found is None:
-            found = self._matching[key] = matching(rule, packet)
+            surely, perhaps = matching(rule, packet)
+            bare = rule == r.Rule(target=rule.target)
+            found = self._asks[key] = _Asks(surely, perhaps, bare=bare, does=action(rule.target, self._chains))
         return found
 
     def spread(self, packet: Packet) -> Spread:
@@ -140,43 +160,47 @@ class _Walk:
         here = (*path, chain)
         returned: Ways = {}
         marks = tuple(ways)
-        todo = index.concerning(self._packet.source, self._packet.destination, marks)
+        ends = self._packet.source, self._packet.destination
+        todo = index.concerning(*ends, marks)
         done = 0
         while done < len(todo) and ways:
             at = todo[done]
             done += 1
             ways = self._rule(index.rules[at], ways, returned, here)
-            if tuple(ways) != marks:  # other marks, other rules
+            if ways and tuple(ways) != marks:  # other marks, other rules
                 marks = tuple(ways)
-                todo = [later for later in index.concerning(self._packet.source, self._packet.destination, marks) if later > at]
+                todo = [later for later in index.concerning(*ends, marks) if later > at]
                 done = 0
         return _joined(returned, ways)
 
     def _rule(self, rule: r.Rule, ways: Ways, returned: Ways, path: tuple[str, ...]) -> Ways:
         """One rule; what goes on behind it. What leaves the chain is added to ``returned``."""
+        asks = self._paths.asks(rule, self._packet)
+        if asks.bare:
+            return self._act(rule, asks.does, ways, (returned, path))
         rest = aside(rule, self._packet)
         if rest is Certainty.NO:
             return ways
-        surely, perhaps = self._paths.matching(rule, self._packet)
         taken: Ways = {}
         passed: Ways = {}
         for mark, flows in ways.items():
             answer = marked(rule, mark)
-            sure = both(flows, surely) if answer is Certainty.YES and rest is Certainty.YES else NOTHING
-            may = both(flows, union(surely, perhaps)) if answer is not Certainty.NO else NOTHING
-            if may:
+            if answer is Certainty.NO:
+                passed[mark] = flows
+                continue
+            if may := both(flows, union(asks.surely, asks.perhaps)):
                 taken[mark] = may
+            sure = both(flows, asks.surely) if answer is rest is Certainty.YES else NOTHING
             if left := without(flows, sure):
                 passed[mark] = left
         if not taken:
             return ways
-        back = self._act(rule, taken, returned, path)
-        return _joined(passed, back)
+        return _joined(passed, self._act(rule, asks.does, taken, (returned, path)))
 
-    def _act(self, rule: r.Rule, taken: Ways, returned: Ways, path: tuple[str, ...]) -> Ways:
-        """What ``rule`` does with what it takes; what of it goes on behind the rule."""
+    def _act(self, rule: r.Rule, does: Action, taken: Ways, around: tuple[Ways, tuple[str, ...]]) -> Ways:
+        """What ``rule`` does with what it takes; what of it goes on behind the rule. ``around``: what has left the chain, and the chains passed."""
         target = rule.target
-        does = action(target, self._paths.chains)
+        returned, path = around
         if does is Action.GO_ON:
             return taken
         if does is Action.SET_MARK and isinstance(target, r.SetMark):

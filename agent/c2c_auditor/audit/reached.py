@@ -1,0 +1,106 @@
+"""What reachability says: the flows from one source to one destination, beside those that the policies allow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from attrs import field, frozen
+
+from c2c_auditor.audit.ends import Source
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import Container
+from c2c_auditor.model.report import Passage
+from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowSet, both, touched, union, whole, without
+from c2c_auditor.netfilter.paths import Spread
+
+
+@frozen(kw_only=True)
+class Row:
+    """One source's flows to one destination. ``intended`` by policy; ``passes`` for sure; ``may_pass`` for some packets, or nobody can say.
+
+    ``walked`` are the ways of packets that decide: there, and of their answers back.
+    """
+
+    source: Source
+    intended: FlowSet
+    passes: FlowSet
+    may_pass: FlowSet
+    walked: tuple[Spread, ...] = field(eq=False)
+
+    @property
+    def blocked(self) -> FlowSet:
+        """Allowed by policy, and stopped."""
+        return without(self.intended, union(self.passes, self.may_pass))
+
+    @property
+    def doubtful(self) -> FlowSet:
+        """Allowed by policy, and not sure to pass."""
+        return both(self.intended, self.may_pass)
+
+    @property
+    def open(self) -> FlowSet:
+        """Not allowed by any policy, and passing, or passing now and then."""
+        return without(union(self.passes, self.may_pass), self.intended)
+
+    def deciding(self, flows: FlowSet) -> list[r.Rule | None]:
+        """The rules that decide ``flows``, each once; None is the chain's policy."""
+        return list(dict.fromkeys(rule for spread in self.walked for rule in spread.deciding(flows)))
+
+
+@frozen(kw_only=True)
+class Reached:
+    """One destination: a container here, or an app elsewhere as far as this cell decides.
+
+    Sources that no policy names and that reach nothing have no row. ``different`` are the rows where intent and rules differ, ``flows`` as in `Reachability`.
+    """
+
+    app: str
+    container: Container | None
+    rows: tuple[Row, ...]
+    different: tuple[Row, ...]
+    flows: Mapping[tuple[Passage, Passage], int] = field(eq=False)
+
+    @classmethod
+    def of(cls, app: str, container: Container | None, rows: tuple[Row, ...]) -> Reached:
+        """With what follows from ``rows``."""
+        different = tuple(row for row in rows if row.passes != row.intended or row.may_pass)
+        return cls(app=app, container=container, rows=rows, different=different, flows=_counted(rows, here=container is not None))
+
+
+def row_of(source: Source, intended: FlowSet, walked: tuple[Spread, ...]) -> Row:
+    """A flow passes if its packets pass and the answers to them do."""
+    passes, possible = ALL, ALL
+    for index, spread in enumerate(walked):
+        sure, perhaps = (spread.passes, spread.may_pass) if index == 0 else answered(spread)
+        possible = both(possible, union(sure, perhaps))
+        passes = both(passes, sure)
+    return Row(source=source, intended=intended, passes=passes, may_pass=without(possible, passes), walked=walked)
+
+
+def answered(spread: Spread) -> tuple[FlowSet, FlowSet]:
+    """The flows whose answers pass for sure, and those whose answers may: an answer goes to whatever port the client chose."""
+    if spread.passes == ALL:
+        return ALL, NOTHING
+    sure = whole(spread.passes)
+    some = touched(union(spread.passes, spread.may_pass))
+    return sure, without(some, sure)
+
+
+def _counted(rows: Iterable[Row], *, here: bool) -> Mapping[tuple[Passage, Passage], int]:
+    """How many stretches of ports there are of each kind; of a destination elsewhere only what is allowed is this cell's matter."""
+    allow, deny, may = Passage.ALLOW, Passage.DENY, Passage.MAY
+    counts: Counter[tuple[Passage, Passage]] = Counter()
+    for row in rows:
+        if row.passes == row.intended and not row.may_pass:
+            counts[allow, allow] += len(row.passes)
+            counts[deny, deny] += here and row.passes != ALL
+            continue
+        unasked = without(ALL, row.intended)
+        counts[allow, allow] += len(both(row.intended, row.passes))
+        counts[allow, may] += len(row.doubtful)
+        counts[allow, deny] += len(row.blocked)
+        counts[deny, allow] += len(both(row.passes, unasked))
+        counts[deny, may] += len(both(row.may_pass, unasked))
+        counts[deny, deny] += here and bool(without(unasked, union(row.passes, row.may_pass)))
+    return counts
