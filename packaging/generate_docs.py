@@ -66,7 +66,9 @@ The table is generated from `model/finding.py` by `make docs`; do not edit this 
 
 A finding is one difference between what should be there and what is. Its *kind* is a stable name and a label of the metrics; its *effect* says what it
 does to traffic: a `breach` lets pass what should not, an `outage` stops what should pass, `residue` does nothing, `advice` is worth a look. The effect
-given here is that of the kind; a finding may say otherwise when the rules tell more (an ACCEPT with fewer ports is an outage, with more a breach).
+given here is that of the kind. What a finding does to traffic between containers is worked out from the rules as they stand, so it may say otherwise:
+a stale ACCEPT is residue where another rule stops its packets first, a missing one where another rule lets them pass, and a rule that is in its place
+but comes too late is an outage. Traffic that passes or does not although no rule is to blame by itself is `flow_open` or `flow_blocked`.
 
 | kind | usual effect | family | meaning |
 |---|---|---|---|
@@ -80,6 +82,8 @@ given here is that of the kind; a finding may say otherwise when the rules tell 
 - **Two policy chains, or an empty one, for a moment.** That is how silk replaces the chain; the rules in force are those of both.
 - **A security group chain called `casg-…` for a moment.** That is how silk replaces those.
 - **Rules in FORWARD that name no address of the overlay**, and rules in INPUT behind the containers' own: no container's packet is decided by them.
+- **A lost `overlay--…` rule that lets marked packets leave for other cells**, as long as FORWARD's policy is ACCEPT: they leave all the same, and the
+  finding is residue. With a policy of DROP, or a rule that stops them further down, it is an outage.
 - **Counters.**
 
 ## What nobody on a cell can tell
@@ -102,6 +106,7 @@ def findings() -> str:
 def schema() -> dict[str, Any]:
     """The JSON Schema of a report."""
     count = {"type": ["integer", "null"]}
+    counts = {"type": "object", "additionalProperties": {"type": "integer"}}
     problem = _object({"reason": _TEXT, "where": _TEXT, "problem": _TEXT, "remedy": _TEXT})
     source = _object(
         {"name": _TEXT, "up": {"type": "boolean"}, "last_success": _TIME, "too_old": {"type": "boolean"}, "problem": _or_null(problem)}
@@ -118,9 +123,8 @@ def schema() -> dict[str, Any]:
             "unknown_kinds": _texts(),
             "sources": {"type": "array", "items": source},
             "processes": {"type": "array", "items": _object({"name": _TEXT, "up": {"type": "boolean"}, "start_time": _TIME})},
-            "counts": _object(
-                {"containers": count, "policies": count, "rules": {"type": "object", "additionalProperties": {"type": "integer"}}}
-            ),
+            "counts": _object({"containers": count, "policies": count, "rules": counts, "flows": counts}),
+            "statements": _texts(),
             "notes": _texts(),
             "last_conclusive": _TIME,
         }

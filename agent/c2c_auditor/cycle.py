@@ -111,7 +111,7 @@ class Cycle:
                 and all(old is new or old == new for old, new in zip(seen, rulesets, strict=True))
             ):
                 return judgement
-        judgement = judge_cell(facts, rulesets, now)
+        judgement = judge_cell(facts, rulesets, now, self._judged[2] if self._judged is not None else None)
         self._judged = rulesets, facts, judgement
         return judgement
 
@@ -158,6 +158,7 @@ class Cycle:
             tally=judgement.tally,
             counters=self._counters,
             notes=judgement.notes,
+            statements=judgement.statements,
             last_conclusive=self._last_conclusive,
             version=self._version,
         )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from operator import attrgetter
 
 from attrs import evolve, field, frozen
 
 from c2c_auditor.audit import backends, consistency, container_chains, facts, foreign, leftovers, mapped_ports, policy_chain, policy_rules
+from c2c_auditor.audit.effects import Effects
 from c2c_auditor.audit.inputs import Inputs
+from c2c_auditor.audit.reachability import Reachability, reachability
+from c2c_auditor.audit.statements import Places, sentences
+from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, Policy
 from c2c_auditor.model.finding import Family, Finding, Kind
@@ -37,6 +42,9 @@ CHECKS: tuple[Check, ...] = (
     facts.unconvertible,
 )
 
+# What a report tells in words; the matrix tells all.
+_MOST_STATEMENTS = 100
+
 _TYPES = {
     Purpose.OPEN: RuleType.OTHER,
     Purpose.MARK: RuleType.MARK,
@@ -51,7 +59,7 @@ class Judgement:
     """What one reading of one backend comes to.
 
     ``unknown`` kinds could not be judged; ``carried`` are the policies that this cell has to carry out (None: not known), ``unmet`` those of them
-    that the kernel does not.
+    that the kernel does not. ``reach`` is who reaches whom, None where that is not known; ``statements`` are its differences in words, the first of them.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -60,22 +68,59 @@ class Judgement:
     unmet: frozenset[Policy] = frozenset()
     tally: Tally = field(factory=Tally)
     notes: tuple[str, ...] = ()
+    statements: tuple[str, ...] = ()
+    reach: Reachability | None = field(default=None, eq=False, repr=False)
 
 
-def judge(facts_: CellFacts, ruleset: r.Ruleset, now: float | None, others: tuple[r.Ruleset, ...] = ()) -> Judgement:
-    """Every difference in this reading, worst first. Pure: equal inputs give equal judgements. ``others``: see `Inputs.of`."""
+def judge(
+    facts_: CellFacts, ruleset: r.Ruleset, now: float | None, others: tuple[r.Ruleset, ...] = (), *, previous: Judgement | None = None
+) -> Judgement:
+    """Every difference in this reading, worst first. Pure: equal inputs give equal judgements. ``others``: see `Inputs.of`.
+
+    ``previous`` is the judgement before this one, of which what did not change is taken over.
+    """
     inputs = Inputs.of(facts_, ruleset, now, others)
     findings = [finding for check in CHECKS for finding in check(inputs)]
+    reach, notes = _reached(inputs, previous.reach if previous is not None else None)
+    if reach is not None:
+        findings = Effects(inputs, reach).decided(findings)
     outcome = inputs.comparison
     carried = _carried(inputs)
+    tally = _tally(inputs)
     return Judgement(
         findings=tuple(sorted(findings, key=_worst_first)),
         unknown=_unknown(inputs),
         carried=carried,
         unmet=policy_rules.unmet_policies(outcome) if outcome is not None else carried or frozenset(),
-        tally=_tally(inputs),
-        notes=(*facts_.notes, *inputs.notes),
+        tally=evolve(tally, flows=reach.flows) if reach is not None else tally,
+        notes=(*facts_.notes, *inputs.notes, *notes),
+        statements=tuple(_statements(inputs, reach)) if reach is not None else (),
+        reach=reach,
     )
+
+
+def _reached(inputs: Inputs, previous: Reachability | None) -> tuple[Reachability | None, tuple[str, ...]]:
+    """Who reaches whom, or why that is not said."""
+    facts = inputs.facts
+    reason = ""
+    if Loss.INTERFACES in inputs.ruleset.lost or Loss.CHAIN_NAMES in inputs.ruleset.lost:
+        reason = "the listing does not show all that rules ask for"
+    elif facts.policies is not None and facts.policies.unreadable:
+        reason = "not all policies could be read"
+    elif inputs.config.overlay_ingress and inputs.ingress_tag is None:
+        reason = "the ingress router's tag is not known"
+    else:
+        try:
+            return reachability(inputs, previous), ()
+        except EvaluationError as error:
+            reason = str(error)
+    return None, (f"Who reaches whom was not worked out: {reason}.",)
+
+
+def _statements(inputs: Inputs, reach: Reachability) -> Iterator[str]:
+    places = Places(inputs.ruleset)
+    every = (text for to, row in reach.differences() for text in sentences(to, row, inputs.people, places))
+    return islice(every, _MOST_STATEMENTS)
 
 
 def _carried(inputs: Inputs) -> frozenset[Policy] | None:
@@ -87,9 +132,12 @@ def _carried(inputs: Inputs) -> frozenset[Policy] | None:
     return frozenset(policy for policy in policies.policies if policy.destination in here)
 
 
-def judge_cell(facts_: CellFacts, rulesets: Sequence[r.Ruleset], now: float | None) -> Judgement:
-    """One cell: the backend that holds silk's rules, or both, the fuller one first. The kernel applies both, so both are judged."""
-    first = judge(facts_, rulesets[0], now)
+def judge_cell(facts_: CellFacts, rulesets: Sequence[r.Ruleset], now: float | None, previous: Judgement | None = None) -> Judgement:
+    """One cell: the backend that holds silk's rules, or both, the fuller one first. The kernel applies both, so both are judged.
+
+    ``previous`` is the judgement before this one, of which what did not change is taken over.
+    """
+    first = judge(facts_, rulesets[0], now, previous=previous)
     if len(rulesets) == 1:
         return first
     findings = list(backends.split(rulesets))

@@ -185,10 +185,10 @@ def _missing_rule(inputs: Inputs, plan: ChainPlan, rule: r.Rule, entry: Entry | 
     if deny and entry is None:
         summary = f"{container} has lost its default deny in {plan.name}: everybody on the overlay reaches it on all ports."
     elif entry is None:
-        summary = f"{container} lacks a rule in {plan.name}: {_does(effect)}."
+        summary = f"{container} lacks a rule in {plan.name}: {describe.does(effect)}."
     else:
         names_ = ", ".join(fields.differing(rule, entry.rule))
-        summary = f"A rule of {container} in {plan.name} was changed ({names_}): {_does(effect)}."
+        summary = f"A rule of {container} in {plan.name} was changed ({names_}): {describe.does(effect)}."
     return describe.finding(
         kind,
         subject=_subject(plan, rule),
@@ -200,15 +200,6 @@ def _missing_rule(inputs: Inputs, plan: ChainPlan, rule: r.Rule, entry: Entry | 
         chain=plan.name,
         **evidence(inputs, plan.container),
     )
-
-
-def _does(effect: Effect) -> str:
-    return {
-        Effect.BREACH: "what should be refused passes",
-        Effect.OUTAGE: "what should pass is refused",
-        Effect.RESIDUE: "this concerns no traffic",
-        Effect.ADVICE: "nothing is decided otherwise, but something is not logged",
-    }[effect]
 
 
 def _effect_of_loss(rule: r.Rule, entry: Entry | None) -> Effect:
@@ -231,7 +222,7 @@ def _extra_rule(inputs: Inputs, plan: ChainPlan, entry: Entry) -> Finding:
     return describe.finding(
         Kind.ASG_STALE if _is_asg(plan) else Kind.CONTAINER_RULE_STALE,
         subject=_subject(plan, entry.rule),
-        summary=f"Rule {entry.position} in {plan.name} of {who(inputs, plan.container)} is none that silk would write there: {_does(effect)}.",
+        summary=f"Rule {entry.position} in {plan.name} of {who(inputs, plan.container)} is none that silk would write there: {describe.does(effect)}.",
         remedy=_ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=effect,
         entry=entry,
@@ -255,7 +246,7 @@ def _moved(inputs: Inputs, plan: ChainPlan, one: Moved) -> Finding:
     return describe.finding(
         stale if one.effect is Effect.BREACH else missing,
         subject=_subject(plan, one.entry.rule),
-        summary=f"Rule {one.entry.position} in {plan.name} of {who(inputs, plan.container)} was moved: {_does(one.effect)}.",
+        summary=f"Rule {one.entry.position} in {plan.name} of {who(inputs, plan.container)} was moved: {describe.does(one.effect)}.",
         remedy=_ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=one.effect,
         entry=one.entry,

@@ -16,6 +16,15 @@ from c2c_auditor.silk.policy import Planned, Purpose
 REPLAN = "Restart vxlan-policy-agent on this cell (monit restart vxlan-policy-agent): at start it plans and writes the whole chain afresh."
 
 
+_DOES = {
+    Effect.BREACH: "what should be refused passes",
+    Effect.OUTAGE: "what should pass is refused",
+    Effect.RESIDUE: "this concerns no traffic",
+    Effect.ADVICE: "nothing is decided otherwise, but something is not logged",
+}
+_HARMLESS = "As the rules stand, no traffic is decided otherwise because of it."
+
+
 class Apps(TypedDict):
     """The two keyword arguments of a finding that name apps."""
 
@@ -26,6 +35,16 @@ class Apps(TypedDict):
 def text(rule: r.Rule) -> str:
     """A rule's canonical text: part of a finding's identity."""
     return render_rule(rule)
+
+
+def does(effect: Effect) -> str:
+    """What a rule's loss or change does, as the end of a sentence."""
+    return _DOES[effect]
+
+
+def harmless(summary: str, effect: Effect) -> str:
+    """The summary of a finding of ``effect`` that turned out to concern no traffic."""
+    return summary.replace(_DOES[effect], _DOES[Effect.RESIDUE]) if _DOES[effect] in summary else f"{summary} {_HARMLESS}"
 
 
 def apps(inputs: Inputs, source: str, destination: str) -> Apps:

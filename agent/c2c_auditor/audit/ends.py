@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from c2c_auditor.audit.people import People
 from c2c_auditor.model.cell import Container
@@ -19,6 +19,8 @@ from c2c_auditor.silk.shapes import VTEP
 
 # VXLAN carries 16 bits of the mark as group policy id (drivers/net/vxlan, VXLAN_GBP_ID_MASK).
 LARGEST_TAG = 0xFFFF
+# An address for documentation (RFC 5737): no platform's overlay, and nobody's rules.
+_OUTSIDE = int(IPv4Address("192.0.2.1"))
 
 
 class Who(str, Enum):
@@ -58,9 +60,10 @@ UNMARKED = Source(who=Who.UNMARKED, mark=0)
 
 
 class Overlay:
-    """The overlay network as this cell sees it. ``stranger`` is an address of it that no container here has and no rule names."""
+    """The overlay network as this cell sees it. ``stranger`` is an address of it that no container here has and no rule names; ``underlay`` an interface."""
 
-    def __init__(self, network: IPv4Network, named: frozenset[int]) -> None:
+    def __init__(self, network: IPv4Network, named: frozenset[int], *, underlay: str) -> None:
+        self.underlay = underlay
         # From the far end: cells lease subnets, containers take addresses from the near end of them.
         addresses = range(int(network.broadcast_address) - 1, int(network.network_address), -1)
         self.stranger = next((address for address in addresses if address not in named), int(network.broadcast_address))
@@ -77,6 +80,10 @@ class Overlay:
             source_type="UNICAST",
             destination_type="UNICAST",
         )
+
+    def outside(self, destination: Container, mark: int) -> Packet:
+        """From beyond the overlay to a container here; by one of the cell's mapped ports if it has silk's ingress mark."""
+        return evolve(self.arriving(destination, mark), source=_OUTSIDE, in_interface=self.underlay)
 
     def local(self, source: IPv4Address, destination: Container, mark: int) -> Packet:
         """From one container of this cell to another."""

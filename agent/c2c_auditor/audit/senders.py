@@ -10,9 +10,12 @@ from c2c_auditor.audit.ends import LARGEST_TAG, Overlay
 from c2c_auditor.audit.first_marks import FirstMarks
 from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.model.cell import Container
+from c2c_auditor.model.rule import TCP
+from c2c_auditor.netfilter.flows import ALL, ports, union, without
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.paths import Paths, Spread
 from c2c_auditor.silk.names import CONTAINER_INTERFACE_PREFIX
+from c2c_auditor.silk.shapes import CNI_INGRESS_TAG
 
 _Outline = tuple[object, ...]
 
@@ -21,7 +24,8 @@ _Outline = tuple[object, ...]
 class Sender:
     """A container of this cell. ``mark`` is what its packets can be taken to start with, None if that has to be walked.
 
-    ``egress``: its first packets to other cells; ``answers``: its answers to them; ``replies``: answers that come to it.
+    ``egress``: its first packets to other cells; ``answers``: its answers to them; ``replies``: answers that come to it from there.
+    ``edge``: what comes to it by the cell's mapped ports; ``news``: answers from outside the overlay.
     """
 
     container: Container
@@ -29,8 +33,16 @@ class Sender:
     egress: Spread
     answers: Spread
     replies: Spread
+    edge: Spread
+    news: Spread
     inward: _Outline = field(repr=False)
     outward: _Outline = field(repr=False)
+
+    @property
+    def served(self) -> bool:
+        """Whether it gets the answers to what it asks, and the requests to its mapped ports."""
+        wanted = union(*(ports(TCP, port, port) for port in self.container.ports))
+        return self.news.passes == ALL and not without(wanted, self.edge.passes)
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -73,7 +85,7 @@ class Senders:
         store = inputs.facts.store
         containers = store.containers if store is not None else ()
         named = frozenset(int(container.address) for container in containers) | paths.index(paths.start).hosts()
-        overlay = Overlay(inputs.config.overlay_network, named)
+        overlay = Overlay(inputs.config.overlay_network, named, underlay=next(iter(inputs.facts.underlay_interfaces or ()), "eth0"))
         first = FirstMarks(paths, out=CONTAINER_INTERFACE_PREFIX)
         found = {}
         for container in containers:
@@ -123,6 +135,7 @@ def _sender(paths: Paths, overlay: Overlay, container: Container, old: Sender | 
     inward, outward = paths.outline(address), paths.outline(overlay.stranger, source=address)
     if old is not None and old.inward == inward and old.outward == outward and old.container.address == container.address:
         return old if old.container == container else evolve(old, container=container)
+    outside = overlay.outside(container, CNI_INGRESS_TAG)
     leaving, arriving = overlay.leaving(container), overlay.arriving(container, 0)
     return Sender(
         container=container,
@@ -130,6 +143,8 @@ def _sender(paths: Paths, overlay: Overlay, container: Container, old: Sender | 
         egress=paths.spread(leaving),
         answers=paths.spread(_answer(leaving)),
         replies=paths.spread(_answer(arriving)),
+        edge=paths.spread(outside),
+        news=paths.spread(_answer(evolve(outside, mark=0))),
         inward=inward,
         outward=outward,
     )

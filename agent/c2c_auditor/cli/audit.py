@@ -187,6 +187,7 @@ def _report(judgement: Judgement, ruleset: Ruleset, now: float, reading: FactsRe
         processes=reading.processes,
         tally=judgement.tally,
         notes=judgement.notes,
+        statements=judgement.statements,
         version=__version__,
     )
 

@@ -42,6 +42,12 @@ METRICS: dict[str, Metric] = {
         Metric(
             name="rules", type="gauge", labels=("set", "type"), help="Rules of the policy chain: expected, present, and both (matched)."
         ),
+        Metric(
+            name="flows",
+            type="gauge",
+            labels=("intended", "actual"),
+            help="Stretches of ports between two ends, by what policies want (allow, deny) and what the rules do (allow, deny, may).",
+        ),
         Metric(name="containers", type="gauge", help="Containers in the cell's metadata."),
         Metric(name="policies", type="gauge", help="Policies that concern this cell."),
         Metric(

@@ -35,7 +35,9 @@ def report_document(report: Report) -> dict[str, Any]:
             "containers": report.tally.containers,
             "policies": report.tally.policies,
             "rules": {f"{name.value}_{type_.value}": count for (name, type_), count in report.tally.rules.items()},
+            "flows": {f"{intended.value}_{actual.value}": count for (intended, actual), count in (report.tally.flows or {}).items()},
         },
+        "statements": list(report.statements),
         "notes": list(report.notes),
         "last_conclusive": _time(report.last_conclusive),
     }

@@ -83,6 +83,8 @@ def _tally(report: Report) -> Iterator[Metric]:
         return
     tally = report.tally
     yield _gauge("rules", [((name.value, type_.value), float(count)) for (name, type_), count in tally.rules.items()])
+    if tally.flows is not None:
+        yield _gauge("flows", [((intended.value, actual.value), float(count)) for (intended, actual), count in tally.flows.items()])
     for name, value in (
         ("containers", tally.containers),
         ("policies", tally.policies),

@@ -108,6 +108,8 @@ class SecurityGroup:
 class VpaConfig:
     """What the vxlan-policy-agent was told, under its own names' meaning; periods in seconds, paths as written.
 
+    The two switches that leave their own kind of rule behind may be None, not known: they are then inferred from the rules.
+
     Source: ``jobs/vxlan-policy-agent/templates/vxlan-policy-agent.json.erb`` of silk-release.
     """
 
@@ -115,7 +117,7 @@ class VpaConfig:
     poll_interval: float = 5.0
     asg_poll_interval: float = 60.0
     asg_syncing: bool = False
-    c2c_logging: bool = False
+    c2c_logging: bool | None = False
     asg_logging: bool = False
     denied_logs_per_second: int = 1
     accepted_udp_logs_per_second: int = 100
@@ -127,7 +129,7 @@ class VpaConfig:
     connection_burst: int = 1000
     connection_rate_per_second: int = 100
     underlay_addresses: tuple[IPv4Address, ...] = ()
-    overlay_ingress: bool = False
+    overlay_ingress: bool | None = False
     policy_disabled: bool = False
     policy_server_url: str = ""
     ca_file: str = ""

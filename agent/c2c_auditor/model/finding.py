@@ -71,6 +71,8 @@ class Kind(str, Enum):
     )
     RULE_MISPLACED = ("rule_misplaced", Family.POLICY, Effect.OUTAGE, "a rule stands where it comes too late or too early to work")
     RULE_UNKNOWN = ("rule_unknown", Family.POLICY, Effect.BREACH, "a rule in silk's policy chain that silk does not write")
+    FLOW_BLOCKED = ("flow_blocked", Family.POLICY, Effect.OUTAGE, "a policy's traffic does not pass although no single rule is to blame")
+    FLOW_OPEN = ("flow_open", Family.POLICY, Effect.BREACH, "traffic that no policy allows passes although no single rule is to blame")
     POLICY_UNREADABLE = (
         "policy_unreadable",
         Family.POLICY,

@@ -125,12 +125,15 @@ class Counters:
 
 @frozen(kw_only=True)
 class Tally:
-    """Counts of one audit: containers, policies, rules by set and type, packets by verdict."""
+    """Counts of one audit: containers, policies, rules by set and type.
+
+    ``flows``: stretches of ports between two ends by (intended, actual), None where who reaches whom is not known.
+    """
 
     containers: int | None = None
     policies: int | None = None
     rules: Mapping[tuple[RuleSetName, RuleType], int] = field(factory=dict)
-    packets: Mapping[str, int] = field(factory=dict)
+    flows: Mapping[tuple[Passage, Passage], int] | None = None
     policy_chain_time: float | None = None
 
 
@@ -138,6 +141,7 @@ class Tally:
 class Report:
     """One audit. ``findings`` are pending and confirmed ones; ``resolved`` those that ended with this audit; ``confirmed`` those that this audit confirmed.
 
+    ``statements`` say who reaches whom otherwise than the policies want, the first hundred.
     ``unknown`` are kinds that could not be judged: they are absent from the metrics, never 0. Times are seconds since the epoch.
     """
 
@@ -153,6 +157,7 @@ class Report:
     tally: Tally = Tally()
     counters: Counters = Counters()
     notes: tuple[str, ...] = ()
+    statements: tuple[str, ...] = ()
     last_conclusive: float | None = None
     version: str = ""
 
