@@ -11,6 +11,7 @@ from c2c_auditor.cli.audit import audit
 from c2c_auditor.cli.capture import capture
 from c2c_auditor.cli.daemon import daemon
 from c2c_auditor.cli.demo import demo
+from c2c_auditor.cli.explain import explain, matrix
 from c2c_auditor.errors import AuditorError
 
 COULD_NOT_LOOK = 2
@@ -25,7 +26,7 @@ def cli() -> None:
     """
 
 
-for command in (audit, capture, daemon, demo):
+for command in (audit, explain, matrix, capture, daemon, demo):
     cli.add_command(command)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Column, Table
-from rich.text import Text
 
 from c2c_auditor.export.plain import plain
+from c2c_auditor.export.terminal import Page
 from c2c_auditor.model.finding import App, Effect, Finding, Kind, State
 from c2c_auditor.model.report import Report, Result, RuleSetName
 from c2c_auditor.netfilter.render import render_rule
@@ -24,49 +22,17 @@ _WORDS = {
 }
 _SHOWN_PER_KIND = 5
 _ORDER = {effect: place for place, effect in enumerate(Effect)}
-# For terminals that cannot show them.
-_PLAINER = str.maketrans({"×": "x", "→": "->", "…": "...", "–": "-"})
 
 
 def print_report(report: Report, console: Console) -> None:
     """Print the verdict, then each kind of finding, then what could not be looked at. Readable without colour, at 80 columns and in ASCII."""
-    page = _Page(console)
+    page = Page(console)
     page.say(*_verdict(report))
     findings = sorted(report.findings, key=lambda finding: (_ORDER[finding.effect], finding.kind.value))
     for (effect, kind), group in groupby(findings, key=lambda finding: (finding.effect, finding.kind)):
         page.blank()
         _print_kind(page, effect, kind, list(group))
     _print_blindness(page, report)
-
-
-class _Page:
-    """Writes styled lines; what the terminal's encoding lacks is written in ASCII."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def say(self, *parts: tuple[str, str], indent: int = 0) -> None:
-        """One paragraph of (text, style)."""
-        text = Text.assemble(*((self._writable(part), style) for part, style in parts))
-        self._console.print(Padding(text, (0, 0, 0, indent), expand=False) if indent else text)
-
-    def table(self, pairs: Iterable[tuple[str, str]], *, indent: int) -> None:
-        """Foreign values beside their labels; long ones are folded below themselves."""
-        grid = Table.grid(Column(min_width=9), Column(overflow="fold"))
-        for label, value in pairs:
-            grid.add_row(Text(self._writable(label), style="dim"), Text(self._writable(plain(value))))
-        if grid.row_count:
-            self._console.print(Padding(grid, (0, 0, 0, indent), expand=False))
-
-    def blank(self) -> None:
-        """An empty line."""
-        self._console.print()
-
-    def _writable(self, text: str) -> str:
-        encoding = self._console.encoding
-        if encoding.startswith("utf"):
-            return text
-        return text.translate(_PLAINER).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _verdict(report: Report) -> list[tuple[str, str]]:
@@ -96,7 +62,7 @@ def _why_blind(report: Report) -> str:
     return "; ".join(problems) or f"{len(report.unknown)} kinds of findings could not be judged"
 
 
-def _print_kind(page: _Page, effect: Effect, kind: Kind, findings: Sequence[Finding]) -> None:
+def _print_kind(page: Page, effect: Effect, kind: Kind, findings: Sequence[Finding]) -> None:
     """All findings of one kind and effect: the first few whole, the others counted."""
     times = f" × {len(findings)}" if len(findings) > 1 else ""
     page.say((f" {effect.value.upper()} ", _STYLES[effect]), (f" {kind.value}{times}", "bold"), (f": {kind.meaning}", "dim"))
@@ -140,7 +106,7 @@ def _listed(values: Sequence[str]) -> str:
     return ", ".join(values[:8]) + rest
 
 
-def _print_blindness(page: _Page, report: Report) -> None:
+def _print_blindness(page: Page, report: Report) -> None:
     for status in report.sources:
         if not status.up and status.problem is not None:
             page.blank()

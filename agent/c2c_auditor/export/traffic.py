@@ -1,0 +1,171 @@
+"""Answers about traffic for people at a terminal and for programs. Foreign text is made harmless here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from c2c_auditor.audit.explain import Explanation, Walk
+from c2c_auditor.audit.matrix import Line, Matrix
+from c2c_auditor.export.plain import plain
+from c2c_auditor.export.terminal import Page
+from c2c_auditor.netfilter.evaluate import Step
+from c2c_auditor.netfilter.packet import Certainty
+from c2c_auditor.netfilter.render import render_rule
+
+_PASSES = {Certainty.YES: ("PASSES", "bold green"), Certainty.NO: ("DOES NOT PASS", "bold red"), Certainty.MAY: ("MAY PASS", "bold yellow")}
+
+
+def explanation_document(answer: Explanation) -> dict[str, Any]:
+    """The answer as JSON values; of each walk the steps that took the packet."""
+    return {
+        "source": answer.source,
+        "destination": answer.destination,
+        "flow": str(answer.flow),
+        "passes": answer.passes.value,
+        "intended": answer.intended,
+        "half": answer.half,
+        "walks": [_walk(walk) for walk in answer.walks],
+        "policies": list(answer.policies),
+        "allow": answer.allow,
+        "others": list(answer.others),
+    }
+
+
+def _walk(walk: Walk) -> dict[str, Any]:
+    decided = {id(step) for step in (*walk.outcome.accepted, *walk.outcome.refused)}
+    return {
+        "title": walk.title,
+        "passes": walk.outcome.passes.value,
+        "in_interface": walk.packet.in_interface,
+        "out_interface": walk.packet.out_interface,
+        "mark": walk.packet.mark,
+        "marks_after": sorted(mark for mark in walk.outcome.marks if mark is not None),
+        "tried": len(walk.outcome.trace),
+        "steps": [
+            {
+                "chain": step.chain,
+                "position": step.position,
+                "rule": render_rule(step.rule) if step.rule is not None else None,
+                "matched": step.matched.value,
+                "decides": id(step) in decided,
+            }
+            for step in walk.outcome.trace
+            if step.matched is not Certainty.NO
+        ],
+    }
+
+
+def matrix_document(matrix: Matrix, *, differences: bool = False) -> dict[str, Any]:
+    """The matrix as JSON values."""
+    return {
+        "counts": {f"{intended.value}_{actual.value}": count for intended, actual, count in matrix.counts},
+        "lines": [
+            {
+                "source": line.source,
+                "destination": line.destination,
+                "intended": line.intended,
+                "actual": line.actual,
+                "doubtful": line.doubtful,
+                "differs": list(line.differs),
+            }
+            for line in _chosen(matrix, differences=differences)
+        ],
+    }
+
+
+def _chosen(matrix: Matrix, *, differences: bool) -> Iterator[Line]:
+    return (line for line in matrix.lines if line.differs or not differences)
+
+
+def print_explanation(answer: Explanation, console: Console) -> None:
+    """The verdict first, then the walk of each packet, then the policies, then what would change it."""
+    page = Page(console)
+    word, style = _PASSES[answer.passes]
+    right = answer.intended is None or (answer.passes is Certainty.YES) == answer.intended
+    intended = {True: "as a policy allows", False: "which no policy allows", None: "the policies are not known"}[answer.intended]
+    if answer.intended and not right:
+        intended = "although a policy allows it"
+    if answer.intended is False and answer.passes is Certainty.NO:
+        intended = "and no policy allows it"
+    page.say((plain(answer.source), "bold"), (" → ", ""), (plain(answer.destination), "bold"), (f"  {answer.flow}", ""))
+    page.say((word, style), (f", {intended}", "" if right else "bold red"))
+    if answer.half:
+        page.say((answer.half, "dim"))
+    for walk in answer.walks:
+        page.blank()
+        _print_walk(page, walk)
+    page.blank()
+    if answer.policies:
+        page.say(("Policies", "bold"))
+        for policy in answer.policies:
+            page.say((plain(policy), ""), indent=2)
+    elif answer.intended is not None:
+        page.say(("There is no policy between these two.", ""))
+    if answer.allow:
+        page.say(("To allow it (nothing is run here):", ""))
+        page.say((plain(answer.allow), "bold"), indent=2)
+    for other in answer.others:
+        page.say((f"Also: {plain(other)}", "dim"))
+
+
+def _print_walk(page: Page, walk: Walk) -> None:
+    packet, outcome = walk.packet, walk.outcome
+    ways = f"{packet.in_interface} → {packet.out_interface}"
+    state = f"{packet.state}, " if packet.state != "NEW" else ""
+    page.say((f"FORWARD, {walk.title}", "bold"), (f" ({state}{ways}, mark 0x{packet.mark or 0:x})", "dim"))
+    decided = {id(step): "passes" for step in outcome.accepted}
+    decided |= {id(step): "may pass, may not" if id(step) in decided else "is refused" for step in outcome.refused}
+    skipped = 0
+    for step in outcome.trace:
+        if step.matched is Certainty.NO:
+            skipped += 1
+            continue
+        skipped = _print_skipped(page, skipped)
+        _print_step(page, step, decided.get(id(step), ""))
+    _print_skipped(page, skipped)
+
+
+def _print_skipped(page: Page, count: int) -> int:
+    if count:
+        page.say((f"… {count} rule{'s' * (count != 1)} that {'do' if count != 1 else 'does'} not match", "dim"), indent=4)
+    return 0
+
+
+def _print_step(page: Page, step: Step, decided: str) -> None:
+    where = f"{step.chain} {step.position}" if step.rule is not None else f"policy of {step.chain}"
+    what = plain(render_rule(step.rule)) if step.rule is not None else "no rule decided before"
+    may = "  (may match)" if step.matched is Certainty.MAY else ""
+    page.say((f"{where}: ", "cyan"), (what, ""), (may, "yellow"), (f"  ← {decided}" if decided else "", "bold"), indent=2 + 2 * step.depth)
+
+
+def print_matrix(matrix: Matrix, console: Console, *, differences: bool = False) -> None:
+    """One line for each pair of ends, what differs below; then the counts."""
+    page = Page(console)
+    lines = list(_chosen(matrix, differences=differences))
+    if lines:
+        page.grid(("source", "destination", "intended", "actual"), (_cells(line) for line in lines))
+    for line in lines:
+        for text in line.differs:
+            page.say(("✗ ", "bold red"), (plain(text), ""))
+    counts = {(intended.value, actual.value): count for intended, actual, count in matrix.counts}
+    agreed = counts["allow", "allow"]
+    blocked = counts["allow", "deny"]
+    opened = counts["deny", "allow"]
+    doubtful = counts["allow", "may"] + counts["deny", "may"]
+    page.blank()
+    page.say(
+        (f"{agreed} flows pass as policies allow", "green" if agreed else ""),
+        (f", {blocked} allowed ones do not", "bold red" if blocked else ""),
+        (f", {opened} pass that no policy allows", "bold red" if opened else ""),
+        (f", {doubtful} may" if doubtful else "", "yellow"),
+        (".", ""),
+    )
+
+
+def _cells(line: Line) -> Sequence[tuple[str, str]]:
+    wrong = "bold red" if line.differs else ""
+    actual = line.actual if not line.doubtful else f"{line.actual}; may: {line.doubtful}"
+    return (plain(line.source), ""), (plain(line.destination), ""), (line.intended, ""), (actual, wrong)
