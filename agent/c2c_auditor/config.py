@@ -50,13 +50,18 @@ def _loopback_unless_allowed(instance: ServerSettings, attribute: Attribute[str]
 
 @frozen(kw_only=True)
 class ServerSettings:
-    """Where the agent answers. Port 0 lets the system choose. ``plaintext`` allows an address other than loopback without TLS."""
+    """Where the agent answers. Port 0 lets the system choose. ``plaintext`` allows an address other than loopback without TLS.
+
+    ``health_port`` opens a second listener, in plain HTTP, on 127.0.0.1 only, for ``/healthz`` and ``/readyz`` only: where client certificates are
+    demanded, whoever supervises the agent on its own machine has none to show.
+    """
 
     tls: TlsSettings | None = None
     plaintext: bool = False
     address: str = field(default="127.0.0.1", validator=_loopback_unless_allowed)
     port: int = field(default=9763, validator=and_(ge(0), lt(65536)))
     threads: int = field(default=4, validator=and_(ge(1), le(64)))
+    health_port: int | None = field(default=None, validator=optional(and_(ge(0), lt(65536))))
     ready_max_age: float = field(default=120.0, validator=_seconds(1, 86400))
 
 
@@ -77,7 +82,8 @@ class Config:
 
     ``grace`` overrides what is worked out from VPA's poll intervals; ``max_age`` is how long the last good expectations are used while their source
     is away; ``ingress_tag`` (hexadecimal) is the policy server's tag of the ingress router, otherwise inferred from the rules; ``host_services`` are
-    the silk-cni job's DNS servers and host services, otherwise taken from what most containers have in common.
+    the silk-cni job's DNS servers and host services, otherwise taken from what most containers have in common; ``processes`` is false where the
+    agent cannot see silk's processes, being in a PID namespace of its own: it then says nothing about them, and never that they are gone.
     """
 
     vpa_config: Path = _VPA_CONFIG
@@ -88,6 +94,7 @@ class Config:
     underlay_interfaces: tuple[str, ...] | None = None
     ingress_tag: str | None = field(default=None)
     host_services: tuple[str, ...] | None = field(default=None)
+    processes: bool = True
     interval: float = field(default=15.0, validator=_seconds(0.2, 3600))
     grace: float | None = field(default=None, validator=optional(and_(gt(0), le(3600))))
     max_age: float = field(default=600.0, validator=_seconds(1, 86400))

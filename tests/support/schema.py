@@ -1,7 +1,8 @@
-"""The part of JSON Schema 2020-12 that docs/report-schema.json uses, checked by hand; a keyword beyond it is an error."""
+"""The part of JSON Schema 2020-12 that the project's own schemas use, checked by hand; a keyword beyond it is an error."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -16,7 +17,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
 }
 _ANNOTATIONS = {"$schema", "$defs", "title", "description"}
-_KEYWORDS = {"$ref", "anyOf", "type", "enum", "minimum", "format", "properties", "required", "additionalProperties", "items"}
+_KEYWORDS = {"$ref", "anyOf", "type", "enum", "format", "properties", "required", "additionalProperties", "items"}
+_KEYWORDS |= {"minimum", "maximum", "minLength", "pattern"}
 
 
 def violations(value: object, schema: dict[str, Any], root: dict[str, Any], at: str = "$") -> Iterator[str]:
@@ -41,8 +43,10 @@ def _itself(value: object, schema: dict[str, Any], at: str) -> Iterator[str]:
         yield f"{at}: {value!r} is none of {schema['enum']}"
     if "type" in schema and not _is(value, schema["type"]):
         yield f"{at}: {value!r} is no {schema['type']}"
-    if "minimum" in schema and isinstance(value, int) and value < schema["minimum"]:
-        yield f"{at}: {value} is too small"
+    if isinstance(value, int | float) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
+        yield f"{at}: {value} is too small or too large"
+    if isinstance(value, str) and not (len(value) >= schema.get("minLength", 0) and re.search(schema.get("pattern", ""), value)):
+        yield f"{at}: {value!r} is too short, or not of the form {schema.get('pattern', '')}"
     if schema.get("format") == "date-time":
         try:
             datetime.fromisoformat(str(value).replace("Z", "+00:00"))

@@ -37,6 +37,8 @@ def test_what_is_given_is_taken() -> None:
         ('{"backend": "nftables"}', "backend"),
         ('{"server": 3}', "config.server"),
         ('{"server": {"port": 70000}}', "port"),
+        ('{"server": {"health_port": 70000}}', "health_port"),
+        ('{"server": {"health_port": "9764"}}', "health_port"),
         ('{"server": {"address": "0.0.0.0"}}', "without TLS"),
         ('{"server": {"address": "localhost"}}', "no IP address"),
         ('{"server": {"tls": {"certificate": "x"}}}', "key"),

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from c2c_auditor.config import Config
 from c2c_auditor.model.report import ProcessStatus
+from c2c_auditor.sources.cell import CellReader
 from c2c_auditor.sources.processes import read_processes, underlay_interfaces
 
 
@@ -74,3 +76,10 @@ def test_the_interface_with_an_underlay_address_is_found() -> None:
     assert underlay_interfaces([IPv4Address("127.0.0.1")]) == ("lo",)
     assert underlay_interfaces([IPv4Address("192.0.2.1")]) == ()
     assert underlay_interfaces([]) == ()
+
+
+def test_an_agent_that_cannot_see_them_says_nothing_of_them() -> None:
+    """In a PID namespace of its own all of silk would look dead; down is a claim, and this one it could not make."""
+    nowhere = Path("/nonexistent")
+    assert CellReader(Config(vpa_config=nowhere, store=nowhere, processes=False)).read(time.time()).processes == ()
+    assert len(CellReader(Config(vpa_config=nowhere, store=nowhere)).read(time.time()).processes) == 4

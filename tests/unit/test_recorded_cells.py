@@ -51,6 +51,18 @@ def test_without_vpa_config_its_switches_are_inferred_and_said_to_be(name: str) 
     assert any("inferred" in note for note in judgement.notes)
 
 
+@pytest.mark.parametrize("name", CELL_NAMES)
+def test_single_switches_that_nobody_told_are_inferred_and_said_to_be(name: str) -> None:
+    """Where VPA's own file cannot be read, what is known of it counts, and only the rest is inferred."""
+    cell = recording(name)
+    assert cell.facts.config is not None
+    config = evolve(cell.facts.config, c2c_logging=None, overlay_ingress=None)
+    judgement = judge(evolve(cell.facts, config=config, ingress_tag=None), cell.ruleset, None)
+    found = {finding.kind for finding in judgement.findings} - {Kind.PORT_NOT_EXPOSED}
+    assert found == ({Kind.ENFORCEMENT_DISABLED} if name == "pair-policy-disabled" else set())
+    assert any("inferred" in note for note in judgement.notes)
+
+
 def test_both_backends_print_the_same_cell_alike() -> None:
     """`pair` and `pair-nft` differ in names that were made up per run (handles, host ports, time) and in nothing else."""
     assert _anonymous("pair") == _anonymous("pair-nft")

@@ -376,3 +376,79 @@ def test_broken_certificates_are_named(tmp_path: Path) -> None:
     (tmp_path / "server.key").write_text("broken")
     with pytest.raises(ConfigError, match=r"server\.crt"):
         ServerProcess(ServerSettings(port=0, tls=TlsSettings(certificate=tmp_path / "server.crt", key=tmp_path / "server.key")))
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server that demands client certificates, with a door for supervisors beside it."""
+    with ServerProcess(ServerSettings(port=0, health_port=0, tls=_tls(tmp_path, trustme.CA()))) as running:
+        yield running
+
+
+def _ask_health(server: ServerProcess, path: str, method: str = "GET") -> tuple[int, bytes]:
+    assert server.health_address is not None
+    host, _, port = server.health_address.rpartition(":")
+    connection = HTTPConnection(host, int(port), timeout=5)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def test_a_supervisor_without_a_certificate_learns_how_the_agent_is(guarded: ServerProcess) -> None:
+    """In plain HTTP on the machine itself, although everybody else must show a certificate."""
+    assert _ask_health(guarded, "/healthz") == (200, b"alive\n")
+    assert _ask_health(guarded, "/readyz")[0] == 503
+    guarded.publish(_now(clean_report()))
+    for _ in range(100):
+        if _ask_health(guarded, "/readyz")[0] == 200:
+            return
+        time.sleep(0.05)
+    pytest.fail("never ready")
+
+
+def test_a_supervisor_learns_nothing_else(guarded: ServerProcess) -> None:
+    """Reports and metrics stay behind the certificate."""
+    guarded.publish(_now(clean_report()))
+    assert {_ask_health(guarded, path)[0] for path in ("/", "/metrics", "/api/v1/report", "/healthz/", "/nothing")} == {404}
+    assert _ask_health(guarded, "/readyz", "POST")[0] == 405
+
+
+def test_supervisors_are_answered_on_loopback_only(tmp_path: Path) -> None:
+    """Wherever the others are answered."""
+    with ServerProcess(ServerSettings(address="0.0.0.0", port=0, health_port=0, tls=_tls(tmp_path, trustme.CA()))) as server:  # noqa: S104 - under test
+        assert (server.health_address or "").startswith("127.0.0.1:")
+
+
+def test_with_a_second_listener_no_thread_holds_a_capability(guarded: ServerProcess) -> None:
+    """It lives in the same process, and neither of the two lets the other in."""
+    assert _ask_health(guarded, "/healthz")[0] == 200
+    tasks = list(Path(f"/proc/{_child(guarded)}/task").iterdir())
+    assert len(tasks) > ServerSettings().threads + 2  # its own that accepts and its own that answers
+    for task in tasks:
+        status = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line)
+        assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
+
+
+def test_silent_supervisors_hold_up_nobody(guarded: ServerProcess) -> None:
+    """Neither those who come after them nor those who come with a certificate."""
+    assert guarded.health_address is not None
+    host, _, port = guarded.health_address.rpartition(":")
+    silent = [socket.create_connection((host, int(port)), timeout=20) for _ in range(200)]
+    silent[-1].sendall(b"GET /healthz HTTP/1.1\r\nX: ")
+    assert _ask_health(guarded, "/healthz")[0] == 200
+    for client in silent:
+        client.close()
+
+
+def test_a_health_port_that_is_taken_is_a_clear_error() -> None:
+    """Which one, and which setting."""
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match=r"server\.health_port"):
+        ServerProcess(ServerSettings(port=0, health_port=taken.getsockname()[1]))
+
+
+def test_without_a_health_port_there_is_no_second_listener(server: ServerProcess) -> None:
+    """Nothing listens that was not asked for."""
+    assert server.health_address is None

@@ -21,6 +21,9 @@ _LOST = {
 }
 
 
+_UNTOLD = VpaConfig(c2c_logging=None, overlay_ingress=None)
+
+
 @frozen(kw_only=True)
 class Inputs:
     """One reading of rules beside the facts.
@@ -49,10 +52,13 @@ class Inputs:
         chains = PolicyChains.of(ruleset)
         rules = [entry.rule for entry in chains.rules]
         notes: list[str] = [*ruleset.warnings, *(_LOST[loss] for loss in sorted(ruleset.lost & _LOST.keys()))]
-        config = facts.config
-        if config is None:
-            config = _inferred(rules)
+        config = _inferred(facts.config if facts.config is not None else _UNTOLD, rules)
+        if facts.config is None:
             notes.append("The vxlan-policy-agent's configuration is not known: its switches were inferred from the rules.")
+        elif config != facts.config:
+            notes.append(
+                "Not all of the vxlan-policy-agent's switches are known: c2c logging and overlay ingress, if not told, were inferred from the rules."
+            )
         tag = facts.ingress_tag
         if config.overlay_ingress and tag is None:
             tag = infer_ingress_tag(rules)
@@ -107,7 +113,11 @@ def _compared(planned: tuple[Planned, ...] | None, chains: PolicyChains, people:
     return compare(planned, chains.rules, pairable)
 
 
-def _inferred(rules: list[r.Rule]) -> VpaConfig:
-    """VPA's switches as its own rules show them. An open rule is no proof of a switch: it is reported either way."""
-    logging = any(isinstance(rule.target, r.Log) for rule in rules)
-    return evolve(VpaConfig(), c2c_logging=logging, overlay_ingress=infer_ingress_tag(rules) is not None)
+def _inferred(told: VpaConfig, rules: list[r.Rule]) -> VpaConfig:
+    """VPA's switches, those not told as its own rules show them. An open rule is no proof of a switch: it is reported either way."""
+    logging, ingress = told.c2c_logging, told.overlay_ingress
+    return evolve(
+        told,
+        c2c_logging=logging if logging is not None else any(isinstance(rule.target, r.Log) for rule in rules),
+        overlay_ingress=ingress if ingress is not None else infer_ingress_tag(rules) is not None,
+    )

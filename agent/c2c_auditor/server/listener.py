@@ -96,7 +96,7 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
 
 
 class Listener(Server):
-    """The HTTP server. ``bound`` is called once the address is bound, before the first thread and the first connection."""
+    """An HTTP server. ``bound`` is called once the address is bound, before its first thread and its first connection."""
 
     ConnectionClass = _Connection
 
@@ -126,7 +126,7 @@ class Listener(Server):
             self.prepare()
         except OSError as error:
             where = f"{self._settings.address} port {self._settings.port}"
-            raise ConfigError(f"{where}: cannot listen: {error} (server.address, server.port)") from error
+            raise ConfigError(f"{where}: cannot listen: {error} (server.address, server.port, server.health_port)") from error
         return f"{self._settings.address}:{self.bind_addr[1]}"
 
     def bind(self, family: int, type: int, proto: int = 0) -> None:  # noqa: A002 - cheroot's name for it

@@ -12,12 +12,14 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 
+from attrs import evolve
+
 from c2c_auditor.config import ServerSettings
 from c2c_auditor.errors import AuditorError, ConfigError
 from c2c_auditor.model.report import Report
 from c2c_auditor.privileges import drop_all
 from c2c_auditor.server.listener import Listener, tls_context
-from c2c_auditor.server.routes import Latest, application
+from c2c_auditor.server.routes import Latest, application, health_application
 
 _STARTUP_SECONDS = 15.0
 _STOP_SECONDS = 0.8
@@ -25,26 +27,37 @@ _WATCH_SECONDS = 0.5
 
 
 def _serve(reports: Connection, ready: Connection, settings: ServerSettings, pid: int) -> None:
-    """The child's life. Its main thread takes reports and watches the clients, another accepts, and a fixed number answers."""
+    """The child's life. Its main thread takes reports and watches the clients; for each listener another accepts, and a fixed number answers."""
     latest = Latest()
     try:
-        listener = Listener(settings, application(latest, ready_max_age=settings.ready_max_age, pid=pid), bound=drop_all)
-        address = listener.listen()
+        listeners = _listeners(settings, latest, pid)
+        addresses = [listener.listen() for listener in listeners]
     except AuditorError as error:
         ready.send_bytes(f"error {error}".encode())
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the auditing process decides
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    signal.signal(signal.SIGHUP, lambda *_: listener.renew())
-    ready.send_bytes(address.encode())
+    signal.signal(signal.SIGHUP, lambda *_: listeners[0].renew())  # the other has no certificate
+    ready.send_bytes(" ".join(addresses).encode())
     ready.close()
-    threading.Thread(target=listener.serve, name="http", daemon=True).start()
+    for listener in listeners:
+        threading.Thread(target=listener.serve, name="http", daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         while True:
             if reports.poll(_WATCH_SECONDS):
                 latest.put(reports.recv())
-            listener.lose_patience()
+            for listener in listeners:
+                listener.lose_patience()
     os._exit(0)
+
+
+def _listeners(settings: ServerSettings, latest: Latest, pid: int) -> tuple[Listener, ...]:
+    """The one that everybody asks, and the one for supervisors. The first that listens drops the capabilities; the second then has none to drop."""
+    main = Listener(settings, application(latest, ready_max_age=settings.ready_max_age, pid=pid), bound=drop_all)
+    if settings.health_port is None:
+        return (main,)
+    local = evolve(settings, address="127.0.0.1", port=settings.health_port, tls=None, threads=1)
+    return main, Listener(local, health_application(latest, ready_max_age=settings.ready_max_age), bound=drop_all)
 
 
 class _Sender(threading.Thread):
@@ -89,7 +102,8 @@ class ServerProcess:
         if said.startswith("error "):
             self._child.join(_STOP_SECONDS)
             raise ConfigError(said.removeprefix("error "))
-        self.address = said
+        self.address, *health = said.split()
+        self.health_address = health[0] if health else None
         self._sender = _Sender(self._reports)  # the first thread of this process, and only after the fork
         self._sender.start()
 

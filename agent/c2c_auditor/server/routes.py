@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+from collections.abc import Callable, Mapping
 
 import bottle
 from prometheus_client import CollectorRegistry
@@ -52,12 +53,32 @@ def _answer(body: str | bytes, kind: str = "text/plain; charset=utf-8", status: 
     return bottle.HTTPResponse(body, status=status, headers={"Content-Type": kind, **_HEADERS})
 
 
-class _Routes:
+class _Health:
+    """What those are told who only ask how the agent is."""
+
+    def __init__(self, latest: Latest, *, ready_max_age: float) -> None:
+        self._latest = latest
+        self._ready_max_age = ready_max_age
+
+    def healthz(self) -> bottle.HTTPResponse:
+        """Alive: whoever can say so is."""
+        return _answer("alive\n")
+
+    def readyz(self) -> bottle.HTTPResponse:
+        """A conclusive audit lately."""
+        report = self._latest.get()
+        last = report.last_conclusive if report is not None else None
+        if last is None:
+            return _answer("no audit could judge everything yet: see /api/v1/report\n", status=503)
+        age = time.time() - last
+        return _answer(f"the last conclusive audit was {age:.0f} s ago\n", status=200 if age <= self._ready_max_age else 503)
+
+
+class _Routes(_Health):
     """What each path answers. ``pid`` is the process that audits, whose cost the process metrics tell."""
 
     def __init__(self, latest: Latest, *, ready_max_age: float, pid: int) -> None:
-        self._latest = latest
-        self._ready_max_age = ready_max_age
+        super().__init__(latest, ready_max_age=ready_max_age)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(ReportCollector(latest.get))
         ProcessCollector(pid=lambda: pid, registry=self._registry)
@@ -75,19 +96,6 @@ class _Routes:
             response.set_header("Content-Encoding", "gzip")
         return response
 
-    def healthz(self) -> bottle.HTTPResponse:
-        """Alive: whoever can say so is."""
-        return _answer("alive\n")
-
-    def readyz(self) -> bottle.HTTPResponse:
-        """A conclusive audit lately."""
-        report = self._latest.get()
-        last = report.last_conclusive if report is not None else None
-        if last is None:
-            return _answer("no audit could judge everything yet: see /api/v1/report\n", status=503)
-        age = time.time() - last
-        return _answer(f"the last conclusive audit was {age:.0f} s ago\n", status=200 if age <= self._ready_max_age else 503)
-
     def report(self) -> bottle.HTTPResponse:
         """The last report as JSON."""
         body = self._latest.json()
@@ -99,14 +107,26 @@ class _Routes:
 def application(latest: Latest, *, ready_max_age: float, pid: int) -> bottle.Bottle:
     """The WSGI application."""
     routes = _Routes(latest, ready_max_age=ready_max_age, pid=pid)
+    return _application(
+        {
+            "/": routes.index,
+            "/metrics": routes.metrics,
+            "/healthz": routes.healthz,
+            "/readyz": routes.readyz,
+            "/api/v1/report": routes.report,
+        }
+    )
+
+
+def health_application(latest: Latest, *, ready_max_age: float) -> bottle.Bottle:
+    """The WSGI application for supervisors on the same machine: nothing in it that only a client with a certificate may see."""
+    health = _Health(latest, ready_max_age=ready_max_age)
+    return _application({"/healthz": health.healthz, "/readyz": health.readyz})
+
+
+def _application(answers: Mapping[str, Callable[[], bottle.HTTPResponse]]) -> bottle.Bottle:
     app = bottle.Bottle()
-    for path, answer in (
-        ("/", routes.index),
-        ("/metrics", routes.metrics),
-        ("/healthz", routes.healthz),
-        ("/readyz", routes.readyz),
-        ("/api/v1/report", routes.report),
-    ):
+    for path, answer in answers.items():
         app.route(path, "GET", answer)
     app.default_error_handler = _refused
     return app

@@ -144,6 +144,8 @@ class CellReader:
 
     def _running(self, now: float) -> tuple[ProcessStatus, ...]:
         """Silk's processes; walking /proc costs more than everything else here, so not more often than every 15 s."""
+        if not self._config.processes:
+            return ()
         if self._processes is None or now - self._processes[0] >= _PROCESSES_SECONDS:
             self._processes = now, read_processes()
         return self._processes[1]

@@ -2,6 +2,7 @@
 
 Source: silk-release jobs/vxlan-policy-agent/templates/vxlan-policy-agent.json.erb, vxlan-policy-agent/config/config.go. Keys that later versions add
 are ignored; a key of the wrong type is named. Since 2025 ``overlay_network`` is a list, and it and ``underlay_ips`` may hold IPv6, which is not audited.
+VPA's file has no nulls; in one that was made for the agent, where VPA's cannot be read, null stands for a switch that nobody told it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def parse_vpa_config(text: str, *, where: str) -> VpaConfig:
         poll_interval=keys.value("poll_interval", usual.poll_interval, _positive),
         asg_poll_interval=keys.value("asg_poll_interval", usual.asg_poll_interval, _positive),
         asg_syncing=keys.flag("enable_asg_syncing"),
-        c2c_logging=keys.flag("iptables_c2c_logging"),
+        c2c_logging=keys.switch("iptables_c2c_logging"),
         asg_logging=keys.flag("iptables_asg_logging"),
         denied_logs_per_second=keys.value("iptables_denied_logs_per_sec", usual.denied_logs_per_second, _count),
         accepted_udp_logs_per_second=keys.value("iptables_accepted_udp_logs_per_sec", usual.accepted_udp_logs_per_second, _count),
@@ -54,7 +55,7 @@ def parse_vpa_config(text: str, *, where: str) -> VpaConfig:
         connection_burst=limits.value("burst", usual.connection_burst, _count),
         connection_rate_per_second=limits.value("rate_per_sec", usual.connection_rate_per_second, _count),
         underlay_addresses=keys.value("underlay_ips", (), _ipv4_addresses),
-        overlay_ingress=keys.flag("enable_overlay_ingress_rules"),
+        overlay_ingress=keys.switch("enable_overlay_ingress_rules"),
         policy_disabled=keys.flag("disable_container_network_policy"),
         policy_server_url=keys.value("policy_server_url", "", _string),
         ca_file=keys.value("ca_cert_file", "", _string),
@@ -86,6 +87,10 @@ class _Keys:
     def flag(self, key: str) -> bool:
         """A boolean; absent is false."""
         return self.value(key, False, _boolean)  # noqa: FBT003 - the value of an absent switch
+
+    def switch(self, key: str) -> bool | None:
+        """A boolean that may be null, not known; absent is false."""
+        return None if key in self._given and self._given[key] is None else self.flag(key)
 
     def object(self, key: str) -> _Keys:
         """A nested object; absent is empty."""
