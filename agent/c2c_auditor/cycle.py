@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from attrs import evolve, field, frozen
 
 from c2c_auditor.audit.checks import Judgement, judge_cell
+from c2c_auditor.audit.reachability import Reachability
 from c2c_auditor.audit.settle import Grace, Memory, Settlement, settle
 from c2c_auditor.errors import SourceError
 from c2c_auditor.model.cell import CellFacts
@@ -39,6 +40,16 @@ class FactsSource(Protocol):
 
 
 @frozen(kw_only=True)
+class Scene:
+    """What the last audit saw, for questions about it: of two backends the one that holds silk's rules."""
+
+    facts: CellFacts
+    ruleset: Ruleset
+    reach: Reachability | None
+    time: float
+
+
+@frozen(kw_only=True)
 class Clocks:
     """``wall`` in seconds since the epoch, for people; ``steady`` never steps, for durations and for how long findings last."""
 
@@ -47,7 +58,10 @@ class Clocks:
 
 
 class Cycle:
-    """Audits again and again; `run` gives the report of one audit. ``grace`` may be changed in between; None takes it from VPA's polls."""
+    """Audits again and again; `run` gives the report of one audit. ``grace`` may be changed in between; None takes it from VPA's polls.
+
+    ``scene`` is what the last audit saw, None while rules cannot be read.
+    """
 
     def __init__(
         self, *, rules: RulesSource, facts: FactsSource, version: str, grace: Grace | None = None, clocks: Clocks | None = None
@@ -58,6 +72,7 @@ class Cycle:
         self.grace = grace
         self._clocks = clocks if clocks is not None else Clocks()
         self._memory = Memory()
+        self.scene: Scene | None = None
         self._judged: tuple[Sequence[Ruleset], CellFacts, Judgement] | None = None
         self._counters = Counters(
             confirmed=dict.fromkeys(Kind, 0),
@@ -77,6 +92,7 @@ class Cycle:
         reading = evolve(reading, sources=(self._rules_status, *reading.sources))
         self._count_errors(reading.sources)
         if rulesets is None:
+            self.scene = None
             return self._blind(now, reading)
         judgement = self._timed("judge", lambda: self._judge(rulesets, reading.facts, now))
         return self._report(now, reading, rulesets, judgement)
@@ -110,9 +126,11 @@ class Cycle:
                 and len(seen) == len(rulesets)
                 and all(old is new or old == new for old, new in zip(seen, rulesets, strict=True))
             ):
+                self.scene = self.scene or Scene(facts=facts, ruleset=rulesets[0], reach=judgement.reach, time=now)
                 return judgement
         judgement = judge_cell(facts, rulesets, now, self._judged[2] if self._judged is not None else None)
         self._judged = rulesets, facts, judgement
+        self.scene = Scene(facts=facts, ruleset=rulesets[0], reach=judgement.reach, time=now)
         return judgement
 
     def _settle(self, judgement: Judgement, facts: CellFacts) -> Settlement:

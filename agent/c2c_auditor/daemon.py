@@ -1,7 +1,8 @@
 """L7: the agent: audits by the clock and at each commit to the rules, and hands its reports to the server.
 
 Two processes. The one that audits needs CAP_NET_ADMIN and CAP_NET_RAW; the one that listens on the network has dropped every capability. Reports go
-from the first to the second over a pipe and nothing comes back, so whoever takes over the listener has gained no hold on the cell's rules.
+from the first to the second over a pipe; what comes back are short questions, answered by a thread without capabilities (`server.questions`), so whoever
+takes over the listener has gained no hold on the cell's rules.
 """
 
 from __future__ import annotations

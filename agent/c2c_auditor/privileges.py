@@ -1,7 +1,7 @@
 """L5: giving up every capability for good, so that whoever takes over this process has gained nothing.
 
 Sources: Linux include/uapi/linux/capability.h (version 3, two words of 32 capabilities), prctl(2), capabilities(7). capset works on the calling
-thread, so this is called while there is only one; threads made later inherit.
+thread, so a process is stripped while it has only one; threads made later inherit.
 """
 
 from __future__ import annotations
@@ -28,6 +28,14 @@ class _Data(ctypes.Structure):
 
 def drop_all() -> None:
     """No capability now, and none after any exec. Raises AuditorError if one is left, be it in another thread."""
+    drop_here()
+    left = {name: f"{value:#x}" for name, value in held().items() if value}
+    if left:
+        raise AuditorError(f"the listening process still holds capabilities: {left}")
+
+
+def drop_here() -> None:
+    """No capability for the calling thread; other threads keep theirs. Raises AuditorError if the kernel refuses."""
     libc = ctypes.CDLL(None, use_errno=True)
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
     _prctl(libc, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
@@ -36,10 +44,7 @@ def drop_all() -> None:
         libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
     header, data = _Header(_VERSION_3, 0), (_Data * 2)()
     if libc.capset(ctypes.byref(header), ctypes.byref(data)) != 0:
-        raise AuditorError(f"capset: {os.strerror(ctypes.get_errno())}: the listening process must not keep capabilities")
-    left = {name: f"{value:#x}" for name, value in held().items() if value}
-    if left:
-        raise AuditorError(f"the listening process still holds capabilities: {left}")
+        raise AuditorError(f"capset: {os.strerror(ctypes.get_errno())}: whoever serves the network must not keep capabilities")
 
 
 def held() -> dict[str, int]:

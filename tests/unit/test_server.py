@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from pathlib import Path
 
@@ -24,13 +24,19 @@ from c2c_auditor.config import ServerSettings, TlsSettings
 from c2c_auditor.errors import ConfigError
 from c2c_auditor.model.report import Report
 from c2c_auditor.server import ServerProcess
+from c2c_auditor.server.questions import Answer, refused
 from support.reports import blind_report, clean_report
+
+
+def _silent(subject: str, arguments: Mapping[str, str]) -> Answer:
+    """Nobody asks."""
+    return refused(503, f"{subject} {len(arguments)}")
 
 
 @pytest.fixture
 def server() -> Iterator[ServerProcess]:
     """A server on a port of the system's choice."""
-    with ServerProcess(ServerSettings(port=0)) as running:
+    with ServerProcess(ServerSettings(port=0), _silent) as running:
         yield running
 
 
@@ -234,7 +240,7 @@ def test_a_listening_process_that_takes_no_reports_holds_up_no_audit(server: Ser
 
 def test_a_listening_process_that_hangs_is_ended_with_the_audits() -> None:
     """Also when it took no report to the end."""
-    with ServerProcess(ServerSettings(port=0)) as server:
+    with ServerProcess(ServerSettings(port=0), _silent) as server:
         child = _child(server)
         os.kill(child, signal.SIGSTOP)
         server.publish(_large(clean_report(), 0))
@@ -243,7 +249,7 @@ def test_a_listening_process_that_hangs_is_ended_with_the_audits() -> None:
 
 def test_when_the_auditing_process_ends_so_does_the_listening_one() -> None:
     """The pipe ends."""
-    with ServerProcess(ServerSettings(port=0)) as server:
+    with ServerProcess(ServerSettings(port=0), _silent) as server:
         pid = _child(server)
     assert not Path(f"/proc/{pid}").exists()
 
@@ -261,7 +267,7 @@ def test_when_the_listening_process_dies_its_descriptor_says_so(server: ServerPr
 def test_a_port_that_is_taken_is_a_clear_error() -> None:
     """Which one, and which setting."""
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match=r"server\.port"):
-        ServerProcess(ServerSettings(port=taken.getsockname()[1]))
+        ServerProcess(ServerSettings(port=taken.getsockname()[1]), _silent)
 
 
 def _tls(folder: Path, ca: trustme.CA) -> TlsSettings:
@@ -285,7 +291,7 @@ def _status(address: str, context: ssl.SSLContext) -> int:
 def test_with_a_client_ca_only_its_clients_are_let_in(tmp_path: Path) -> None:
     """TLS 1.2 and newer; a client without a certificate gets nothing."""
     ca = trustme.CA()
-    with ServerProcess(ServerSettings(port=0, tls=_tls(tmp_path, ca))) as server:
+    with ServerProcess(ServerSettings(port=0, tls=_tls(tmp_path, ca)), _silent) as server:
         context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         with pytest.raises((ssl.SSLError, ConnectionError)):
             _status(server.address, context)
@@ -296,7 +302,7 @@ def test_with_a_client_ca_only_its_clients_are_let_in(tmp_path: Path) -> None:
 def test_clients_that_do_not_shake_hands_hold_up_nobody(tmp_path: Path) -> None:
     """Neither those that say nothing nor those that begin and stop."""
     ca = trustme.CA()
-    with ServerProcess(ServerSettings(port=0, tls=evolve(_tls(tmp_path, ca), client_ca=None))) as server:
+    with ServerProcess(ServerSettings(port=0, tls=evolve(_tls(tmp_path, ca), client_ca=None)), _silent) as server:
         context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         held = [_connect(server) for _ in range(20)]
         for client in held[: 2 * ServerSettings().threads]:
@@ -309,7 +315,7 @@ def test_clients_that_do_not_shake_hands_hold_up_nobody(tmp_path: Path) -> None:
 def test_tls_1_1_and_plain_http_are_refused(tmp_path: Path) -> None:
     """And the next client is served."""
     ca = trustme.CA()
-    with ServerProcess(ServerSettings(port=0, tls=evolve(_tls(tmp_path, ca), client_ca=None))) as server:
+    with ServerProcess(ServerSettings(port=0, tls=evolve(_tls(tmp_path, ca), client_ca=None)), _silent) as server:
         context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         old = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         with warnings.catch_warnings():
@@ -329,7 +335,7 @@ def test_each_of_several_client_cas_in_one_file_is_trusted(tmp_path: Path) -> No
     settings = _tls(tmp_path, ca)
     both = tmp_path / "both.crt"
     both.write_bytes(ca.cert_pem.bytes() + other.cert_pem.bytes())
-    with ServerProcess(ServerSettings(port=0, tls=evolve(settings, client_ca=both))) as server:
+    with ServerProcess(ServerSettings(port=0, tls=evolve(settings, client_ca=both)), _silent) as server:
         for issuer in (ca, other):
             context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
             issuer.issue_cert("prom-scraper").configure_cert(context)
@@ -344,7 +350,7 @@ def test_sighup_takes_new_certificates(tmp_path: Path) -> None:
     """Without a restart. Broken ones are refused aloud, and the old ones stay."""
     old, new = trustme.CA(), trustme.CA()
     settings = _tls(tmp_path, old)
-    with ServerProcess(ServerSettings(port=0, tls=evolve(settings, client_ca=None))) as server:
+    with ServerProcess(ServerSettings(port=0, tls=evolve(settings, client_ca=None)), _silent) as server:
         context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         (tmp_path / "server.crt").write_text("broken")
         with pytest.raises(ConfigError, match=r"server\.crt"):
@@ -367,7 +373,7 @@ def test_a_key_behind_a_password_is_an_error_and_no_question(tmp_path: Path) -> 
     key = load_pem_private_key(settings.key.read_bytes(), None)
     settings.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
     with pytest.raises(ConfigError, match=r"server\.crt"):
-        ServerProcess(ServerSettings(port=0, tls=settings))
+        ServerProcess(ServerSettings(port=0, tls=settings), _silent)
 
 
 def test_broken_certificates_are_named(tmp_path: Path) -> None:
@@ -375,13 +381,13 @@ def test_broken_certificates_are_named(tmp_path: Path) -> None:
     (tmp_path / "server.crt").write_text("broken")
     (tmp_path / "server.key").write_text("broken")
     with pytest.raises(ConfigError, match=r"server\.crt"):
-        ServerProcess(ServerSettings(port=0, tls=TlsSettings(certificate=tmp_path / "server.crt", key=tmp_path / "server.key")))
+        ServerProcess(ServerSettings(port=0, tls=TlsSettings(certificate=tmp_path / "server.crt", key=tmp_path / "server.key")), _silent)
 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[ServerProcess]:
     """A server that demands client certificates, with a door for supervisors beside it."""
-    with ServerProcess(ServerSettings(port=0, health_port=0, tls=_tls(tmp_path, trustme.CA()))) as running:
+    with ServerProcess(ServerSettings(port=0, health_port=0, tls=_tls(tmp_path, trustme.CA())), _silent) as running:
         yield running
 
 
@@ -418,7 +424,7 @@ def test_a_supervisor_learns_nothing_else(guarded: ServerProcess) -> None:
 
 def test_supervisors_are_answered_on_loopback_only(tmp_path: Path) -> None:
     """Wherever the others are answered."""
-    with ServerProcess(ServerSettings(address="0.0.0.0", port=0, health_port=0, tls=_tls(tmp_path, trustme.CA()))) as server:  # noqa: S104 - under test
+    with ServerProcess(ServerSettings(address="0.0.0.0", port=0, health_port=0, tls=_tls(tmp_path, trustme.CA())), _silent) as server:  # noqa: S104 - under test
         assert (server.health_address or "").startswith("127.0.0.1:")
 
 
@@ -446,7 +452,7 @@ def test_silent_supervisors_hold_up_nobody(guarded: ServerProcess) -> None:
 def test_a_health_port_that_is_taken_is_a_clear_error() -> None:
     """Which one, and which setting."""
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match=r"server\.health_port"):
-        ServerProcess(ServerSettings(port=0, health_port=taken.getsockname()[1]))
+        ServerProcess(ServerSettings(port=0, health_port=taken.getsockname()[1]), _silent)
 
 
 def test_without_a_health_port_there_is_no_second_listener(server: ServerProcess) -> None:

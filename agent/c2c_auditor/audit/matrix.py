@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from attrs import frozen
 
 from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.audit.reachability import Reachability
+from c2c_auditor.audit.reached import Reached, Row
 from c2c_auditor.audit.statements import Places, aims, sentences
 from c2c_auditor.model.report import Passage
 from c2c_auditor.netfilter.flows import shown
@@ -29,28 +31,34 @@ class Line:
 
 @frozen(kw_only=True)
 class Matrix:
-    """All lines of one reading; pairs of ends that nothing is allowed between and that do not reach each other have none, and are counted."""
+    """The lines of one reading, or some of them: ``next`` is the number of the first one left out, None if none was.
+
+    Pairs of ends that nothing is allowed between and that do not reach each other have no line, and are counted.
+    """
 
     lines: tuple[Line, ...]
+    next: int | None
     counts: tuple[tuple[Passage, Passage, int], ...]
 
 
-def matrix(inputs: Inputs, reach: Reachability) -> Matrix:
-    """The lines, by destination."""
+def matrix(inputs: Inputs, reach: Reachability, *, differences: bool = False, first: int = 0, most: int | None = None) -> Matrix:
+    """The lines, by destination: ``most`` of them from number ``first`` on, with ``differences`` only where intent and rules differ."""
     counts = tuple((intended, actual, count) for (intended, actual), count in reach.flows.items())
-    return Matrix(lines=tuple(_lines(inputs, reach)), counts=counts)
+    rows = ((to, row) for to in reach.reached for row in (to.different if differences else to.rows))
+    lines = tuple(_lines(inputs, islice(rows, first, None if most is None else first + most + 1)))
+    left = most is not None and len(lines) > most
+    return Matrix(lines=lines[:most], next=first + most if left and most is not None else None, counts=counts)
 
 
-def _lines(inputs: Inputs, reach: Reachability) -> Iterator[Line]:
+def _lines(inputs: Inputs, rows: Iterable[tuple[Reached, Row]]) -> Iterator[Line]:
     places = Places(inputs.ruleset)
     people = inputs.people
-    for to in reach.reached:
-        for row in to.rows:
-            yield Line(
-                source=row.source.called(people),
-                destination=aims(to, people),
-                intended=shown(row.intended, _MOST_SHOWN) or "nothing",
-                actual=shown(row.passes, _MOST_SHOWN) or "nothing",
-                doubtful=shown(row.may_pass, _MOST_SHOWN),
-                differs=tuple(sentences(to, row, people, places)),
-            )
+    for to, row in rows:
+        yield Line(
+            source=row.source.called(people),
+            destination=aims(to, people),
+            intended=shown(row.intended, _MOST_SHOWN) or "nothing",
+            actual=shown(row.passes, _MOST_SHOWN) or "nothing",
+            doubtful=shown(row.may_pass, _MOST_SHOWN),
+            differs=tuple(sentences(to, row, people, places)),
+        )

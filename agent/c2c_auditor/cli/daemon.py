@@ -16,7 +16,7 @@ from c2c_auditor.daemon import Hooks, Loop
 from c2c_auditor.errors import ConfigError
 from c2c_auditor.logs import Events, configure
 from c2c_auditor.model.report import Report
-from c2c_auditor.server import ServerProcess
+from c2c_auditor.server import Answers, ServerProcess
 from c2c_auditor.sources.cell import CellReader
 
 
@@ -31,7 +31,8 @@ def daemon(*, config_file: Path) -> int:
     """
     config = load_config(config_file)
     events = Events(configure())
-    with ServerProcess(config.server) as server:
+    answers = Answers()
+    with ServerProcess(config.server, answers.answer) as server:
         events.started(version=__version__, address=server.address, config=str(config_file))
         rules = rules_of(config)
         cell = CellReader(config)
@@ -41,6 +42,7 @@ def daemon(*, config_file: Path) -> int:
             if report.counters.audits and sum(report.counters.audits.values()) == 1:
                 gc.freeze()  # a large cell's rules live as long as the agent: the collector need not go through them at each audit
             events.report(report)
+            answers.put(cycle.scene)
             server.publish(report)
 
         def reload() -> None:

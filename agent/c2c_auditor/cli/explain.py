@@ -46,9 +46,9 @@ def matrix(*, differences: bool, bundle: Path | None, config_file: Path | None, 
     Exit status: 0 as the policies want, 1 not so, 2 could not look.
     """
     inputs = read_scene(bundle, config_file, vpa_config)
-    told = lined(inputs, read_reachability(inputs))
+    told = lined(inputs, read_reachability(inputs), differences=differences)
     if form == "json":
-        click.echo(json.dumps(matrix_document(told, differences=differences), indent=1))
+        click.echo(json.dumps(matrix_document(told), indent=1))
     else:
-        print_matrix(told, Console(), differences=differences)
+        print_matrix(told, Console())
     return int(any(line.differs for line in told.lines))

@@ -7,7 +7,13 @@ from html import escape
 from c2c_auditor.export.plain import plain
 from c2c_auditor.model.report import Report
 
-_LINKS = (("/metrics", "metrics"), ("/api/v1/report", "report (JSON)"), ("/readyz", "ready?"), ("/healthz", "alive?"))
+_LINKS = (
+    ("/metrics", "metrics"),
+    ("/api/v1/report", "report (JSON)"),
+    ("/api/v1/matrix", "who reaches whom (JSON)"),
+    ("/readyz", "ready?"),
+    ("/healthz", "alive?"),
+)
 _STYLE = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}li{margin:.4rem 0}.breach,.outage{color:#b00020}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -58,7 +58,7 @@ def _walk(walk: Walk) -> dict[str, Any]:
     }
 
 
-def matrix_document(matrix: Matrix, *, differences: bool = False) -> dict[str, Any]:
+def matrix_document(matrix: Matrix) -> dict[str, Any]:
     """The matrix as JSON values."""
     return {
         "counts": {f"{intended.value}_{actual.value}": count for intended, actual, count in matrix.counts},
@@ -71,13 +71,10 @@ def matrix_document(matrix: Matrix, *, differences: bool = False) -> dict[str, A
                 "doubtful": line.doubtful,
                 "differs": list(line.differs),
             }
-            for line in _chosen(matrix, differences=differences)
+            for line in matrix.lines
         ],
+        "next": matrix.next,
     }
-
-
-def _chosen(matrix: Matrix, *, differences: bool) -> Iterator[Line]:
-    return (line for line in matrix.lines if line.differs or not differences)
 
 
 def print_explanation(answer: Explanation, console: Console) -> None:
@@ -141,13 +138,12 @@ def _print_step(page: Page, step: Step, decided: str) -> None:
     page.say((f"{where}: ", "cyan"), (what, ""), (may, "yellow"), (f"  ← {decided}" if decided else "", "bold"), indent=2 + 2 * step.depth)
 
 
-def print_matrix(matrix: Matrix, console: Console, *, differences: bool = False) -> None:
+def print_matrix(matrix: Matrix, console: Console) -> None:
     """One line for each pair of ends, what differs below; then the counts."""
     page = Page(console)
-    lines = list(_chosen(matrix, differences=differences))
-    if lines:
-        page.grid(("source", "destination", "intended", "actual"), (_cells(line) for line in lines))
-    for line in lines:
+    if matrix.lines:
+        page.grid(("source", "destination", "intended", "actual"), map(_cells, matrix.lines))
+    for line in matrix.lines:
         for text in line.differs:
             page.say(("✗ ", "bold red"), (plain(text), ""))
     counts = {(intended.value, actual.value): count for intended, actual, count in matrix.counts}

@@ -19,6 +19,7 @@ from c2c_auditor.errors import AuditorError, ConfigError
 from c2c_auditor.model.report import Report
 from c2c_auditor.privileges import drop_all
 from c2c_auditor.server.listener import Listener, tls_context
+from c2c_auditor.server.questions import Answering, Asker, Desk
 from c2c_auditor.server.routes import Latest, application, health_application
 
 _STARTUP_SECONDS = 15.0
@@ -26,11 +27,11 @@ _STOP_SECONDS = 0.8
 _WATCH_SECONDS = 0.5
 
 
-def _serve(reports: Connection, ready: Connection, settings: ServerSettings, pid: int) -> None:
+def _serve(reports: Connection, ready: Connection, asker: Asker, settings: ServerSettings) -> None:
     """The child's life. Its main thread takes reports and watches the clients; for each listener another accepts, and a fixed number answers."""
     latest = Latest()
     try:
-        listeners = _listeners(settings, latest, pid)
+        listeners = _listeners(settings, latest, asker)
         addresses = [listener.listen() for listener in listeners]
     except AuditorError as error:
         ready.send_bytes(f"error {error}".encode())
@@ -51,9 +52,9 @@ def _serve(reports: Connection, ready: Connection, settings: ServerSettings, pid
     os._exit(0)
 
 
-def _listeners(settings: ServerSettings, latest: Latest, pid: int) -> tuple[Listener, ...]:
+def _listeners(settings: ServerSettings, latest: Latest, asker: Asker) -> tuple[Listener, ...]:
     """The one that everybody asks, and the one for supervisors. The first that listens drops the capabilities; the second then has none to drop."""
-    main = Listener(settings, application(latest, ready_max_age=settings.ready_max_age, pid=pid), bound=drop_all)
+    main = Listener(settings, application(latest, asker, ready_max_age=settings.ready_max_age, pid=os.getppid()), bound=drop_all)
     if settings.health_port is None:
         return (main,)
     local = evolve(settings, address="127.0.0.1", port=settings.health_port, tls=None, threads=1)
@@ -84,16 +85,19 @@ class _Sender(threading.Thread):
 class ServerProcess:
     """The forked child, from the auditing process's side. Use as a context manager; raises ConfigError when the child cannot serve."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, answer: Answering) -> None:
+        """``answer`` is called in a thread of this process's, for one question after the other."""
         context = multiprocessing.get_context("fork")
         self._settings = settings
         self._reports: Connection
         receiving, self._reports = context.Pipe(duplex=False)
         told, telling = context.Pipe(duplex=False)
-        self._child: BaseProcess = context.Process(target=self._run, args=(receiving, telling, settings, os.getpid()), daemon=True)
+        self._questions, asking = context.Pipe(duplex=True)
+        self._child: BaseProcess = context.Process(target=self._run, args=(receiving, telling, asking, settings), daemon=True)
         self._child.start()
         receiving.close()
         telling.close()
+        asking.close()
         try:
             said = told.recv_bytes(4096).decode() if told.poll(_STARTUP_SECONDS) else "error the server did not start in time"
         except EOFError:
@@ -104,12 +108,14 @@ class ServerProcess:
             raise ConfigError(said.removeprefix("error "))
         self.address, *health = said.split()
         self.health_address = health[0] if health else None
-        self._sender = _Sender(self._reports)  # the first thread of this process, and only after the fork
+        self._sender = _Sender(self._reports)  # the first threads of this process, and only after the fork
         self._sender.start()
+        Desk(self._questions, answer).start()
 
-    def _run(self, receiving: Connection, telling: Connection, settings: ServerSettings, pid: int) -> None:
-        self._reports.close()  # the child's copy of the sending end: without this the pipe would never end
-        _serve(receiving, telling, settings, pid)
+    def _run(self, receiving: Connection, telling: Connection, asking: Connection, settings: ServerSettings) -> None:
+        self._reports.close()  # the child's copies of the other ends: without this the pipes would never end
+        self._questions.close()
+        _serve(receiving, telling, Asker(asking), settings)
 
     @property
     def sentinel(self) -> int:

@@ -15,6 +15,7 @@ from c2c_auditor.export.document import to_json
 from c2c_auditor.export.metrics import ReportCollector
 from c2c_auditor.export.page import landing_page
 from c2c_auditor.model.report import Report
+from c2c_auditor.server.questions import Asker
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -77,8 +78,9 @@ class _Health:
 class _Routes(_Health):
     """What each path answers. ``pid`` is the process that audits, whose cost the process metrics tell."""
 
-    def __init__(self, latest: Latest, *, ready_max_age: float, pid: int) -> None:
+    def __init__(self, latest: Latest, asker: Asker, *, ready_max_age: float, pid: int) -> None:
         super().__init__(latest, ready_max_age=ready_max_age)
+        self._asker = asker
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(ReportCollector(latest.get))
         ProcessCollector(pid=lambda: pid, registry=self._registry)
@@ -103,10 +105,25 @@ class _Routes(_Health):
             return _answer('{"error": "no audit yet"}', "application/json", status=503)
         return _answer(body, "application/json")
 
+    def explain(self) -> bottle.HTTPResponse:
+        """Why ``source`` reaches ``destination`` on ``flow``, or does not."""
+        return self._asked("explain", "source", "destination", "flow")
 
-def application(latest: Latest, *, ready_max_age: float, pid: int) -> bottle.Bottle:
+    def matrix(self) -> bottle.HTTPResponse:
+        """Who reaches whom, from line ``first`` on, or only the ``differences``."""
+        return self._asked("matrix", "differences", "first")
+
+    def _asked(self, subject: str, *names: str) -> bottle.HTTPResponse:
+        """The auditing process's answer; of the query only what is asked for goes there."""
+        query = bottle.request.query
+        arguments = {name: value for name in names if (value := query.getunicode(name)) is not None}
+        answer = self._asker.ask(subject, arguments)
+        return _answer(answer.body, "application/json", answer.status)
+
+
+def application(latest: Latest, asker: Asker, *, ready_max_age: float, pid: int) -> bottle.Bottle:
     """The WSGI application."""
-    routes = _Routes(latest, ready_max_age=ready_max_age, pid=pid)
+    routes = _Routes(latest, asker, ready_max_age=ready_max_age, pid=pid)
     return _application(
         {
             "/": routes.index,
@@ -114,6 +131,8 @@ def application(latest: Latest, *, ready_max_age: float, pid: int) -> bottle.Bot
             "/healthz": routes.healthz,
             "/readyz": routes.readyz,
             "/api/v1/report": routes.report,
+            "/api/v1/explain": routes.explain,
+            "/api/v1/matrix": routes.matrix,
         }
     )
 

@@ -1,0 +1,104 @@
+"""Questions from the process that listens to the one that audits, which alone knows the rules: who reaches whom, and why.
+
+The question is a short line of JSON and the answer a status and JSON; nothing else crosses, and nothing is unpickled on the auditing side. There one
+thread answers, one question at a time, from the last reading; it has given up its capabilities like the listener, and after each answer it rests for
+several times what the answer cost, so that whoever may ask cannot keep a cell busy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+
+from attrs import frozen
+
+from c2c_auditor.privileges import drop_here
+
+_LONGEST_QUESTION = 4096
+_PATIENCE_SECONDS = 20.0
+# An answer may cost 60 ms on the largest cell; asked without pause, this thread takes a fifth of a core.
+_REST = 4
+_LONGEST_REST_SECONDS = 5.0
+
+
+@frozen(kw_only=True)
+class Answer:
+    """An HTTP status and the JSON that goes with it."""
+
+    status: int
+    body: bytes
+
+
+Answering = Callable[[str, Mapping[str, str]], Answer]
+
+
+class Asker:
+    """The listening side. For any number of threads; one question is under way at a time."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+
+    def ask(self, subject: str, arguments: Mapping[str, str]) -> Answer:
+        """The answer, or that nobody has time for one."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        number = next(self._numbers)
+        question = json.dumps([number, subject, dict(arguments)]).encode("ascii")
+        if len(question) > _LONGEST_QUESTION:
+            return refused(414, "the question is too long")
+        if not self._lock.acquire(timeout=_PATIENCE_SECONDS / 2):
+            return refused(503, "others are asking: try again")
+        try:
+            self._pipe.send_bytes(question)
+            while self._pipe.poll(max(0.0, deadline - time.monotonic())):
+                head, _, body = self._pipe.recv_bytes().partition(b" ")
+                status, _, answered = head.partition(b":")
+                if int(answered) == number:  # else it answers somebody who has lost patience
+                    return Answer(status=int(status), body=body)
+        except (OSError, EOFError, ValueError):
+            return refused(503, "the auditing process does not answer")
+        finally:
+            self._lock.release()
+        return refused(503, "the answer took too long: try again")
+
+
+class Desk(threading.Thread):
+    """The auditing side: answers what comes by ``pipe`` until it ends."""
+
+    def __init__(self, pipe: Connection, answer: Answering) -> None:
+        super().__init__(name="questions", daemon=True)
+        self._pipe = pipe
+        self._answer = answer
+
+    def run(self) -> None:
+        """Answer, and rest."""
+        drop_here()
+        with self._pipe, contextlib.suppress(OSError, EOFError):
+            while True:
+                asked = self._pipe.recv_bytes(_LONGEST_QUESTION)
+                started = time.monotonic()
+                number, answer = self._answered(asked)
+                self._pipe.send_bytes(b"%d:%d " % (answer.status, number) + answer.body)
+                time.sleep(min(_LONGEST_REST_SECONDS, _REST * (time.monotonic() - started)))
+
+    def _answered(self, asked: bytes) -> tuple[int, Answer]:
+        """What cannot be understood is refused: the listening process may have been taken over."""
+        try:
+            number, subject, arguments = json.loads(asked)
+        except (ValueError, TypeError):
+            return 0, refused(400, "the question cannot be understood")
+        texts = isinstance(arguments, dict) and all(isinstance(value, str) for value in arguments.values())
+        if not (isinstance(number, int) and isinstance(subject, str) and texts):
+            return 0, refused(400, "the question cannot be understood")
+        return number, self._answer(subject, arguments)
+
+
+def refused(status: int, why: str) -> Answer:
+    """No answer, and why."""
+    return Answer(status=status, body=json.dumps({"error": why}).encode("ascii"))

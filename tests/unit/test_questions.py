@@ -1,0 +1,159 @@
+"""Questions to the process that audits, over real pipes and sockets: what is asked, what is answered, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from c2c_auditor.audit.inputs import Inputs
+from c2c_auditor.audit.reachability import reachability
+from c2c_auditor.config import ServerSettings
+from c2c_auditor.cycle import Scene
+from c2c_auditor.server import Answers, ServerProcess
+from c2c_auditor.server.questions import Answer, Asker, Desk
+from support.recordings import recording
+
+
+def _scene(name: str) -> Scene:
+    cell = recording(name)
+    reach = reachability(Inputs.of(cell.facts, cell.ruleset, None))
+    return Scene(facts=cell.facts, ruleset=cell.ruleset, reach=reach, time=0.0)
+
+
+@pytest.fixture
+def answers() -> Answers:
+    """Answers about the recorded pair."""
+    made = Answers()
+    made.put(_scene("pair"))
+    return made
+
+
+@pytest.fixture
+def server(answers: Answers) -> Iterator[ServerProcess]:
+    """The real listening process beside this one, which answers."""
+    with ServerProcess(ServerSettings(port=0), answers.answer) as running:
+        yield running
+
+
+def _get(server: ServerProcess, path: str, **query: str) -> tuple[int, Any]:
+    host, _, port = server.address.rpartition(":")
+    connection = HTTPConnection(host, int(port), timeout=20)
+    try:
+        connection.request("GET", f"{path}?{urlencode(query)}" if query else path)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def test_a_flow_is_explained_over_http(server: ServerProcess) -> None:
+    """The same facts as on the command line: verdict, intent, walks and the rule that decides."""
+    status, told = _get(server, "/api/v1/explain", source="source-app", destination="dest-app", flow="8080/tcp")
+    assert status == 200
+    assert (told["passes"], told["intended"], told["flow"]) == ("yes", True, "tcp 8080")
+    (decides,) = (step for step in told["walks"][0]["steps"] if step["decides"])
+    assert "--dport 8080" in decides["rule"]
+    status, told = _get(server, "/api/v1/explain", source="dest-app", destination="source-app")
+    assert (status, told["passes"], told["intended"]) == (200, "no", False)
+
+
+def test_the_matrix_is_told_over_http(server: ServerProcess, answers: Answers) -> None:
+    """All lines, or only the differences; nothing differs on a sound cell, everything on one without enforcement."""
+    status, told = _get(server, "/api/v1/matrix")
+    assert (status, told["next"], told["counts"]["allow_allow"]) == (200, None, 4)
+    assert {line["actual"] for line in told["lines"]} == {"tcp 8080, tcp 61001"}
+    assert _get(server, "/api/v1/matrix", differences="1")[1]["lines"] == []
+    answers.put(_scene("pair-policy-disabled"))
+    told = _get(server, "/api/v1/matrix", differences="1")[1]
+    assert len(told["lines"]) == 7
+    assert all(line["differs"] for line in told["lines"])
+    assert len(_get(server, "/api/v1/matrix", first="5")[1]["lines"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "said"),
+    [
+        ("/api/v1/explain", {}, "?source="),
+        ("/api/v1/explain", {"source": "nobody", "destination": "dest-app"}, "It knows dest-app"),
+        ("/api/v1/explain", {"source": "source-app", "destination": "dest-app", "flow": "none"}, "8080/tcp"),
+        ("/api/v1/explain", {"source": "10.1.1.1", "destination": "dest-app"}, "not on the overlay"),
+        ("/api/v1/matrix", {"first": "-1"}, "number"),
+    ],
+)
+def test_bad_questions_are_told_what_to_ask(server: ServerProcess, path: str, query: dict[str, str], said: str) -> None:
+    """400 and a sentence."""
+    status, told = _get(server, path, **query)
+    assert status == 400
+    assert said in told["error"]
+
+
+def test_without_a_reading_there_is_no_answer(server: ServerProcess, answers: Answers) -> None:
+    """503 until rules were read, and when they cannot be."""
+    answers.put(None)
+    assert _get(server, "/api/v1/matrix")[0] == 503
+    assert _get(server, "/api/v1/explain", source="a", destination="b")[0] == 503
+
+
+def test_questions_that_are_too_long_are_refused(server: ServerProcess) -> None:
+    """What goes to the auditing process is bounded before it gets there."""
+    assert _get(server, "/api/v1/explain", source="x" * 5000, destination="b")[0] == 414
+
+
+def test_the_answering_thread_holds_no_capability() -> None:
+    """The auditing process keeps its own; the thread that reads what the listener wrote has none."""
+    seen: list[str] = []
+    here, there = multiprocessing.Pipe()
+
+    def answer(subject: str, arguments: object) -> Answer:
+        del subject, arguments
+        status = Path(f"/proc/self/task/{threading.get_native_id()}/status").read_text()
+        seen.extend(line for line in status.splitlines() if line.startswith(("CapEff", "CapPrm", "CapInh")))
+        return Answer(status=200, body=b"{}")
+
+    before = Path("/proc/self/status").read_text()
+    Desk(there, answer).start()
+    assert Asker(here).ask("matrix", {}).status == 200
+    here.close()
+    assert [line.split()[1].strip("0") for line in seen] == ["", "", ""]
+    assert [line for line in before.splitlines() if line.startswith("Cap")] == [
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("Cap")
+    ]
+
+
+@pytest.mark.parametrize("asked", [b"", b"nonsense", b"[]", b"[1, 2, 3]", b'[1, "explain", {"source": 7}]', b'["x", "matrix", {}]'])
+def test_what_a_taken_over_listener_may_send_is_refused(answers: Answers, asked: bytes) -> None:
+    """Nothing is unpickled and nothing breaks; the next question is answered."""
+    here, there = multiprocessing.Pipe()
+    Desk(there, answers.answer).start()
+    here.send_bytes(asked)
+    assert here.recv_bytes().startswith(b"400:")
+    assert Asker(here).ask("matrix", {}).status == 200
+    here.close()
+
+
+def test_a_question_beyond_all_bounds_ends_the_conversation(answers: Answers) -> None:
+    """The auditing process reads no more than it allows, and goes on auditing."""
+    here, there = multiprocessing.Pipe()
+    desk = Desk(there, answers.answer)
+    desk.start()
+    here.send_bytes(b"x" * 100_000)
+    desk.join(5)
+    assert not desk.is_alive()
+    assert Asker(here).ask("matrix", {}).status == 503
+    here.close()
+
+
+def test_an_auditing_process_that_is_gone_is_said() -> None:
+    """503, at once."""
+    here, there = multiprocessing.Pipe()
+    there.close()
+    assert Asker(here).ask("matrix", {}).status == 503
+    here.close()
