@@ -23,12 +23,11 @@ class FirstMarks:
     def __init__(self, paths: Paths, *, out: str) -> None:
         """The traffic in question leaves by interfaces whose names begin with ``out``: rules for others say nothing of it."""
         self.own: set[int] = set()
-        self._paths = paths
         self._out = out
         self._marks: dict[int, list[tuple[_Place, int]]] = {}
         self._asked: dict[int, _Place] = {}
         self._barrier: _Place | None = None
-        self._read(paths.start, ())
+        self._read(paths, paths.start, ())
         self._last = max((place for marks in self._marks.values() for place, _ in marks), default=())
 
     def usual(self, source: int) -> int | None:
@@ -51,13 +50,13 @@ class FirstMarks:
     def _limit(self, destination: int) -> _Place:
         return min(limit for limit in (self._barrier, self._asked.get(destination), _NEVER) if limit is not None)
 
-    def _read(self, chain: str, before: _Place) -> None:
-        index = self._paths.index(chain)
+    def _read(self, paths: Paths, chain: str, before: _Place) -> None:
+        index = paths.index(chain)
         jumps: set[int] = set()
         for at in index.general:
-            if _bare_jump(index.rules[at]) and action(index.rules[at].target, self._paths.chains) is Action.JUMP:
+            if _bare_jump(index.rules[at]) and action(index.rules[at].target, paths.chains) is Action.JUMP:
                 jumps.add(at)
-            elif not self._neutral(index.rules[at]):
+            elif not _neutral(index.rules[at], paths):
                 self._bar((*before, at))
         for source, positions in index.sources().items():
             jumps.update(at for at in positions if index.rules[at].source is None)
@@ -70,7 +69,7 @@ class FirstMarks:
                 place = (*before, min(asking))
                 self._asked[destination] = min(place, self._asked.get(destination, place))
         for at in sorted(jumps):
-            self._enter(index.rules[at], (*before, at))
+            self._enter(paths, index.rules[at], (*before, at))
 
     def _source(self, source: int, rule: r.Rule, place: _Place) -> None:
         """A rule for one source; a bare jump to such rules has none itself."""
@@ -79,26 +78,27 @@ class FirstMarks:
         elif rule.source is not None and not self._vanishes(rule):
             self.own.add(source)
 
-    def _enter(self, rule: r.Rule, place: _Place) -> None:
+    def _enter(self, paths: Paths, rule: r.Rule, place: _Place) -> None:
         """A jump without a host. With other conditions its chain is met by some packets only."""
         if not isinstance(rule.target, r.Jump):
             return
         if _bare_jump(rule) and len(place) <= _DEEPEST:
-            self._read(rule.target.chain, place)
+            self._read(paths, rule.target.chain, place)
         else:
             self._bar(place)
-            self.own.update(self._paths.index(rule.target.chain).sources())
+            self.own.update(paths.index(rule.target.chain).sources())
 
     def _bar(self, place: _Place) -> None:
         self._barrier = place if self._barrier is None else min(place, self._barrier)
 
-    def _neutral(self, rule: r.Rule) -> bool:
-        """Whether marked and unmarked packets are alike to ``rule``, and those that it leaves meet the rules behind it."""
-        return action(rule.target, self._paths.chains) in _PLAIN and not any(isinstance(match, r.MarkMatch) for match in rule.matches)
-
     def _vanishes(self, rule: r.Rule) -> bool:
         out = rule.out_interface
         return out is not None and not out.negated and not out.name.endswith("+") and not out.name.startswith(self._out)
+
+
+def _neutral(rule: r.Rule, paths: Paths) -> bool:
+    """Whether marked and unmarked packets are alike to ``rule``, and those that it leaves meet the rules behind it."""
+    return action(rule.target, paths.chains) in _PLAIN and not any(isinstance(match, r.MarkMatch) for match in rule.matches)
 
 
 def _bare_jump(rule: r.Rule) -> bool:

@@ -31,6 +31,8 @@ def daemon(*, config_file: Path) -> int:
     """
     config = load_config(config_file)
     events = Events(configure())
+    # What the first audit makes lives as long as the agent: the collector need not go through a large cell's rules then, nor at each later audit.
+    gc.disable()
     answers = Answers()
     with ServerProcess(config.server, answers.answer) as server:
         events.started(version=__version__, address=server.address, config=str(config_file))
@@ -39,8 +41,9 @@ def daemon(*, config_file: Path) -> int:
         cycle = Cycle(rules=rules.source, facts=cell, version=__version__, grace=_grace(config))
 
         def publish(report: Report) -> None:
-            if report.counters.audits and sum(report.counters.audits.values()) == 1:
-                gc.freeze()  # a large cell's rules live as long as the agent: the collector need not go through them at each audit
+            if not gc.isenabled():
+                gc.freeze()
+                gc.enable()
             events.report(report)
             answers.put(cycle.scene)
             server.publish(report)

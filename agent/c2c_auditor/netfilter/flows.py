@@ -30,6 +30,8 @@ NOTHING: FlowSet = ()
 
 def union(*sets: FlowSet) -> FlowSet:
     """Flows of any of ``sets``."""
+    if len(sets) == 1:
+        return sets[0]
     if len(sets) == 2 and not (sets[0] and sets[1]):  # noqa: PLR2004 - what a walk does most: one of the two is empty
         return sets[0] or sets[1]
     joined: list[tuple[int, int]] = []

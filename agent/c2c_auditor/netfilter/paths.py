@@ -27,7 +27,11 @@ Decided = tuple[FlowSet, r.Rule | None]
 
 @frozen(kw_only=True)
 class Spread:
-    """What becomes of all flows between two ends. What is in ``accepted`` and in ``refused`` *may* pass. ``marks``: with which mark flows can pass."""
+    """What becomes of all flows between two ends: they pass for sure, or may, or do not. ``marks``: with which mark they can pass.
+
+    ``accepted`` and ``refused`` are the rules that decide. Those that refuse are meant for what does not pass for sure, however wide their sets are: where
+    one refuses all the rest, its set is not kept, and with a cell's tens of thousands of spreads that halves what they take.
+    """
 
     accepted: tuple[Decided, ...]
     refused: tuple[Decided, ...]
@@ -37,8 +41,12 @@ class Spread:
 
     def deciding(self, flows: FlowSet) -> Iterator[r.Rule | None]:
         """The rules that decide any of ``flows``, in the order of the walk; None is the policy."""
-        for decided, rule in (*self.accepted, *self.refused):
+        left = without(flows, self.passes)
+        for decided, rule in self.accepted:
             if both(decided, flows):
+                yield rule
+        for decided, rule in self.refused:
+            if both(decided, left):
                 yield rule
 
 
@@ -231,7 +239,7 @@ class _Walk:
         refused = union(*(flows for flows, _ in self._refused))
         return Spread(
             accepted=tuple(self._accepted),
-            refused=tuple(self._refused),
+            refused=tuple(self._refused) if len(self._refused) > 1 else tuple((ALL, rule) for _, rule in self._refused),
             marks=self._marks,
             passes=without(accepted, refused),
             may_pass=both(accepted, refused),
