@@ -44,8 +44,15 @@ class Row:
         return without(union(self.passes, self.may_pass), self.intended)
 
     def deciding(self, flows: FlowSet) -> list[r.Rule | None]:
-        """The rules that decide ``flows``, each once; None is the chain's policy."""
-        return list(dict.fromkeys(rule for spread in self.walked for rule in spread.deciding(flows)))
+        """The rules that decide ``flows``, each once: those on the way there, or those that stop the answers. None is the chain's policy."""
+        there, *back = self.walked
+        rules: list[r.Rule | None] = []
+        if both(flows, there.passes) != flows:
+            rules += there.deciding(without(flows, there.passes))
+        for spread in back:
+            if both(flows, answered(spread)[0]) != flows:
+                rules += spread.deciding(touched(flows))
+        return list(dict.fromkeys(rules or there.deciding(flows)))
 
 
 @frozen(kw_only=True)
