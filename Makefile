@@ -2,12 +2,12 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench golden docs lock clean venv kernel
+.PHONY: help demo test check bench soak golden docs dashboards stage release lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: kernel ## a small cell, faults injected and found; options in DEMO_ARGS
 	.venv/bin/c2c-auditor demo $(DEMO_ARGS)
@@ -30,11 +30,20 @@ golden: kernel ## rewrites the expected results; read the diff before it is comm
 docs: venv ## rewrites the pages that are generated from code
 	.venv/bin/python packaging/generate_docs.py
 
+dashboards: venv ## rewrites Grafana's dashboards from packaging/dashboards
+	.venv/bin/python packaging/generate_dashboards.py
+
+stage: venv ## what the BOSH package is made of, into bosh-release/src
+	.venv/bin/python packaging/stage_release.py
+
+release: venv ## source distribution, wheel and BOSH release into dist/, with checksums
+	packaging/make_release.sh
+
 lock: ## rewrites the lock files; newest versions with LOCK_ARGS=--upgrade
 	packaging/setup.sh lock $(LOCK_ARGS)
 
 clean: ## removes all that make and the tools made
-	rm -rf .venv build dist agent/*.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .tools build dist bosh-release/src/c2c_auditor bosh-release/dev_releases bosh-release/.dev_builds agent/*.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find agent tests -name __pycache__ -prune -exec rm -rf {} +
 
 venv kernel:

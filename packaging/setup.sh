@@ -2,7 +2,7 @@
 # Makes what the Makefile's verbs run in: the system's packages, and the virtual environment .venv.
 #
 #   packaging/setup.sh venv      what every verb needs: Python, a C compiler, .venv from the lock files
-#   packaging/setup.sh kernel    the same, and what reads and writes rules; only root can, so only root gets them
+#   packaging/setup.sh kernel    the same, what reads and writes rules (only root can, so only root gets it), and what the tests hold the release to
 #   packaging/setup.sh lock      rewrites the lock files; arguments go to `uv pip compile` (--upgrade, …)
 #
 # PYTHON names the interpreter to use; without it the newest one that works is found. pip's own settings
@@ -17,7 +17,7 @@ readonly uv_version=0.13.9
 
 # Debian packages by purpose. python-iptables comes as source only: it needs a compiler, but not Python's headers.
 readonly build_packages=(python3-venv gcc libc6-dev)
-readonly kernel_packages=(iptables iproute2 nftables procps)
+readonly kernel_packages=(iptables iproute2 nftables procps util-linux ruby prometheus)
 
 die() {
     echo "c2c-auditor: $*" >&2
@@ -34,6 +34,9 @@ works() {
         iproute2) command -v ip ;;
         nftables) command -v nft ;;
         procps) command -v ps ;;
+        util-linux) command -v setpriv && command -v unshare ;;
+        ruby) command -v ruby ;;
+        prometheus) command -v prometheus && command -v promtool ;;
         *) false ;;
     esac >/dev/null 2>&1
 }

@@ -1,0 +1,49 @@
+"""What the series are told apart by on BOSH: the one place that names these labels, the variables after them, and the queries' selectors.
+
+They are the labels that bosh_exporter gives its own series and that the release's scrape config (manifests/operators/monitor-c2c-auditor.yml) gives ours.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+ENVIRONMENT = "environment"
+DEPLOYMENT = "bosh_deployment"
+CELL = "bosh_job_ip"
+SCRAPE_JOB = 'job="c2c_auditor"'
+"""Tells our targets' ``up`` and ``process_…`` from everybody else's."""
+
+EVERY_CELL = "cell:c2c_auditor_absent:bool"
+"""A series for each cell that has an agent or should have one: what the variables choose from."""
+
+
+@frozen
+class Scope:
+    """What a dashboard is about: its variables are named as their labels, each chosen among what those before it leave."""
+
+    labels: tuple[str, ...]
+
+    def series(self, name: str, *matchers: str) -> str:
+        """The series ``name`` that the variables select, and that fit ``matchers`` too."""
+        chosen = [*(f'{label}=~"${label}"' for label in self.labels), *matchers]
+        return f"{name}{{{','.join(chosen)}}}" if chosen else name
+
+    def values(self, label: str) -> str:
+        """Grafana's query for what the variable ``label`` may be."""
+        before = Scope(self.labels[: self.labels.index(label)])
+        return f"label_values({before.series(EVERY_CELL)}, {label})"
+
+
+FLEET = Scope((ENVIRONMENT, DEPLOYMENT))
+ONE_CELL = Scope((ENVIRONMENT, DEPLOYMENT, CELL))
+
+
+def total(labels: str, series: str) -> str:
+    """The sum for each combination of ``labels``."""
+    return f"sum by ({labels}) ({series})"
+
+
+def age(series: str, labels: str = "") -> str:
+    """Seconds since the latest of timestamps."""
+    latest = f"max by ({labels}) ({series})" if labels else f"max({series})"
+    return f"time() - {latest}"

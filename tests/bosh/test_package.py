@@ -1,0 +1,219 @@
+"""The package as a compilation VM makes it, and the agent as bpm runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+
+import pytest
+import trustme
+
+from c2c_auditor import __version__
+from c2c_auditor.demo.cell import Cell, Files, write_vpa_config
+from c2c_auditor.demo.command import run
+from c2c_auditor.demo.policy_server import PolicyServer, Truth, make_certificates
+from c2c_auditor.demo.silk import Iptables, Silk
+from c2c_auditor.demo.world import SHOP
+from support.namespaces import in_namespace
+from support.staging import ROOT, staged
+
+PACKAGING = ROOT / "bosh-release" / "packages" / "c2c_auditor" / "packaging"
+BARE = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+
+# A container like bpm's: own mounts, processes and host names; nothing can be written but temporary files, which cannot be executed; no /run.
+# First the package is made, as on a compilation VM: a bare environment, and no network but this namespace's own.
+CONTAINER = """
+set -eu
+mount --make-rprivate /
+mount -t tmpfs -o mode=0755 tmpfs /mnt
+mkdir /mnt/compile /mnt/package
+cp -R "$STAGED" /mnt/compile/c2c_auditor
+cd /mnt/compile
+env -i PATH="$PATH" BOSH_COMPILE_TARGET=/mnt/compile BOSH_INSTALL_TARGET=/mnt/package bash "$PACKAGING" >&2
+cd /
+rm -rf /mnt/compile
+cp -R "$JOB" /mnt/job
+chown -R 65534:65534 /mnt/job
+mount -o remount,ro /mnt
+mount -t tmpfs -o ro,mode=0000 tmpfs /run
+mount -t tmpfs -o noexec,nosuid,nodev,mode=1777 tmpfs /tmp
+mount -t tmpfs -o noexec,nosuid,nodev,mode=1777 tmpfs /var/tmp
+mount -o remount,bind,ro /
+exec env -i PATH="$PATH" HOME=/nonexistent TMPDIR=/tmp LANG=C.UTF-8 setpriv --reuid 65534 --regid 65534 --clear-groups \\
+    --bounding-set -all,+net_admin,+net_raw --inh-caps -all,+net_admin,+net_raw --ambient-caps -all,+net_admin,+net_raw --no-new-privs \\
+    /mnt/package/bin/c2c-auditor daemon --config /mnt/job/config.json
+"""
+
+
+def test_packaging_makes_a_program_that_runs(tmp_path: Path) -> None:
+    """Without network, pip or anything in the environment; twice, for a compilation may be tried again."""
+    compile_target, install = tmp_path / "compile", tmp_path / "install"
+    install.mkdir()
+    for _ in range(2):
+        shutil.rmtree(compile_target, ignore_errors=True)
+        shutil.copytree(staged(), compile_target / "c2c_auditor")
+        said = _package(compile_target, install)
+        assert said.returncode == 0, said.stderr
+    program = install / "bin" / "c2c-auditor"
+    told = subprocess.run((program, "--version"), cwd="/", env={}, capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout.strip() == f"c2c-auditor, version {__version__}"
+    assert (install / "lib" / "libxtwrapper.so").exists()
+    assert list((install / "lib" / "c2c_auditor").glob("__pycache__/cycle.*.pyc"))
+
+
+def _package(compile_target: Path, install: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**BARE, "BOSH_COMPILE_TARGET": str(compile_target), "BOSH_INSTALL_TARGET": str(install)}
+    return subprocess.run(
+        ("unshare", "--net", "bash", str(PACKAGING)),
+        cwd=compile_target,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("rm c2c_auditor/SHA256SUMS", "make stage"),
+        ("echo x >> c2c_auditor/attrs-*.whl", "make stage"),
+        ("rm c2c_auditor/rich-*.whl", "make stage"),
+    ],
+)
+def test_what_was_not_staged_properly_fails_where_it_is_compiled(tmp_path: Path, damage: str, said: str) -> None:
+    """Before any cell is touched, with what to do."""
+    shutil.copytree(staged(), tmp_path / "compile" / "c2c_auditor")
+    subprocess.run(("bash", "-c", damage), cwd=tmp_path / "compile", check=True, timeout=10)
+    done = _package(tmp_path / "compile", tmp_path / "install")
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+def test_an_interpreter_that_was_brought_along_is_preferred(tmp_path: Path) -> None:
+    """The documented way out: a vendored python-3.x package."""
+    vendored = tmp_path / "packages" / "python-3.12" / "bin" / "python3"
+    vendored.parent.mkdir(parents=True)
+    vendored.write_text('#!/bin/sh\nexec /usr/bin/python3 "$@"\n')
+    vendored.chmod(0o755)
+    shutil.copytree(staged(), tmp_path / "compile" / "c2c_auditor")
+    environment = {**BARE, "BOSH_COMPILE_TARGET": str(tmp_path / "compile"), "BOSH_INSTALL_TARGET": str(tmp_path / "install")}
+    environment["BOSH_PACKAGES_DIR"] = str(tmp_path / "packages")
+    subprocess.run(("bash", str(PACKAGING)), cwd=tmp_path / "compile", env=environment, capture_output=True, check=True, timeout=120)
+    assert str(vendored) in (tmp_path / "install" / "bin" / "c2c-auditor").read_text()
+
+
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
+def test_the_installed_agent_runs_as_under_bpm(tmp_path: Path, backend: str) -> None:
+    """Unprivileged, with two capabilities: it reads the rules, asks the policy server with a certificate, and serves whoever shows one."""
+    staged()
+    _runs(tmp_path, backend)
+
+
+@in_namespace
+def _runs(folder: Path, backend: str) -> None:
+    for line in ("link set lo up", "link add eth0 type veth peer name underlay", "address add 10.0.0.101/24 dev eth0", "link set eth0 up"):
+        subprocess.run(("ip", *line.split()), check=True, timeout=10)
+    job = folder / "job"
+    job.mkdir()
+    certificates = make_certificates(job)
+    with PolicyServer(certificates, Truth(groups=tuple(SHOP.groups)).adding(*SHOP.policies)).serving() as server:
+        files = Files.below(job)
+        write_vpa_config(files, url=server.url, certificates=certificates)
+        other = {"nft": "legacy", "legacy": "nft"}[backend]
+        silk = Silk(iptables=Iptables(backend=backend, run=run), groups=SHOP.groups)
+        cell = Cell(files=files, silk=silk, other=Iptables(backend=other, run=run), server=server)
+        for instance in SHOP.instances:
+            cell.create(instance)
+        client = _configure(job)
+        with _container(job, folder / "log") as log:
+            _until_ready(log)
+            _is_confined()
+            metrics = _metrics(client)
+    assert f'backend="{backend}"' in metrics
+    assert re.search(r'^c2c_auditor_audits_total\{result="clean"\} [1-9]', metrics, re.MULTILINE)
+    sources = dict(re.findall(r'^c2c_auditor_source_up\{source="(\w+)"\} (\S+)', metrics, re.MULTILINE))
+    assert {"rules", "policy_server", "store", "vpa_config"} <= set(sources)
+    assert set(sources.values()) == {"1.0"}
+    assert re.search(r'^c2c_auditor_flows\{actual="allow",intended="allow"\} [1-9]', metrics, re.MULTILINE)
+    found = [line for line in metrics.splitlines() if line.startswith("c2c_auditor_findings{") and not line.endswith(" 0.0")]
+    assert found == []
+
+
+def _configure(job: Path) -> ssl.SSLContext:
+    """The job's configuration, all paths as they are inside; what a client needs."""
+    ca = trustme.CA()
+    leaf = ca.issue_cert("127.0.0.1")
+    leaf.cert_chain_pems[0].write_to_path(str(job / "server.crt"))
+    leaf.private_key_pem.write_to_path(str(job / "server.key"))
+    ca.cert_pem.write_to_path(str(job / "clients.crt"))
+    server = {"port": 9763, "health_port": 9764, "tls": {"certificate": "server.crt", "key": "server.key", "client_ca": "clients.crt"}}
+    server["tls"] = {name: f"/mnt/job/{file}" for name, file in dict(server["tls"]).items()}  # type: ignore[call-overload]  # a literal, three lines up
+    settings = {"vpa_config": "/mnt/job/vxlan-policy-agent.json", "interval": 0.5, "processes": False, "server": server}
+    (job / "config.json").write_text(json.dumps(settings))
+    vpa = job / "vxlan-policy-agent.json"
+    vpa.write_text(vpa.read_text().replace(str(job), "/mnt/job"))
+    context = ssl.create_default_context()
+    ca.configure_trust(context)
+    ca.issue_cert("scraper").configure_cert(context)
+    return context
+
+
+@contextmanager
+def _container(job: Path, log: Path) -> Iterator[Path]:
+    """The agent in its container; gone with it whatever happens."""
+    environment = {**BARE, "STAGED": str(staged()), "PACKAGING": str(PACKAGING), "JOB": str(job)}
+    command = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--mount-proc", "bash", "-c", CONTAINER)
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    try:
+        yield log
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _until_ready(log: Path) -> None:
+    for _ in range(300):
+        try:
+            connection = HTTPConnection("127.0.0.1", 9764, timeout=5)
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == 200:
+                return
+        except (OSError, HTTPException):
+            pass
+        time.sleep(0.1)
+    pytest.fail(f"never ready: {log.read_text()[-3000:]}")
+
+
+def _is_confined() -> None:
+    """The auditing process holds the two capabilities and no other, the listening one none; nobody is root."""
+    held = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            text = status.read_text()
+            if b'"/mnt/package/lib"' not in status.with_name("cmdline").read_bytes():
+                continue
+        except OSError:
+            continue
+        assert re.search(r"^Uid:\s+65534\s", text, re.MULTILINE)
+        held.append(int(re.findall(r"^CapEff:\s+(\w+)", text, re.MULTILINE)[0], 16))
+    net_admin, net_raw = 1 << 12, 1 << 13
+    assert sorted(held) == [0, net_admin | net_raw]
+
+
+def _metrics(client: ssl.SSLContext) -> str:
+    connection = HTTPSConnection("127.0.0.1", 9763, context=client, timeout=10)
+    connection.request("GET", "/metrics")
+    return connection.getresponse().read().decode()
