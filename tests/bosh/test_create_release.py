@@ -7,6 +7,7 @@ import re
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,12 +31,12 @@ def _release(folder: Path) -> Path:
     return tarball
 
 
-def _manifest(tarball: Path) -> dict[str, list[dict[str, str]]]:
+def _manifest(tarball: Path) -> dict[str, Any]:
     with tarfile.open(tarball) as archive:
         member = next(name for name in archive.getnames() if name.endswith("release.MF"))
         content = archive.extractfile(member)
         assert content is not None
-        loaded: dict[str, list[dict[str, str]]] = parse_yaml(content.read().decode())
+        loaded: dict[str, Any] = parse_yaml(content.read().decode())
         return loaded
 
 

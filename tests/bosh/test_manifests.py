@@ -92,8 +92,9 @@ def cf(tmp_path: Path) -> dict[str, Any]:
     return applied(CF, ADD, tmp_path=tmp_path, more=("--vars-store", str(tmp_path / "vars.yml"), "--var-errs"))
 
 
-def test_cf_deployment_gets_the_release_and_the_agent_on_every_cell(cf: Mapping[str, Any]) -> None:
+def test_cf_deployment_gets_the_release_and_the_agent_on_every_cell(tmp_path: Path) -> None:
     """Beside what was there; by the rule that finds isolation segments' cells too, and touching no instance group."""
+    cf = applied(CF, ADD, tmp_path=tmp_path)
     assert cf["releases"] == [{"name": "diego", "version": "2.0.0"}, {"name": "c2c-auditor", "version": "1.2.3"}]
     assert [addon["name"] for addon in cf["addons"]] == ["bpm", "c2c_auditor"]
     assert cf["instance_groups"] == parse_yaml(CF)["instance_groups"]
