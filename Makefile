@@ -12,8 +12,8 @@ help: ## this list
 demo: kernel ## a small cell, faults injected and found; options in DEMO_ARGS
 	.venv/bin/c2c-auditor demo $(DEMO_ARGS)
 
-test: kernel ## every test but the benchmarks; options for pytest in TEST_ARGS
-	$(pytest) tests -m "not bench" $(TEST_ARGS)
+test: kernel ## every test but the benchmarks, two at a time; options for pytest in TEST_ARGS
+	$(pytest) tests -m "not bench" -n 2 --dist loadgroup $(TEST_ARGS)
 
 check: venv ## style, types, and the project's own rules (layers, purity, sizes)
 	.venv/bin/ruff check

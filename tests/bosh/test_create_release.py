@@ -16,6 +16,8 @@ from support.bosh_cli import bosh, clean_clone
 from support.erb import parse_yaml
 from support.staging import staged
 
+pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of the CLI, whatever runs beside
+
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -18,6 +18,8 @@ from support.bosh_layout import RELEASE, job
 from support.erb import parse_yaml, render
 from support.schema import violations
 
+pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of the CLI, whatever runs beside
+
 RUNTIME = RELEASE / "manifests" / "runtime-config.yml"
 OPERATORS = RELEASE / "manifests" / "operators"
 ADD = OPERATORS / "cf" / "add-c2c-auditor.yml"

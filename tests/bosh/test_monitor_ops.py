@@ -17,6 +17,8 @@ from support.bosh_cli import bosh
 from support.bosh_layout import RELEASE, job
 from support.erb import parse_yaml
 
+pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of the CLI, whatever runs beside
+
 MONITOR = RELEASE / "manifests" / "operators" / "monitor-c2c-auditor.yml"
 
 VARIABLES = {"metrics_environment": "prod", "c2c_auditor_version": "1.2.3", "c2c_auditor_scrape_ca_name": "/director/cf/metric_scraper_ca"}

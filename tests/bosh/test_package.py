@@ -27,6 +27,8 @@ from c2c_auditor.demo.world import SHOP
 from support.namespaces import in_namespace
 from support.staging import ROOT, staged
 
+pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of the CLI, whatever runs beside
+
 PACKAGING = ROOT / "bosh-release" / "packages" / "c2c_auditor" / "packaging"
 BARE = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 

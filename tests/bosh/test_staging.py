@@ -14,6 +14,8 @@ import pytest
 from c2c_auditor import __version__
 from support.staging import ROOT, staged, staging
 
+pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of the CLI, whatever runs beside
+
 
 def test_everything_of_the_lock_file_is_staged_and_nothing_else() -> None:
     """Each dependency once, this project's wheel, and a checksum for every file."""
