@@ -6,6 +6,8 @@ And the reverse: what passes or does not although no finding says why is a findi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 from attrs import evolve
 
@@ -35,22 +37,43 @@ _OVERLAY = frozenset(
 _WHOLE_CELL = frozenset({Kind.POLICY_CHAIN_MISSING, Kind.POLICY_CHAIN_REPEATED, Kind.JUMP_MISSING, Kind.JUMP_MISPLACED})
 
 
+class _Harm(NamedTuple):
+    """One difference of one row: ``flows`` that pass and should not, or should and may not; the ``rules`` that decide so."""
+
+    effect: Effect
+    to: Reached
+    row: Row
+    flows: FlowSet
+    rules: tuple[r.Rule | None, ...]
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """The addresses of those of its ends that are containers here."""
+        return tuple(str(container.address) for container in (self.to.container, self.row.source.container) if container is not None)
+
+
 class Effects:
     """The differences of one reading, for findings to be held against."""
 
     def __init__(self, inputs: Inputs, reach: Reachability) -> None:
         self._inputs = inputs
-        self._rows = list(reach.differences())
         self._places = Places(inputs.ruleset)
         self._senders = reach.senders
         self._stranger = reach.senders.overlay.stranger
         self._accused: frozenset[r.Rule] = frozenset()
-        self._blamed: dict[r.Rule, list[tuple[Effect, Reached, Row]]] = {}
-        for to, row in self._rows:
+        self._rows: list[_Harm] = []
+        self._blamed: dict[r.Rule, list[_Harm]] = {}
+        # By the addresses of both ends, since a cell whose rules were flushed has tens of thousands of differences and hundreds of findings.
+        self._ends: dict[str, list[_Harm]] = {}
+        for to, row in reach.differences():
             for effect, flows in _harm(row, ALL):
-                for rule in row.deciding(flows):
+                one = _Harm(effect, to, row, flows, tuple(row.deciding(flows)))
+                self._rows.append(one)
+                for rule in one.rules:
                     if rule is not None:
-                        self._blamed.setdefault(rule, []).append((effect, to, row))
+                        self._blamed.setdefault(rule, []).append(one)
+                for end in one.ends:
+                    self._ends.setdefault(end, []).append(one)
 
     def decided(self, findings: Iterable[Finding]) -> list[Finding]:
         """``findings`` with their effects as traffic shows them, and what traffic shows beyond them."""
@@ -63,14 +86,13 @@ class Effects:
         concerned = self._concerned(finding)
         if concerned is None:
             return finding
-        effects = {effect for effect, _, _ in concerned}
-        if not effects:
+        if not concerned:
             return finding if self._starved(finding) else _harmless(finding)
-        effect = Effect.BREACH if Effect.BREACH in effects else Effect.OUTAGE
-        said = tuple(dict.fromkeys(text for _, to, row in concerned for text in self._sentences(to, row)))
-        return evolve(finding, effect=effect, details=(*finding.details, *said[:_MOST_SENTENCES]))
+        effect = Effect.BREACH if any(one.effect is Effect.BREACH for one in concerned) else Effect.OUTAGE
+        said = islice(dict.fromkeys(text for one in islice(concerned, _MOST_SENTENCES) for text in self._sentences(one)), _MOST_SENTENCES)
+        return evolve(finding, effect=effect, details=(*finding.details, *said))
 
-    def _concerned(self, finding: Finding) -> list[tuple[Effect, Reached, Row]] | None:
+    def _concerned(self, finding: Finding) -> list[_Harm] | None:
         """The differences that ``finding`` is about; None where traffic between containers does not decide, and the finding stays what it is."""
         kind, found = finding.kind, finding.found
         if kind in _BLAMED and found in self._blamed:
@@ -80,81 +102,71 @@ class Effects:
         if kind in _ONE_RULE:
             return self._of_rule(finding)
         if kind in _ONE_CONTAINER or (kind in _OVERLAY and finding.addresses and _on_overlay(finding)):
-            return [*self._near(finding.addresses, finding, ALL), *self._marked_by(found)]
+            return [*self._near(finding), *self._marked_by(found)]
         if kind in _WHOLE_CELL and not finding.addresses:
-            wanted = Effect.BREACH if finding.effect is Effect.BREACH else Effect.OUTAGE
-            return [(effect, to, row) for to, row in self._rows for effect, _ in _harm(row, ALL) if effect is wanted]
+            return [one for one in self._rows if one.effect is finding.effect]
         return None
 
-    def _of_rule(self, finding: Finding) -> list[tuple[Effect, Reached, Row]]:
+    def _of_rule(self, finding: Finding) -> list[_Harm]:
         """What one rule of the policy chain does or fails to do: what passes by the rule found, what does not pass that the expected one would let."""
-        passing = [one for one in self._blamed.get(finding.found, ()) if one[0] is Effect.BREACH] if finding.found is not None else []
+        passing = [one for one in self._blamed.get(finding.found, ()) if one.effect is Effect.BREACH] if finding.found is not None else []
         if passing or finding.expected is None:
             return passing
         flows = union(*matching(finding.expected, Packet(source=0, destination=0, protocol=0)))
-        return [one for one in self._near(finding.addresses, finding, flows) if one[0] is Effect.OUTAGE]
+        return [
+            one
+            for one in self._near(finding)
+            if one.effect is Effect.OUTAGE and one.to.container is not None and one.ends[0] in finding.addresses and both(one.flows, flows)
+        ]
 
-    def _marked_by(self, found: r.Rule | None) -> list[tuple[Effect, Reached, Row]]:
+    def _marked_by(self, found: r.Rule | None) -> list[_Harm]:
         """Differences of senders that a MARK rule gives a mark, whether it is meant for them or not."""
         if found is None or not isinstance(found.target, r.SetMark):
             return []
-        return [(effect, to, row) for to, row in self._rows if _is_from(found, self._address(row)) for effect, _ in _harm(row, ALL)]
+        return [one for one in self._rows if _is_from(found, self._address(one.row))]
 
-    def _near(self, addresses: Sequence[str], finding: Finding, flows: FlowSet) -> list[tuple[Effect, Reached, Row]]:
-        """Differences on ``flows`` from or to containers at ``addresses``; a rule to one destination concerns that one only."""
-        towards = finding.expected is not None and finding.expected.destination is not None and finding.kind in _ONE_RULE
-        return [
-            (effect, to, row)
-            for to, row in self._rows
-            if (to.container is not None and str(to.container.address) in addresses)
-            or (not towards and row.source.container is not None and str(row.source.container.address) in addresses)
-            for effect, harmed in _harm(row, flows)
-            if not (self._accused - {finding.found}).intersection(row.deciding(harmed))
-        ]
+    def _near(self, finding: Finding) -> list[_Harm]:
+        """Differences from or to the containers that ``finding`` is about, but those that another rule is to blame for."""
+        others = self._accused - {finding.found}
+        return [one for address in finding.addresses for one in self._ends.get(address, ()) if not others.intersection(one.rules)]
 
     def _starved(self, finding: Finding) -> bool:
         """Whether a container that ``finding`` is about lacks what comes by its mapped ports, or the answers to what it asks elsewhere."""
         senders = (self._senders.get(handle) for handle in finding.handles)
         return _on_overlay(finding) and any(not sender.served for sender in senders if sender is not None)
 
-    def _sentences(self, to: Reached, row: Row) -> Iterator[str]:
-        return sentences(to, row, self._inputs.people, self._places)
+    def _sentences(self, one: _Harm) -> Iterator[str]:
+        return sentences(one.to, one.row, self._inputs.people, self._places)
 
     def _unexplained(self, harmful: Sequence[Finding]) -> Iterator[Finding]:
         """One finding for each destination and effect that none of ``harmful`` has to do with."""
         if any(not finding.addresses and not _decides_alone(finding.found) for finding in harmful):
             return  # something that concerns the whole cell
-        blamed = {finding.found for finding in harmful}
-        marking = [rule for rule in blamed if rule is not None and isinstance(rule.target, r.SetMark)]
+        blamed = {finding.found for finding in harmful if finding.found is not None}
+        marking = [rule for rule in blamed if isinstance(rule.target, r.SetMark)]
         known = {address for finding in harmful for address in finding.addresses}
-        grouped: dict[tuple[str, Effect], list[tuple[Reached, Row, FlowSet]]] = {}
-        for to, row in self._rows:
-            ends = {str(container.address) for container in (to.container, row.source.container) if container is not None}
-            if ends & known or any(_is_from(rule, self._address(row)) for rule in marking):
-                continue
-            for effect, flows in _harm(row, ALL):
-                if not blamed.intersection(row.deciding(flows)):
-                    end = to.container.handle if to.container is not None else to.app
-                    grouped.setdefault((end, effect), []).append((to, row, flows))
-        for (end, effect), group in grouped.items():
-            yield self._flow(end, effect, group)
+        grouped: dict[tuple[str, Effect], list[_Harm]] = {}
+        for one in self._rows:
+            explained = known.intersection(one.ends) or blamed.intersection(one.rules)
+            if not explained and not any(_is_from(rule, self._address(one.row)) for rule in marking):
+                end = one.to.container.handle if one.to.container is not None else one.to.app
+                grouped.setdefault((end, one.effect), []).append(one)
+        for (end, _), group in grouped.items():
+            yield self._flow(end, group)
 
     def _address(self, row: Row) -> int:
         """The address that ``row``'s packets come from."""
         return int(row.source.container.address) if row.source.container is not None else self._stranger
 
-    def _flow(self, end: str, effect: Effect, group: list[tuple[Reached, Row, FlowSet]]) -> Finding:
-        to, row, flows = group[0]
+    def _flow(self, end: str, group: Sequence[_Harm]) -> Finding:
+        effect, to, row, _, rules = group[0]
         opened = effect is Effect.BREACH
         kind = Kind.FLOW_OPEN if opened else Kind.FLOW_BLOCKED
-        rule = next((rule for rule in row.deciding(flows) if rule is not None), None)
-        whom = aims(to, self._inputs.people)
-        text = (
-            f"{len(group)} sources reach {whom} although no policy allows it"
-            if opened
-            else f"{len(group)} sources do not reach {whom} as policies allow"
-        )
-        said = [sentence for to_, row_, _ in group for sentence in self._sentences(to_, row_)]
+        rule = next((rule for rule in rules if rule is not None), None)
+        count = sum(one.row.count for one in group)
+        what = "sources reach {} although no policy allows it" if opened else "sources do not reach {} as policies allow"
+        text = f"{count} {what.format(aims(to, self._inputs.people))}"
+        said = [sentence for one in group[: 1 + _MOST_SENTENCES] for sentence in self._sentences(one)]
         return describe.finding(
             kind,
             subject=(end,),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from c2c_auditor.audit import intent
 from c2c_auditor.audit.ends import UNMARKED, Source, Who
@@ -119,6 +119,11 @@ class _Destination:
         self._asked = old.asked if old is not None and same else _Asked.of(self._sender.inward)
         self._old = old if same else None
         self._spreads = old.spreads if old is not None and same else {}
+        # Where rules ask for single bits, no two marks are alike, and each app's is one of those that count.
+        self._named = self._asked.marks if self._asked.alike else tuple(dict.fromkeys((*self._asked.marks, *senders.tags)))
+        # Whoever nobody knows reaches something here: then everybody may, and each has to be looked at.
+        stranger = self._spread(senders.strange(self._asked.marks))
+        self._open = bool(stranger.passes or stranger.may_pass)
 
     def remembered(self) -> _Remembered:
         """The rows, taken over from before where nothing that concerns them changed."""
@@ -129,7 +134,8 @@ class _Destination:
             self._ingress,
             self._ingress_tag,
             self._senders.overlay.stranger,
-            tuple(map(self._senders.owners, self._asked.marks)),
+            tuple((mark, self._senders.owners(mark)) for mark in self._named),
+            self._senders.apps if self._open else None,
             tuple((sender.key, start) for sender, start in locals_),
             self._sender.key,
         )
@@ -144,7 +150,7 @@ class _Destination:
         senders = self._senders
         late = senders.unusual(self._address)
         some: Iterable[Sender] = senders.all
-        if self._asked.alike and not self._asked.telling and not late:
+        if self._asked.alike and not self._asked.telling and not late and not self._open:
             some = senders.that(apps={policy.source for policy in self._policies}, marks=self._asked.marks)
         me = self._container.handle
         return [(sender, senders.start(sender, self._address) if late else sender.mark) for sender in some if sender.container.handle != me]
@@ -156,7 +162,13 @@ class _Destination:
         away = list(self._away(allowed))
         found += [self._from_elsewhere(source, intended) for source, intended in away]
         counted = sum(source.who is Who.APP for source, _ in away)
-        return tuple(row for row in found if row.intended or row.passes or row.may_pass), len(locals_) + counted
+        if self._open:  # of the apps elsewhere that nothing names, one row speaks for all
+            others = self._senders.apps - counted
+            found[-1] = evolve(found[-1], count=max(others, 1))
+            counted += others
+        # Beside a row that speaks for all other apps, one that reaches nothing says so.
+        told = [row for row in found if row.intended or row.passes or row.may_pass or (self._open and row.source.who is Who.APP)]
+        return tuple(told), len(locals_) + counted
 
     def _away(self, allowed: Mapping[str, FlowSet]) -> Iterator[tuple[Source, FlowSet]]:
         """Senders on other cells: each that a policy or a rule names, one for all others with a mark, one for all without."""
@@ -168,7 +180,7 @@ class _Destination:
                 yield Source(who=Who.APP, app=policy.source, mark=policy.source_tag), allowed[policy.source]
         if self._ingress_tag is not None:
             yield Source(who=Who.ROUTER, mark=self._ingress_tag), self._ingress
-        for mark in self._asked.marks:
+        for mark in self._named:
             owners = senders.owners(mark)
             for app in owners:
                 if app not in seen:

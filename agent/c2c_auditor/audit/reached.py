@@ -19,7 +19,7 @@ from c2c_auditor.netfilter.paths import Spread
 class Row:
     """One source's flows to one destination. ``intended`` by policy; ``passes`` for sure; ``may_pass`` for some packets, or nobody can say.
 
-    ``walked`` are the ways of packets that decide: there, and of their answers back.
+    ``walked`` are the ways of packets that decide: there, and of their answers back. ``count`` is how many sources the row speaks for.
     """
 
     source: Source
@@ -27,6 +27,7 @@ class Row:
     passes: FlowSet
     may_pass: FlowSet
     walked: tuple[Spread, ...] = field(eq=False)
+    count: int = 1
 
     @property
     def blocked(self) -> FlowSet:
@@ -100,14 +101,18 @@ def _counted(rows: Iterable[Row], *, here: bool) -> Mapping[tuple[Passage, Passa
     counts: Counter[tuple[Passage, Passage]] = Counter()
     for row in rows:
         if row.passes == row.intended and not row.may_pass:
-            counts[allow, allow] += len(row.passes)
-            counts[deny, deny] += here and row.passes != ALL
+            counts[allow, allow] += row.count * len(row.passes)
+            counts[deny, deny] += row.count * (here and row.passes != ALL)
             continue
         unasked = without(ALL, row.intended)
-        counts[allow, allow] += len(both(row.intended, row.passes))
-        counts[allow, may] += len(row.doubtful)
-        counts[allow, deny] += len(row.blocked)
-        counts[deny, allow] += len(both(row.passes, unasked))
-        counts[deny, may] += len(both(row.may_pass, unasked))
-        counts[deny, deny] += here and bool(without(unasked, union(row.passes, row.may_pass)))
+        closed = without(unasked, union(row.passes, row.may_pass))
+        for key, flows in (
+            ((allow, allow), both(row.intended, row.passes)),
+            ((allow, may), row.doubtful),
+            ((allow, deny), row.blocked),
+            ((deny, allow), both(row.passes, unasked)),
+            ((deny, may), both(row.may_pass, unasked)),
+        ):
+            counts[key] += row.count * len(flows)
+        counts[deny, deny] += row.count * (here and bool(closed))
     return counts

@@ -68,6 +68,8 @@ class Senders:
         self._owners = owners
         self.all = tuple(found.values())
         self.overlay = overlay
+        self.tags = tuple(owners)
+        self.apps = apps
         self.count = len(found) + apps
         self._by_app: dict[str, list[Sender]] = {}
         self._by_mark: dict[int, list[Sender]] = {}
