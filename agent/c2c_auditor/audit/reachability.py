@@ -166,8 +166,10 @@ class _Destination:
             others = self._senders.apps - counted
             found[-1] = evolve(found[-1], count=max(others, 1))
             counted += others
-        # Beside a row that speaks for all other apps, one that reaches nothing says so.
-        told = [row for row in found if row.intended or row.passes or row.may_pass or (self._open and row.source.who is Who.APP)]
+        # Beside a row that speaks for all others, one that reaches nothing says so.
+        told = [
+            row for row in found if row.intended or row.passes or row.may_pass or (self._open and row.source.who in (Who.APP, Who.MARK))
+        ]
         return tuple(told), len(locals_) + counted
 
     def _away(self, allowed: Mapping[str, FlowSet]) -> Iterator[tuple[Source, FlowSet]]:
