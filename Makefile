@@ -37,7 +37,7 @@ stage: venv ## what the BOSH package is made of, into bosh-release/src
 	.venv/bin/python packaging/stage_release.py
 
 release: venv ## source distribution, wheel and BOSH release into dist/, with checksums
-	packaging/make_release.sh
+	.venv/bin/python packaging/make_release.py
 
 lock: ## rewrites the lock files; newest versions with LOCK_ARGS=--upgrade
 	packaging/setup.sh lock $(LOCK_ARGS)

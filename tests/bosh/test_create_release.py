@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from c2c_auditor import __version__
-from support.bosh_cli import bosh, clean_clone
+from support.bosh_cli import bosh, bosh_cli, clean_clone
 from support.erb import parse_yaml
 from support.staging import staged
 
@@ -26,8 +27,12 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _release(folder: Path) -> Path:
-    clone = clean_clone(folder / "clone")
-    shutil.copytree(staged(), clone / "bosh-release" / "src" / "c2c_auditor")
+    return _release_of(clean_clone(folder / "clone"), folder)
+
+
+def _release_of(clone: Path, folder: Path) -> Path:
+    """Staged by the clone's own script."""
+    subprocess.run((sys.executable, clone / "packaging" / "stage_release.py"), capture_output=True, check=True, timeout=300)
     tarball = folder / "release.tgz"
     bosh("create-release", "--force", f"--version={__version__}", f"--dir={clone / 'bosh-release'}", f"--tarball={tarball}")
     return tarball
@@ -63,17 +68,20 @@ def test_the_package_holds_what_was_staged_and_its_packaging_script(released: Pa
 
 
 def test_every_checkout_gives_the_same_fingerprints(released: Path, tmp_path: Path) -> None:
-    """Another path, another umask."""
+    """Another path, another umask when it was cloned and when it was staged."""
     before = os.umask(0o077)
     try:
-        other = _manifest(_release(tmp_path / "somewhere" / "else"))
+        other_clone = tmp_path / "somewhere" / "else"
+        subprocess.run(("git", "clone", "--quiet", released.parent / "clone", other_clone), check=True, timeout=60)
+        assert (other_clone / "pyproject.toml").stat().st_mode & 0o777 == 0o600
+        other = _manifest(_release_of(other_clone, tmp_path))
     finally:
         os.umask(before)
-    one = _manifest(released)
-    for kind in ("jobs", "packages"):
-        assert {entry["name"]: entry["fingerprint"] for entry in one[kind]} == {
-            entry["name"]: entry["fingerprint"] for entry in other[kind]
-        }
+    assert _fingerprints(other) == _fingerprints(_manifest(released))
+
+
+def _fingerprints(manifest: dict[str, list[dict[str, str]]]) -> dict[str, str]:
+    return {f"{kind}/{entry['name']}": entry["fingerprint"] for kind in ("jobs", "packages") for entry in manifest[kind]}
 
 
 def test_without_staging_the_cli_says_what_is_missing(tmp_path: Path) -> None:
@@ -82,3 +90,36 @@ def test_without_staging_the_cli_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="returned non-zero") as failed:
         bosh("create-release", "--force", f"--dir={clone / 'bosh-release'}")
     assert re.search(r"c2c_auditor/\*\*/\*", f"{failed.value.stdout}{failed.value.stderr}")  # type: ignore[attr-defined]  # CalledProcessError's
+
+
+def test_make_release_makes_everything_as_often_as_it_is_asked(released: Path, tmp_path: Path) -> None:
+    """Source distribution, wheel, BOSH release, checksums, all of one version; the checkout is as clean as before."""
+    clone = released.parent / "clone"
+    (tmp_path / "bosh").symlink_to(bosh_cli())
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    for _ in range(2):
+        subprocess.run(
+            (sys.executable, clone / "packaging" / "make_release.py"), env=environment, capture_output=True, check=True, timeout=300
+        )
+    dist = clone / "dist"
+    names = {f"c2c-auditor-bosh-{__version__}.tgz", f"c2c_auditor-{__version__}-py3-none-any.whl", f"c2c_auditor-{__version__}.tar.gz"}
+    assert {file.name for file in dist.iterdir()} == {*names, "SHA256SUMS"}
+    checked = subprocess.run(("sha256sum", "--check", "SHA256SUMS"), cwd=dist, capture_output=True, text=True, check=True, timeout=60)
+    assert {line.removesuffix(": OK") for line in checked.stdout.splitlines()} == names
+    assert _fingerprints(_manifest(dist / f"c2c-auditor-bosh-{__version__}.tgz")) == _fingerprints(_manifest(released))
+    status = subprocess.run(("git", "status", "--porcelain"), cwd=clone, capture_output=True, text=True, check=True, timeout=60)
+    assert status.stdout == ""
+
+
+def test_make_release_without_a_bosh_cli_says_so(released: Path, tmp_path: Path) -> None:
+    """Nor a Go that could build one: everything else is made, and the exit status tells."""
+    clone = tmp_path / "clone"
+    subprocess.run(("git", "clone", "--quiet", released.parent / "clone", clone), check=True, timeout=60)
+    old = tmp_path / "go"
+    old.write_text("#!/bin/sh\necho go1.20.3\n")
+    old.chmod(0o755)
+    command = (sys.executable, clone / "packaging" / "make_release.py")
+    done = subprocess.run(command, env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 3
+    assert "needs Go 1.25 or newer to build the bosh CLI with, and this is go1.20.3" in done.stderr
+    assert {file.suffix for file in (clone / "dist").iterdir()} == {".whl", ".gz", ""}

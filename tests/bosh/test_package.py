@@ -24,6 +24,7 @@ from c2c_auditor.demo.command import run
 from c2c_auditor.demo.policy_server import PolicyServer, Truth, make_certificates
 from c2c_auditor.demo.silk import Iptables, Silk
 from c2c_auditor.demo.world import SHOP
+from support.bosh_layout import job as job_of
 from support.namespaces import in_namespace
 from support.staging import ROOT, staged
 
@@ -32,7 +33,8 @@ pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of 
 PACKAGING = ROOT / "bosh-release" / "packages" / "c2c_auditor" / "packaging"
 BARE = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
-# A container like bpm's: own mounts, processes and host names; nothing can be written but temporary files, which cannot be executed; no /run.
+# A container like bpm's: own mounts, processes and host names; nothing can be written but temporary files, which cannot be executed; no /run; no
+# privilege to be gained, a bounding set of two capabilities, the job's limit of open files. Not bpm's: its control group and its list of system calls.
 # First the package is made, as on a compilation VM: a bare environment, and no network but this namespace's own.
 CONTAINER = """
 set -eu
@@ -41,7 +43,7 @@ mount -t tmpfs -o mode=0755 tmpfs /mnt
 mkdir /mnt/compile /mnt/package
 cp -R "$STAGED" /mnt/compile/c2c_auditor
 cd /mnt/compile
-env -i PATH="$PATH" BOSH_COMPILE_TARGET=/mnt/compile BOSH_INSTALL_TARGET=/mnt/package bash "$PACKAGING" >&2
+(umask 077; env -i PATH="$PATH" BOSH_COMPILE_TARGET=/mnt/compile BOSH_INSTALL_TARGET=/mnt/package bash "$PACKAGING" >&2)
 cd /
 rm -rf /mnt/compile
 cp -R "$JOB" /mnt/job
@@ -51,6 +53,7 @@ mount -t tmpfs -o ro,mode=0000 tmpfs /run
 mount -t tmpfs -o noexec,nosuid,nodev,mode=1777 tmpfs /tmp
 mount -t tmpfs -o noexec,nosuid,nodev,mode=1777 tmpfs /var/tmp
 mount -o remount,bind,ro /
+ulimit -n "$OPEN_FILES"
 exec env -i PATH="$PATH" HOME=/nonexistent TMPDIR=/tmp LANG=C.UTF-8 setpriv --reuid 65534 --regid 65534 --clear-groups \\
     --bounding-set -all,+net_admin,+net_raw --inh-caps -all,+net_admin,+net_raw --ambient-caps -all,+net_admin,+net_raw --no-new-privs \\
     /mnt/package/bin/c2c-auditor daemon --config /mnt/job/config.json
@@ -73,17 +76,19 @@ def test_packaging_makes_a_program_that_runs(tmp_path: Path) -> None:
     assert list((install / "lib" / "c2c_auditor").glob("__pycache__/cycle.*.pyc"))
 
 
-def _package(compile_target: Path, install: Path) -> subprocess.CompletedProcess[str]:
+def _package(compile_target: Path, install: Path, *, packages: Path | None = None, without: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `packaging` where no network is, and none of the files that match ``without`` can be executed."""
     environment = {**BARE, "BOSH_COMPILE_TARGET": str(compile_target), "BOSH_INSTALL_TARGET": str(install)}
-    return subprocess.run(
-        ("unshare", "--net", "bash", str(PACKAGING)),
-        cwd=compile_target,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    if packages is not None:
+        environment["BOSH_PACKAGES_DIR"] = str(packages)
+    # An unprivileged user may have namespaces inside one of users.
+    unshare = ("unshare", "--net", "--mount", *(() if os.geteuid() == 0 else ("--user", "--map-root-user")))
+    probe = subprocess.run((*unshare, "true"), capture_output=True, text=True, check=False, timeout=10)
+    if probe.returncode:
+        pytest.skip(f"needs namespaces of network, mounts and, unless root, users: {probe.stderr.strip()}")
+    hide = f'for file in {without}; do [[ ! -e $file ]] || mount --bind /dev/null "$file"; done'
+    command = (*unshare, "bash", "-c", f'{hide}; exec bash "$0"', str(PACKAGING))
+    return subprocess.run(command, cwd=compile_target, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +97,7 @@ def _package(compile_target: Path, install: Path) -> subprocess.CompletedProcess
         ("rm c2c_auditor/SHA256SUMS", "make stage"),
         ("echo x >> c2c_auditor/attrs-*.whl", "make stage"),
         ("rm c2c_auditor/rich-*.whl", "make stage"),
+        ("rm c2c_auditor/cheroot-*.whl; sed -i /cheroot-/d c2c_auditor/SHA256SUMS", "can be imported"),
     ],
 )
 def test_what_was_not_staged_properly_fails_where_it_is_compiled(tmp_path: Path, damage: str, said: str) -> None:
@@ -103,6 +109,19 @@ def test_what_was_not_staged_properly_fails_where_it_is_compiled(tmp_path: Path,
     assert said in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("without", "said"),
+    [("/usr/bin/python3 /usr/local/bin/python3", "vendor a python-3.x package"), ("/usr/{,local/}bin/{gcc,cc}", "no C compiler")],
+)
+def test_a_stemcell_that_lacks_something_is_refused(tmp_path: Path, without: str, said: str) -> None:
+    """On the compilation VM, with the way out."""
+    shutil.copytree(staged(), tmp_path / "compile" / "c2c_auditor")
+    done = _package(tmp_path / "compile", tmp_path / "install", without=without)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert not (tmp_path / "install" / "bin" / "c2c-auditor").exists()
+
+
 def test_an_interpreter_that_was_brought_along_is_preferred(tmp_path: Path) -> None:
     """The documented way out: a vendored python-3.x package."""
     vendored = tmp_path / "packages" / "python-3.12" / "bin" / "python3"
@@ -110,12 +129,13 @@ def test_an_interpreter_that_was_brought_along_is_preferred(tmp_path: Path) -> N
     vendored.write_text('#!/bin/sh\nexec /usr/bin/python3 "$@"\n')
     vendored.chmod(0o755)
     shutil.copytree(staged(), tmp_path / "compile" / "c2c_auditor")
-    environment = {**BARE, "BOSH_COMPILE_TARGET": str(tmp_path / "compile"), "BOSH_INSTALL_TARGET": str(tmp_path / "install")}
-    environment["BOSH_PACKAGES_DIR"] = str(tmp_path / "packages")
-    subprocess.run(("bash", str(PACKAGING)), cwd=tmp_path / "compile", env=environment, capture_output=True, check=True, timeout=120)
+    done = _package(tmp_path / "compile", tmp_path / "install", packages=tmp_path / "packages")
+    assert done.returncode == 0, done.stderr
     assert str(vendored) in (tmp_path / "install" / "bin" / "c2c-auditor").read_text()
 
 
+@pytest.mark.kernel
+@pytest.mark.e2e
 @pytest.mark.parametrize("backend", ["nft", "legacy"])
 def test_the_installed_agent_runs_as_under_bpm(tmp_path: Path, backend: str) -> None:
     """Unprivileged, with two capabilities: it reads the rules, asks the policy server with a certificate, and serves whoever shows one."""
@@ -175,7 +195,7 @@ def _configure(job: Path) -> ssl.SSLContext:
 @contextmanager
 def _container(job: Path, log: Path) -> Iterator[Path]:
     """The agent in its container; gone with it whatever happens."""
-    environment = {**BARE, "STAGED": str(staged()), "PACKAGING": str(PACKAGING), "JOB": str(job)}
+    environment = {**BARE, "STAGED": str(staged()), "PACKAGING": str(PACKAGING), "JOB": str(job), "OPEN_FILES": str(_limit("open_files"))}
     command = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--mount-proc", "bash", "-c", CONTAINER)
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
@@ -200,8 +220,8 @@ def _until_ready(log: Path) -> None:
 
 
 def _is_confined() -> None:
-    """The auditing process holds the two capabilities and no other, the listening one none; nobody is root."""
-    held = []
+    """The auditing process holds the two capabilities and no other, the listening one none; nobody is root; threads are as few as the job allows."""
+    held, threads = [], 0
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             text = status.read_text()
@@ -210,9 +230,16 @@ def _is_confined() -> None:
         except OSError:
             continue
         assert re.search(r"^Uid:\s+65534\s", text, re.MULTILINE)
+        threads += int(re.findall(r"^Threads:\s+(\d+)", text, re.MULTILINE)[0])
         held.append(int(re.findall(r"^CapEff:\s+(\w+)", text, re.MULTILINE)[0], 16))
     net_admin, net_raw = 1 << 12, 1 << 13
     assert set(held) == {0, net_admin | net_raw}  # a child that is about to run iptables counts as its parent
+    assert threads <= _limit("process")
+
+
+def _limit(name: str) -> int:
+    """What the job lets bpm limit, unless an operator says otherwise."""
+    return int(job_of("c2c_auditor").properties[f"c2c_auditor.bpm.{name}_limit"]["default"])
 
 
 def _metrics(client: ssl.SSLContext) -> str:

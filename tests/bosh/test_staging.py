@@ -23,19 +23,21 @@ def test_everything_of_the_lock_file_is_staged_and_nothing_else() -> None:
     locked = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "packaging" / "requirements-runtime.txt").read_text(), re.MULTILINE))
     names = {file.name.split("-")[0].replace("_", "-").lower() for file in folder.iterdir()} - {"sha256sums"}
     assert names == locked | {"c2c-auditor"}
-    sums = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in (folder / "SHA256SUMS").read_text().splitlines())}
     assert sums == {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir() if file.name != "SHA256SUMS"}
 
 
 def test_the_wheel_is_the_same_whatever_the_umask_and_holds_the_whole_package(tmp_path: Path) -> None:
     """Built twice; every module is in it, typed, with the version from the one place."""
-    before = os.umask(0o077)
-    try:
-        again = staging().build_wheel(tmp_path)
-    finally:
-        os.umask(before)
-    (wheel,) = staged().glob("c2c_auditor-*.whl")
-    assert again.name == f"c2c_auditor-{__version__}-py3-none-any.whl"
+    wheels = []
+    for umask in (0o022, 0o077):
+        before = os.umask(umask)
+        try:
+            wheels.append(staging().build_wheel(tmp_path / str(umask)))
+        finally:
+            os.umask(before)
+    wheel, again = wheels
+    assert wheel.name == f"c2c_auditor-{__version__}-py3-none-any.whl"
     assert again.read_bytes() == wheel.read_bytes()
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -51,6 +53,14 @@ def test_the_source_distribution_builds(tmp_path: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {Path(name).name for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "cycle.py"} <= names
+
+
+def test_the_notice_names_everything_that_is_brought_along() -> None:
+    """Each library with a licence, and no library that is not there any more."""
+    notice = (ROOT / "bosh-release" / "NOTICE").read_text()
+    named = {re.sub(r"[._]", "-", name).lower() for name in re.findall(r"^  (\S+)  +\S", notice, re.MULTILINE)}
+    locked = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "packaging" / "requirements-runtime.txt").read_text(), re.MULTILINE))
+    assert named == locked
 
 
 @pytest.mark.parametrize(
