@@ -19,7 +19,7 @@ from c2c_auditor.netfilter.packet import Certainty, Packet, conditions, every, m
 # nf_tables allows 16 jumps inside each other; legacy tables more, which nobody has seen used.
 _DEEPEST = 64
 # Chains that call each other twice at each level double the work at each level, in the kernel too.
-_MOST_STEPS = 1_000_000
+_MOST_STEPS = 250_000
 # Ways that differ in the mark only; beyond this many the mark is taken for unknown.
 _MOST_MARKS = 64
 Marks = frozenset[int | None]

@@ -16,6 +16,7 @@ from c2c_auditor.model import rule as r
 SYN, ALL_FLAGS = 0x02, 0x3F
 _ICMP_ANY = 0xFF
 _WITH_PORTS = frozenset({r.TCP, r.UDP, r.SCTP, r.DCCP, r.UDPLITE})
+_TRANSLATED = frozenset({r.TCP, r.UDP})
 
 
 class Certainty(Enum):
@@ -136,8 +137,12 @@ def _port(match: r.PortRange | None, port: int | None) -> Certainty:
 
 
 def _transport(match: r.TransportMatch, packet: Packet) -> Certainty:
-    if packet.protocol != match.protocol or packet.fragment:
+    if packet.protocol != match.protocol:
         return Certainty.NO
+    if packet.fragment:
+        # ip_tables has a fragment's bytes for no header. nf_tables' own expressions, into which iptables-nft translates tcp and udp, take them for one
+        # (net/netfilter/nf_tables_core.c, nft_payload_fast_eval), whatever they are.
+        return Certainty.MAY if match.protocol in _TRANSLATED else Certainty.NO
     return every(
         (
             _port(match.source, packet.source_port),
