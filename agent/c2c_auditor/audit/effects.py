@@ -133,7 +133,7 @@ class Effects:
     def _starved(self, finding: Finding) -> bool:
         """Whether a container that ``finding`` is about lacks what comes by its mapped ports, or the answers to what it asks elsewhere."""
         senders = (self._senders.get(handle) for handle in finding.handles)
-        return _on_overlay(finding) and any(not sender.served for sender in senders if sender is not None)
+        return finding.kind in _OVERLAY and any(not sender.served for sender in senders if sender is not None)
 
     def _sentences(self, one: _Harm) -> Iterator[str]:
         return sentences(one.to, one.row, self._inputs.people, self._places)
