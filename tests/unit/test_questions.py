@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import threading
@@ -144,7 +145,8 @@ def test_a_question_beyond_all_bounds_ends_the_conversation(answers: Answers) ->
     here, there = multiprocessing.Pipe()
     desk = Desk(there, answers.answer)
     desk.start()
-    here.send_bytes(b"x" * 100_000)
+    with contextlib.suppress(OSError):  # the other end may hang up before all of it is written
+        here.send_bytes(b"x" * 100_000)
     desk.join(5)
     assert not desk.is_alive()
     assert Asker(here).ask("matrix", {}).status == 503
