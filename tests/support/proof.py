@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from ipaddress import IPv4Address
+from types import FrameType
 
 import hypothesis
 from attrs import asdict, define, field
@@ -27,7 +28,7 @@ from support.rulesets import Chains, World, tables
 Place = tuple[str, int]
 
 # To find the smallest disagreement takes its time; pytest ends a test after 300 s.
-_SECONDS = 280
+_SECONDS = 240
 # From its eleventh example on, hypothesis makes five of six out of the one before, with parts doubled: of little use where every rule should be another one.
 _BATCH = 10
 _SETTINGS = settings(
@@ -64,6 +65,8 @@ class Tally:
     states: Counter[str] = field(factory=Counter)
     # Of rules with a certain condition or target: how often they took a packet, how often not, and how often they may have.
     words: dict[str, Counter[str]] = field(factory=dict)
+    # The last disagreement, in words.
+    found: str = ""
 
     def add(self, packet: Packet, outcome: Outcome, arrival: Arrival | None) -> None:
         """One packet more, and what became of it."""
@@ -120,8 +123,13 @@ def prove(backend: str, world: World, *, seed: int, rulesets: int) -> Tally:
 
     For use in a process of its own (`support.namespaces`).
     """
-    signal.alarm(_SECONDS)
     tally = Tally()
+
+    def out_of_time(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(f"not done after {_SECONDS} s; disagreement found so far: {tally.found or 'none'}")
+
+    signal.signal(signal.SIGALRM, out_of_time)
+    signal.alarm(_SECONDS)
     with closing(Router(backend, world)) as router:
         for batch in range(0, rulesets, _BATCH):
 
@@ -139,20 +147,16 @@ def _compare(router: Router, chains: Chains, sent: Sequence[Packet], tally: Tall
     router.load(chains)
     arrivals = router.deliver(sent)
     held = router.read()
-    least: Counter[Place] = Counter()
-    most: Counter[Place] = Counter()
     tally.rulesets += 1
-    for packet, arrival in zip(sent, arrivals, strict=True):
-        outcome = evaluate(held, "FORWARD" if packet.out_interface else "INPUT", packet)
-        problem = disagreement(outcome, arrival)
-        assert not problem, f"{problem}\n{shown(packet)}\n{_walk(outcome)}\n{_shown(chains)}"
-        _count(held, outcome, least, most)
+    outcomes = [evaluate(held, "FORWARD" if packet.out_interface else "INPUT", packet) for packet in sent]
+    for packet, outcome, arrival in zip(sent, outcomes, arrivals, strict=True):
+        if problem := disagreement(outcome, arrival):
+            tally.found = "\n".join((problem, shown(packet), _walk(outcome), _shown(chains)))
+            raise AssertionError(tally.found)
         tally.add(packet, outcome, arrival)
-    for name, chain in held.items():
-        for position, count in enumerate(chain.packets or (), start=1):
-            low, high = least[name, position], most[name, position]
-            told = f"rule {position} of {name} took {count} packets, not {low} to {high}"
-            assert low <= count <= high, "\n".join((told, *dict.fromkeys(map(shown, sent)), _shown(chains)))
+    if problem := _miscounted(held, outcomes):
+        tally.found = "\n".join((problem, *dict.fromkeys(map(shown, sent)), _shown(chains)))
+        raise AssertionError(tally.found)
 
 
 def disagreement(outcome: Outcome, arrival: Arrival | None) -> str:
@@ -167,16 +171,25 @@ def disagreement(outcome: Outcome, arrival: Arrival | None) -> str:
     return ""
 
 
-def _count(chains: dict[str, r.Chain], outcome: Outcome, least: Counter[Place], most: Counter[Place]) -> None:
-    """How many packets each rule must have counted at least, and can have at most: behind the first doubt nothing is a must."""
-    sure = True
-    for step in outcome.trace:
-        if step.rule is None or step.matched is Certainty.NO:
-            continue
-        most[step.chain, step.position] += 1
-        sure = sure and step.matched is Certainty.YES
-        least[step.chain, step.position] += sure
-        sure = sure and action(step.rule.target, chains) is not Action.DOUBT
+def _miscounted(chains: Mapping[str, r.Chain], outcomes: Iterable[Outcome]) -> str:
+    """A rule that counted fewer packets than it must have taken, or more than it can have; empty if there is none."""
+    least: Counter[Place] = Counter()
+    most: Counter[Place] = Counter()
+    for outcome in outcomes:
+        sure = True  # behind the first doubt nothing is a must
+        for step in outcome.trace:
+            if step.rule is None or step.matched is Certainty.NO:
+                continue
+            most[step.chain, step.position] += 1
+            sure = sure and step.matched is Certainty.YES
+            least[step.chain, step.position] += sure
+            sure = sure and action(step.rule.target, chains) is not Action.DOUBT
+    for name, chain in chains.items():
+        for position, (rule, count) in enumerate(zip(chain.rules, chain.packets or (), strict=True), start=1):
+            low, high = least[name, position], most[name, position]
+            if not low <= count <= high:
+                return f"rule {position} of {name} took {count} packets, not {low} to {high}: {render_rule(rule)}"
+    return ""
 
 
 def _walk(outcome: Outcome) -> str:
