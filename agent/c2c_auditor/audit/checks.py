@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from operator import attrgetter
 
@@ -82,8 +82,12 @@ def judge(
     inputs = Inputs.of(facts_, ruleset, now, others)
     findings = [finding for check in CHECKS for finding in check(inputs)]
     reach, notes = _reached(inputs, previous.reach if previous is not None else None)
+    statements: tuple[str, ...] = ()
     if reach is not None:
-        findings = Effects(inputs, reach).decided(findings)
+        places = Places(ruleset)
+        findings = Effects(inputs, reach, places).decided(findings)
+        every = (text for to, row in reach.differences() for text in sentences(to, row, inputs.people, places))
+        statements = tuple(islice(every, _MOST_STATEMENTS))
     outcome = inputs.comparison
     carried = _carried(inputs)
     tally = _tally(inputs)
@@ -94,7 +98,7 @@ def judge(
         unmet=policy_rules.unmet_policies(outcome) if outcome is not None else carried or frozenset(),
         tally=evolve(tally, flows=reach.flows) if reach is not None else tally,
         notes=(*facts_.notes, *inputs.notes, *notes),
-        statements=tuple(_statements(inputs, reach)) if reach is not None else (),
+        statements=statements,
         reach=reach,
     )
 
@@ -115,12 +119,6 @@ def _reached(inputs: Inputs, previous: Reachability | None) -> tuple[Reachabilit
         except EvaluationError as error:
             reason = str(error)
     return None, (f"Who reaches whom was not worked out: {reason}.",)
-
-
-def _statements(inputs: Inputs, reach: Reachability) -> Iterator[str]:
-    places = Places(inputs.ruleset)
-    every = (text for to, row in reach.differences() for text in sentences(to, row, inputs.people, places))
-    return islice(every, _MOST_STATEMENTS)
 
 
 def _carried(inputs: Inputs) -> frozenset[Policy] | None:

@@ -55,9 +55,9 @@ class _Harm(NamedTuple):
 class Effects:
     """The differences of one reading, for findings to be held against."""
 
-    def __init__(self, inputs: Inputs, reach: Reachability) -> None:
+    def __init__(self, inputs: Inputs, reach: Reachability, places: Places) -> None:
         self._inputs = inputs
-        self._places = Places(inputs.ruleset)
+        self._places = places
         self._senders = reach.senders
         self._stranger = reach.senders.overlay.stranger
         self._accused: frozenset[r.Rule] = frozenset()

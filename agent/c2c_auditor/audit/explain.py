@@ -10,18 +10,21 @@ from c2c_auditor.audit import intent
 from c2c_auditor.audit.ends import Overlay
 from c2c_auditor.audit.inputs import Inputs
 from c2c_auditor.audit.lookup import End, find
+from c2c_auditor.audit.reached import answered
 from c2c_auditor.errors import UsageError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, Policy
-from c2c_auditor.netfilter.evaluate import Outcome, evaluate
+from c2c_auditor.netfilter.evaluate import Marks, Outcome, evaluate
 from c2c_auditor.netfilter.flows import FlowSet, Piece, both, pieces, union
 from c2c_auditor.netfilter.packet import Certainty, Packet, every
+from c2c_auditor.netfilter.paths import Paths
 from c2c_auditor.netfilter.render import render_ports
 
 _PROTOCOLS = {"tcp": r.TCP, "udp": r.UDP}
 _NAMES = {number: name for name, number in _PROTOCOLS.items()}
 _HTTP = 8080
 _LAST_PORT = 65535
+_WORST_FIRST = (Certainty.NO, Certainty.MAY, Certainty.YES)
 
 
 @frozen(kw_only=True)
@@ -89,6 +92,7 @@ class _Question:
         named = frozenset(int(container.address) for end in (source, destination) for container in end.containers)
         self._overlay = Overlay(inputs.config.overlay_network, named, underlay="eth0")
         self._chains = inputs.ruleset.chains("filter")
+        self._paths = Paths(self._chains, "FORWARD")
 
     def _offered(self) -> Piece:
         """What to ask when nobody said: the first port of a policy, else the first of the container, else 8080."""
@@ -108,19 +112,30 @@ class _Question:
         if not pairs:
             message = "that is one and the same container: its packets to itself never leave it"
             raise UsageError(message)
-        answers = [self._pair(one, other) for one, other in pairs]
-        order = [Certainty.NO, Certainty.MAY, Certainty.YES]
-        worst = min(answers, key=lambda answer: order.index(answer.passes))
+        fares = [self._fares(*pair) for pair in pairs] if len(pairs) > 1 else [Certainty.YES]
+        worst = min(range(len(pairs)), key=lambda at: _WORST_FIRST.index(fares[at]))
         others = tuple(
-            f"{answer.source} → {answer.destination}: {'passes' if answer.passes is Certainty.YES else 'does not surely pass'}"
-            for answer in answers
-            if answer is not worst
+            f"{self._called(self._source, one)} → {self._called(self._destination, other)}: "
+            + ("passes" if fares[at] is Certainty.YES else "does not surely pass")
+            for at, (one, other) in enumerate(pairs)
+            if at != worst
         )
-        return evolve(worst, others=others)
+        return evolve(self._pair(*pairs[worst]), others=others)
+
+    def _fares(self, source: Container | None, destination: Container | None) -> Certainty:
+        """What a walk would say, by the index: of two apps with many containers there are many pairs, and a walk tries every rule of a large chain."""
+        asked, answer = self._packets(source, destination)
+        there, back = self._paths.spread(asked), self._paths.spread(answer)
+        wanted = self._flow.flows
+        passes = Certainty.YES if both(there.passes, wanted) else Certainty.MAY if both(there.may_pass, wanted) else Certainty.NO
+        if destination is None and not self._marked_right(frozenset(mark for mark, flows in there.marks.items() if both(flows, wanted))):
+            passes = Certainty.NO
+        sure, perhaps = answered(back)
+        return every((passes, Certainty.YES if both(sure, wanted) else Certainty.MAY if both(perhaps, wanted) else Certainty.NO))
 
     def _pair(self, source: Container | None, destination: Container | None) -> Explanation:
         walks = tuple(self._walks(source, destination))
-        passes = every(self._certain(walk, last=index == 0 and destination is None) for index, walk in enumerate(walks))
+        passes = every(self._certain(walk, leaves=index == 0 and destination is None) for index, walk in enumerate(walks))
         intended = None if self._inputs.facts.policies is None else bool(both(self._flow.flows, self._allowed))
         half = ""
         if source is None:
@@ -141,13 +156,20 @@ class _Question:
         )
 
     def _walks(self, source: Container | None, destination: Container | None) -> list[Walk]:
+        asked, answer = self._packets(source, destination)
+        there = Walk(title="the first packet", packet=asked, outcome=evaluate(self._chains, "FORWARD", asked))
+        if there.outcome.passes is Certainty.NO:
+            return [there]
+        return [there, Walk(title="the answer", packet=answer, outcome=evaluate(self._chains, "FORWARD", answer))]
+
+    def _packets(self, source: Container | None, destination: Container | None) -> tuple[Packet, Packet]:
+        """The flow's first packet, and an answer to it."""
         first, back = self._ends(source, destination)
-        first = self._placed(first)
-        asked = self._flow.packet(first)
-        answer = evolve(
+        asked = self._flow.packet(self._placed(first))
+        return asked, evolve(
             asked,
-            source=first.destination,
-            destination=first.source,
+            source=asked.destination,
+            destination=asked.source,
             in_interface=back.in_interface,
             out_interface=back.out_interface,
             mark=back.mark,
@@ -156,10 +178,6 @@ class _Question:
             state="ESTABLISHED",
             tcp_flags=None,
         )
-        there = Walk(title="the first packet", packet=asked, outcome=evaluate(self._chains, "FORWARD", asked))
-        if there.outcome.passes is Certainty.NO:
-            return [there]
-        return [there, Walk(title="the answer", packet=answer, outcome=evaluate(self._chains, "FORWARD", answer))]
 
     def _ends(self, source: Container | None, destination: Container | None) -> tuple[Packet, Packet]:
         """A packet there, and one back."""
@@ -181,11 +199,12 @@ class _Question:
             packet = evolve(packet, destination=int(self._destination.address))
         return packet
 
-    def _certain(self, walk: Walk, *, last: bool) -> Certainty:
+    def _certain(self, walk: Walk, *, leaves: bool) -> Certainty:
         """Whether a walk does its part; a first packet that leaves for another cell must carry its app's mark."""
-        if last and self._policies and walk.outcome.marks != {self._policies[-1].source_tag}:
-            return Certainty.NO
-        return walk.outcome.passes
+        return walk.outcome.passes if not leaves or self._marked_right(walk.outcome.marks) else Certainty.NO
+
+    def _marked_right(self, marks: Marks) -> bool:
+        return not self._policies or marks == {self._policies[-1].source_tag}
 
     def _tag(self) -> int:
         """The mark that packets of the source arrive with."""

@@ -118,7 +118,8 @@ class _Destination:
         same = old is not None and old.asked.outline == self._sender.inward
         self._asked = old.asked if old is not None and same else _Asked.of(self._sender.inward)
         self._old = old if same else None
-        self._spreads = old.spreads if old is not None and same else {}
+        self._known = old.spreads if old is not None and same else {}
+        self._spreads: dict[tuple[object, ...], Spread] = {}  # of those known what is still asked for
         # Where rules ask for single bits, no two marks are alike, and each app's is one of those that count.
         self._named = self._asked.marks if self._asked.alike else tuple(dict.fromkeys((*self._asked.marks, *senders.tags)))
         # Whoever nobody knows reaches something here: then everybody may, and each has to be looked at.
@@ -212,10 +213,11 @@ class _Destination:
         told = tuple(aside(rule, packet) for rule in self._asked.telling) if packet is not None else ()
         known = mark if not self._asked.alike or mark in self._asked.marks else None
         key = known, told, packet.source if packet is not None and alone else None
-        found = self._spreads.get(key)
+        found = self._spreads.get(key) or self._known.get(key)
         if found is None:
             # Where nobody is told apart anybody's packet will do, and a stranger's meets the fewest rules.
-            found = self._spreads[key] = self._paths.spread(packet if packet is not None else overlay.arriving(self._container, mark))
+            found = self._paths.spread(packet if packet is not None else overlay.arriving(self._container, mark))
+        self._spreads[key] = found
         return found
 
 

@@ -86,7 +86,7 @@ class Senders:
         """Work out the ways of every container; what an equal outline gave before is taken over."""
         store = inputs.facts.store
         containers = store.containers if store is not None else ()
-        named = frozenset(int(container.address) for container in containers) | paths.index(paths.start).hosts()
+        named = frozenset(int(container.address) for container in containers) | paths.hosts()
         overlay = Overlay(inputs.config.overlay_network, named, underlay=next(iter(inputs.facts.underlay_interfaces or ()), "eth0"))
         first = FirstMarks(paths, out=CONTAINER_INTERFACE_PREFIX)
         found = {}

@@ -38,7 +38,7 @@ class _Marked:
 
 
 class ChainIndex:
-    """One chain's rules by what they name. ``general`` are those that concern everybody."""
+    """One chain's rules by what they name. ``general`` are those that concern everybody, ``hosts`` every host that one names."""
 
     def __init__(self, rules: tuple[r.Rule, ...], scope_of: Callable[[str], Scope | None]) -> None:
         """``scope_of`` a chain's name says whom the chain concerns, None for everybody."""
@@ -46,14 +46,18 @@ class ChainIndex:
         self.general: list[int] = []
         self._sources: dict[int, list[int]] = {}
         self._destinations: dict[int, _Marked] = {}
+        self.hosts: set[int] = set()
         for at, rule in enumerate(rules):
-            if (to := _host(rule.destination)) is not None:
+            to, of = _host(rule.destination), _host(rule.source)
+            self.hosts.update(host for host in (to, of) if host is not None)
+            if to is not None:
                 self._destination(to, at, exact_mark(rule))
-            elif (of := _host(rule.source)) is not None:
+            elif of is not None:
                 self._sources.setdefault(of, []).append(at)
             else:
+                scope = scope_of(rule.target.chain) if isinstance(rule.target, r.Jump | r.Goto) else None
                 # A goto ends its chain for everybody.
-                self._jump(at, scope_of(rule.target.chain) if isinstance(rule.target, r.Jump) else None)
+                self._jump(at, scope if isinstance(rule.target, r.Jump) else None)
 
     @property
     def scope(self) -> Scope | None:
@@ -85,15 +89,6 @@ class ChainIndex:
         if source in self._sources:
             found = [*{*found, *self._sources[source]}]  # a jump may concern both ends
         return sorted(found)
-
-    def marks_for(self, destination: int) -> Iterator[int]:
-        """The marks that rules for ``destination`` alone ask for."""
-        to = self._destinations.get(destination)
-        yield from to.exact if to is not None else ()
-
-    def hosts(self) -> frozenset[int]:
-        """Every host that a rule names."""
-        return frozenset(self._sources) | frozenset(self._destinations)
 
     def sources(self) -> Mapping[int, list[int]]:
         """The positions of the rules that are for one source, by source."""

@@ -101,6 +101,11 @@ class Paths:
             return None
         return self.index(chain).scope
 
+    def hosts(self) -> frozenset[int]:
+        """Every host that a rule names which packets of more than one host can meet."""
+        self.index(self._start)  # and with it every chain that is come to without a host
+        return frozenset().union(*(index.hosts for index in self._indexes.values()))
+
     def asks(self, rule: r.Rule, packet: Packet) -> _Asks:
         """What ``rule`` asks, worked out once; packets here tell nothing of TCP's options."""
         key = rule, packet.tcp_flags

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 from c2c_auditor.audit.explain import explain, parse_flow
@@ -51,7 +52,7 @@ class Answers:
         if scene.reach is None:
             return refused(409, "who reaches whom is not known: see the notes of /api/v1/report")
         first = arguments.get("first", "0")
-        if not first.isascii() or not first.isdigit():
+        if not re.fullmatch(r"[0-9]{1,9}", first):
             return refused(400, f"first={first}: give the number of the first line")
         told = matrix(self._read(scene), scene.reach, differences=arguments.get("differences") == "1", first=int(first), most=_MOST_LINES)
         return _found(matrix_document(told))

@@ -38,7 +38,7 @@ Answering = Callable[[str, Mapping[str, str]], Answer]
 
 
 class Asker:
-    """The listening side. For any number of threads; one question is under way at a time."""
+    """The listening side. For any number of threads, of which one at most waits for an answer: the others are left for those who scrape."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -52,8 +52,8 @@ class Asker:
         question = json.dumps([number, subject, dict(arguments)]).encode("ascii")
         if len(question) > _LONGEST_QUESTION:
             return refused(414, "the question is too long")
-        if not self._lock.acquire(timeout=_PATIENCE_SECONDS / 2):
-            return refused(503, "others are asking: try again")
+        if not self._lock.acquire(blocking=False):
+            return refused(503, "somebody else is asking: try again in a moment")
         try:
             self._pipe.send_bytes(question)
             while self._pipe.poll(max(0.0, deadline - time.monotonic())):
@@ -91,12 +91,15 @@ class Desk(threading.Thread):
         """What cannot be understood is refused: the listening process may have been taken over."""
         try:
             number, subject, arguments = json.loads(asked)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return 0, refused(400, "the question cannot be understood")
         texts = isinstance(arguments, dict) and all(isinstance(value, str) for value in arguments.values())
         if not (isinstance(number, int) and isinstance(subject, str) and texts):
             return 0, refused(400, "the question cannot be understood")
-        return number, self._answer(subject, arguments)
+        try:
+            return number, self._answer(subject, arguments)
+        except Exception as error:  # noqa: BLE001 - whatever one question brings to light, the next one is to be answered
+            return number, refused(500, f"this question cannot be answered: {type(error).__name__}: {error}")
 
 
 def refused(status: int, why: str) -> Answer:
