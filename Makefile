@@ -10,7 +10,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: kernel ## a small cell, faults injected and found; options in DEMO_ARGS
-	.venv/bin/c2c-auditor demo $(DEMO_ARGS)
+	PYTHONPATH=tests .venv/bin/python -m demo $(DEMO_ARGS)
 
 test: kernel ## every test but the benchmarks, two at a time; options for pytest in TEST_ARGS
 	$(pytest) tests -m "not bench" -n 2 --dist loadgroup $(TEST_ARGS)

@@ -21,7 +21,10 @@ class MissingToolError(Exception):
 
 
 def find() -> Path:
-    """The program, built first if need be. Raises MissingToolError where there is neither a bosh CLI nor a Go to build one with."""
+    """The program, built first if need be.
+
+    Raises MissingToolError where there is neither a bosh CLI nor a Go to build one with.
+    """
     found = shutil.which("bosh")
     # Debian has an unrelated program of this name.
     if found is not None and _said(found, "--version").startswith("version "):
@@ -36,7 +39,9 @@ def find() -> Path:
 def _go() -> str:
     go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
     if go is None:
-        raise MissingToolError("needs the bosh CLI (github.com/cloudfoundry/bosh-cli) on the PATH, or Go 1.25 or newer to build it with")
+        raise MissingToolError(
+            "needs the bosh CLI (github.com/cloudfoundry/bosh-cli) on the PATH, or Go 1.25 or newer to build it with"
+        )
     version = _said(go, "env", "GOVERSION").strip()
     if tuple(int(part) for part in version.removeprefix("go").split(".")[:2]) < _OLDEST_GO:
         raise MissingToolError(f"needs Go 1.25 or newer to build the bosh CLI with, and this is {version}")
@@ -58,4 +63,6 @@ def _build(built: Path, go: str) -> None:
 
 
 def _said(*command: str) -> str:
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60).stdout
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
+    ).stdout

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from c2c_auditor.export import catalogue
-from c2c_auditor.model.finding import Effect, Family, Kind, State
+from c2c_auditor.model.finding import State
+from c2c_auditor.model.kind import Effect, Family, Kind
 from c2c_auditor.model.report import Result
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -109,7 +110,13 @@ def schema() -> dict[str, Any]:
     counts = {"type": "object", "additionalProperties": {"type": "integer"}}
     problem = _object({"reason": _TEXT, "where": _TEXT, "problem": _TEXT, "remedy": _TEXT})
     source = _object(
-        {"name": _TEXT, "up": {"type": "boolean"}, "last_success": _TIME, "too_old": {"type": "boolean"}, "problem": _or_null(problem)}
+        {
+            "name": _TEXT,
+            "up": {"type": "boolean"},
+            "last_success": _TIME,
+            "too_old": {"type": "boolean"},
+            "problem": _or_null(problem),
+        }
     )
     finding = {"$ref": "#/$defs/finding"}
     report = _object(
@@ -122,7 +129,10 @@ def schema() -> dict[str, Any]:
             "resolved": {"type": "array", "items": finding},
             "unknown_kinds": _texts(),
             "sources": {"type": "array", "items": source},
-            "processes": {"type": "array", "items": _object({"name": _TEXT, "up": {"type": "boolean"}, "start_time": _TIME})},
+            "processes": {
+                "type": "array",
+                "items": _object({"name": _TEXT, "up": {"type": "boolean"}, "start_time": _TIME}),
+            },
             "counts": _object({"containers": count, "policies": count, "rules": counts, "flows": counts}),
             "statements": _texts(),
             "notes": _texts(),

@@ -2,9 +2,10 @@
 
     make release
 
-The version is that of agent/c2c_auditor/__init__.py. The BOSH release takes the bosh CLI (github.com/cloudfoundry/bosh-cli) on the PATH, or Go 1.25 or
-newer, with which the version that the tests pin is built; where there is neither, everything else is made, and the exit status is 3. What was in dist/
-before stays until all is made.
+The version is that of agent/c2c_auditor/__init__.py. The BOSH release takes the bosh CLI
+(github.com/cloudfoundry/bosh-cli) on the PATH, or Go 1.25 or newer, with which the version that the tests pin is built;
+where there is neither, everything else is made, and the exit status is 3. What was in dist/ before stays until all is
+made.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def main() -> int:
             sys.stderr.write(f"c2c-auditor: no BOSH release is made: it {error}\n")
             status = _WITHOUT_BOSH
         files = sorted(made.iterdir())
-        (made / "SHA256SUMS").write_text("".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files))
+        (made / "SHA256SUMS").write_text(
+            "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
+        )
         shutil.rmtree(DIST, ignore_errors=True)
         made.rename(DIST)
     for file in sorted(DIST.iterdir()):
@@ -54,7 +57,12 @@ def main() -> int:
 def _warn_of_changes() -> None:
     """A release of what nobody committed can be made by nobody else."""
     git = shutil.which("git")
-    if git is not None and subprocess.run((git, "status", "--porcelain"), cwd=ROOT, capture_output=True, check=False, timeout=60).stdout:
+    if (
+        git is not None
+        and subprocess.run(
+            (git, "status", "--porcelain"), cwd=ROOT, capture_output=True, check=False, timeout=60
+        ).stdout
+    ):
         sys.stderr.write("c2c-auditor: this checkout has uncommitted changes; they go into the release\n")
 
 
@@ -67,7 +75,9 @@ def _bosh_release(into: Path, *, version: str, work: Path) -> None:
     tarball = into / f"c2c-auditor-bosh-{version}.tgz"
     options = (f"--dir={copy}", f"--version={version}", f"--tarball={tarball}")
     command = (str(program), "--non-interactive", "create-release", "--force", *options)
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=600)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=600
+    )
     if done.returncode:
         raise stage_release.StagingError(f"bosh create-release ended with {done.returncode}:\n{done.stdout.strip()}")
 

@@ -129,7 +129,7 @@ lock() {
         --generate-hashes --python "$tool/bin/python" --no-python-downloads --custom-compile-command "make lock" "$@")
     "${compile[@]}" --output-file packaging/requirements-runtime.txt pyproject.toml >/dev/null
     "${compile[@]}" --output-file packaging/requirements-dev.txt --constraints packaging/requirements-runtime.txt \
-        --extra demo --group dev pyproject.toml >/dev/null
+        --group dev pyproject.toml >/dev/null
     "${compile[@]}" --output-file packaging/requirements-build.txt --group build >/dev/null
 }
 

@@ -1,7 +1,7 @@
 """The proof of the evaluator against the kernel, for as long as asked: `make soak SEED=7 ROUNDS=100`.
 
-A round is 100 tables a backend, and 100 where no conntrack runs, so that fragments meet the rules. Prints the seed of each; a disagreement ends it with
-the smallest table and packet that show it. Needs root: it makes network namespaces.
+A round is 100 tables a backend, and 100 where no conntrack runs, so that fragments meet the rules. Prints the seed of
+each; a disagreement ends it with the smallest table and packet that show it. Needs root: it makes network namespaces.
 """
 
 from __future__ import annotations

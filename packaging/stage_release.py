@@ -2,8 +2,9 @@
 
     make stage
 
-The same bytes from any checkout: the wheel is built from a copy with fixed modes and times, by the build tools of the lock file; the dependencies are
-those of the lock file, held to its hashes. What is staged runs on CPython 3.10 to 3.13 for Linux on x86-64. Needs the package index, as pip is set up.
+The same bytes from any checkout: the wheel is built from a copy with fixed modes and times, by the build tools of the
+lock file; the dependencies are those of the lock file, held to its hashes. What is staged runs on CPython 3.10 to 3.13
+for Linux on x86-64. Needs the package index, as pip is set up.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ class StagingError(Exception):
 
 
 def stage(target: Path = TARGET) -> list[Path]:
-    """Stage everything into ``target``, in place of what is there; the files. Nothing is left half done. Raises StagingError."""
+    """Stage everything into ``target``, in place of what is there; the files. Nothing is left half done.
+
+    Raises StagingError.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".staging-") as made:
         part = Path(made) / target.name
@@ -55,8 +59,15 @@ def stage(target: Path = TARGET) -> list[Path]:
 
 def build_wheel(into: Path) -> Path:
     """Build the project's wheel, byte for byte the same from equal sources."""
-    # Not compressed: what comes out of a compressor depends on the zlib of whoever builds. BOSH compresses the package anyway.
-    options = ("--no-deps", "--no-build-isolation", "--config-settings=--build-option=--compression=stored", "--wheel-dir", str(into))
+    # Not compressed: what comes out of a compressor depends on the zlib of whoever builds. BOSH compresses the package
+    # anyway.
+    options = (
+        "--no-deps",
+        "--no-build-isolation",
+        "--config-settings=--build-option=--compression=stored",
+        "--wheel-dir",
+        str(into),
+    )
     with _clean_sources() as sources:
         _run(_pip("wheel", *options, str(sources)), SOURCE_DATE_EPOCH=EPOCH)
     (wheel,) = into.glob("c2c_auditor-*.whl")
@@ -80,7 +91,17 @@ def download(into: Path) -> None:
         listed.write_text(wheels, encoding="utf-8")
         sources.write_text(source, encoding="utf-8")
         common = ("--quiet", "--require-hashes", "--no-deps", "--dest", str(into))
-        tags = ("--only-binary=:all:", "--implementation", "cp", "--python-version", "3.10", "--abi", "abi3", "--abi", "none")
+        tags = (
+            "--only-binary=:all:",
+            "--implementation",
+            "cp",
+            "--python-version",
+            "3.10",
+            "--abi",
+            "abi3",
+            "--abi",
+            "none",
+        )
         platforms = tuple(option for platform in PLATFORMS for option in ("--platform", platform))
         _run(_pip("download", *common, *tags, *platforms, "--requirement", str(listed)))
         _run(_pip("download", *common, "--no-build-isolation", "--no-binary=:all:", "--requirement", str(sources)))
@@ -101,9 +122,13 @@ def check(file: Path) -> None:
     if file.suffix == ".whl":
         python, abi, platform = file.stem.split("-")[-3:]
         pure = (abi, platform) == ("none", "any") and "py3" in python.split(".")
-        stable = abi == "abi3" and all(part.startswith("manylinux") and part.endswith("x86_64") for part in platform.split("."))
+        stable = abi == "abi3" and all(
+            part.startswith("manylinux") and part.endswith("x86_64") for part in platform.split(".")
+        )
         if not (pure or stable):
-            raise StagingError(f"{file.name} is neither pure Python nor abi3 for Linux: find another version of it, or another library")
+            raise StagingError(
+                f"{file.name} is neither pure Python nor abi3 for Linux: find another version of it, or another library"
+            )
     elif not file.name.startswith(f"{FROM_SOURCE.replace('-', '_')}-"):
         raise StagingError(f"{file.name} is no wheel: only {FROM_SOURCE} is built on the compilation VM")
 
@@ -117,7 +142,9 @@ def _clean_sources() -> Iterator[Path]:
         for name in SOURCES:
             source = ROOT / name
             if source.is_dir():
-                shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info"))
+                shutil.copytree(
+                    source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info")
+                )
             else:
                 shutil.copy(source, copy / name)
         for path in copy.rglob("*"):
@@ -130,7 +157,9 @@ def _pip(*arguments: str) -> tuple[str, ...]:
 
 
 def _run(command: Sequence[str], cwd: Path | None = None, **environment: str) -> None:
-    done = subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False, umask=0o022)
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False, umask=0o022
+    )
     if done.returncode:
         said = (done.stderr or done.stdout).strip()
         raise StagingError(f"{' '.join(command[:6])} … ended with {done.returncode}:\n{said}")

@@ -29,7 +29,10 @@ def _seconds(least: float, most: float) -> Any:  # noqa: ANN401 - what attrs cal
 
 @frozen(kw_only=True)
 class TlsSettings:
-    """Certificate and key that ``/metrics`` and the API are served with; ``client_ca`` (one file, any number of CAs) makes client certificates mandatory."""
+    """Certificate and key that ``/metrics`` and the API are served with.
+
+    ``client_ca`` (one file, any number of CAs) makes client certificates mandatory.
+    """
 
     certificate: Path
     key: Path
@@ -50,10 +53,12 @@ def _loopback_unless_allowed(instance: ServerSettings, attribute: Attribute[str]
 
 @frozen(kw_only=True)
 class ServerSettings:
-    """Where the agent answers. Port 0 lets the system choose. ``plaintext`` allows an address other than loopback without TLS.
+    """Where the agent answers. Port 0 lets the system choose.
 
-    ``health_port`` opens a second listener, in plain HTTP, on 127.0.0.1 only, for ``/healthz`` and ``/readyz`` only: where client certificates are
-    demanded, whoever supervises the agent on its own machine has none to show.
+    ``plaintext`` allows an address other than loopback without TLS.
+
+    ``health_port`` opens a second listener, in plain HTTP, on 127.0.0.1 only, for ``/healthz`` and ``/readyz`` only:
+    where client certificates are demanded, whoever supervises the agent on its own machine has none to show.
     """
 
     tls: TlsSettings | None = None
@@ -67,7 +72,10 @@ class ServerSettings:
 
 @frozen(kw_only=True)
 class PolicyServerSettings:
-    """How to reach policy-server-internal where that differs from what VPA's own configuration says; ``timeout`` in seconds per request."""
+    """How to reach policy-server-internal where that differs from what VPA's own configuration says.
+
+    ``timeout`` in seconds per request.
+    """
 
     url: str | None = None
     ca: Path | None = None
@@ -80,10 +88,11 @@ class PolicyServerSettings:
 class Config:
     """All settings. Times in seconds.
 
-    ``grace`` overrides what is worked out from VPA's poll intervals; ``max_age`` is how long the last good expectations are used while their source
-    is away; ``ingress_tag`` (hexadecimal) is the policy server's tag of the ingress router, otherwise inferred from the rules; ``host_services`` are
-    the silk-cni job's DNS servers and host services, otherwise taken from what most containers have in common; ``processes`` is false where the
-    agent cannot see silk's processes, being in a PID namespace of its own: it then says nothing about them, and never that they are gone.
+    ``grace`` overrides what is worked out from VPA's poll intervals; ``max_age`` is how long the last good expectations
+    are used while their source is away; ``ingress_tag`` (hexadecimal) is the policy server's tag of the ingress router,
+    otherwise inferred from the rules; ``host_services`` are the silk-cni job's DNS servers and host services, otherwise
+    taken from what most containers have in common; ``processes`` is false where the agent cannot see silk's processes,
+    being in a PID namespace of its own: it then says nothing about them, and never that they are gone.
     """
 
     vpa_config: Path = _VPA_CONFIG
@@ -165,7 +174,12 @@ def _converter() -> Converter:
     converter.register_structure_hook(bool, lambda value, _: _typed(value, bool))
     converter.register_structure_hook(int, lambda value, _: _number(value, int))
     converter.register_structure_hook(float, lambda value, _: float(_number(value, (int, float))))
-    for cls in (TlsSettings, PolicyServerSettings, ServerSettings, Config):  # inner ones first: the outer ones' hooks call them
+    for cls in (
+        TlsSettings,
+        PolicyServerSettings,
+        ServerSettings,
+        Config,
+    ):  # inner ones first: the outer ones' hooks call them
         converter.register_structure_hook(cls, _object(cls, converter))
     return converter
 

@@ -1,4 +1,7 @@
-"""L6: one audit: read, judge, settle, report. A cycle is a function of what it reads; `audit.settle.Memory` and the counters are all it remembers."""
+"""L6: one audit: read, judge, settle, report.
+
+A cycle is a function of what it reads; `audit.settle.Memory` and the counters are all it remembers.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ from typing import Protocol, TypeVar
 
 from attrs import evolve, field, frozen
 
-from c2c_auditor.audit.checks import Judgement, judge_cell
-from c2c_auditor.audit.reachability import Reachability
+from c2c_auditor.audit.judge import judge_cell
+from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.settle import Grace, Memory, Settlement, settle
+from c2c_auditor.audit.traffic.reachability import Reachability
 from c2c_auditor.errors import SourceError
 from c2c_auditor.model.cell import CellFacts
-from c2c_auditor.model.finding import Finding, Kind, State
+from c2c_auditor.model.finding import Finding, State
+from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.report import Counters, FactsReading, Histogram, Problem, Report, Result, SourceStatus
 from c2c_auditor.model.rule import Ruleset
 
@@ -29,7 +34,10 @@ class RulesSource(Protocol):
         """The backends in use, the main one first; identical objects when nothing changed. Raises SourceError."""
 
     def changes(self) -> Mapping[str, int]:
-        """Commits seen since the last call, by who made them (``vpa``, ``cni``, ``foreign``); none where the backend does not tell."""
+        """Commits seen since the last call, by who made them (``vpa``, ``cni``, ``foreign``).
+
+        None where the backend does not tell.
+        """
 
 
 class FactsSource(Protocol):
@@ -51,20 +59,31 @@ class Scene:
 
 @frozen(kw_only=True)
 class Clocks:
-    """``wall`` in seconds since the epoch, for people; ``steady`` never steps, for durations and for how long findings last."""
+    """``wall`` in seconds since the epoch, for people.
+
+    ``steady`` never steps, for durations and for how long findings last.
+    """
 
     wall: Callable[[], float] = field(default=time.time)
     steady: Callable[[], float] = field(default=time.monotonic)
 
 
 class Cycle:
-    """Audits again and again; `run` gives the report of one audit. ``grace`` may be changed in between; None takes it from VPA's polls.
+    """Audits again and again; `run` gives the report of one audit.
+
+    ``grace`` may be changed in between; None takes it from VPA's polls.
 
     ``scene`` is what the last audit saw, None while rules cannot be read.
     """
 
     def __init__(
-        self, *, rules: RulesSource, facts: FactsSource, version: str, grace: Grace | None = None, clocks: Clocks | None = None
+        self,
+        *,
+        rules: RulesSource,
+        facts: FactsSource,
+        version: str,
+        grace: Grace | None = None,
+        clocks: Clocks | None = None,
     ) -> None:
         self._rules = rules
         self._facts = facts
@@ -85,7 +104,10 @@ class Cycle:
         self._last_conclusive: float | None = None
 
     def run(self) -> Report:
-        """One audit. Never raises for what the world does: a source that fails makes the report blind or partly so, and says why."""
+        """One audit.
+
+        Never raises for what the world does: a source that fails makes the report blind or partly so, and says why.
+        """
         now = self._clocks.wall()
         reading = self._timed("facts", lambda: self._facts.read(now))
         rulesets = self._timed("rules", lambda: self._read_rules(now))
@@ -137,7 +159,11 @@ class Cycle:
         config = facts.config
         grace = self.grace
         if grace is None:
-            grace = Grace() if config is None else Grace.for_polls(policy=config.poll_interval, security_group=config.asg_poll_interval)
+            grace = (
+                Grace()
+                if config is None
+                else Grace.for_polls(policy=config.poll_interval, security_group=config.asg_poll_interval)
+            )
         settlement = settle(self._memory, judgement, self._clocks.steady(), grace)
         self._memory = settlement.memory
         return settlement
@@ -196,7 +222,11 @@ class Cycle:
         self._counters = counters
 
     def _count_errors(self, sources: Sequence[SourceStatus]) -> None:
-        failed = [(status.problem.source, status.problem.reason) for status in sources if not status.up and status.problem is not None]
+        failed = [
+            (status.problem.source, status.problem.reason)
+            for status in sources
+            if not status.up and status.problem is not None
+        ]
         self._counters = evolve(self._counters, source_errors=_added(self._counters.source_errors, failed))
 
 
@@ -211,7 +241,9 @@ def result_of(findings: Sequence[Finding], unknown: frozenset[Kind]) -> Result:
 
 def problem_of(error: SourceError) -> Problem:
     """A source's failure as part of a report."""
-    return Problem(source=error.source, reason=error.reason.value, where=error.where, problem=error.problem, remedy=error.remedy)
+    return Problem(
+        source=error.source, reason=error.reason.value, where=error.where, problem=error.problem, remedy=error.remedy
+    )
 
 
 def _added(counts: Mapping[K, int], more: Sequence[K]) -> Mapping[K, int]:
@@ -226,5 +258,6 @@ def _added(counts: Mapping[K, int], more: Sequence[K]) -> Mapping[K, int]:
 def _dated(findings: Sequence[Finding], offset: float) -> tuple[Finding, ...]:
     """Steady times into seconds since the epoch."""
     return tuple(
-        finding.settled(finding.state, first_seen=finding.first_seen + offset, since=finding.since + offset) for finding in findings
+        finding.settled(finding.state, first_seen=finding.first_seen + offset, since=finding.since + offset)
+        for finding in findings
     )

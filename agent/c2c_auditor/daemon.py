@@ -1,8 +1,9 @@
 """L7: the agent: audits by the clock and at each commit to the rules, and hands its reports to the server.
 
-Two processes. The one that audits needs CAP_NET_ADMIN and CAP_NET_RAW; the one that listens on the network has dropped every capability. Reports go
-from the first to the second over a pipe; what comes back are short questions, answered by a thread without capabilities (`server.questions`), so whoever
-takes over the listener has gained no hold on the cell's rules.
+Two processes. The one that audits needs CAP_NET_ADMIN and CAP_NET_RAW; the one that listens on the network has dropped
+every capability. Reports go from the first to the second over a pipe; what comes back are short questions, answered by
+a thread without capabilities (`server.questions`), so whoever takes over the listener has gained no hold on the cell's
+rules.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Hooks:
 class Loop:
     """Runs audits until SIGTERM or SIGINT.
 
-    ``interval`` (seconds) may be changed while it runs. ``commits`` is a descriptor that becomes readable at each commit to nf_tables, or None;
-    ``alive`` one that becomes readable when the server process has ended: the loop then ends too, with status 1, so that monit restarts both.
+    ``interval`` (seconds) may be changed while it runs. ``commits`` is a descriptor that becomes readable at each
+    commit to nf_tables, or None; ``alive`` one that becomes readable when the server process has ended: the loop then
+    ends too, with status 1, so that monit restarts both.
     """
 
     def __init__(self, *, cycle: Audits, hooks: Hooks, interval: float, commits: int | None, alive: int | None) -> None:
@@ -66,7 +68,11 @@ class Loop:
 
     def run(self) -> int:
         """Audit until told to stop; the exit status."""
-        with _signals(self._stop, self._reload) as wake, selectors.DefaultSelector() as selector, contextlib.suppress(_Stopped):
+        with (
+            _signals(self._stop, self._reload) as wake,
+            selectors.DefaultSelector() as selector,
+            contextlib.suppress(_Stopped),
+        ):
             selector.register(wake, selectors.EVENT_READ, "signal")
             if self._alive is not None:
                 selector.register(self._alive, selectors.EVENT_READ, "server")
@@ -92,10 +98,13 @@ class Loop:
         """Seconds to the next audit if nothing happens: sooner while something is pending, never in step with a thousand other cells."""
         pending = any(finding.state is State.PENDING for finding in report.findings)
         interval = min(self.interval, Grace().policy / 3) if pending else self.interval
-        return interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
+        return interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - dispositions load, guards nothing
 
     def _wait(self, selector: selectors.BaseSelector, wake: int, *, rest: float, until: float) -> str:
-        """Wait for the clock, a commit, a signal or the server's end; commits count only after ``rest`` seconds. What ended the wait."""
+        """Wait for the clock, a commit, a signal or the server's end; commits count only after ``rest`` seconds.
+
+        What ended the wait.
+        """
         began = time.monotonic()
         deadline = began + max(until, rest)
         listening = False
@@ -125,7 +134,10 @@ class Loop:
 
 @contextlib.contextmanager
 def _signals(stop: Callable[[], None], reload: Callable[[], None]) -> Iterator[int]:
-    """SIGTERM, SIGINT and SIGHUP as calls, and a descriptor that they make readable; the handlers before are put back."""
+    """SIGTERM, SIGINT and SIGHUP as calls, and a descriptor that they make readable.
+
+    The handlers before are put back.
+    """
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def handle(number: int, _: FrameType | None) -> None:

@@ -51,8 +51,8 @@ class EvaluationError(AuditorError):
 class SourceError(AuditorError):
     """One source of rules or facts could not be read.
 
-    ``source`` is the stable name of the source (``rules``, ``store``, ``policies``, ...), ``where`` the file, URL or command,
-    ``problem`` what happened and ``remedy`` what a person can do about it.
+    ``source`` is the stable name of the source (``rules``, ``store``, ``policies``, ...), ``where`` the file, URL or
+    command, ``problem`` what happened and ``remedy`` what a person can do about it.
     """
 
     def __init__(self, *, source: str, reason: Reason, where: str, problem: str, remedy: str) -> None:

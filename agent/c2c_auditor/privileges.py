@@ -1,7 +1,7 @@
 """L5: giving up every capability for good, so that whoever takes over this process has gained nothing.
 
-Sources: Linux include/uapi/linux/capability.h (version 3, two words of 32 capabilities), prctl(2), capabilities(7). capset works on the calling
-thread, so a process is stripped while it has only one; threads made later inherit.
+Sources: Linux include/uapi/linux/capability.h (version 3, two words of 32 capabilities), prctl(2), capabilities(7).
+capset works on the calling thread, so a process is stripped while it has only one; threads made later inherit.
 """
 
 from __future__ import annotations
@@ -39,12 +39,15 @@ def drop_here() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
     _prctl(libc, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    # This takes CAP_SETPCAP. Where that is missing the bounding set stays, and nothing comes of it: no exec gains anything after the first line.
+    # This takes CAP_SETPCAP. Where that is missing the bounding set stays, and nothing comes of it: no exec gains
+    # anything after the first line.
     for capability in range(_LAST):
         libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
     header, data = _Header(_VERSION_3, 0), (_Data * 2)()
     if libc.capset(ctypes.byref(header), ctypes.byref(data)) != 0:
-        raise AuditorError(f"capset: {os.strerror(ctypes.get_errno())}: whoever serves the network must not keep capabilities")
+        raise AuditorError(
+            f"capset: {os.strerror(ctypes.get_errno())}: whoever serves the network must not keep capabilities"
+        )
 
 
 def held() -> dict[str, int]:
@@ -60,4 +63,6 @@ def held() -> dict[str, int]:
 
 def _prctl(libc: ctypes.CDLL, option: int, value: int) -> None:
     if libc.prctl(option, value, 0, 0, 0) != 0:
-        raise AuditorError(f"prctl({option}): {os.strerror(ctypes.get_errno())}: the listening process must not keep capabilities")
+        raise AuditorError(
+            f"prctl({option}): {os.strerror(ctypes.get_errno())}: the listening process must not keep capabilities"
+        )

@@ -27,7 +27,7 @@ from dashboards.panels import (
     words,
 )
 
-from c2c_auditor.model.finding import Effect
+from c2c_auditor.model.kind import Effect
 
 UID = "c2c-auditor-cell"
 
@@ -42,7 +42,9 @@ def _confirmed(title: str, effect: Effect, meaning: str) -> Panel:
 
 def _now() -> list[Panel]:
     judged = age(ONE_CELL.series("c2c_auditor_last_conclusive_audit_timestamp_seconds"))
-    containers, policies = (Query(f"sum({ONE_CELL.series(f'c2c_auditor_{name}')})") for name in ("containers", "policies"))
+    containers, policies = (
+        Query(f"sum({ONE_CELL.series(f'c2c_auditor_{name}')})") for name in ("containers", "policies")
+    )
     return [
         _confirmed("Outages", Effect.OUTAGE, "block traffic that policies allow"),
         _confirmed("Breaches", Effect.BREACH, "let traffic pass that no policy allows"),
@@ -70,13 +72,15 @@ def _state() -> Panel:
     states = {"clean": GOOD, "blocked": _OUTAGE, "open": _BREACH, "blind": UNKNOWN, "absent": ABSENT}
     return timeline(
         "State",
-        "Blocked: allowed traffic does not pass. Open: forbidden traffic passes. Blind: not everything could be judged, and the last known findings "
+        "Blocked: allowed traffic does not pass. Open: forbidden traffic passes. Blind: not everything could be "
+        "judged, and the last known findings "
         "stand. Absent: no agent answers.",
         24,
         *(Query(f"max({ONE_CELL.series(f'cell:c2c_auditor_{state}:bool')})", legend=state) for state in states),
         mappings=words({0: ("", "transparent"), 1: ("yes", NEUTRAL)}),
         overrides=[
-            override(f"^{state}$", {"mappings": words({0: ("", "transparent"), 1: (state, name)})}) for state, name in states.items()
+            override(f"^{state}$", {"mappings": words({0: ("", "transparent"), 1: (state, name)})})
+            for state, name in states.items()
         ],
     )
 
@@ -90,7 +94,8 @@ def _findings() -> list[Panel]:
                 about,
                 8,
                 Query(
-                    total("effect, kind, state", ONE_CELL.series("c2c_auditor_findings", f'effect=~"{effects}"')) + " > 0",
+                    total("effect, kind, state", ONE_CELL.series("c2c_auditor_findings", f'effect=~"{effects}"'))
+                    + " > 0",
                     legend="{{effect}} {{kind}} ({{state}})",
                 ),
                 overrides=BY_EFFECT,
@@ -99,10 +104,17 @@ def _findings() -> list[Panel]:
             for title, about, effects in (
                 (
                     "Outages and breaches",
-                    "Outage: allowed traffic is blocked. Breach: forbidden traffic passes. Pending findings may still be mended by silk.",
+                    (
+                        "Outage: allowed traffic is blocked. Breach: forbidden traffic passes. Pending findings may "
+                        "still be mended by silk."
+                    ),
                     "outage|breach",
                 ),
-                ("Residue and advice", "Left-overs without effect, such as rules of deleted containers, and hints.", "residue|advice"),
+                (
+                    "Residue and advice",
+                    "Left-overs without effect, such as rules of deleted containers, and hints.",
+                    "residue|advice",
+                ),
             )
         ),
         graph(
@@ -119,12 +131,18 @@ def _findings() -> list[Panel]:
 
 def _rules() -> list[Panel]:
     ends = [
-        Query(f"{gained('kind', ONE_CELL.series(f'c2c_auditor_findings_{what}_total'))} > 0", legend=f"{what} {{{{kind}}}}")
+        Query(
+            f"{gained('kind', ONE_CELL.series(f'c2c_auditor_findings_{what}_total'))} > 0",
+            legend=f"{what} {{{{kind}}}}",
+        )
         for what in ("confirmed", "resolved")
     ]
     return [
         graph(
-            "Confirmed and resolved", "Findings that outlived what silk needs to mend them by itself, and those that went away.", 8, *ends
+            "Confirmed and resolved",
+            "Findings that outlived what silk needs to mend them by itself, and those that went away.",
+            8,
+            *ends,
         ),
         graph(
             "Rules of the policy chain",
@@ -134,7 +152,8 @@ def _rules() -> list[Panel]:
         ),
         stat(
             "Flows",
-            "What should happen to traffic between apps → what does. may: the rules leave it open, as a match does that the agent does not know.",
+            "What should happen to traffic between apps → what does. may: the rules leave it open, as a match "
+            "does that the agent does not know.",
             8,
             Query(total("intended, actual", ONE_CELL.series("c2c_auditor_flows")), legend="{{intended}} → {{actual}}"),
             thresholds=steps(NEUTRAL),
@@ -172,7 +191,9 @@ _ALERTS: Json = {
 DASHBOARD = Dashboard(
     uid=UID,
     title="C2C Auditor: Cell",
-    description="Container-to-container rules of one Diego cell. Needs the recording rules of the job c2c_auditor_alerts.",
+    description=(
+        "Container-to-container rules of one Diego cell. Needs the recording rules of the job c2c_auditor_alerts."
+    ),
     scope=ONE_CELL,
     several=False,
     rows=(

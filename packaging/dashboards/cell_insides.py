@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboards.labels import ONE_CELL, SCRAPE_JOB, age, total
 from dashboards.panels import COLOURS, GOOD, Panel, Query, gained, graph, rate, timeline, words
 
-from c2c_auditor.model.finding import Effect
+from c2c_auditor.model.kind import Effect
 
 _SILK = "vxlan-policy-agent|silk-daemon|netmon|garden"
 _UP = {0: ("down", COLOURS[Effect.OUTAGE]), 1: ("up", GOOD)}
@@ -20,7 +20,8 @@ def silk() -> list[Panel]:
     return [
         graph(
             "Convergence",
-            "Seconds from when a policy was known to when the kernel carried it out, over the last 30 minutes; a gap means that no policy came.",
+            "Seconds from when a policy was known to when the kernel carried it out, over the last 30 minutes; a "
+            "gap means that no policy came.",
             8,
             Query(f"histogram_quantile(0.5, sum by (le) ({buckets})) >= 0", legend="p50"),
             Query(f"max({ONE_CELL.series('cell:c2c_auditor_policy_convergence_seconds:p90_30m')})", legend="p90"),
@@ -32,7 +33,10 @@ def silk() -> list[Panel]:
             "Rules that wait, within silk's grace, and policies that arrived in 30 minutes.",
             8,
             Query(f"sum({ONE_CELL.series('cell:c2c_auditor_policies_waiting:sum')})", legend="rules waiting"),
-            Query(f"round(sum({ONE_CELL.series('cell:c2c_auditor_policy_convergence_seconds:count_30m')}))", legend="policies arrived"),
+            Query(
+                f"round(sum({ONE_CELL.series('cell:c2c_auditor_policy_convergence_seconds:count_30m')}))",
+                legend="policies arrived",
+            ),
         ),
         graph(
             "Changes to the rules",
@@ -45,14 +49,16 @@ def silk() -> list[Panel]:
             "Whether they run: as monit says (bosh_exporter), and as the agent sees where it can see processes.",
             12,
             Query(
-                f"max by (bosh_job_process_name) ({ONE_CELL.series('bosh_job_process_healthy', monit)})", legend="{{bosh_job_process_name}}"
+                f"max by (bosh_job_process_name) ({ONE_CELL.series('bosh_job_process_healthy', monit)})",
+                legend="{{bosh_job_process_name}}",
             ),
             Query(f"max by (process) ({ONE_CELL.series('c2c_auditor_silk_process_up')})", legend="{{process}} (agent)"),
             mappings=words(_UP),
         ),
         graph(
             "Running for",
-            "Age of the policy chain that is in force, and of silk's programs. A quiet platform has an old chain: that is no fault.",
+            "Age of the policy chain that is in force, and of silk's programs. A quiet platform has an old "
+            "chain: that is no fault.",
             12,
             Query(chain, legend="policy chain"),
             Query(started, legend="{{process}}"),
@@ -67,7 +73,8 @@ def sources() -> list[Panel]:
     return [
         timeline(
             "Sources",
-            "Whether the last audit could read each source. With one down the last good expectations are used for a while, then findings are unknown.",
+            "Whether the last audit could read each source. With one down the last good expectations are used "
+            "for a while, then findings are unknown.",
             8,
             Query(f"min by (source) ({ONE_CELL.series('c2c_auditor_source_up')})", legend="{{source}}"),
             mappings=words(_UP),
@@ -76,7 +83,9 @@ def sources() -> list[Panel]:
             "Last read",
             "Time since each source was last read.",
             8,
-            Query(age(ONE_CELL.series("c2c_auditor_source_last_success_timestamp_seconds"), "source"), legend="{{source}}"),
+            Query(
+                age(ONE_CELL.series("c2c_auditor_source_last_success_timestamp_seconds"), "source"), legend="{{source}}"
+            ),
             unit="s",
         ),
         graph(
@@ -91,7 +100,9 @@ def sources() -> list[Panel]:
 
 def cost() -> list[Panel]:
     """What auditing takes."""
-    took = {part: rate(ONE_CELL.series(f"c2c_auditor_audit_duration_seconds_{part}")) for part in ("sum", "count", "bucket")}
+    took = {
+        part: rate(ONE_CELL.series(f"c2c_auditor_audit_duration_seconds_{part}")) for part in ("sum", "count", "bucket")
+    }
     audits = f"60 * {total('result', rate(ONE_CELL.series('c2c_auditor_audits_total')))}"
     cpu = rate(ONE_CELL.series("process_cpu_seconds_total", SCRAPE_JOB))
     return [

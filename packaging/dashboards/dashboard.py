@@ -37,7 +37,10 @@ class Row:
 
 @frozen(kw_only=True)
 class Dashboard:
-    """``uid`` is what links and bookmarks hold: it never changes. With ``several`` a variable may stand for several values, or all."""
+    """``uid`` is what links and bookmarks hold: it never changes.
+
+    With ``several`` a variable may stand for several values, or all.
+    """
 
     uid: str
     title: str
@@ -49,7 +52,10 @@ class Dashboard:
     annotations: Sequence[Json] = ()
 
     def json(self) -> Json:
-        """The file's content. What bosh's and Grafana's importers put in place of `${DS_PROMETHEUS}` is the one thing open."""
+        """The file's content.
+
+        What bosh's and Grafana's importers put in place of `${DS_PROMETHEUS}` is the one thing open.
+        """
         panels = list(_laid_out(self.rows))
         kinds = sorted({panel["type"] for panel in panels} & _NAMES.keys())
         return {
@@ -105,7 +111,14 @@ def _laid_out(rows: Sequence[Row]) -> Iterator[Json]:
     for row in rows:
         if row.title:
             number += 1
-            yield {"id": number, "type": "row", "title": row.title, "collapsed": False, "panels": [], "gridPos": _place(0, y, _COLUMNS, 1)}
+            yield {
+                "id": number,
+                "type": "row",
+                "title": row.title,
+                "collapsed": False,
+                "panels": [],
+                "gridPos": _place(0, y, _COLUMNS, 1),
+            }
             y += 1
         x = 0
         for panel in row.panels:

@@ -25,15 +25,31 @@ from dashboards.panels import (
     table,
 )
 
-from c2c_auditor.model.finding import Effect
+from c2c_auditor.model.kind import Effect
 
 _BREACH, _OUTAGE = COLOURS[Effect.BREACH], COLOURS[Effect.OUTAGE]
 _STATES = (
     ("clean", GOOD, "Cells that are neither blocked nor open nor blind."),
-    ("blocked", _OUTAGE, "Cells on which traffic that policies allow is blocked: confirmed findings with the effect outage."),
-    ("open", _BREACH, "Cells on which traffic passes that no policy allows: confirmed findings with the effect breach."),
-    ("blind", UNKNOWN, "Cells of which not everything could be judged, or whose agent does not answer. Blind is not clean."),
-    ("absent", ABSENT, "Cells that run vxlan-policy-agent and have no agent that answers; they are not among those that have one."),
+    (
+        "blocked",
+        _OUTAGE,
+        "Cells on which traffic that policies allow is blocked: confirmed findings with the effect outage.",
+    ),
+    (
+        "open",
+        _BREACH,
+        "Cells on which traffic passes that no policy allows: confirmed findings with the effect breach.",
+    ),
+    (
+        "blind",
+        UNKNOWN,
+        "Cells of which not everything could be judged, or whose agent does not answer. Blind is not clean.",
+    ),
+    (
+        "absent",
+        ABSENT,
+        "Cells that run vxlan-policy-agent and have no agent that answers; they are not among those that have one.",
+    ),
 )
 _PER_CELL = f"{ENVIRONMENT}, {DEPLOYMENT}, {CELL}"
 _DEPLOYMENTS = f"{{{{{ENVIRONMENT}}}}}/{{{{{DEPLOYMENT}}}}}"
@@ -41,7 +57,9 @@ _DEPLOYMENTS = f"{{{{{ENVIRONMENT}}}}}/{{{{{DEPLOYMENT}}}}}"
 
 def _cells() -> list[Panel]:
     every = Query(f"sum({FLEET.series('deployment:c2c_auditor_cells:count')})")
-    panels = [stat("Cells", "Cells that have an agent, as Prometheus' targets say.", 4, every, thresholds=steps(NEUTRAL))]
+    panels = [
+        stat("Cells", "Cells that have an agent, as Prometheus' targets say.", 4, every, thresholds=steps(NEUTRAL))
+    ]
     for state, name, about in _STATES:
         query = Query(f"sum({FLEET.series(f'deployment:c2c_auditor_cells_{state}:sum')})")
         thresholds = steps(name) if state == "clean" else steps(GOOD, (1, name))
@@ -62,7 +80,8 @@ def _worst() -> Panel:
     link = {"title": "Open this cell", "url": f"/d/{cell.UID}?{variables}&${{__url_time_range}}"}
     return table(
         "Worst cells",
-        "Every cell that is blocked, open, blind or absent; the figures are confirmed findings. A click on the address opens the cell.",
+        "Every cell that is blocked, open, blind or absent; the figures are confirmed findings. A click on the "
+        "address opens the cell.",
         24,
         Query(_confirmed(Effect.OUTAGE)),
         Query(_confirmed(Effect.BREACH)),
@@ -104,7 +123,10 @@ def _flag(names: str, thresholds: Json, word: str = "") -> Json:
 
 
 def _history() -> list[Panel]:
-    numbers = [Query(f"sum({FLEET.series(f'deployment:c2c_auditor_cells_{state}:sum')})", legend=state) for state, _, _ in _STATES]
+    numbers = [
+        Query(f"sum({FLEET.series(f'deployment:c2c_auditor_cells_{state}:sum')})", legend=state)
+        for state, _, _ in _STATES
+    ]
     kinds = f"sum by (effect, kind) ({FLEET.series('deployment_effect_kind:c2c_auditor_findings_confirmed:sum')})"
     return [
         graph(
@@ -116,7 +138,8 @@ def _history() -> list[Panel]:
         ),
         graph(
             "Confirmed findings by kind",
-            "Over all cells. Outage: allowed traffic is blocked. Breach: forbidden traffic passes. Residue and advice concern no traffic.",
+            "Over all cells. Outage: allowed traffic is blocked. Breach: forbidden traffic passes. Residue and "
+            "advice concern no traffic.",
             12,
             Query(kinds, legend="{{effect}} {{kind}}"),
             overrides=BY_EFFECT,
@@ -127,7 +150,10 @@ def _history() -> list[Panel]:
 
 def _policies() -> list[Panel]:
     percentiles = [
-        Query(FLEET.series(f"deployment:c2c_auditor_policy_convergence_seconds:p{number}_30m"), legend=f"p{number} {_DEPLOYMENTS}")
+        Query(
+            FLEET.series(f"deployment:c2c_auditor_policy_convergence_seconds:p{number}_30m"),
+            legend=f"p{number} {_DEPLOYMENTS}",
+        )
         for number in (50, 95, 99)
     ]
     waiting = f"sum by ({ENVIRONMENT}, {DEPLOYMENT}) ({FLEET.series('deployment:c2c_auditor_policies_waiting:sum')})"
@@ -135,7 +161,8 @@ def _policies() -> list[Panel]:
     return [
         graph(
             "Convergence",
-            "Seconds from when a policy was known to when the kernel carried it out, over all cells and the last 30 minutes; a gap means that no "
+            "Seconds from when a policy was known to when the kernel carried it out, over all cells and the last "
+            "30 minutes; a gap means that no "
             "policy came.",
             8,
             *percentiles,
@@ -150,7 +177,8 @@ def _policies() -> list[Panel]:
         ),
         graph(
             "Flows",
-            "What should happen to traffic between apps → what does. may: the rules leave it open, as a match does that the agent does not know.",
+            "What should happen to traffic between apps → what does. may: the rules leave it open, as a match "
+            "does that the agent does not know.",
             8,
             Query(flows, legend="{{intended}} → {{actual}}"),
             overrides=BY_FLOW,
@@ -163,11 +191,18 @@ def _agents() -> list[Panel]:
     down = f"sum by (source) (1 - {FLEET.series('c2c_auditor_source_up')})"
     versions = f"count by (version, backend) ({FLEET.series('c2c_auditor_build_info')})"
     return [
-        graph("Audits per minute", "By what they came to, over all cells.", 8, Query(audits, legend="{{result}}"), unit="none"),
+        graph(
+            "Audits per minute",
+            "By what they came to, over all cells.",
+            8,
+            Query(audits, legend="{{result}}"),
+            unit="none",
+        ),
         graph("Sources down", "Cells whose agent cannot read this source.", 8, Query(down, legend="{{source}}")),
         table(
             "Agents",
-            "Versions of the agent, and the backend of iptables that holds the rules; an empty backend: rules were not read yet.",
+            "Versions of the agent, and the backend of iptables that holds the rules; an empty backend: rules "
+            "were not read yet.",
             8,
             Query(versions),
             columns={"version": "Version", "backend": "Backend", "Value": "Cells"},
@@ -176,18 +211,33 @@ def _agents() -> list[Panel]:
 
 
 def _cost() -> list[Panel]:
-    cpu, memory = rate(FLEET.series("process_cpu_seconds_total", SCRAPE_JOB)), FLEET.series("process_resident_memory_bytes", SCRAPE_JOB)
+    cpu, memory = (
+        rate(FLEET.series("process_cpu_seconds_total", SCRAPE_JOB)),
+        FLEET.series("process_resident_memory_bytes", SCRAPE_JOB),
+    )
     about = "Of the process that audits: the median cell and the dearest."
     return [
-        graph(title, about, 12, Query(f"quantile(0.5, {series})", legend="median"), Query(f"max({series})", legend="highest"), unit=unit)
-        for title, series, unit in (("Processor time, share of one core", cpu, "percentunit"), ("Resident memory", memory, "bytes"))
+        graph(
+            title,
+            about,
+            12,
+            Query(f"quantile(0.5, {series})", legend="median"),
+            Query(f"max({series})", legend="highest"),
+            unit=unit,
+        )
+        for title, series, unit in (
+            ("Processor time, share of one core", cpu, "percentunit"),
+            ("Resident memory", memory, "bytes"),
+        )
     ]
 
 
 DASHBOARD = Dashboard(
     uid="c2c-auditor-fleet",
     title="C2C Auditor: Fleet",
-    description="Container-to-container rules of all Diego cells. Needs the recording rules of the job c2c_auditor_alerts.",
+    description=(
+        "Container-to-container rules of all Diego cells. Needs the recording rules of the job c2c_auditor_alerts."
+    ),
     scope=FLEET,
     several=True,
     rows=(

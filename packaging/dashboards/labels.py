@@ -1,6 +1,7 @@
 """What the series are told apart by on BOSH: the one place that names these labels, the variables after them, and the queries' selectors.
 
-They are the labels that bosh_exporter gives its own series and that the release's scrape config (manifests/operators/monitor-c2c-auditor.yml) gives ours.
+They are the labels that bosh_exporter gives its own series and that the release's scrape config
+(manifests/operators/monitor-c2c-auditor.yml) gives ours.
 """
 
 from __future__ import annotations

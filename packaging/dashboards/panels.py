@@ -1,4 +1,7 @@
-"""Grafana's panels, as far as the two dashboards need them. Types, options and transformations are those that Grafana 10, 11 and 12 have in common."""
+"""Grafana's panels, as far as the two dashboards need them.
+
+Types, options and transformations are those that Grafana 10, 11 and 12 have in common.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,19 @@ from typing import Any
 
 from attrs import field, frozen
 
-from c2c_auditor.model.finding import Effect
+from c2c_auditor.model.kind import Effect
 
 Json = dict[str, Any]
 
 DATASOURCE: Json = {"type": "prometheus", "uid": "${DS_PROMETHEUS}"}
 
 GOOD, UNKNOWN, ABSENT, NEUTRAL = "green", "purple", "#808080", "text"
-COLOURS: Mapping[Effect, str] = {Effect.BREACH: "red", Effect.OUTAGE: "orange", Effect.RESIDUE: "blue", Effect.ADVICE: "yellow"}
+COLOURS: Mapping[Effect, str] = {
+    Effect.BREACH: "red",
+    Effect.OUTAGE: "orange",
+    Effect.RESIDUE: "blue",
+    Effect.ADVICE: "yellow",
+}
 
 
 @frozen
@@ -42,13 +50,19 @@ def rate(series: str) -> str:
 
 
 def gained(labels: str, series: str) -> str:
-    """How many a counter gained in such a step, for each combination of ``labels``; Prometheus' estimate is no whole number."""
+    """How many a counter gained in such a step, for each combination of ``labels``.
+
+    Prometheus' estimate is no whole number.
+    """
     return f"round(sum by ({labels}) (increase({series}[$__rate_interval])))"
 
 
 def steps(colour: str, *limits: tuple[float, str]) -> Json:
     """Thresholds: ``colour`` below the first limit, then that of the last limit reached."""
-    return {"mode": "absolute", "steps": [{"color": colour, "value": None}, *({"color": one, "value": limit} for limit, one in limits)]}
+    return {
+        "mode": "absolute",
+        "steps": [{"color": colour, "value": None}, *({"color": one, "value": limit} for limit, one in limits)],
+    }
 
 
 def override(names: str, properties: Json) -> Json:
@@ -67,7 +81,12 @@ def colour(names: str, name: str) -> Json:
 def words(texts: Mapping[int, tuple[str, str]]) -> list[Json]:
     """Value mappings: for each value the word that is shown, and its colour."""
     return [
-        {"type": "value", "options": {str(value): {"text": text, "color": name, "index": value} for value, (text, name) in texts.items()}}
+        {
+            "type": "value",
+            "options": {
+                str(value): {"text": text, "color": name, "index": value} for value, (text, name) in texts.items()
+            },
+        }
     ]
 
 
@@ -85,7 +104,13 @@ BY_FLOW = (
 
 
 def stat(
-    title: str, about: str, width: int, *queries: Query, thresholds: Json, unit: str = "short", overrides: Sequence[Json] = ()
+    title: str,
+    about: str,
+    width: int,
+    *queries: Query,
+    thresholds: Json,
+    unit: str = "short",
+    overrides: Sequence[Json] = (),
 ) -> Panel:
     """Large figures of now; without a series it says "unknown", never 0."""
     options = {
@@ -100,12 +125,21 @@ def stat(
     }
     defaults = {"unit": unit, "color": {"mode": "thresholds"}, "thresholds": thresholds, "noValue": "unknown"}
     return Panel(
-        title, about, width, json={"type": "stat", "options": options, **_fields(defaults, overrides), **_targets(queries, "instant")}
+        title,
+        about,
+        width,
+        json={"type": "stat", "options": options, **_fields(defaults, overrides), **_targets(queries, "instant")},
     )
 
 
 def graph(
-    title: str, about: str, width: int, *queries: Query, unit: str = "short", overrides: Sequence[Json] = (), nothing: str = "No data"
+    title: str,
+    about: str,
+    width: int,
+    *queries: Query,
+    unit: str = "short",
+    overrides: Sequence[Json] = (),
+    nothing: str = "No data",
 ) -> Panel:
     """Lines over time, numbers of things as steps. ``nothing`` is said where there is no series."""
     custom = {
@@ -121,10 +155,17 @@ def graph(
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     defaults = {"unit": unit, "min": 0, "color": {"mode": "palette-classic"}, "noValue": nothing, "custom": custom}
-    return Panel(title, about, width, json={"type": "timeseries", "options": options, **_fields(defaults, overrides), **_targets(queries)})
+    return Panel(
+        title,
+        about,
+        width,
+        json={"type": "timeseries", "options": options, **_fields(defaults, overrides), **_targets(queries)},
+    )
 
 
-def timeline(title: str, about: str, width: int, *queries: Query, mappings: Sequence[Json], overrides: Sequence[Json] = ()) -> Panel:
+def timeline(
+    title: str, about: str, width: int, *queries: Query, mappings: Sequence[Json], overrides: Sequence[Json] = ()
+) -> Panel:
     """A bar for each series that shows when it was what; ``mappings`` as `words` makes them."""
     defaults = {
         "mappings": list(mappings),
@@ -142,7 +183,10 @@ def timeline(title: str, about: str, width: int, *queries: Query, mappings: Sequ
         "tooltip": {"mode": "single", "sort": "none"},
     }
     return Panel(
-        title, about, width, json={"type": "state-timeline", "options": options, **_fields(defaults, overrides), **_targets(queries)}
+        title,
+        about,
+        width,
+        json={"type": "state-timeline", "options": options, **_fields(defaults, overrides), **_targets(queries)},
     )
 
 
@@ -157,8 +201,8 @@ def table(
 ) -> Panel:
     """Figures of now, a row for each combination of labels.
 
-    ``columns`` are labels, and ``Value #A`` and so on for the queries (``Value`` for an only one), with their headings, in order; sorted by the first
-    two queries, largest first.
+    ``columns`` are labels, and ``Value #A`` and so on for the queries (``Value`` for an only one), with their headings,
+    in order; sorted by the first two queries, largest first.
     """
     order = {name: index for index, name in enumerate(columns)}
     figures = [heading for name, heading in columns.items() if name.startswith("Value")]
@@ -168,11 +212,23 @@ def table(
         "cellHeight": "sm",
         "sortBy": [{"displayName": heading, "desc": True} for heading in figures[:2]],
     }
-    defaults = {"unit": "short", "noValue": nothing, "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False}}
+    defaults = {
+        "unit": "short",
+        "noValue": nothing,
+        "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False},
+    }
     shape = {"excludeByName": {"Time": True}, "indexByName": order, "renameByName": dict(columns)}
-    json = {"type": "table", "options": options, **_fields(defaults, overrides), **_targets(queries, "instant", "table")}
+    json = {
+        "type": "table",
+        "options": options,
+        **_fields(defaults, overrides),
+        **_targets(queries, "instant", "table"),
+    }
     return Panel(
-        title, about, width, json={**json, "transformations": [{"id": "merge", "options": {}}, {"id": "organize", "options": shape}]}
+        title,
+        about,
+        width,
+        json={**json, "transformations": [{"id": "merge", "options": {}}, {"id": "organize", "options": shape}]},
     )
 
 

@@ -1,7 +1,9 @@
-"""Time and memory, as ratios to iptables' own tools in the same run. `make bench` prints the table; the targets stand beside each figure.
+"""Time and memory, as ratios to iptables' own tools in the same run.
 
-A figure is the best of several runs: the machine's noise only ever adds. Nothing here fails for being slow, for machines differ; what fails is a
-reading that is wrong.
+`make bench` prints the table; the targets stand beside each figure.
+
+A figure is the best of several runs: the machine's noise only ever adds. Nothing here fails for being slow, for
+machines differ; what fails is a reading that is wrong.
 """
 
 from __future__ import annotations
@@ -18,17 +20,17 @@ from attrs import evolve
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
-from c2c_auditor.audit.checks import judge
-from c2c_auditor.audit.inputs import Inputs
-from c2c_auditor.audit.reachability import reachability
+from c2c_auditor.audit.judge import judge
+from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.settle import Grace, Memory, settle
+from c2c_auditor.audit.traffic.reachability import reachability
 from c2c_auditor.export.metrics import ReportCollector
 from c2c_auditor.model.cell import PolicySet
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.netfilter.savefile import parse_save
-from c2c_auditor.sources.legacy import LegacyReader
-from c2c_auditor.sources.netlink import Nftables
-from c2c_auditor.sources.nft import NftReader
+from c2c_auditor.sources.rules.legacy import LegacyReader
+from c2c_auditor.sources.rules.netlink import Nftables
+from c2c_auditor.sources.rules.nft import NftReader
 from support.big_cell import CHAIN, BigCell, big_cell
 from support.mutations import with_rules
 from support.namespaces import in_namespace
@@ -88,7 +90,11 @@ def test_nft_20000_policy_rules() -> None:
 
 
 def _changed(reader: NftReader) -> float:
-    subprocess.run(("iptables-nft", "-R", CHAIN, "1", "-s", "10.255.0.10", "-j", "MARK", "--set-xmark", "0x1"), check=True, timeout=30)
+    subprocess.run(
+        ("iptables-nft", "-R", CHAIN, "1", "-s", "10.255.0.10", "-j", "MARK", "--set-xmark", "0x1"),
+        check=True,
+        timeout=30,
+    )
     started = time.perf_counter()
     reader.read()
     return time.perf_counter() - started
@@ -118,7 +124,11 @@ def test_nft_beside_300000_security_group_rules() -> None:
         subprocess.run(("iptables-nft", "-D", asg, "600"), check=True, timeout=60)
         started = time.perf_counter()
         judge(facts, reader.read(), None)
-        _row("nft, 306,000 rules: one ASG chain changed, read and judged", f"{(time.perf_counter() - started) / whole:.3f} x save", "-")
+        _row(
+            "nft, 306,000 rules: one ASG chain changed, read and judged",
+            f"{(time.perf_counter() - started) / whole:.3f} x save",
+            "-",
+        )
     _row("nft, 306,000 rules: memory", _memory(), "250 MiB")
 
 
@@ -166,7 +176,11 @@ def test_judging_20000_policy_rules() -> None:
         assert any(finding.kind.value == "accept_stale" for finding in judgement.findings)
         return whole - reaching[-1]
 
-    _row("plan + compare + settle: one policy changed", f"{min(one_policy_fewer() for _ in range(9)) * 1e3:.0f} ms", "60 ms")
+    _row(
+        "plan + compare + settle: one policy changed",
+        f"{min(one_policy_fewer() for _ in range(9)) * 1e3:.0f} ms",
+        "60 ms",
+    )
     _row("reachability: one policy changed", f"{min(reaching) * 1e3:.0f} ms", "60 ms")
 
 
@@ -211,4 +225,8 @@ def test_metrics() -> None:
 
 def test_the_tools_are_what_they_are() -> None:
     """Which iptables all of this was measured against."""
-    print(subprocess.run(("iptables-nft", "--version"), capture_output=True, text=True, check=True, timeout=10).stdout.strip())
+    print(
+        subprocess.run(
+            ("iptables-nft", "--version"), capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    )

@@ -15,7 +15,8 @@ import pytest
 
 from c2c_auditor.errors import Reason
 from c2c_auditor.export.catalogue import METRICS, PREFIX
-from c2c_auditor.model.finding import Effect, Kind, State
+from c2c_auditor.model.finding import State
+from c2c_auditor.model.kind import Effect, Kind
 from repo.code import ROOT
 from support.erb import parse_yaml, render
 from support.schema import violations
@@ -79,7 +80,9 @@ def _has_boundary(alert: str) -> bool:
         content = parse_yaml(played.read_text())
         step = _seconds(content["evaluation_interval"])
         for test in content["tests"]:
-            expected = {_seconds(at["eval_time"]): at for at in test.get("alert_rule_test", ()) if at["alertname"] == alert}
+            expected = {
+                _seconds(at["eval_time"]): at for at in test.get("alert_rule_test", ()) if at["alertname"] == alert
+            }
             for (before, quiet), (after, loud) in pairwise(sorted(expected.items())):
                 if after - before == step and not quiet.get("exp_alerts") and loud.get("exp_alerts"):
                     return True
@@ -87,7 +90,9 @@ def _has_boundary(alert: str) -> bool:
 
 
 def _seconds(duration: str) -> int:
-    return sum(int(number) * {"h": 3600, "m": 60, "s": 1}[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
+    return sum(
+        int(number) * {"h": 3600, "m": 60, "s": 1}[unit] for number, unit in re.findall(r"(\d+)([hms])", duration)
+    )
 
 
 def test_what_every_alert_says(rules: str) -> None:
@@ -124,9 +129,16 @@ def test_properties_reach_the_rules() -> None:
         "source_down.evaluation_time": "17m",
         "auditor_absent.evaluation_time": "18m",
     }
-    changed = alerts(render(JOB, given={f"c2c_auditor_alerts.{name}": value for name, value in given.items()}).files[RULES])
+    changed = alerts(
+        render(JOB, given={f"c2c_auditor_alerts.{name}": value for name, value in given.items()}).files[RULES]
+    )
     assert [alert["for"] for alert in changed.values()] == ["11m", "12m", "13m", "14m", "16m", "17m", "18m"]
-    assert [alert["labels"]["severity"] for alert in changed.values()] == ["warning", "critical", "info", *["warning"] * 4]
+    assert [alert["labels"]["severity"] for alert in changed.values()] == [
+        "warning",
+        "critical",
+        "info",
+        *["warning"] * 4,
+    ]
     blocked, slow = changed["C2CTrafficBlocked"], changed["C2CPoliciesSlow"]
     assert blocked["keep_firing_for"] == "7m"
     assert blocked["expr"].rstrip().endswith("> 5")
@@ -182,7 +194,9 @@ def test_every_label_value_exists(rules: str) -> None:
         "state": {state.value for state in State},
     }
     texts = [rule["expr"] + rule.get("annotations", {}).get("description", "") for rule in all_rules(rules)]
-    found = [match for text in texts for match in re.findall(r"\b(kind|effect|state)(?:=|!=|=~|!~)[\"']([^\"']*)[\"']", text)]
+    found = [
+        match for text in texts for match in re.findall(r"\b(kind|effect|state)(?:=|!=|=~|!~)[\"']([^\"']*)[\"']", text)
+    ]
     assert len(found) > 10
     assert [(label, value) for label, values in found for value in values.split("|") if value not in known[label]] == []
 
@@ -192,7 +206,9 @@ def test_recording_rules_are_listed(rules: str) -> None:
     head = rules.partition("groups:")[0]
     recorded = {rule["record"] for rule in all_rules(rules) if "record" in rule}
     listed = set(re.findall(r"\w+:c2c_auditor\w*:\w+", head))
-    assert recorded - listed == {f"deployment:c2c_auditor_policy_convergence_seconds:p{percentile}_30m" for percentile in (95, 99)}
+    assert recorded - listed == {
+        f"deployment:c2c_auditor_policy_convergence_seconds:p{percentile}_30m" for percentile in (95, 99)
+    }
     assert listed <= recorded
 
 
@@ -201,7 +217,9 @@ def test_golden_metrics_pass_promtool() -> None:
     if shutil.which("promtool") is None:
         pytest.skip("promtool is missing (Debian package prometheus)")
     with (ROOT / "tests/golden/metrics.txt").open() as metrics:
-        checked = subprocess.run(("promtool", "check", "metrics"), stdin=metrics, capture_output=True, text=True, check=False)
+        checked = subprocess.run(
+            ("promtool", "check", "metrics"), stdin=metrics, capture_output=True, text=True, check=False
+        )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
@@ -232,5 +250,9 @@ def test_runbooks_name_every_kind_that_pages() -> None:
     down = (RUNBOOKS / "C2CSourceDown.md").read_text()
     elsewhere = {Kind.ENFORCEMENT_DISABLED}
     assert [kind.value for kind in Kind if kind.effect is Effect.OUTAGE and f"`{kind.value}`" not in blocked] == []
-    assert [kind.value for kind in Kind if kind.effect is Effect.BREACH and kind not in elsewhere and f"`{kind.value}`" not in opened] == []
+    assert [
+        kind.value
+        for kind in Kind
+        if kind.effect is Effect.BREACH and kind not in elsewhere and f"`{kind.value}`" not in opened
+    ] == []
     assert [reason.value for reason in Reason if f"`{reason.value}`" not in down] == []

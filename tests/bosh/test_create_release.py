@@ -32,9 +32,17 @@ def _release(folder: Path) -> Path:
 
 def _release_of(clone: Path, folder: Path) -> Path:
     """Staged by the clone's own script."""
-    subprocess.run((sys.executable, clone / "packaging" / "stage_release.py"), capture_output=True, check=True, timeout=300)
+    subprocess.run(
+        (sys.executable, clone / "packaging" / "stage_release.py"), capture_output=True, check=True, timeout=300
+    )
     tarball = folder / "release.tgz"
-    bosh("create-release", "--force", f"--version={__version__}", f"--dir={clone / 'bosh-release'}", f"--tarball={tarball}")
+    bosh(
+        "create-release",
+        "--force",
+        f"--version={__version__}",
+        f"--dir={clone / 'bosh-release'}",
+        f"--tarball={tarball}",
+    )
     return tarball
 
 
@@ -81,7 +89,9 @@ def test_every_checkout_gives_the_same_fingerprints(released: Path, tmp_path: Pa
 
 
 def _fingerprints(manifest: dict[str, list[dict[str, str]]]) -> dict[str, str]:
-    return {f"{kind}/{entry['name']}": entry["fingerprint"] for kind in ("jobs", "packages") for entry in manifest[kind]}
+    return {
+        f"{kind}/{entry['name']}": entry["fingerprint"] for kind in ("jobs", "packages") for entry in manifest[kind]
+    }
 
 
 def test_without_staging_the_cli_says_what_is_missing(tmp_path: Path) -> None:
@@ -99,15 +109,27 @@ def test_make_release_makes_everything_as_often_as_it_is_asked(released: Path, t
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     for _ in range(2):
         subprocess.run(
-            (sys.executable, clone / "packaging" / "make_release.py"), env=environment, capture_output=True, check=True, timeout=300
+            (sys.executable, clone / "packaging" / "make_release.py"),
+            env=environment,
+            capture_output=True,
+            check=True,
+            timeout=300,
         )
     dist = clone / "dist"
-    names = {f"c2c-auditor-bosh-{__version__}.tgz", f"c2c_auditor-{__version__}-py3-none-any.whl", f"c2c_auditor-{__version__}.tar.gz"}
+    names = {
+        f"c2c-auditor-bosh-{__version__}.tgz",
+        f"c2c_auditor-{__version__}-py3-none-any.whl",
+        f"c2c_auditor-{__version__}.tar.gz",
+    }
     assert {file.name for file in dist.iterdir()} == {*names, "SHA256SUMS"}
-    checked = subprocess.run(("sha256sum", "--check", "SHA256SUMS"), cwd=dist, capture_output=True, text=True, check=True, timeout=60)
+    checked = subprocess.run(
+        ("sha256sum", "--check", "SHA256SUMS"), cwd=dist, capture_output=True, text=True, check=True, timeout=60
+    )
     assert {line.removesuffix(": OK") for line in checked.stdout.splitlines()} == names
     assert _fingerprints(_manifest(dist / f"c2c-auditor-bosh-{__version__}.tgz")) == _fingerprints(_manifest(released))
-    status = subprocess.run(("git", "status", "--porcelain"), cwd=clone, capture_output=True, text=True, check=True, timeout=60)
+    status = subprocess.run(
+        ("git", "status", "--porcelain"), cwd=clone, capture_output=True, text=True, check=True, timeout=60
+    )
     assert status.stdout == ""
 
 
@@ -119,7 +141,9 @@ def test_make_release_without_a_bosh_cli_says_so(released: Path, tmp_path: Path)
     old.write_text("#!/bin/sh\necho go1.20.3\n")
     old.chmod(0o755)
     command = (sys.executable, clone / "packaging" / "make_release.py")
-    done = subprocess.run(command, env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        command, env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 3
     assert "needs Go 1.25 or newer to build the bosh CLI with, and this is go1.20.3" in done.stderr
     assert {file.suffix for file in (clone / "dist").iterdir()} == {".whl", ".gz", ""}

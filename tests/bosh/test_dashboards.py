@@ -40,14 +40,20 @@ def expressions(path: Path) -> list[str]:
 
 def test_the_files_are_current(tmp_path: Path) -> None:
     """`make dashboards` would change nothing."""
-    subprocess.run((sys.executable, str(ROOT / "packaging" / "generate_dashboards.py"), str(tmp_path)), check=True, timeout=60)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {path.name: path.read_text() for path in FILES}
+    subprocess.run(
+        (sys.executable, str(ROOT / "packaging" / "generate_dashboards.py"), str(tmp_path)), check=True, timeout=60
+    )
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        path.name: path.read_text() for path in FILES
+    }
 
 
 def test_the_director_leaves_them_as_they_are() -> None:
     """They are ERB templates like any other: nothing in them may look like one."""
     files = render(JOB).files
-    assert {name: text for name, text in files.items() if name != "monit"} == {path.name: path.read_text() for path in FILES}
+    assert {name: text for name, text in files.items() if name != "monit"} == {
+        path.name: path.read_text() for path in FILES
+    }
 
 
 @each
@@ -96,7 +102,11 @@ def test_panels_lie_side_by_side(path: Path) -> None:
     dashboard = load(path)
     for panel in dashboard["panels"]:
         place = panel["gridPos"]
-        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
         assert place["x"] + place["w"] <= 24
         assert not cells & taken, panel["title"]
         taken |= cells
@@ -111,7 +121,9 @@ def test_panels_explain_themselves(path: Path) -> None:
         assert panel["title"]
         assert panel["description"].endswith("."), panel["title"]
         assert (
-            panel["fieldConfig"]["defaults"]["unit"] if panel["type"] != "state-timeline" else panel["fieldConfig"]["defaults"]["mappings"]
+            panel["fieldConfig"]["defaults"]["unit"]
+            if panel["type"] != "state-timeline"
+            else panel["fieldConfig"]["defaults"]["mappings"]
         )
         assert panel["type"] in {"stat", "timeseries", "state-timeline", "table"}
 
@@ -128,7 +140,10 @@ def test_every_series_is_chosen_by_the_variables(path: Path) -> None:
 
 
 def test_every_metric_exists() -> None:
-    """In the catalogue, among the recording rules, or known to be somebody else's; and each metric of the catalogue that is asked for has the labels."""
+    """In the catalogue, among the recording rules, or known to be somebody else's.
+
+    And each metric of the catalogue that is asked for has the labels.
+    """
     recorded = {
         rule["record"]
         for group in parse_yaml(render(RULES).files["c2c_auditor.alerts.yml"])["groups"]
@@ -137,7 +152,10 @@ def test_every_metric_exists() -> None:
     }
     ours = {PREFIX + metric.name + suffix: metric for metric in METRICS.values() for suffix in _SUFFIXES[metric.type]}
     for path in FILES:
-        asked = [*expressions(path), *(series + "{}" * ("{" not in series) for series, _ in variables(load(path)).values())]
+        asked = [
+            *expressions(path),
+            *(series + "{}" * ("{" not in series) for series, _ in variables(load(path)).values()),
+        ]
         for name, matchers in (found for expression in asked for found in _SELECTOR.findall(expression)):
             assert name in ours or name in recorded or name in OUTSIDE, name
             if name in ours:
@@ -150,10 +168,18 @@ def test_prometheus_understands_every_query(tmp_path: Path) -> None:
     if shutil.which("promtool") is None:
         pytest.skip("promtool is missing (Debian package prometheus)")
     values = {**dict.fromkeys(VARIABLES["c2c_auditor_cell.json"], ".*"), "__rate_interval": "4m"}
-    rules = [{"record": "parsed", "expr": substituted(expression, values)} for path in FILES for expression in expressions(path)]
+    rules = [
+        {"record": "parsed", "expr": substituted(expression, values)}
+        for path in FILES
+        for expression in expressions(path)
+    ]
     (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "parsed", "rules": [*_distinct(rules)]}]}))
     checked = subprocess.run(
-        ("promtool", "check", "rules", "--lint=none", "rules.yml"), cwd=tmp_path, capture_output=True, text=True, check=False
+        ("promtool", "check", "rules", "--lint=none", "rules.yml"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert checked.returncode == 0, checked.stderr
 
@@ -169,4 +195,6 @@ def test_a_click_on_a_bad_cell_opens_it() -> None:
     assert linked
     for uid, parameters in linked:
         (name,) = (name for name, known in UIDS.items() if known == uid)
-        assert re.findall(r"var-(\w+)=\$\{__data\.fields\.(\w+)\}", parameters) == [(variable, variable) for variable in VARIABLES[name]]
+        assert re.findall(r"var-(\w+)=\$\{__data\.fields\.(\w+)\}", parameters) == [
+            (variable, variable) for variable in VARIABLES[name]
+        ]

@@ -19,7 +19,8 @@ def evaluate(tmp_path: Path) -> Eval:
     (tmp_path / "templates").mkdir()
     (tmp_path / "monit").write_text("<%= p('a.deep.number') %>")
     (tmp_path / "spec").write_text(
-        "name: x\ntemplates: {t.erb: config/t}\nproperties:\n  a.flag: {default: true}\n  a.text: {description: x}\n  a.deep.number: {default: 1}\n"
+        "name: x\ntemplates: {t.erb: config/t}\nproperties:\n  a.flag: {default: true}\n  a.text: {description: "
+        "x}\n  a.deep.number: {default: 1}\n"
     )
 
     def run(template: str, *, given: Mapping[str, Any] | None = None, links: Mapping[str, Any] | None = None) -> str:
@@ -32,7 +33,10 @@ def evaluate(tmp_path: Path) -> Eval:
 def test_false_is_a_value(evaluate: Eval) -> None:
     """For p, which keeps it from the default, and for if_p, which yields it."""
     assert evaluate("<%= p('a.flag') %>", given={"a.flag": False}) == "false"
-    assert evaluate("<% if_p('a.flag') { |flag| %><%= flag %><% }.else { %>else<% } %>", given={"a.flag": False}) == "false"
+    assert (
+        evaluate("<% if_p('a.flag') { |flag| %><%= flag %><% }.else { %>else<% } %>", given={"a.flag": False})
+        == "false"
+    )
 
 
 def test_null_in_a_manifest_is_no_value(evaluate: Eval) -> None:
@@ -42,7 +46,9 @@ def test_null_in_a_manifest_is_no_value(evaluate: Eval) -> None:
 
 def test_a_missing_property_is_an_error_that_names_it_and_the_line(evaluate: Eval) -> None:
     """And every name that was tried."""
-    with pytest.raises(RenderError, match=r"Error filling in template 't\.erb' \(line 2: Can't find property '\[\"a\.text\"\]'\)"):
+    with pytest.raises(
+        RenderError, match=r"Error filling in template 't\.erb' \(line 2: Can't find property '\[\"a\.text\"\]'\)"
+    ):
         evaluate("\n<%= p('a.text') %>")
     with pytest.raises(RenderError, match=r"\[\"a\.text\", \"b\"\]"):
         evaluate("<%= p(['a.text', 'b']) %>")
@@ -50,7 +56,9 @@ def test_a_missing_property_is_an_error_that_names_it_and_the_line(evaluate: Eva
 
 def test_a_default_in_the_template_counts_by_being_given(evaluate: Eval) -> None:
     """Also when it is nil or false."""
-    assert evaluate("<%= p('a.text', 'd') %>|<%= p('a.text', nil).inspect %>|<%= p('a.text', false) %>") == "d|nil|false"
+    assert (
+        evaluate("<%= p('a.text', 'd') %>|<%= p('a.text', nil).inspect %>|<%= p('a.text', false) %>") == "d|nil|false"
+    )
 
 
 def test_the_first_of_several_names_that_has_a_value(evaluate: Eval) -> None:
@@ -103,7 +111,8 @@ def test_a_link_has_the_same_rules(evaluate: Eval) -> None:
 def test_the_instance_is_there_and_what_it_does_not_have_is_nil(evaluate: Eval) -> None:
     """Also silk's own way to its addresses."""
     assert (
-        evaluate("<%= spec.networks.to_h.values.map(&:ip).join %> <%= spec.nothing.inspect %> <%= name %>") == "10.0.0.101 nil diego-cell"
+        evaluate("<%= spec.networks.to_h.values.map(&:ip).join %> <%= spec.nothing.inspect %> <%= name %>")
+        == "10.0.0.101 nil diego-cell"
     )
 
 

@@ -1,4 +1,7 @@
-"""What an operator applies to get the agent onto cells, interpolated by the real CLI; monitoring has its own tests beside this."""
+"""What an operator applies to get the agent onto cells, interpolated by the real CLI.
+
+Monitoring has its own tests beside this.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,11 @@ variables:
 
 
 def applied(
-    base: str | Path, *operations: Path, tmp_path: Path, variables: Mapping[str, str] = VERSION, more: tuple[str, ...] = ()
+    base: str | Path,
+    *operations: Path,
+    tmp_path: Path,
+    variables: Mapping[str, str] = VERSION,
+    more: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """``base``, a file or the text of one, with ``operations`` applied; ``more`` are further options of the CLI."""
     path = base if isinstance(base, Path) else tmp_path / "base.yml"
@@ -90,7 +97,10 @@ def _agent(manifest: Mapping[str, Any]) -> Config:
 
 @pytest.fixture
 def cf(tmp_path: Path) -> dict[str, Any]:
-    """cf-deployment with the agent on its cells; every variable is there, certificates made as a director makes them."""
+    """cf-deployment with the agent on its cells.
+
+    Every variable is there, certificates made as a director makes them.
+    """
     return applied(CF, ADD, tmp_path=tmp_path, more=("--vars-store", str(tmp_path / "vars.yml"), "--var-errs"))
 
 
@@ -112,12 +122,16 @@ def test_its_metrics_are_for_clients_of_the_scrapers_ca(cf: Mapping[str, Any], t
     tls = _only(cf["addons"], "c2c_auditor")["jobs"][0]["properties"]["c2c_auditor"]["tls"]
     for name, text in (("server.crt", tls["cert"]), ("server.key", tls["key"]), ("ca.crt", tls["ca_cert"])):
         (tmp_path / name).write_text(text)
-    tls_context(TlsSettings(certificate=tmp_path / "server.crt", key=tmp_path / "server.key", client_ca=tmp_path / "ca.crt"))
+    tls_context(
+        TlsSettings(certificate=tmp_path / "server.crt", key=tmp_path / "server.key", client_ca=tmp_path / "ca.crt")
+    )
     certificate, ca = (x509.load_pem_x509_certificate(text.encode()) for text in (tls["cert"], tls["ca_cert"]))
     certificate.verify_directly_issued_by(ca)
     assert "metricScraperCA" in ca.subject.rfc4514_string()
     extensions = certificate.extensions
-    assert extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName) == [tls["server_name"]]
+    assert extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName) == [
+        tls["server_name"]
+    ]
     assert list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.SERVER_AUTH]
     assert isinstance(certificate.public_key(), rsa.RSAPublicKey)  # loggregator's TLS 1.2 takes no other
 
@@ -160,7 +174,11 @@ def test_the_monitoring_asks_for_what_the_agents_serve(cf: Mapping[str, Any]) ->
     ]
     tls = _only(cf["addons"], "c2c_auditor")["jobs"][0]["properties"]["c2c_auditor"]["tls"]
     assert config["tls_config"]["server_name"] == tls["server_name"]
-    assert [rule for rule in config["relabel_configs"] if str(rule.get("replacement", "")).endswith(f":{_agent(cf).server.port}")]
+    assert [
+        rule
+        for rule in config["relabel_configs"]
+        if str(rule.get("replacement", "")).endswith(f":{_agent(cf).server.port}")
+    ]
 
 
 def test_every_manifest_is_tested() -> None:

@@ -1,4 +1,7 @@
-"""The ops file for prometheus-boshrelease's manifest, applied by the real bosh CLI; what comes out is what Prometheus takes."""
+"""The ops file for prometheus-boshrelease's manifest, applied by the real bosh CLI.
+
+What comes out is what Prometheus takes.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,11 @@ pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of 
 
 MONITOR = RELEASE / "manifests" / "operators" / "monitor-c2c-auditor.yml"
 
-VARIABLES = {"metrics_environment": "prod", "c2c_auditor_version": "1.2.3", "c2c_auditor_scrape_ca_name": "/director/cf/metric_scraper_ca"}
+VARIABLES = {
+    "metrics_environment": "prod",
+    "c2c_auditor_version": "1.2.3",
+    "c2c_auditor_scrape_ca_name": "/director/cf/metric_scraper_ca",
+}
 
 # The parts of prometheus-boshrelease's manifest that are touched, and a neighbour of each that must stay.
 MANIFEST = """
@@ -83,7 +90,10 @@ def scrape_config(manifest: dict[str, Any], name: str = "prometheus") -> dict[st
 def test_jobs_rules_and_dashboards(tmp_path: Path) -> None:
     """Both jobs come from this release, their files are where the manifest looks for them, and nothing that was there goes."""
     manifest = applied(tmp_path)
-    assert manifest["releases"] == [{"name": "prometheus", "version": "31.0.0"}, {"name": "c2c-auditor", "version": "1.2.3"}]
+    assert manifest["releases"] == [
+        {"name": "prometheus", "version": "31.0.0"},
+        {"name": "c2c-auditor", "version": "1.2.3"},
+    ]
     prometheus, grafana = jobs(manifest, "prometheus"), jobs(manifest, "grafana")
     assert prometheus["c2c_auditor_alerts"] == {"name": "c2c_auditor_alerts", "release": "c2c-auditor"}
     assert grafana["c2c_auditor_dashboards"] == {"name": "c2c_auditor_dashboards", "release": "c2c-auditor"}
@@ -99,7 +109,10 @@ def test_jobs_rules_and_dashboards(tmp_path: Path) -> None:
 
 
 def test_scrapers_certificate(tmp_path: Path) -> None:
-    """A client certificate of the CA that cells trust; the director makes it, and the manifest hands it to Prometheus' job."""
+    """A client certificate of the CA that cells trust.
+
+    The director makes it, and the manifest hands it to Prometheus' job.
+    """
     manifest = applied(tmp_path)
     kept, ours = manifest["variables"]
     assert kept == {"name": "grafana_password", "type": "password"}
@@ -124,7 +137,10 @@ def test_prometheus_finds_the_cells(tmp_path: Path) -> None:
                     "targets": ["10.0.1.5", "10.0.1.6"],
                     "labels": {"__meta_bosh_deployment": "cf", "__meta_bosh_job_process_name": "c2c_auditor"},
                 },
-                {"targets": ["10.0.1.5"], "labels": {"__meta_bosh_deployment": "cf", "__meta_bosh_job_process_name": "rep"}},
+                {
+                    "targets": ["10.0.1.5"],
+                    "labels": {"__meta_bosh_deployment": "cf", "__meta_bosh_job_process_name": "rep"},
+                },
             ]
         )
     )
@@ -169,7 +185,11 @@ def _discovered(config: dict[str, Any], directory: Path) -> list[dict[str, str]]
     command = ("promtool", "check", "service-discovery", "--timeout=1s", str(path), "c2c_auditor")
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     usual = {"__metrics_path__", "__scrape_interval__", "__scrape_timeout__"}
-    return [{name: value for name, value in target["labels"].items() if name not in usual} for target in found if target["labels"]]
+    return [
+        {name: value for name, value in target["labels"].items() if name not in usual}
+        for target in found
+        if target["labels"]
+    ]
 
 
 def test_older_manifests(tmp_path: Path) -> None:
@@ -181,9 +201,12 @@ def test_older_manifests(tmp_path: Path) -> None:
         tmp_path,
         older,
         manifest=MANIFEST.replace("- name: prometheus\n  jobs:", "- name: prometheus2\n  jobs:").replace(
-            "- name: prometheus\n    release: prometheus\n    properties", "- name: prometheus2\n    release: prometheus\n    properties"
+            "- name: prometheus\n    release: prometheus\n    properties",
+            "- name: prometheus2\n    release: prometheus\n    properties",
         ),
     )
     assert set(jobs(manifest, "prometheus2")) == {"prometheus2", "prometheus_alerts", "c2c_auditor_alerts"}
     tls = scrape_config(manifest, "prometheus2")["tls_config"]
-    assert {str(Path(tls[f"{part}_file"]).parent) for part in ("ca", "cert", "key")} == {"/var/vcap/jobs/prometheus2/certs"}
+    assert {str(Path(tls[f"{part}_file"]).parent) for part in ("ca", "cert", "key")} == {
+        "/var/vcap/jobs/prometheus2/certs"
+    }

@@ -19,11 +19,11 @@ import pytest
 import trustme
 
 from c2c_auditor import __version__
-from c2c_auditor.demo.cell import Cell, Files, write_vpa_config
-from c2c_auditor.demo.command import run
-from c2c_auditor.demo.policy_server import PolicyServer, Truth, make_certificates
-from c2c_auditor.demo.silk import Iptables, Silk
-from c2c_auditor.demo.world import SHOP
+from demo.cell import Cell, Files, write_vpa_config
+from demo.command import run
+from demo.policy_server import PolicyServer, Truth, make_certificates
+from demo.silk import Iptables, Silk
+from demo.world import SHOP
 from support.bosh_layout import job as job_of
 from support.namespaces import in_namespace
 from support.staging import ROOT, staged
@@ -33,9 +33,10 @@ pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of 
 PACKAGING = ROOT / "bosh-release" / "packages" / "c2c_auditor" / "packaging"
 BARE = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
-# A container like bpm's: own mounts, processes and host names; nothing can be written but temporary files, which cannot be executed; no /run; no
-# privilege to be gained, a bounding set of two capabilities, the job's limit of open files. Not bpm's: its control group and its list of system calls.
-# First the package is made, as on a compilation VM: a bare environment, and no network but this namespace's own.
+# A container like bpm's: own mounts, processes and host names; nothing can be written but temporary files, which cannot
+# be executed; no /run; no privilege to be gained, a bounding set of two capabilities, the job's limit of open files.
+# Not bpm's: its control group and its list of system calls. First the package is made, as on a compilation VM: a bare
+# environment, and no network but this namespace's own.
 CONTAINER = """
 set -eu
 mount --make-rprivate /
@@ -70,13 +71,17 @@ def test_packaging_makes_a_program_that_runs(tmp_path: Path) -> None:
         said = _package(compile_target, install)
         assert said.returncode == 0, said.stderr
     program = install / "bin" / "c2c-auditor"
-    told = subprocess.run((program, "--version"), cwd="/", env={}, capture_output=True, text=True, check=True, timeout=60)
+    told = subprocess.run(
+        (program, "--version"), cwd="/", env={}, capture_output=True, text=True, check=True, timeout=60
+    )
     assert told.stdout.strip() == f"c2c-auditor, version {__version__}"
     assert (install / "lib" / "libxtwrapper.so").exists()
     assert list((install / "lib" / "c2c_auditor").glob("__pycache__/cycle.*.pyc"))
 
 
-def _package(compile_target: Path, install: Path, *, packages: Path | None = None, without: str = "") -> subprocess.CompletedProcess[str]:
+def _package(
+    compile_target: Path, install: Path, *, packages: Path | None = None, without: str = ""
+) -> subprocess.CompletedProcess[str]:
     """Run `packaging` where no network is, and none of the files that match ``without`` can be executed."""
     environment = {**BARE, "BOSH_COMPILE_TARGET": str(compile_target), "BOSH_INSTALL_TARGET": str(install)}
     if packages is not None:
@@ -88,7 +93,9 @@ def _package(compile_target: Path, install: Path, *, packages: Path | None = Non
         pytest.skip(f"needs namespaces of network, mounts and, unless root, users: {probe.stderr.strip()}")
     hide = f'for file in {without}; do [[ ! -e $file ]] || mount --bind /dev/null "$file"; done'
     command = (*unshare, "bash", "-c", f'{hide}; exec bash "$0"', str(PACKAGING))
-    return subprocess.run(command, cwd=compile_target, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        command, cwd=compile_target, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +118,10 @@ def test_what_was_not_staged_properly_fails_where_it_is_compiled(tmp_path: Path,
 
 @pytest.mark.parametrize(
     ("without", "said"),
-    [("/usr/bin/python3 /usr/local/bin/python3", "vendor a python-3.x package"), ("/usr/{,local/}bin/{gcc,cc}", "no C compiler")],
+    [
+        ("/usr/bin/python3 /usr/local/bin/python3", "vendor a python-3.x package"),
+        ("/usr/{,local/}bin/{gcc,cc}", "no C compiler"),
+    ],
 )
 def test_a_stemcell_that_lacks_something_is_refused(tmp_path: Path, without: str, said: str) -> None:
     """On the compilation VM, with the way out."""
@@ -145,7 +155,12 @@ def test_the_installed_agent_runs_as_under_bpm(tmp_path: Path, backend: str) -> 
 
 @in_namespace
 def _runs(folder: Path, backend: str) -> None:
-    for line in ("link set lo up", "link add eth0 type veth peer name underlay", "address add 10.0.0.101/24 dev eth0", "link set eth0 up"):
+    for line in (
+        "link set lo up",
+        "link add eth0 type veth peer name underlay",
+        "address add 10.0.0.101/24 dev eth0",
+        "link set eth0 up",
+    ):
         subprocess.run(("ip", *line.split()), check=True, timeout=10)
     job = folder / "job"
     job.mkdir()
@@ -169,7 +184,9 @@ def _runs(folder: Path, backend: str) -> None:
     assert {"rules", "policy_server", "store", "vpa_config"} <= set(sources)
     assert set(sources.values()) == {"1.0"}
     assert re.search(r'^c2c_auditor_flows\{actual="allow",intended="allow"\} [1-9]', metrics, re.MULTILINE)
-    found = [line for line in metrics.splitlines() if line.startswith("c2c_auditor_findings{") and not line.endswith(" 0.0")]
+    found = [
+        line for line in metrics.splitlines() if line.startswith("c2c_auditor_findings{") and not line.endswith(" 0.0")
+    ]
     assert found == []
 
 
@@ -180,7 +197,11 @@ def _configure(job: Path) -> ssl.SSLContext:
     leaf.cert_chain_pems[0].write_to_path(str(job / "server.crt"))
     leaf.private_key_pem.write_to_path(str(job / "server.key"))
     ca.cert_pem.write_to_path(str(job / "clients.crt"))
-    server = {"port": 9763, "health_port": 9764, "tls": {"certificate": "server.crt", "key": "server.key", "client_ca": "clients.crt"}}
+    server = {
+        "port": 9763,
+        "health_port": 9764,
+        "tls": {"certificate": "server.crt", "key": "server.key", "client_ca": "clients.crt"},
+    }
     server["tls"] = {name: f"/mnt/job/{file}" for name, file in dict(server["tls"]).items()}  # type: ignore[call-overload]  # a literal, three lines up
     settings = {"vpa_config": "/mnt/job/vxlan-policy-agent.json", "interval": 0.5, "processes": False, "server": server}
     (job / "config.json").write_text(json.dumps(settings))
@@ -195,8 +216,26 @@ def _configure(job: Path) -> ssl.SSLContext:
 @contextmanager
 def _container(job: Path, log: Path) -> Iterator[Path]:
     """The agent in its container; gone with it whatever happens."""
-    environment = {**BARE, "STAGED": str(staged()), "PACKAGING": str(PACKAGING), "JOB": str(job), "OPEN_FILES": str(_limit("open_files"))}
-    command = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--mount-proc", "bash", "-c", CONTAINER)
+    environment = {
+        **BARE,
+        "STAGED": str(staged()),
+        "PACKAGING": str(PACKAGING),
+        "JOB": str(job),
+        "OPEN_FILES": str(_limit("open_files")),
+    }
+    command = (
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--uts",
+        "--ipc",
+        "--mount-proc",
+        "bash",
+        "-c",
+        CONTAINER,
+    )
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
     try:
@@ -220,7 +259,10 @@ def _until_ready(log: Path) -> None:
 
 
 def _is_confined() -> None:
-    """The auditing process holds the two capabilities and no other, the listening one none; nobody is root; threads are as few as the job allows."""
+    """The auditing process holds the two capabilities and no other, the listening one none; nobody is root.
+
+    Threads are as few as the job allows.
+    """
     held, threads = [], 0
     for status in Path("/proc").glob("[0-9]*/status"):
         try:

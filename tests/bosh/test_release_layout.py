@@ -21,7 +21,11 @@ _SPEC_KEYS = {"name", "description", "templates", "packages", "properties", "con
 def _packages() -> dict[str, Any]:
     """Each package's spec by its name."""
     folder = RELEASE / "packages"
-    specs = [parse_yaml((path / "spec").read_text()) for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+    specs = (
+        [parse_yaml((path / "spec").read_text()) for path in sorted(folder.iterdir()) if path.is_dir()]
+        if folder.is_dir()
+        else []
+    )
     return {spec["name"]: spec for spec in specs}
 
 
@@ -45,7 +49,10 @@ def test_licence_and_notice_are_files() -> None:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_a_jobs_directory_bears_its_name(name: str) -> None:
-    """And the name is one that the director takes; Prometheus finds jobs by the name of their process, so they are alike."""
+    """And the name is one that the director takes.
+
+    Prometheus finds jobs by the name of their process, so they are alike.
+    """
     assert job(name).spec["name"] == name
     assert _NAME.fullmatch(name)
     assert set(job(name).spec) <= _SPEC_KEYS
@@ -110,7 +117,12 @@ def test_links_are_well_formed(name: str) -> None:
 
 def test_the_cells_job_needs_no_link() -> None:
     """All four are there for what nobody configured, and a deployment without them is none the worse."""
-    assert {link["name"] for link in job("c2c_auditor").spec["consumes"]} == {"vpa", "iptables", "cf_network", "cni_config"}
+    assert {link["name"] for link in job("c2c_auditor").spec["consumes"]} == {
+        "vpa",
+        "iptables",
+        "cf_network",
+        "cni_config",
+    }
     assert all(link["optional"] for link in job("c2c_auditor").spec["consumes"])
 
 

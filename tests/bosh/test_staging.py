@@ -20,11 +20,20 @@ pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of 
 def test_everything_of_the_lock_file_is_staged_and_nothing_else() -> None:
     """Each dependency once, this project's wheel, and a checksum for every file."""
     folder = staged()
-    locked = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "packaging" / "requirements-runtime.txt").read_text(), re.MULTILINE))
+    locked = set(
+        re.findall(r"^([a-z0-9-]+)==", (ROOT / "packaging" / "requirements-runtime.txt").read_text(), re.MULTILINE)
+    )
     names = {file.name.split("-")[0].replace("_", "-").lower() for file in folder.iterdir()} - {"sha256sums"}
     assert names == locked | {"c2c-auditor"}
-    sums = {name: digest for digest, _, name in (line.partition("  ") for line in (folder / "SHA256SUMS").read_text().splitlines())}
-    assert sums == {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir() if file.name != "SHA256SUMS"}
+    sums = {
+        name: digest
+        for digest, _, name in (line.partition("  ") for line in (folder / "SHA256SUMS").read_text().splitlines())
+    }
+    assert sums == {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.iterdir()
+        if file.name != "SHA256SUMS"
+    }
 
 
 def test_the_wheel_is_the_same_whatever_the_umask_and_holds_the_whole_package(tmp_path: Path) -> None:
@@ -42,7 +51,11 @@ def test_the_wheel_is_the_same_whatever_the_umask_and_holds_the_whole_package(tm
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     package = ROOT / "agent" / "c2c_auditor"
-    files = {str(path.relative_to(package.parent)) for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    files = {
+        str(path.relative_to(package.parent))
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     assert files <= set(names)
     assert not [name for name in names if not name.startswith(("c2c_auditor/", "c2c_auditor-"))]
 
@@ -59,7 +72,9 @@ def test_the_notice_names_everything_that_is_brought_along() -> None:
     """Each library with a licence, and no library that is not there any more."""
     notice = (ROOT / "bosh-release" / "NOTICE").read_text()
     named = {re.sub(r"[._]", "-", name).lower() for name in re.findall(r"^  (\S+)  +\S", notice, re.MULTILINE)}
-    locked = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "packaging" / "requirements-runtime.txt").read_text(), re.MULTILINE))
+    locked = set(
+        re.findall(r"^([a-z0-9-]+)==", (ROOT / "packaging" / "requirements-runtime.txt").read_text(), re.MULTILINE)
+    )
     assert named == locked
 
 

@@ -23,7 +23,7 @@ from c2c_auditor.errors import ConfigError
 from c2c_auditor.model.cell import VpaConfig
 from c2c_auditor.server import Answers, ServerProcess
 from c2c_auditor.server.listener import tls_context
-from c2c_auditor.sources.vpa_config import parse_vpa_config
+from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from support.bosh_layout import job
 from support.erb import Rendered, RenderError, parse_yaml
 from support.erb import render as render_job
@@ -40,7 +40,16 @@ TLS = {
     "c2c_auditor.tls.server_name": "c2c_auditor",
 }
 OWN = {f"c2c_auditor.policy_server.{name}": f"own {name}" for name in ("ca_cert", "client_cert", "client_key")}
-VPA = {"vpa": {"properties": {"ca_cert": "CA", "client_cert": "CERT", "client_key": "KEY", "force_policy_poll_cycle_port": 8722}}}
+VPA = {
+    "vpa": {
+        "properties": {
+            "ca_cert": "CA",
+            "client_cert": "CERT",
+            "client_key": "KEY",
+            "force_policy_poll_cycle_port": 8722,
+        }
+    }
+}
 CNI = {
     "iptables_logging": True,
     "iptables_denied_logs_per_sec": 7,
@@ -62,7 +71,9 @@ def configured(given: Mapping[str, Any] | None = None, links: Mapping[str, Any] 
 
 def vpa_told(given: Mapping[str, Any] | None = None, links: Mapping[str, Any] | None = None) -> VpaConfig:
     """What stands in for VPA's configuration, as the agent itself reads it."""
-    text = render({**FROM_PROPERTIES, **(given or {})}, {**VPA, **(links or {})}).files["config/vxlan-policy-agent.json"]
+    text = render({**FROM_PROPERTIES, **(given or {})}, {**VPA, **(links or {})}).files[
+        "config/vxlan-policy-agent.json"
+    ]
     return parse_vpa_config(text, where="vxlan-policy-agent.json")
 
 
@@ -88,7 +99,12 @@ def test_a_stock_cells_process_is_bound_and_unprivileged() -> None:
         "unsafe": {"host_pid_namespace": True},
     }
     told = json.loads((CELLS / "pair" / "vxlan-policy-agent.json").read_text())  # as silk's own template rendered it
-    assert mounted == [str(Config().vpa_config), told["ca_cert_file"], told["client_cert_file"], told["client_key_file"]]
+    assert mounted == [
+        str(Config().vpa_config),
+        told["ca_cert_file"],
+        told["client_cert_file"],
+        told["client_key_file"],
+    ]
     assert VpaConfig().store_file.startswith(process["additional_volumes"][0]["path"])
 
 
@@ -120,7 +136,14 @@ def test_a_stock_cell_holds_no_certificate() -> None:
     )
 
 
-_CERTS = ("server.crt", "server.key", "client_ca.crt", "policy_server_ca.crt", "policy_server_client.crt", "policy_server_client.key")
+_CERTS = (
+    "server.crt",
+    "server.key",
+    "client_ca.crt",
+    "policy_server_ca.crt",
+    "policy_server_client.crt",
+    "policy_server_client.key",
+)
 
 
 # Spec and configuration do not drift apart
@@ -176,11 +199,16 @@ def test_every_setting_has_a_property_or_a_reason() -> None:
 
 def test_each_property_reaches_its_setting_and_no_other() -> None:
     """All at once, each with a value that is not the default."""
-    config, stock = configured({f"c2c_auditor.{name}": value for name, (value, _, _) in SETTINGS.items()} | _UNSCRAPED), configured()
+    config, stock = (
+        configured({f"c2c_auditor.{name}": value for name, (value, _, _) in SETTINGS.items()} | _UNSCRAPED),
+        configured(),
+    )
     for _, name, expected in SETTINGS.values():
         assert _setting(config, name) == expected != _setting(stock, name), name
     for name in (
-        _names(Config) - {name for _, name, _ in SETTINGS.values()} - {f"server.tls.{one}" for one in ("certificate", "key", "client_ca")}
+        _names(Config)
+        - {name for _, name, _ in SETTINGS.values()}
+        - {f"server.tls.{one}" for one in ("certificate", "key", "client_ca")}
     ):
         assert _setting(config, name) == _setting(stock, name), name
 
@@ -195,7 +223,11 @@ def _bounds(schema: Mapping[str, Any], root: Mapping[str, Any], at: str = "") ->
     if "minimum" in schema and "maximum" in schema:
         return {at: (schema["minimum"], schema["maximum"])}
     inner = schema.get("properties", {}).items()
-    return {name: bounds for key, value in inner for name, bounds in _bounds(value, root, f"{at}.{key}" if at else key).items()}
+    return {
+        name: bounds
+        for key, value in inner
+        for name, bounds in _bounds(value, root, f"{at}.{key}" if at else key).items()
+    }
 
 
 _SCHEMA = json.loads((Path(__file__).parents[2] / "bosh-release/jobs/c2c_auditor/properties_schema.json").read_text())
@@ -204,7 +236,10 @@ _BOUNDS = _bounds(_SCHEMA, _SCHEMA)
 
 @pytest.mark.parametrize("name", _BOUNDS)
 def test_bounds_are_the_same_for_director_template_and_agent(name: str) -> None:
-    """What the schema takes is rendered and runs; what is beyond is refused by the schema, by the template, and by the agent."""
+    """What the schema takes is rendered and runs.
+
+    What is beyond is refused by the schema, by the template, and by the agent.
+    """
     setting = SETTINGS.get(name.removeprefix("c2c_auditor."), (None, "", None))[1]
     least, most = _BOUNDS[name]
     for value, taken in ((least, True), (most, True), (least - 1, False), (most + 1, False)):
@@ -245,12 +280,16 @@ def test_with_tls_everything_is_served_and_scraped_over_it(tmp_path: Path) -> No
     }
     rendered = render(given)
     server = configured(given).server
-    assert server.tls == TlsSettings(certificate=CERTS / "server.crt", key=CERTS / "server.key", client_ca=CERTS / "client_ca.crt")
+    assert server.tls == TlsSettings(
+        certificate=CERTS / "server.crt", key=CERTS / "server.key", client_ca=CERTS / "client_ca.crt"
+    )
     assert not server.plaintext
     for name in ("server.crt", "server.key", "client_ca.crt"):
         (tmp_path / name).write_text(rendered.files[f"config/certs/{name}"])
     context = tls_context(
-        TlsSettings(certificate=tmp_path / "server.crt", key=tmp_path / "server.key", client_ca=tmp_path / "client_ca.crt")
+        TlsSettings(
+            certificate=tmp_path / "server.crt", key=tmp_path / "server.key", client_ca=tmp_path / "client_ca.crt"
+        )
     )
     assert len(context.get_ca_certs()) == 2
     scrape = parse_yaml(rendered.files["config/prom_scraper_config.yml"])
@@ -321,7 +360,9 @@ def test_the_iptables_of_garden_are_used_unless_others_are_named() -> None:
     link = {"iptables": {"properties": {"garden": {"iptables_bin_dir": "/var/vcap/packages/iptables/sbin"}}}}
     assert configured(links=link).iptables_bin_dir == Path("/var/vcap/packages/iptables/sbin")
     assert configured({"c2c_auditor.iptables_bin_dir": "/sbin"}, link).iptables_bin_dir == Path("/sbin")
-    assert configured(links={"iptables": {"properties": {"garden": {"iptables_bin_dir": None}}}}).iptables_bin_dir is None
+    assert (
+        configured(links={"iptables": {"properties": {"garden": {"iptables_bin_dir": None}}}}).iptables_bin_dir is None
+    )
 
 
 def test_own_certificates_for_the_policy_server_come_before_vpas() -> None:
@@ -338,7 +379,9 @@ def test_own_certificates_for_the_policy_server_come_before_vpas() -> None:
 def test_where_vpas_files_are_not_mounted_its_link_brings_the_certificates() -> None:
     """And nothing of another job is mounted."""
     rendered = render(FROM_PROPERTIES, VPA)
-    held = [rendered.files[f"config/certs/policy_server_{name}"].strip() for name in ("ca.crt", "client.crt", "client.key")]
+    held = [
+        rendered.files[f"config/certs/policy_server_{name}"].strip() for name in ("ca.crt", "client.crt", "client.key")
+    ]
     assert held == ["CA", "CERT", "KEY"]
     config = configured(FROM_PROPERTIES, VPA)
     assert config.policy_server.key == CERTS / "policy_server_client.key"
@@ -363,16 +406,26 @@ def test_from_properties_alone_vpa_is_as_silk_ships_it() -> None:
 
 def test_links_tell_the_rest_of_silk() -> None:
     """The overlay, and what silk-cni and VPA share."""
-    told = vpa_told(links={"cf_network": {"properties": {"network": "10.200.0.0/16"}}, "cni_config": {"properties": CNI}})
+    told = vpa_told(
+        links={"cf_network": {"properties": {"network": "10.200.0.0/16"}}, "cni_config": {"properties": CNI}}
+    )
     assert told.overlay_network == IPv4Network("10.200.0.0/16")
     assert (told.asg_logging, told.connection_limit_logging, told.denied_logs_per_second) == (True, True, 7)
-    assert (told.deny_networks_always, told.deny_networks_running) == ((IPv4Network("192.0.2.0/24"),), (IPv4Network("198.51.100.0/24"),))
+    assert (told.deny_networks_always, told.deny_networks_running) == (
+        (IPv4Network("192.0.2.0/24"),),
+        (IPv4Network("198.51.100.0/24"),),
+    )
     assert (told.connection_limit, told.connection_burst, told.connection_rate_per_second) == (True, 20, 30)
 
 
 def test_an_overlay_of_two_families_is_taken_as_silk_gives_it() -> None:
     """Newer silk has a list; IPv4 is what is audited."""
-    assert vpa_told(links={"cf_network": {"properties": {"network": ["10.200.0.0/16", "fd00::/64"]}}}).overlay_network.prefixlen == 16
+    assert (
+        vpa_told(
+            links={"cf_network": {"properties": {"network": ["10.200.0.0/16", "fd00::/64"]}}}
+        ).overlay_network.prefixlen
+        == 16
+    )
 
 
 def test_a_link_without_its_properties_is_as_good_as_none() -> None:
@@ -463,9 +516,13 @@ def test_operators_get_the_cells_own_configuration(tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_text('#!/bin/sh\necho "$@"\n')
     program.chmod(0o755)
-    script.write_text(render().files["bin/c2c-auditor"].replace("/var/vcap/packages/c2c_auditor/bin/c2c-auditor", str(program)))
+    script.write_text(
+        render().files["bin/c2c-auditor"].replace("/var/vcap/packages/c2c_auditor/bin/c2c-auditor", str(program))
+    )
     for name, command in cli.commands.items():
-        done = subprocess.run(("bash", str(script), name, "--format", "x y"), capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ("bash", str(script), name, "--format", "x y"), capture_output=True, text=True, check=True
+        )
         takes = name != "daemon" and any("--config" in parameter.opts for parameter in command.params)
         config = "--config /var/vcap/jobs/c2c_auditor/config/config.json " if takes else ""
         assert done.stdout == f"{name} {config}--format x y\n"

@@ -54,7 +54,9 @@ def _daemon(config: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     log = config.with_suffix(".log")
     with log.open("wb") as output:
         process = subprocess.Popen(
-            (sys.executable, "-m", "c2c_auditor", "daemon", "--config", str(config)), stdout=output, start_new_session=True
+            (sys.executable, "-m", "c2c_auditor", "daemon", "--config", str(config)),
+            stdout=output,
+            start_new_session=True,
         )
     try:
         yield process, log

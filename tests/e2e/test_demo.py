@@ -1,4 +1,7 @@
-"""The demo as people run it: real rules, the real agent, a policy server over mutual TLS; every fault is found, nothing stays behind."""
+"""The demo as people run it: real rules, the real agent, a policy server over mutual TLS.
+
+Every fault is found, nothing stays behind.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from c2c_auditor.demo.faults import ALL, TOUR
-from c2c_auditor.demo.namespace import PREFIX, Namespace, namespace
+from demo.faults import ALL, TOUR
+from demo.namespace import PREFIX, Namespace, namespace
 
 TOOLS = ("ip", "iptables-nft-save", "iptables-legacy-save")
 
@@ -23,7 +26,8 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces"),
     *(pytest.mark.skipif(shutil.which(tool) is None, reason=f"needs {tool}") for tool in TOOLS),
 ]
-DEMO = (sys.executable, "-m", "c2c_auditor", "demo")
+DEMO = (sys.executable, "-m", "demo")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 SECONDS = 600
 
 
@@ -39,8 +43,10 @@ def passed(text: str) -> list[str]:
 
 @pytest.mark.parametrize("backend", ["nft", "legacy"])
 def test_the_tour_passes(backend: str) -> None:
-    """`c2c-auditor demo` finds each fault of its tour, sees it resolved, raises nothing else, and takes everything away."""
-    with subprocess.Popen([*DEMO, "--backend", backend, "--pause", "0.5"], stdout=subprocess.PIPE, text=True) as demo:
+    """`make demo` finds each fault of its tour, sees it resolved, raises nothing else, and takes everything away."""
+    with subprocess.Popen(
+        [*DEMO, "--backend", backend, "--pause", "0.5"], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as demo:
         text, _ = demo.communicate(timeout=SECONDS)
     assert demo.returncode == 0, text
     assert passed(text) == [fault.name for fault in TOUR]
@@ -57,16 +63,16 @@ def _place() -> Iterator[Namespace]:
 @pytest.mark.parametrize("backend", ["nft", "legacy"])
 def test_every_fault_is_found(place: Namespace, backend: str) -> None:
     """Each fault raises its findings, confirmed, with the right app's name, and no outage or breach besides."""
-    inner = (sys.executable, "-m", "c2c_auditor.demo", "--name", place.name, "--directory", str(place.directory))
+    inner = (sys.executable, "-m", "demo.inside", "--name", place.name, "--directory", str(place.directory))
     command = place.command((*inner, "--backend", backend, "--pause", "0", "--faults", "all"))
-    demo = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    demo = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, env=ENVIRONMENT)
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert passed(demo.stdout) == [fault.name for fault in ALL]
 
 
 def test_interrupted_it_leaves_nothing() -> None:
     """Ctrl-C in the middle ends agent, policy server and namespace; the exit status says that it was interrupted."""
-    with subprocess.Popen([*DEMO, "--pause", "0"], stdout=subprocess.PIPE, text=True) as demo:
+    with subprocess.Popen([*DEMO, "--pause", "0"], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
             if "pending" in line:

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from c2c_auditor.demo import agent
-from c2c_auditor.demo.cell import Cell, Files, write_vpa_config
-from c2c_auditor.demo.command import run
-from c2c_auditor.demo.policy_faults import ACCEPT_STALE, ENFORCEMENT_DISABLED, MARK_DELETED, RULE_DUPLICATED
-from c2c_auditor.demo.policy_server import PolicyServer, Truth, make_certificates
-from c2c_auditor.demo.silk import Iptables, Silk
-from c2c_auditor.demo.world import BACKEND, FRONTEND, SHOP, UNDERLAY_ADDRESS, UNDERLAY_INTERFACE, NetworkPolicy
+from demo import agent
+from demo.cell import Cell, Files, write_vpa_config
+from demo.command import run
+from demo.policy_faults import ACCEPT_STALE, ENFORCEMENT_DISABLED, MARK_DELETED, RULE_DUPLICATED
+from demo.policy_server import PolicyServer, Truth, make_certificates
+from demo.silk import Iptables, Silk
+from demo.world import BACKEND, FRONTEND, SHOP, UNDERLAY_ADDRESS, UNDERLAY_INTERFACE, NetworkPolicy
 from repo.code import ROOT
 from support.dashboards import FILES, load, queries, substituted, variables
 from support.erb import parse_yaml, render
@@ -37,7 +37,8 @@ pytestmark = [
 
 RELEASE = ROOT / "bosh-release"
 PORT = agent.PORT
-# Three cells by address: the demo's; one that is open, whose agent is stuck: it always says what the golden file says; one without an agent.
+# Three cells by address: the demo's; one that is open, whose agent is stuck: it always says what the golden file says;
+# one without an agent.
 LIVE, BROKEN, BARE = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 CELL = {"environment": "lab", "bosh_deployment": "cf", "bosh_job_ip": LIVE}
 BOSH_EXPORTER = "127.0.0.9", 9190
@@ -71,13 +72,21 @@ def _bosh_exporter() -> str:
 
 
 def _scrape_config(directory: Path, keys: Keys) -> Any:  # noqa: ANN401 - Prometheus' own
-    """The release's own, from its ops file; only the files lie elsewhere, the certificate has another name, and the list of targets is our own."""
+    """The release's own, from its ops file.
+
+    Only the files lie elsewhere, the certificate has another name, and the list of targets is our own.
+    """
     operations = parse_yaml(
-        (RELEASE / "manifests" / "operators" / "monitor-c2c-auditor.yml").read_text().replace("((metrics_environment))", "lab")
+        (RELEASE / "manifests" / "operators" / "monitor-c2c-auditor.yml")
+        .read_text()
+        .replace("((metrics_environment))", "lab")
     )
     (config,) = (operation["value"] for operation in operations if operation["path"].endswith("/scrape_configs/-"))
     groups = [
-        {"targets": [LIVE, BROKEN], "labels": {"__meta_bosh_deployment": "cf", "__meta_bosh_job_process_name": "c2c_auditor"}},
+        {
+            "targets": [LIVE, BROKEN],
+            "labels": {"__meta_bosh_deployment": "cf", "__meta_bosh_job_process_name": "c2c_auditor"},
+        },
         {"targets": [LIVE, BARE], "labels": {"__meta_bosh_deployment": "cf", "__meta_bosh_job_process_name": "rep"}},
     ]
     (directory / "bosh_target_groups.json").write_text(json.dumps(groups))
@@ -174,7 +183,8 @@ def _show_store(cell: Cell) -> None:
 
 def _policies(first: int, count: int) -> tuple[NetworkPolicy, ...]:
     return tuple(
-        NetworkPolicy(source=FRONTEND.guid, destination=BACKEND.guid, first=port, last=port) for port in range(first, first + count)
+        NetworkPolicy(source=FRONTEND.guid, destination=BACKEND.guid, first=port, last=port)
+        for port in range(first, first + count)
     )
 
 
@@ -201,7 +211,9 @@ STEPS: tuple[tuple[Callable[[Cell], None], dict[str, str], Callable[[Cell], None
 
 
 def test_faults_raise_alerts_and_dashboards_find_data(tmp_path: Path) -> None:
-    """Each alert is pending, fires, and is gone once the fault is; every query of both dashboards, for all cells and for one, finds data.
+    """Each alert is pending, fires, and is gone once the fault is.
+
+    Every query of both dashboards, for all cells and for one, finds data.
 
     The scrape config, with mutual TLS, and the rules are those of the release.
     """
@@ -214,7 +226,9 @@ def _play(directory: Path) -> None:
     began = time.time()
     with _stage(directory) as (watching, cell, start_agent):
         with start_agent():
-            wait_for("a clean cell", lambda: watching.query(f'cell:c2c_auditor_clean:bool{{bosh_job_ip="{LIVE}"}} == 1'))
+            wait_for(
+                "a clean cell", lambda: watching.query(f'cell:c2c_auditor_clean:bool{{bosh_job_ip="{LIVE}"}} == 1')
+            )
             for inject, alerts, mend in STEPS:
                 since = time.time()
                 inject(cell)
@@ -234,11 +248,16 @@ def _play(directory: Path) -> None:
 def _fleet(watching: Prometheus) -> dict[str, float]:
     """The figures of the dashboard Fleet's first row."""
     series = watching.query('{__name__=~"deployment:c2c_auditor_cells.*"}')
-    return {one["metric"]["__name__"].removeprefix("deployment:c2c_auditor_cells"): float(one["value"][1]) for one in series}
+    return {
+        one["metric"]["__name__"].removeprefix("deployment:c2c_auditor_cells"): float(one["value"][1]) for one in series
+    }
 
 
 def _labels(alert: str) -> dict[str, str]:
-    """Those of an alert on the live cell. Enforcement concerns a deployment; of the sources it is the store that is hidden."""
+    """Those of an alert on the live cell.
+
+    Enforcement concerns a deployment; of the sources it is the store that is hidden.
+    """
     own = {"C2CEnforcementDisabled": {"bosh_job_ip": ""}, "C2CSourceDown": {"source": "store"}}
     labels = {"alertname": alert, "service": "c2c-auditor", **CELL, **own.get(alert, {})}
     return {name: value for name, value in labels.items() if value}
@@ -246,7 +265,10 @@ def _labels(alert: str) -> dict[str, str]:
 
 def _fire(watching: Prometheus, alerts: dict[str, str]) -> None:
     for name, word in alerts.items():
-        (alert,) = wait_for(f"{name} firing", lambda: [alert for alert in watching.alerts(**_labels(name)) if alert["state"] == "firing"])  # noqa: B023 - called at once
+        (alert,) = wait_for(
+            f"{name} firing",
+            lambda: [alert for alert in watching.alerts(**_labels(name)) if alert["state"] == "firing"],  # noqa: B023 - called before the loop goes on
+        )
         assert word in alert["annotations"]["description"]
         assert alert["annotations"]["runbook_url"].endswith(f"/{name}.md")
 
@@ -257,7 +279,11 @@ def _end(watching: Prometheus, alerts: dict[str, str], since: float) -> None:
         wait_for(f"the end of {name}", lambda: not watching.alerts(**_labels(name)))  # noqa: B023 - called at once
         labels = ",".join(f'{label}="{value}"' for label, value in _labels(name).items())
         seen = {
-            state: [moment for series in watching.query(f'ALERTS{{{labels},alertstate="{state}"}}[1h]') for moment, _ in series["values"]]
+            state: [
+                moment
+                for series in watching.query(f'ALERTS{{{labels},alertstate="{state}"}}[1h]')
+                for moment, _ in series["values"]
+            ]
             for state in ("pending", "firing")
         }
         first = {state: min(moment for moment in moments if moment > since) for state, moments in seen.items()}

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from c2c_auditor.demo.cell import Cell, Files
-from c2c_auditor.demo.fault import Fault
-from c2c_auditor.demo.faults import ALL, TOUR
-from c2c_auditor.demo.namespace import namespace
-from c2c_auditor.demo.policy_server import PolicyServer, Truth, make_certificates
-from c2c_auditor.demo.silk import Iptables, Silk
-from c2c_auditor.demo.world import SHOP
+from demo.cell import Cell, Files
+from demo.fault import Fault
+from demo.faults import ALL, TOUR
+from demo.namespace import namespace
+from demo.policy_server import PolicyServer, Truth, make_certificates
+from demo.silk import Iptables, Silk
+from demo.world import SHOP
 
 pytestmark = [
     pytest.mark.kernel,
@@ -63,7 +63,10 @@ def facts(cell: Cell) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("fault", ALL, ids=lambda fault: fault.name)
 def test_a_fault_does_something_and_can_be_mended(cell: Cell, fault: Fault) -> None:
-    """Injected, the cell is another one; mended, it is what it was (but for the order of chains, where a container came anew)."""
+    """Injected, the cell is another one.
+
+    Mended, it is what it was (but for the order of chains, where a container came anew).
+    """
     before, known = (rules(cell.iptables), rules(cell.other)), facts(cell)
     fault.inject(cell)
     assert ((rules(cell.iptables), rules(cell.other)), facts(cell)) != (before, known)

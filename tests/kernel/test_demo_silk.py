@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from c2c_auditor.demo.namespace import Namespace, namespace
-from c2c_auditor.demo.silk import TABLES, Iptables, Silk
-from c2c_auditor.demo.world import PUBLIC, App, Instance, NetworkPolicy
+from demo.namespace import Namespace, namespace
+from demo.silk import TABLES, Iptables, Silk
+from demo.world import PUBLIC, App, Instance, NetworkPolicy
 
 CELLS = Path(__file__).parent.parent / "golden" / "cells"
 FILM = Path(__file__).parent.parent / "golden" / "films" / "life-nft"
@@ -52,13 +52,18 @@ def policies(answer: Path) -> tuple[list[NetworkPolicy], dict[str, int]]:
     for entry in json.loads(answer.read_text())["policies"]:
         source, destination = entry["source"], entry["destination"]
         ports = {"first": destination["ports"]["start"], "last": destination["ports"]["end"]}
-        found.append(NetworkPolicy(source=source["id"], destination=destination["id"], protocol=destination["protocol"], **ports))
+        found.append(
+            NetworkPolicy(source=source["id"], destination=destination["id"], protocol=destination["protocol"], **ports)
+        )
         tags |= {side["id"]: int(side["tag"], 16) for side in (source, destination)}
     return found, tags
 
 
 def chains(saved: str) -> Chains:
-    """Rules by table and chain; counters, host ports and the time in a policy chain's name are evened out, those say nothing."""
+    """Rules by table and chain.
+
+    Counters, host ports and the time in a policy chain's name are evened out, those say nothing.
+    """
     found: Chains = {}
     table = ""
     text = re.sub(r"^\[\d+:\d+\] ", "", re.sub(r"vpa--\d+", "vpa--T", saved), flags=re.MULTILINE)
@@ -77,7 +82,12 @@ def test_rules_of_the_pair_are_as_recorded(cell: Namespace, backend: str) -> Non
     recorded = CELLS / ("pair-nft" if backend == "nft" else "pair")
     saved = (recorded / "iptables-save.txt").read_text()
     handles = re.findall(r"-A INPUT .* -j input--(\S+)", saved)
-    created = [handle for short in handles for handle in json.loads((recorded / "store.json").read_text()) if handle.startswith(short)]
+    created = [
+        handle
+        for short in handles
+        for handle in json.loads((recorded / "store.json").read_text())
+        if handle.startswith(short)
+    ]
     iptables = Iptables(backend=backend, run=cell.run)
     silk = Silk(iptables=iptables, groups=(PUBLIC,))
     pair = instances(recorded, created)
@@ -91,7 +101,11 @@ def test_rules_of_the_pair_are_as_recorded(cell: Namespace, backend: str) -> Non
     for instance in pair:
         silk.delete(instance)
     silk.plan([], known, tags)
-    left = {name: content for name, content in chains(iptables.save()).items() if content or name[1].islower() or "--" in name[1]}
+    left = {
+        name: content
+        for name, content in chains(iptables.save()).items()
+        if content or name[1].islower() or "--" in name[1]
+    }
     assert left == {("filter", "FORWARD"): ["-A FORWARD -j vpa--T"], ("filter", "vpa--T"): []}
 
 
@@ -104,7 +118,9 @@ def test_policy_chain_of_a_fleet_is_as_recorded(cell: Namespace, backend: str) -
     iptables = Iptables(backend=backend, run=cell.run)
     Silk(iptables=iptables).plan(instances(recorded, handles), known, tags)
 
-    wanted = [rule for rule in chains((recorded / "iptables-save.txt").read_text())["filter", "vpa--T"] if "src:" in rule]
+    wanted = [
+        rule for rule in chains((recorded / "iptables-save.txt").read_text())["filter", "vpa--T"] if "src:" in rule
+    ]
     assert chains(iptables.save("filter"))["filter", "vpa--T"] == wanted
 
 
@@ -122,7 +138,9 @@ def steps(commands: list[list[str]]) -> list[str]:
     return text.splitlines()
 
 
-@pytest.mark.parametrize("act", ["container of source-app created", "first instance of dest-app deleted", "policy for 8080 removed"])
+@pytest.mark.parametrize(
+    "act", ["container of source-app created", "first instance of dest-app deleted", "policy for 8080 removed"]
+)
 def test_commands_come_in_silks_order(cell: Namespace, act: str) -> None:
     """A policy swap, a container created and one deleted take the commands of the recorded film, one by one."""
     frames = [json.loads(line) for line in (FILM / "frames.jsonl").read_text().splitlines()]

@@ -1,6 +1,7 @@
 """The kinds that the demo's faults do not raise, in a real kernel whose rules are changed by hand: raised, confirmed, and resolved, on both backends.
 
-Together with `test_demo_faults` and the demo's tour over all faults this is every kind there is; `test_no_kind_is_left_out` holds that.
+Together with `test_demo_faults` and the demo's tour over all faults this is every kind there is;
+`test_no_kind_is_left_out` holds that.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from attrs import define, evolve
 
 from c2c_auditor.audit.settle import Grace
 from c2c_auditor.cycle import Clocks, Cycle
-from c2c_auditor.demo.faults import ALL
 from c2c_auditor.model.cell import BadRecord, CellFacts, PolicySet
-from c2c_auditor.model.finding import Kind
+from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.report import FactsReading, Result
 from c2c_auditor.model.rule import PortRange
-from c2c_auditor.sources.backends import AutoBackend
-from c2c_auditor.sources.legacy import LegacyReader, tables_in_use
-from c2c_auditor.sources.netlink import Nftables
-from c2c_auditor.sources.nft import NftReader
+from c2c_auditor.sources.rules.backends import AutoBackend
+from c2c_auditor.sources.rules.legacy import LegacyReader, tables_in_use
+from c2c_auditor.sources.rules.netlink import Nftables
+from c2c_auditor.sources.rules.nft import NftReader
+from demo.faults import ALL
 from support.namespaces import in_namespace
 from support.recordings import CELLS, recording
 
@@ -33,11 +34,18 @@ BY_HAND = {
     Kind.CONTAINER_RULE_MISSING: ("pair", f"-D {OVERLAY} 2"),
     Kind.FOREIGN_RULE: ("pair", "-I FORWARD -j LOG"),
     Kind.JUMP_DUPLICATE: ("pair", "-I FORWARD -j VPA"),
-    Kind.MARK_STALE: ("pair", "-A VPA -s 10.255.2.7 -m comment --comment src:20e39f68-f0ed-40db-8564-d432d5716f29 -j MARK --set-xmark 0x2"),
+    Kind.MARK_STALE: (
+        "pair",
+        "-A VPA -s 10.255.2.7 -m comment --comment src:20e39f68-f0ed-40db-8564-d432d5716f29 -j MARK --set-xmark 0x2",
+    ),
     Kind.INGRESS_MISSING: ("pair-overlay-ingress", "-D VPA 4"),
-    Kind.INGRESS_STALE: ("pair-overlay-ingress", "-A VPA -d 10.255.2.7 -p tcp --dport 9999 -m mark --mark 0x3 -j ACCEPT"),
+    Kind.INGRESS_STALE: (
+        "pair-overlay-ingress",
+        "-A VPA -d 10.255.2.7 -p tcp --dport 9999 -m mark --mark 0x3 -j ACCEPT",
+    ),
     Kind.LOG_RULE_MISSING: ("pair-c2c-logging", "-D VPA 2"),
-    # The destination's answers to other cells carry no mark: with this policy nothing lets them leave, and no rule is to blame.
+    # The destination's answers to other cells carry no mark: with this policy nothing lets them leave, and no rule is
+    # to blame.
     Kind.FLOW_BLOCKED: ("pair", "-P FORWARD DROP"),
     Kind.LOG_RULE_STALE: ("pair-c2c-logging", "-I VPA 2 -d 10.255.2.7 -p tcp --dport 99 -m mark --mark 0x1 -j LOG"),
 }
@@ -112,7 +120,9 @@ def _by_facts(kind: Kind) -> None:
     cell = recording("pair")
     policies = cell.facts.policies
     assert policies is not None
-    subprocess.run(("iptables-nft-restore",), input=(CELLS / "pair" / "iptables-save.txt").read_bytes(), check=True, timeout=30)
+    subprocess.run(
+        ("iptables-nft-restore",), input=(CELLS / "pair" / "iptables-save.txt").read_bytes(), check=True, timeout=30
+    )
     bad = BadRecord(subject="a to b", where="policies[0]", problem="port 0", guids=("a", "b"))
     wrong = evolve(policies.policies[0], ports=PortRange(first=9, last=9))
     changed = {

@@ -13,7 +13,7 @@ import pytest
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.savefile import parse_save
-from c2c_auditor.sources.legacy import LegacyReader, tables_in_use
+from c2c_auditor.sources.rules.legacy import LegacyReader, tables_in_use
 from support.namespaces import in_namespace
 from support.recordings import CELL_NAMES, CELLS, GOLDEN
 
@@ -36,12 +36,15 @@ def _restore(rules: str) -> None:
 def _saved() -> r.Ruleset:
     """What iptables itself says, with counters."""
     return parse_save(
-        "".join(_run("iptables-legacy-save", "-c", "-t", table) for table in ("filter", "nat", "mangle")), where="iptables-legacy-save"
+        "".join(_run("iptables-legacy-save", "-c", "-t", table) for table in ("filter", "nat", "mangle")),
+        where="iptables-legacy-save",
     )
 
 
 def _packets(ruleset: r.Ruleset) -> dict[tuple[str, str], tuple[int, ...]]:
-    return {(table, name): chain.packets or () for table in ruleset.tables for name, chain in ruleset.chains(table).items()}
+    return {
+        (table, name): chain.packets or () for table in ruleset.tables for name, chain in ruleset.chains(table).items()
+    }
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)
@@ -58,7 +61,10 @@ def test_a_recorded_cell_reads_as_it_is_saved(name: str) -> None:
 
 @in_namespace
 def test_every_option_reads_as_it_is_saved() -> None:
-    """Every match and target with a value of its own is decoded to what its text means; the others are kept, and differ when they differ."""
+    """Every match and target with a value of its own is decoded to what its text means.
+
+    The others are kept, and differ when they differ.
+    """
     _restore(EVERY_OPTION.read_text())
     reading, saved = LegacyReader().read(), _saved()
     for table in ("filter", "nat", "mangle"):
@@ -78,7 +84,10 @@ def _modules(rule: r.Rule) -> list[str]:
 
 @in_namespace
 def test_an_interface_that_never_matches_is_seen() -> None:
-    """`! -i +` matches no packet; iptables-legacy-save prints such a rule as if it matched all of them, the reader does not."""
+    """`! -i +` matches no packet.
+
+    Iptables-legacy-save prints such a rule as if it matched all of them, the reader does not.
+    """
     _restore("*filter\n-A FORWARD ! -i + -j ACCEPT\nCOMMIT\n")
     (rule,) = LegacyReader().read().chains("filter")["FORWARD"].rules
     assert rule.in_interface == r.InterfaceMatch(name="+", negated=True)
@@ -105,16 +114,21 @@ def test_only_tables_that_exist_are_opened() -> None:
 def test_reading_takes_no_lock_and_leaves_no_file(tmp_path: Path) -> None:
     """Where /run is empty, neither the import nor a reading makes iptables' lock there, nor a file in the directory for temporary ones."""
     _restore(EVERY_OPTION.read_text())
-    code = "from c2c_auditor.sources.legacy import LegacyReader; import os; print(len(LegacyReader().read().tables), os.listdir('/run'))"
+    code = "from c2c_auditor.sources.rules.legacy import LegacyReader; import os; print(len(LegacyReader().read().tables), os.listdir('/run'))"
     argv = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$0" "$@"', sys.executable, "-c", code)
-    said = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60, env={**os.environ, "TMPDIR": str(tmp_path)})
+    said = subprocess.run(
+        argv, check=True, capture_output=True, text=True, timeout=60, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
     assert (said.stdout.split(), said.stderr) == (["3", "[]"], "")
     assert list(tmp_path.iterdir()) == []
 
 
 @in_namespace
 def test_unchanged_rules_are_the_identical_values() -> None:
-    """A rule inserted on top moves every jump's offset and every rule's place; what did not change is not understood again."""
+    """A rule inserted on top moves every jump's offset and every rule's place.
+
+    What did not change is not understood again.
+    """
     _restore(EVERY_OPTION.read_text())
     reader = LegacyReader()
     before = reader.read().chains("filter")["FORWARD"].rules
@@ -146,12 +160,18 @@ def test_every_change_is_seen_at_once() -> None:
 def test_a_reading_is_never_half_of_two_states() -> None:
     """While somebody swaps two rulesets all the time, each reading is the one or the other, or an error that says that they do not hold still."""
     states = [
-        "".join(f"-A FORWARD -s 10.0.{byte}.{n} -j {target}\n" for byte in range(8) for n in range(250)) for target in ("ACCEPT", "DROP")
+        "".join(f"-A FORWARD -s 10.0.{byte}.{n} -j {target}\n" for byte in range(8) for n in range(250))
+        for target in ("ACCEPT", "DROP")
     ]
     texts = [f"*filter\n{rules}COMMIT\n" for rules in states]
     _restore(texts[0])
     loop = subprocess.Popen(
-        ("sh", "-c", 'for n in $(seq 15); do echo "$0" | iptables-legacy-restore; echo "$1" | iptables-legacy-restore; done', *texts)
+        (
+            "sh",
+            "-c",
+            'for n in $(seq 15); do echo "$0" | iptables-legacy-restore; echo "$1" | iptables-legacy-restore; done',
+            *texts,
+        )
     )
     reader = LegacyReader()
     readings = []
@@ -164,13 +184,18 @@ def test_a_reading_is_never_half_of_two_states() -> None:
     assert loop.returncode == 0
     assert readings
     assert {len(rules) for rules in readings} == {2000}
-    assert {frozenset(rule.target for rule in rules) for rules in readings} <= {frozenset({r.ACCEPT}), frozenset({r.DROP})}
+    assert {frozenset(rule.target for rule in rules) for rules in readings} <= {
+        frozenset({r.ACCEPT}),
+        frozenset({r.DROP}),
+    }
 
 
 @in_namespace
 def test_memory_stays_flat() -> None:
     """Hundreds of readings of changing rules need no more memory than the first ones: nothing is remembered that is not there any more."""
-    rules = "".join(f"-A FORWARD -s 10.0.{n >> 8}.{n & 255} -m comment --comment src:{n} -j ACCEPT\n" for n in range(2000))
+    rules = "".join(
+        f"-A FORWARD -s 10.0.{n >> 8}.{n & 255} -m comment --comment src:{n} -j ACCEPT\n" for n in range(2000)
+    )
     _restore(f"*filter\n{rules}COMMIT\n")
     reader = LegacyReader()
     sizes = []

@@ -11,7 +11,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.canonical import as_listed
 from c2c_auditor.netfilter.listing import parse_listing
 from c2c_auditor.netfilter.savefile import parse_save
-from c2c_auditor.sources.services import service_port
+from c2c_auditor.sources.rules.services import service_port
 from support.namespaces import in_namespace
 from support.recordings import GOLDEN
 
@@ -27,13 +27,18 @@ def _run(*argv: str, given: str = "") -> str:
 @pytest.mark.parametrize("backend", ["nft", "legacy"])
 @in_namespace
 def test_a_listing_means_what_is_saved(backend: str, form: str) -> None:
-    """Every match and target with a value of its own is listed and understood; where a listing loses something, it says so."""
+    """Every match and target with a value of its own is listed and understood.
+
+    Where a listing loses something, it says so.
+    """
     if shutil.which(f"iptables-{backend}") is None:
         pytest.skip(f"needs iptables-{backend}")
     _run(f"iptables-{backend}-restore", given=EVERY_OPTION.read_text())
     for table in ("filter", "nat", "mangle"):
         saved = parse_save(_run(f"iptables-{backend}-save", "-t", table), where="save").chains(table)
-        listed = parse_listing(_run(f"iptables-{backend}", "-t", table, "-L", *form.split()), where="list", service_port=service_port)
+        listed = parse_listing(
+            _run(f"iptables-{backend}", "-t", table, "-L", *form.split()), where="list", service_port=service_port
+        )
         assert (r.Loss.INTERFACES in listed.lost) == ("-v" not in form)
         found = listed.chains(table)
         assert set(found) == set(saved)

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from c2c_auditor.demo.namespace import PREFIX, namespace, remove_leftovers
 from c2c_auditor.errors import Reason, SourceError
+from demo.namespace import PREFIX, namespace, remove_leftovers
 
 pytestmark = [
     pytest.mark.kernel,
@@ -23,10 +23,11 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("ip") is None, reason="needs ip (iproute2)"),
 ]
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 # Holds a namespace, and starts a program inside that outlives whoever started it.
 HOLDER = """
 import subprocess, time
-from c2c_auditor.demo.namespace import namespace
+from demo.namespace import namespace
 with namespace() as made:
     command = made.command(("sh", "-c", "echo entered; exec sleep 300"))
     inside = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
@@ -44,7 +45,9 @@ def exists(name: str) -> bool:
 @contextmanager
 def holder() -> Iterator[tuple[subprocess.Popen[str], str, psutil.Process]]:
     """Another process that holds a namespace: the process, the namespace's name and the program that runs inside."""
-    with subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=ENVIRONMENT
+    ) as process:
         try:
             assert process.stdout is not None
             name, inside = process.stdout.readline().split()
@@ -54,7 +57,10 @@ def holder() -> Iterator[tuple[subprocess.Popen[str], str, psutil.Process]]:
 
 
 def test_it_is_wired_like_a_cell() -> None:
-    """Loopback, the underlay's interface with its address, silk's VXLAN interface with group policy ids; its directory is private."""
+    """Loopback, the underlay's interface with its address, silk's VXLAN interface with group policy ids.
+
+    Its directory is private.
+    """
     with namespace() as made:
         links = made.run(("ip", "-details", "address"))
         assert "inet 10.0.0.101/24 scope global eth0" in links

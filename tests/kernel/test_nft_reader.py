@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from c2c_auditor.errors import Reason, SourceError
-from c2c_auditor.sources.command import Limits
-from c2c_auditor.sources.netlink import Nftables
-from c2c_auditor.sources.nft import NftReader
+from c2c_auditor.sources.rules.command import Limits
+from c2c_auditor.sources.rules.netlink import Nftables
+from c2c_auditor.sources.rules.nft import NftReader
 from support.namespaces import in_namespace
 from support.recordings import CELL_NAMES, CELLS
 

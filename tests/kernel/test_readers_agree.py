@@ -9,15 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from c2c_auditor.audit.checks import judge_cell
+from c2c_auditor.audit.judge import judge_cell
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.finding import Kind
+from c2c_auditor.model.kind import Kind
 from c2c_auditor.netfilter.render import render_ruleset
-from c2c_auditor.sources.backends import AutoBackend
-from c2c_auditor.sources.legacy import LegacyReader, tables_in_use
-from c2c_auditor.sources.netlink import Nftables
-from c2c_auditor.sources.nft import NftReader
-from c2c_auditor.sources.text import read_text
+from c2c_auditor.sources.rules.backends import AutoBackend
+from c2c_auditor.sources.rules.legacy import LegacyReader, tables_in_use
+from c2c_auditor.sources.rules.netlink import Nftables
+from c2c_auditor.sources.rules.nft import NftReader
+from c2c_auditor.sources.rules.text import read_text
 from support.namespaces import in_namespace
 from support.recordings import CELL_NAMES, CELLS, recording
 from support.rules import CHAIN, MARK_TARGETS, TARGETS, rules
@@ -106,7 +106,10 @@ def _comes_back(backend: str) -> None:
 
     @seed(20261123)
     @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(filtering=st.lists(rules(TARGETS), min_size=1, max_size=12), mangling=st.lists(rules(MARK_TARGETS), min_size=1, max_size=4))
+    @given(
+        filtering=st.lists(rules(TARGETS), min_size=1, max_size=12),
+        mangling=st.lists(rules(MARK_TARGETS), min_size=1, max_size=4),
+    )
     def check(filtering: list[r.Rule], mangling: list[r.Rule]) -> None:
         made = _ruleset(tuple(filtering), tuple(mangling))
         _restore(backend, render_ruleset(made))

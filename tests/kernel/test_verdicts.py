@@ -16,7 +16,10 @@ _SEED = 20261123
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_arrives_is_what_the_evaluator_says(backend: str) -> None:
-    """Yes arrives, no does not, and with the mark it says; each rule counts the packets that it takes. Every word that the evaluator knows took part."""
+    """Yes arrives, no does not, and with the mark it says; each rule counts the packets that it takes.
+
+    Every word that the evaluator knows took part.
+    """
     _with_conntrack(backend)
 
 

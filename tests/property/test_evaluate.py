@@ -50,7 +50,10 @@ def assert_allows(doubtful: Outcome, known: Outcome) -> None:
 @settings(deadline=None, max_examples=300)
 @given(case=cases(World()), forgotten=st.sets(st.sampled_from(FIELDS), min_size=1))
 def test_an_answer_holds_for_every_packet_that_it_may_be(case: tuple[Chains, Packet], forgotten: set[str]) -> None:
-    """Fields forgotten, the answer is the same or may; each rule that took the packet may have taken it, in the same order."""
+    """Fields forgotten, the answer is the same or may.
+
+    Each rule that took the packet may have taken it, in the same order.
+    """
     chains, packet = case
     known = judged(chains, packet)
     unknown: dict[str, Any] = dict.fromkeys(forgotten)
@@ -58,7 +61,11 @@ def test_an_answer_holds_for_every_packet_that_it_may_be(case: tuple[Chains, Pac
     assert_allows(partly, known)
     tried = [(step.chain, step.position) for step in partly.trace if step.matched is not Certainty.NO]
     rest = iter(tried)
-    assert all((step.chain, step.position) in rest for step in known.trace if step.matched is Certainty.YES and step.rule is not None)
+    assert all(
+        (step.chain, step.position) in rest
+        for step in known.trace
+        if step.matched is Certainty.YES and step.rule is not None
+    )
 
 
 @settings(deadline=None, max_examples=200)
@@ -96,4 +103,6 @@ def resolved(chain: r.Chain, holds: int) -> r.Chain:
 def test_an_answer_holds_whatever_an_opaque_match_is(case: tuple[Chains, Packet], holds: int) -> None:
     """Each met or not: both are among what was said to be possible."""
     chains, packet = case
-    assert_allows(judged(chains, packet), judged({name: resolved(chain, holds) for name, chain in chains.items()}, packet))
+    assert_allows(
+        judged(chains, packet), judged({name: resolved(chain, holds) for name, chain in chains.items()}, packet)
+    )

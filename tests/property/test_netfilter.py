@@ -14,7 +14,7 @@ from c2c_auditor.netfilter import tokens
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
-from c2c_auditor.sources.text import read_text
+from c2c_auditor.sources.rules.text import read_text
 from support.recordings import CELL_NAMES, CELLS
 from support.rules import MARK_TARGETS, TARGETS, rules
 
@@ -42,7 +42,17 @@ def test_as_many_rules_come_out_as_went_in(given_rules: list[r.Rule]) -> None:
     text=st.text(max_size=300)
     | st.lists(
         st.sampled_from(
-            (*'-ApmjsdX!"\\ \n', "-A F", "--comment", "-m", "tcp", ":c - [0:0]", "*filter", "COMMIT", "Chain F (policy ACCEPT)")
+            (
+                *'-ApmjsdX!"\\ \n',
+                "-A F",
+                "--comment",
+                "-m",
+                "tcp",
+                ":c - [0:0]",
+                "*filter",
+                "COMMIT",
+                "Chain F (policy ACCEPT)",
+            )
         )
     ).map(" ".join)
 )
@@ -99,7 +109,10 @@ def test_equal_bodies_give_the_identical_rule() -> None:
         ("-j REJECT", "-j REJECT --reject-with icmp-port-unreachable"),
         ("-m limit --limit 1/s --limit-burst 5 -j LOG", "-m limit --limit 60/min -j LOG --log-level warning"),
         ("-m comment --comment x -m mark --mark 1 -j ACCEPT", "-m mark --mark 0x1 -m comment --comment x -j ACCEPT"),
-        ("-m limit --limit 1/s -s 10.0.0.1 -j ACCEPT", "-s 10.0.0.1/32 -m limit --limit 1/sec --limit-burst 5 -j ACCEPT"),
+        (
+            "-m limit --limit 1/s -s 10.0.0.1 -j ACCEPT",
+            "-s 10.0.0.1/32 -m limit --limit 1/sec --limit-burst 5 -j ACCEPT",
+        ),
         ("-m iprange --dst-range 1.1.1.1 -g x", "-m iprange --dst-range 1.1.1.1-1.1.1.1 -g x"),
         ("--source 10.0.0.1 --jump ACCEPT", "-s 10.0.0.1 -j ACCEPT"),
         ("-d 0.0.0.0/0 -j ACCEPT", "-j ACCEPT"),

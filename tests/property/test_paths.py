@@ -11,7 +11,7 @@ from c2c_auditor.netfilter import canonical
 from c2c_auditor.netfilter.evaluate import evaluate
 from c2c_auditor.netfilter.flows import ALL, FlowSet, Piece, both, matching, of_protocol, pieces, union, without
 from c2c_auditor.netfilter.packet import Certainty, Packet
-from c2c_auditor.netfilter.paths import Paths, Spread
+from c2c_auditor.netfilter.paths import Disposition, Paths
 
 HOSTS = (0x0AFF0102, 0x0AFF0103, 0x0AFF0204)
 MARKS = (0, 1, 2, 0x10001)
@@ -52,7 +52,11 @@ def transports(draw: st.DrawFn, protocol: int) -> list[r.Match]:
 
 OTHERS: st.SearchStrategy[r.Match] = st.one_of(
     st.builds(r.MarkMatch, value=st.sampled_from(MARKS), mask=st.sampled_from((r.ALL_BITS, 1)), negated=st.booleans()),
-    st.builds(canonical.states, st.sampled_from((frozenset({"NEW"}), frozenset({"ESTABLISHED", "RELATED"}))), negated=st.booleans()),
+    st.builds(
+        canonical.states,
+        st.sampled_from((frozenset({"NEW"}), frozenset({"ESTABLISHED", "RELATED"}))),
+        negated=st.booleans(),
+    ),
     st.builds(r.IpRangeMatch, source=st.just((HOSTS[0], HOSTS[1], False))),
     st.just(r.LimitMatch(period=100)),
     st.just(r.OpaqueMatch(module="set")),
@@ -69,23 +73,39 @@ def rules(draw: st.DrawFn, deeper: tuple[str, ...]) -> r.Rule:
     if number == r.ICMP:
         matches.append(
             r.IcmpMatch(
-                type=draw(st.sampled_from((8, 3, 255))), code=draw(st.sampled_from(((0, 255), (1, 2)))), negated=draw(st.booleans())
+                type=draw(st.sampled_from((8, 3, 255))),
+                code=draw(st.sampled_from(((0, 255), (1, 2)))),
+                negated=draw(st.booleans()),
             )
         )
     if number == 0 and draw(st.integers(0, 5)) == 0:
         pair = sorted(draw(st.tuples(PORTS, PORTS)))
         matches.append(
             r.MultiportMatch(
-                side=draw(st.sampled_from(("dports", "ports", "sports"))), ranges=((pair[0], pair[1]),), negated=draw(st.booleans())
+                side=draw(st.sampled_from(("dports", "ports", "sports"))),
+                ranges=((pair[0], pair[1]),),
+                negated=draw(st.booleans()),
             )
         )
-    ends: list[r.Target] = [r.ACCEPT, r.DROP, r.REJECT, r.RETURN, r.NO_TARGET, r.Verdict(name="QUEUE"), r.OpaqueTarget(name="CONNMARK")]
-    calls: list[r.Target] = [target for name in deeper for target in (r.Jump(chain=name), r.Jump(chain=name), r.Goto(chain=name))]
+    ends: list[r.Target] = [
+        r.ACCEPT,
+        r.DROP,
+        r.REJECT,
+        r.RETURN,
+        r.NO_TARGET,
+        r.Verdict(name="QUEUE"),
+        r.OpaqueTarget(name="CONNMARK"),
+    ]
+    calls: list[r.Target] = [
+        target for name in deeper for target in (r.Jump(chain=name), r.Jump(chain=name), r.Goto(chain=name))
+    ]
     marking = st.builds(r.SetMark, value=st.sampled_from(MARKS), mask=st.sampled_from((r.ALL_BITS, 1)))
     return r.Rule(
         source=draw(addresses()),
         destination=draw(addresses()),
-        in_interface=draw(st.none() | st.builds(r.InterfaceMatch, name=st.sampled_from(INTERFACES), negated=st.booleans())),
+        in_interface=draw(
+            st.none() | st.builds(r.InterfaceMatch, name=st.sampled_from(INTERFACES), negated=st.booleans())
+        ),
         protocol=canonical.protocol(number, negated=number != 0 and not matches and draw(st.booleans())),
         matches=canonical.matches_in_order(matches),
         target=draw(st.sampled_from(ends + calls) | marking),
@@ -103,7 +123,8 @@ def silks(target: st.SearchStrategy[r.Target]) -> st.SearchStrategy[r.Rule]:
             destination=host,
             protocol=st.just(r.ProtocolMatch(number=r.TCP)),
             matches=st.tuples(
-                first.map(lambda port: canonical.transport(r.TCP, port, port + 1)), st.sampled_from(MARKS).map(canonical.mark)
+                first.map(lambda port: canonical.transport(r.TCP, port, port + 1)),
+                st.sampled_from(MARKS).map(canonical.mark),
             ),
             target=target,
         ),
@@ -147,11 +168,11 @@ def packets() -> st.SearchStrategy[Packet]:
     )
 
 
-def said(spread: Spread, flows: FlowSet) -> Certainty:
-    """What ``spread`` says of ``flows``, which it treats alike."""
-    if both(spread.passes, flows):
+def said(disposition: Disposition, flows: FlowSet) -> Certainty:
+    """What ``disposition`` says of ``flows``, which it treats alike."""
+    if both(disposition.passes, flows):
         return Certainty.YES
-    return Certainty.MAY if both(spread.may_pass, flows) else Certainty.NO
+    return Certainty.MAY if both(disposition.may_pass, flows) else Certainty.NO
 
 
 def alike(table: dict[str, r.Chain], packet: Packet) -> list[Piece]:
@@ -171,23 +192,23 @@ def alike(table: dict[str, r.Chain], packet: Packet) -> list[Piece]:
 def test_every_flow_of_a_set_is_judged_as_its_packets_are(table: dict[str, r.Chain], packet: Packet) -> None:
     """In each stretch: what passes for sure passes from every port, what does not from none, and doubt is no packet's certainty alone."""
     paths = Paths(table, "FORWARD")
-    spread = paths.spread(packet)
+    disposition = paths.disposition(packet)
     for piece in alike(table, packet):
         one = piece.packet(packet)
-        assert evaluate(table, "FORWARD", one).passes is said(spread, piece.flows), (piece, one)
+        assert evaluate(table, "FORWARD", one).passes is said(disposition, piece.flows), (piece, one)
         for port in (0, 79, 80, 65535) if one.destination_port is not None else ():
             known = evaluate(table, "FORWARD", evolve(one, source_port=port)).passes
-            assert said(spread, piece.flows) in (known, Certainty.MAY)
+            assert said(disposition, piece.flows) in (known, Certainty.MAY)
 
 
 @settings(max_examples=200, deadline=None)
 @given(table=tables(), packet=packets())
 def test_marks_are_those_of_the_packets_that_pass(table: dict[str, r.Chain], packet: Packet) -> None:
     """The marks with which a set of flows can leave are those with which its packets can."""
-    spread = Paths(table, "FORWARD").spread(packet)
+    disposition = Paths(table, "FORWARD").disposition(packet)
     for piece in alike(table, packet):
         outcome = evaluate(table, "FORWARD", piece.packet(packet))
-        assert outcome.marks == {mark for mark, flows in spread.marks.items() if both(flows, piece.flows)}
+        assert outcome.marks == {mark for mark, flows in disposition.marks.items() if both(flows, piece.flows)}
 
 
 @settings(max_examples=200, deadline=None)
@@ -214,7 +235,7 @@ def test_equal_outlines_give_equal_answers(table: dict[str, r.Chain], packet: Pa
     }
     before, after = Paths(table, "FORWARD"), Paths(renamed, "FORWARD")
     assert before.outline(packet.destination) == after.outline(packet.destination)
-    assert before.spread(packet).passes == after.spread(packet).passes
+    assert before.disposition(packet).passes == after.disposition(packet).passes
 
 
 INTERVALS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 12)), max_size=6).map(

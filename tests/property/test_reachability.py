@@ -9,10 +9,10 @@ from attrs import evolve, frozen
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from c2c_auditor.audit.ends import LARGEST_TAG, Who
-from c2c_auditor.audit.inputs import Inputs
-from c2c_auditor.audit.reachability import Reachability, reachability
-from c2c_auditor.audit.reached import Row
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.traffic.destinations import Row
+from c2c_auditor.audit.traffic.ends import LARGEST_TAG, SourceKind
+from c2c_auditor.audit.traffic.reachability import Reachability, reachability
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, Container, PolicySet
 from c2c_auditor.netfilter import canonical
@@ -92,7 +92,9 @@ def damaged(draw: st.DrawFn, cells: tuple[str, ...] = CELLS) -> Damaged:
     edits = []
     for _ in range(draw(st.integers(0, 4))):
         chains = ruleset.chains("filter")
-        name = draw(st.sampled_from([name for name in chains if name == "FORWARD" or name.startswith(("vpa--", "overlay--"))]))
+        name = draw(
+            st.sampled_from([name for name in chains if name == "FORWARD" or name.startswith(("vpa--", "overlay--"))])
+        )
         rules = list(chains[name].rules)
         at = draw(st.integers(0, len(rules)))
         what = draw(st.sampled_from(("delete", "move", "insert", "insert")))
@@ -196,7 +198,11 @@ def _sources(reach: Reachability, inputs: Inputs, to: Container) -> Iterator[tup
     overlay = reach.senders.overlay
     for container in store.containers:
         if container.handle != to.handle:
-            yield (Who.CONTAINER, container.handle), overlay.local(container.address, to, 0), overlay.arriving(container, 0)
+            yield (
+                (SourceKind.CONTAINER, container.handle),
+                overlay.local(container.address, to, 0),
+                overlay.arriving(container, 0),
+            )
     tags = {policy.source: policy.source_tag for policy in policies.policies}
     asked = {
         match.value
@@ -206,18 +212,18 @@ def _sources(reach: Reachability, inputs: Inputs, to: Container) -> Iterator[tup
         if isinstance(match, r.MarkMatch)
     }
     for app, tag in tags.items():
-        yield (Who.APP, app), overlay.arriving(to, tag), overlay.leaving(to)
+        yield (SourceKind.APP, app), overlay.arriving(to, tag), overlay.leaving(to)
     known = {*tags.values(), inputs.ingress_tag, 0}
     for mark in sorted(mark for mark in asked - known if mark <= LARGEST_TAG):
-        yield (Who.MARK, mark), overlay.arriving(to, mark), overlay.leaving(to)
-    yield (Who.UNMARKED, ""), overlay.arriving(to, 0), overlay.leaving(to)
+        yield (SourceKind.MARK, mark), overlay.arriving(to, mark), overlay.leaving(to)
+    yield (SourceKind.UNMARKED, ""), overlay.arriving(to, 0), overlay.leaving(to)
 
 
 def _key(row: Row) -> tuple[object, ...]:
     source = row.source
     if source.container is not None:
-        return Who.CONTAINER, source.container.handle
-    return source.who, source.mark if source.who is Who.MARK else source.app
+        return SourceKind.CONTAINER, source.container.handle
+    return source.kind, source.mark if source.kind is SourceKind.MARK else source.app
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -235,7 +241,9 @@ def test_every_row_and_every_absence_of_one_is_what_packets_say(drawn: Damaged) 
         rows = {_key(row): row for row in reached.rows}
         for key, there, back in _sources(reach, inputs, reached.container):
             # One row speaks for all that come from elsewhere and that no policy and no rule on the way names.
-            row = rows.get(key, rows.get((Who.STRANGER, "")) if key[0] in (Who.APP, Who.MARK) else None)
+            row = rows.get(
+                key, rows.get((SourceKind.STRANGER, "")) if key[0] in (SourceKind.APP, SourceKind.MARK) else None
+            )
             answers = _answered(ruleset, back, stretches)
             for piece in stretches:
                 expected = _both(_passes(ruleset, there, piece), answers[piece.protocol])

@@ -52,7 +52,9 @@ class Import:
 
 def parse_modules(files: dict[str, str]) -> tuple[Module, ...]:
     """Modules from source texts, each under its path below the source root."""
-    return tuple(Module(path=Path(path), text=text, tree=ast.parse(text, filename=path)) for path, text in sorted(files.items()))
+    return tuple(
+        Module(path=Path(path), text=text, tree=ast.parse(text, filename=path)) for path, text in sorted(files.items())
+    )
 
 
 def read_modules() -> tuple[Module, ...]:

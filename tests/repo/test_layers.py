@@ -9,48 +9,65 @@ import pytest
 
 from repo.code import PACKAGE, Import, Module, imports, parse_modules, read_modules
 
-# From the bottom up. A module imports from the layers below its own and from its own part; a new part finds its place
-# here first. c2c_auditor itself holds the version: every part may import that, and it imports none of them.
+# From the bottom up; a part with rooms of its own is placed room by room. A module imports from the layers below its
+# own and from its own room; a new part or room finds its place here first. c2c_auditor itself holds the version: every
+# part may import that, and it imports none of them.
 LAYERS = (
     ("errors",),
     ("model",),
     ("netfilter",),
+    ("netfilter.binary",),
     ("silk",),
+    ("audit.comparison",),
+    ("audit.reading",),
+    ("audit.checks", "audit.traffic"),
+    ("audit.questions",),
     ("audit",),
-    ("sources", "export", "config", "privileges"),
+    ("export", "config", "privileges", "sources"),
+    ("sources.rules", "sources.facts", "sources.recordings"),
     ("cycle",),
     ("daemon", "server", "logs"),
-    ("cli", "demo", "__main__"),
+    ("cli", "__main__"),
 )
 
-# The imports between two parts of one layer: importer, imported, reason.
+# The imports between two rooms of one layer: importer, imported, reason.
 SIDEWAYS = (
-    ("sources", "config", "a source is told where to read by the part of the configuration that is about it"),
-    ("cli", "demo", "the demo is one of the commands"),
+    ("sources.recordings", "sources.facts", "a bundle holds what the readers of facts read, in their own format"),
     ("__main__", "cli", "`python -m c2c_auditor` is the command"),
 )
 
-_LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts} | {"": -1}
+_LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms} | {"": -1}
 _ALLOWED_SIDEWAYS = {(importer, imported) for importer, imported, _ in SIDEWAYS}
+
+
+def _room(module: Module) -> str:
+    """The innermost room of the table that ``module`` stands in; its part's name where the table has none."""
+    parts = module.name.split(".")[1:]
+    rooms = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((room for room in rooms if room in _LEVEL), module.part)
 
 
 def check_layers(modules: tuple[Module, ...]) -> Iterator[str]:
     """The imports that do not go downwards, and the parts that the table does not place, one line each."""
     known = {module.name: module for module in modules}
     for module in modules:
-        if module.part not in _LEVEL:
-            yield f"{module.path}: {module.part} has no layer"
+        room = _room(module)
+        if room not in _LEVEL:
+            yield f"{module.path}: {room} has no layer"
             continue
         for entry in imports(module):
             imported = _target(entry, known)
-            if imported and not _may_import(module.part, imported.part):
-                yield f"{module.path}:{entry.line}: {module.part or PACKAGE} imports {imported.part}"
+            if imported and not _may_import(room, _room(imported)):
+                yield f"{module.path}:{entry.line}: {room or PACKAGE} imports {_room(imported)}"
 
 
 def find_cycle(modules: tuple[Module, ...]) -> list[str]:
     """The modules of one circle of imports in order, the first one again at the end; empty if there is none."""
     known = {module.name: module for module in modules}
-    graph = {module.name: {imported.name for entry in imports(module) if (imported := _target(entry, known))} for module in modules}
+    graph = {
+        module.name: {imported.name for entry in imports(module) if (imported := _target(entry, known))}
+        for module in modules
+    }
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -84,6 +101,10 @@ TREE = {
     "c2c_auditor/model/__init__.py": "",
     "c2c_auditor/model/rule.py": "",
     "c2c_auditor/sources/__init__.py": "",
+    "c2c_auditor/audit/__init__.py": "",
+    "c2c_auditor/audit/judge.py": "from c2c_auditor.audit.checks import describe",
+    "c2c_auditor/audit/checks/__init__.py": "",
+    "c2c_auditor/audit/checks/describe.py": "",
     "c2c_auditor/sources/nft.py": "from c2c_auditor.model.rule import Rule",
     "c2c_auditor/export/__init__.py": "",
     "c2c_auditor/export/text.py": "import c2c_auditor.model.rule\nfrom c2c_auditor import __version__",
@@ -115,6 +136,16 @@ def test_a_sound_tree_passes() -> None:
         ("export/text.py", "from c2c_auditor.sources import nft", "export/text.py:1: export imports sources"),
         ("__init__.py", "from c2c_auditor.model import rule", "__init__.py:1: c2c_auditor imports model"),
         ("helpers.py", "", "helpers.py: helpers has no layer"),
+        (
+            "audit/comparison/compare.py",
+            "from c2c_auditor.audit.checks import describe",
+            "audit/comparison/compare.py:1: audit.comparison imports audit.checks",
+        ),
+        (
+            "audit/checks/describe.py",
+            "from c2c_auditor.audit.judge import judge",
+            "audit/checks/describe.py:1: audit.checks imports audit",
+        ),
     ],
 )
 def test_a_wrong_import_is_caught(path: str, text: str, found: str) -> None:

@@ -18,7 +18,10 @@ def read_lock(name: str) -> dict[Requirement, list[str]]:
     """Each pin of a lock file with its hashes."""
     text = (ROOT / "packaging" / f"requirements-{name}.txt").read_text()
     entries = re.sub(r"\\\n|^ *#.*\n", "", text, flags=re.MULTILINE).splitlines()
-    return {Requirement(entry.partition("--hash=")[0]): re.findall(r"--hash=sha256:([0-9a-f]{64})\b", entry) for entry in entries}
+    return {
+        Requirement(entry.partition("--hash=")[0]): re.findall(r"--hash=sha256:([0-9a-f]{64})\b", entry)
+        for entry in entries
+    }
 
 
 def versions(name: str) -> dict[str, str]:

@@ -67,7 +67,11 @@ def test_no_package_hides_a_library() -> None:
     [
         ("docs/a.md", "see /{}oot/x".format("r"), ["docs/a.md:1: a path of somebody's machine: /{}oot/".format("r")]),
         ("a.json", '\n"/{}ork/x"'.format("w"), ["a.json:2: a path of somebody's machine: /{}ork/".format("w")]),
-        ("a.txt", "https://{}ypi.org/simple".format("p"), ["a.txt:1: a package registry's host: {}ypi.org".format("p")]),
+        (
+            "a.txt",
+            "https://{}ypi.org/simple".format("p"),
+            ["a.txt:1: a package registry's host: {}ypi.org".format("p")],
+        ),
         ("agent/a.py", "# {}ODO: later".format("T"), ["agent/a.py:1: a note to self: {}ODO".format("T")]),
         ("Makefile", "# {}IXME".format("F"), ["Makefile:1: a note to self: {}IXME".format("F")]),
         ("docs/a.md", "{}ODO".format("T"), []),

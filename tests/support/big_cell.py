@@ -11,7 +11,7 @@ from attrs import frozen
 from c2c_auditor.model.cell import CellFacts, Container, Names, Policy, PolicySet, Store, VpaConfig
 from c2c_auditor.model.rule import ACCEPT, IpRangeMatch, Jump, PortRange, Rule
 from c2c_auditor.netfilter.render import render_rule
-from c2c_auditor.silk import names
+from c2c_auditor.silk import chain_names
 from c2c_auditor.silk.input import input_plan
 from c2c_auditor.silk.jumps import jump_plans
 from c2c_auditor.silk.netout import netout_log_plan, netout_plan
@@ -31,13 +31,18 @@ class BigCell:
 
 
 def big_cell(*, containers: int = 250, rules: int = 20_000, asg_rules: int = 0) -> BigCell:
-    """``rules`` accepts for ``containers`` of half as many apps; ``asg_rules`` in each container's security group chain."""
+    """``rules`` accepts for ``containers`` of half as many apps.
+
+    ``asg_rules`` in each container's security group chain.
+    """
     random_ = random.Random(7)
     apps = [str(uuid.UUID(int=random_.getrandbits(128))) for _ in range(containers // 2)]
     remote = [str(uuid.UUID(int=random_.getrandbits(128))) for _ in range(150)]
     tags = {app: tag for tag, app in enumerate((*apps, *remote), 1)}
     store = Store(
-        containers=tuple(sorted((_container(n, apps[n % len(apps)], random_) for n in range(containers)), key=lambda one: one.handle))
+        containers=tuple(
+            sorted((_container(n, apps[n % len(apps)], random_) for n in range(containers)), key=lambda one: one.handle)
+        )
     )
     policies: dict[Policy, None] = {}
     while len(policies) < rules // 2:
@@ -54,7 +59,9 @@ def big_cell(*, containers: int = 250, rules: int = 20_000, asg_rules: int = 0) 
                 ports=ports,
             )
         ] = None
-    facts = CellFacts(store=store, policies=PolicySet(policies=tuple(policies)), config=VpaConfig(), underlay_interfaces=("eth0",))
+    facts = CellFacts(
+        store=store, policies=PolicySet(policies=tuple(policies)), config=VpaConfig(), underlay_interfaces=("eth0",)
+    )
     return BigCell(facts=facts, save=_save(facts, asg_rules))
 
 
@@ -84,7 +91,7 @@ def _save(facts: CellFacts, asg_rules: int) -> str:
             if jump.table == "filter":
                 chains[jump.chain].append(jump.rule)
         if asg_rules:
-            chains[names.asg(container.handle)] = [_asg_rule(n) for n in range(asg_rules)]
+            chains[chain_names.asg(container.handle)] = [_asg_rule(n) for n in range(asg_rules)]
     head = [f":{name} {'ACCEPT' if name in ('FORWARD', 'INPUT') else '-'} [0:0]" for name in chains]
     lines = [render_rule(rule, name) for name, rules in chains.items() for rule in rules]
     return "\n".join(["*filter", *head, *lines, "COMMIT", ""])

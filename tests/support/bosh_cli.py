@@ -25,7 +25,10 @@ def bosh_cli() -> Path:
 
 
 def bosh(*arguments: str | Path, cwd: Path | None = None) -> str:
-    """What ``bosh ARGUMENTS`` prints; without colour, questions and a home of its own. Raises CalledProcessError with what it said."""
+    """What ``bosh ARGUMENTS`` prints; without colour, questions and a home of its own.
+
+    Raises CalledProcessError with what it said.
+    """
     environment = {**os.environ, "BOSH_NON_INTERACTIVE": "true", "BOSH_CONFIG": "/dev/null"}
     command = (str(bosh_cli()), "--no-color", "--non-interactive", *map(str, arguments))
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
@@ -36,14 +39,28 @@ def bosh(*arguments: str | Path, cwd: Path | None = None) -> str:
 def clean_clone(target: Path) -> Path:
     """A repository at ``target`` that holds this checkout's files, uncommitted ones too, and nothing that git ignores."""
     listed = subprocess.run(
-        ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"), cwd=ROOT, capture_output=True, check=True, timeout=60
+        ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"),
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        timeout=60,
     ).stdout.decode()
     for name in filter(None, listed.split("\0")):
         source, copy = ROOT / name, target / name
         if source.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, copy, follow_symlinks=False)
-    git = ("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "init.defaultBranch=main", "-c", "commit.gpgsign=false")
+    git = (
+        "git",
+        "-c",
+        "user.name=test",
+        "-c",
+        "user.email=test@localhost",
+        "-c",
+        "init.defaultBranch=main",
+        "-c",
+        "commit.gpgsign=false",
+    )
     for arguments in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "--message", "a clone")):
         subprocess.run((*git, *arguments), cwd=target, check=True, timeout=60)
     return target

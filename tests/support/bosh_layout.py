@@ -36,7 +36,9 @@ class Job:
     @property
     def schema(self) -> dict[str, Any]:
         """What properties_schema.json demands; nothing at all for a job without properties."""
-        schema: dict[str, Any] = json.loads((self.path / "properties_schema.json").read_text()) if self.properties else {}
+        schema: dict[str, Any] = (
+            json.loads((self.path / "properties_schema.json").read_text()) if self.properties else {}
+        )
         return schema
 
     def sources(self) -> tuple[Path, ...]:

@@ -13,7 +13,8 @@ from support.rulesets import PORTS
 
 _SYN, _ACK, _SYN_ACK = 0x02, 0x10, 0x12
 _ACKNOWLEDGING = (0x11, 0x18)
-# What makes a flow's first packet what it is: FIN, SYN, RST and ACK. PSH and URG do not (nf_conntrack_proto_tcp.c, with tcp_loose as it is by itself).
+# What makes a flow's first packet what it is: FIN, SYN, RST and ACK. PSH and URG do not (nf_conntrack_proto_tcp.c, with
+# tcp_loose as it is by itself).
 _DECIDING = 0x17
 _UNREACHABLE = (3, 1)
 _ECHO, _ECHO_REPLY = (8, 0), (0, 0)
@@ -50,7 +51,11 @@ def before(packet: Packet) -> tuple[Packet, ...]:
     if packet.protocol == r.UDP:
         return (mirrored,)
     if packet.protocol == r.ICMP:
-        return (evolve(mirrored, icmp=_ECHO),) if packet.icmp == _ECHO_REPLY else (packet, evolve(mirrored, icmp=_ECHO_REPLY))
+        return (
+            (evolve(mirrored, icmp=_ECHO),)
+            if packet.icmp == _ECHO_REPLY
+            else (packet, evolve(mirrored, icmp=_ECHO_REPLY))
+        )
     if packet.tcp_flags == _SYN_ACK:
         return (evolve(mirrored, tcp_flags=_SYN),)
     return evolve(packet, tcp_flags=_SYN), evolve(mirrored, tcp_flags=_SYN_ACK)
@@ -79,13 +84,18 @@ def apart(packets: Iterable[Packet]) -> list[Packet]:
     known: set[Flow] = set()
     found = []
     for packet in packets:
-        flows = {_flow(part) for part in (packet, *before(packet)) if part.protocol != r.ICMP and part.state != "UNTRACKED"}
+        flows = {
+            _flow(part) for part in (packet, *before(packet)) if part.protocol != r.ICMP and part.state != "UNTRACKED"
+        }
         found.append(evolve(packet, state="UNTRACKED") if flows & known else packet)
         known |= flows
     return found
 
 
 def _flow(packet: Packet) -> Flow:
-    """What conntrack knows a flow by, whichever way a packet of it goes; ICMP's flows are kept apart by the numbers that `datagram` is given."""
+    """What conntrack knows a flow by, whichever way a packet of it goes.
+
+    ICMP's flows are kept apart by the numbers that `datagram` is given.
+    """
     ends = ((packet.source, packet.source_port), (packet.destination, packet.destination_port))
     return packet.protocol, frozenset(ends)

@@ -63,5 +63,8 @@ def variables(dashboard: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def substituted(text: str, values: Mapping[str, str]) -> str:
-    """The text with its variables' ``values``, as Grafana puts them in; one that is not given fails. ``$__rate_interval`` is given like any other."""
+    """The text with its variables' ``values``, as Grafana puts them in; one that is not given fails.
+
+    ``$__rate_interval`` is given like any other.
+    """
     return _VARIABLE.sub(lambda found: values[found[1] or found[2]], text)

@@ -16,7 +16,10 @@ _LATER = 3
 
 
 def datagram(packet: Packet, *, number: int, service: int) -> bytes:
-    """``packet`` as IP bytes with right checksums. ``number`` tells it from others, ``service`` is the value of its DSCP field, 0 to 63."""
+    """``packet`` as IP bytes with right checksums.
+
+    ``number`` tells it from others, ``service`` is the value of its DSCP field, 0 to 63.
+    """
     body = b"fragment" if packet.fragment else _body(packet, number)
     header = struct.pack(
         "!BBHHHBBHII",
@@ -56,7 +59,8 @@ def _tcp(packet: Packet, ports: bytes) -> bytes:
     return ports + struct.pack("!IIBBHHH", sequence, acknowledged, words << 4, flags, 0xFFFF, 0, 0) + options
 
 
-# Each is padded by its own length: a NOP would be an option more. 30 is Multipath TCP's, of which conntrack knows nothing.
+# Each is padded by its own length: a NOP would be an option more. 30 is Multipath TCP's, of which conntrack knows
+# nothing.
 _OPTION_BYTES = {2: b"\2\4\5\264", 3: b"\3\4\7\0", 8: b"\10\14" + bytes(10), 30: b"\36\4\0\0"}
 
 

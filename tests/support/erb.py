@@ -47,7 +47,9 @@ def render(
     spec: Mapping[str, Any] | None = None,
 ) -> Rendered:
     """The job in directory ``job``; ``given`` are a manifest's properties by dotted name. Raises RenderError."""
-    answer = _ask({"job": str(job), "given": _tree(given or {}), "links": links or {}, "spec": {**INSTANCE, **(spec or {})}})
+    answer = _ask(
+        {"job": str(job), "given": _tree(given or {}), "links": links or {}, "spec": {**INSTANCE, **(spec or {})}}
+    )
     if "errors" in answer:
         raise RenderError("\n".join(answer["errors"]))
     return Rendered(files=answer["files"], properties=answer["properties"])
@@ -74,7 +76,9 @@ def _ask(question: Mapping[str, Any]) -> dict[str, Any]:
     ruby = shutil.which("ruby")
     if ruby is None:
         pytest.skip("needs ruby: apt-get install ruby")
-    done = subprocess.run((ruby, str(_RENDERER)), input=json.dumps(question), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        (ruby, str(_RENDERER)), input=json.dumps(question), capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

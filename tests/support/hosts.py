@@ -11,7 +11,8 @@ CLIENTS = tuple(CLIENT_NET + offset for offset in (1, 2, 3, 4, 5, 6, 0x101, 0x10
 SERVERS = tuple(SERVER_NET + offset for offset in (1, 2, 3, 4, 5, 6, 0x101, 0x102))
 # The router's own.
 OWN = (OWN_NET + 1, OWN_NET + 2)
-# What the routing table has another word for than UNICAST. The last is the broadcast address of the client side's own network: clients use it as a source.
+# What the routing table has another word for than UNICAST. The last is the broadcast address of the client side's own
+# network: clients use it as a source.
 BROADCAST = 0x0AFE00FF
 TYPES = dict.fromkeys(OWN, "LOCAL") | {BROADCAST: "BROADCAST"}
 

@@ -1,4 +1,7 @@
-"""Every way to damage one rule of a chain: delete, duplicate, move, edit each field. Used exhaustively on small cells and sampled on large ones."""
+"""Every way to damage one rule of a chain: delete, duplicate, move, edit each field.
+
+Used exhaustively on small cells and sampled on large ones.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ def with_rules(ruleset: r.Ruleset, chain: str, rules: tuple[r.Rule, ...], table:
 def mutations(
     ruleset: r.Ruleset, chain: str, index: int, addresses: tuple[IPv4Address, ...], *, table: str = "filter"
 ) -> Iterator[Mutation]:
-    """All damages to rule ``index`` of ``chain``; ``addresses`` are of live containers. Harmless ones are not among them (docs/findings.md)."""
+    """All damages to rule ``index`` of ``chain``; ``addresses`` are of live containers.
+
+    Harmless ones are not among them (docs/findings.md).
+    """
     rules = ruleset.chains(table)[chain].rules
     rule = rules[index]
 
@@ -65,7 +71,9 @@ def _addresses(rule: r.Rule, addresses: tuple[IPv4Address, ...]) -> Iterator[tup
         yield f"destination {what}", evolve(rule, destination=match)
 
 
-def _address_edits(match: r.AddressMatch | None, addresses: tuple[IPv4Address, ...]) -> Iterator[tuple[str, r.AddressMatch | None]]:
+def _address_edits(
+    match: r.AddressMatch | None, addresses: tuple[IPv4Address, ...]
+) -> Iterator[tuple[str, r.AddressMatch | None]]:
     if match is None:
         return
     for address in (*addresses[:3], IPv4Address("10.255.99.99")):
@@ -79,7 +87,9 @@ def _protocols(rule: r.Rule) -> Iterator[tuple[str, r.Rule]]:
     if rule.protocol is None:
         return
     other = r.UDP if rule.protocol.number == r.TCP else r.TCP
-    matches = [evolve(match, protocol=other) if isinstance(match, r.TransportMatch) else match for match in rule.matches]
+    matches = [
+        evolve(match, protocol=other) if isinstance(match, r.TransportMatch) else match for match in rule.matches
+    ]
     yield "protocol", evolve(rule, protocol=canonical.protocol(other), matches=canonical.matches_in_order(matches))
 
 
@@ -88,7 +98,10 @@ def _matches(match: r.Match) -> Iterator[tuple[str, list[r.Match]]]:
         ports = match.destination
         yield "port one higher", [evolve(match, destination=r.PortRange(first=ports.first + 1, last=ports.last + 1))]
         yield "range one wider", [evolve(match, destination=r.PortRange(first=ports.first, last=ports.last + 1))]
-        yield "range begins lower", [evolve(match, destination=r.PortRange(first=max(0, ports.first - 1), last=ports.last))]
+        yield (
+            "range begins lower",
+            [evolve(match, destination=r.PortRange(first=max(0, ports.first - 1), last=ports.last))],
+        )
         yield "ports negated", [evolve(match, destination=evolve(ports, negated=True))]
         yield "source port instead", [evolve(match, destination=None, source=ports)]
         yield "ports gone", []
@@ -138,5 +151,11 @@ def _moved(ruleset: r.Ruleset, chain: str, start: int, end: int) -> Mutation:
     rules = list(ruleset.chains("filter")[chain].rules)
     rule = rules.pop(start)
     rules.insert(end, rule)
-    touched = {rule} if abs(end - start) > 1 else {rule, ruleset.chains("filter")[chain].rules[end]}  # neighbours: either was moved
-    return Mutation(what=f"moved from {start} to {end}", ruleset=with_rules(ruleset, chain, tuple(rules)), touched=frozenset(touched))
+    touched = (
+        {rule} if abs(end - start) > 1 else {rule, ruleset.chains("filter")[chain].rules[end]}
+    )  # neighbours: either was moved
+    return Mutation(
+        what=f"moved from {start} to {end}",
+        ruleset=with_rules(ruleset, chain, tuple(rules)),
+        touched=frozenset(touched),
+    )

@@ -14,7 +14,8 @@ from support.conversations import possible_states
 from support.hosts import BROADCAST, CLIENT_SIDE, CLIENTS, MARKS, OWN, SERVER_SIDE, SERVERS, TYPES
 from support.rulesets import ICMP_CODES, ICMP_TYPES, PORTS, PROTOCOLS, TCP_FLAGS, TCP_OPTIONS, WITH_PORTS, Chains, World
 
-# What a packet is made of: one of each, by its index. Into and out of the router: to the router itself where there is no way out.
+# What a packet is made of: one of each, by its index. Into and out of the router: to the router itself where there is
+# no way out.
 Choices = Mapping[str, int]
 # One condition as a rule of its own, with the names of the choices that it depends on.
 Part = tuple[tuple[str, ...], r.Rule]
@@ -46,7 +47,9 @@ _NUMBERS = st.integers(0, 255)
 
 @st.composite
 def packets(draw: st.DrawFn, world: World, aims: Sequence[Aim] = ()) -> Packet:
-    """A packet from one end to another, or to the router itself; all of its fields are known, and its state is one that it can be in.
+    """A packet from one end to another, or to the router itself.
+
+    All of its fields are known, and its state is one that it can be in.
 
     Most meet one of ``aims``, as far as that can be.
     """
@@ -104,8 +107,19 @@ def _made(choices: Choices, world: World) -> Packet:
 
 
 _ENDS = {"source": ("way", "source"), "destination": ("way", "destination")}
-_FIELDS = {**_ENDS, "in_interface": ("way",), "out_interface": ("way",), "protocol": ("protocol",), "fragment": ("fragment",)}
-_TRANSPORT = {"source": "source_port", "destination": "destination_port", "tcp_flags": "tcp_flags", "tcp_option": "tcp_options"}
+_FIELDS = {
+    **_ENDS,
+    "in_interface": ("way",),
+    "out_interface": ("way",),
+    "protocol": ("protocol",),
+    "fragment": ("fragment",),
+}
+_TRANSPORT = {
+    "source": "source_port",
+    "destination": "destination_port",
+    "tcp_flags": "tcp_flags",
+    "tcp_option": "tcp_options",
+}
 _MATCHES: dict[type[r.Match], tuple[str, ...]] = {
     r.MultiportMatch: ("source_port", "destination_port"),
     r.IcmpMatch: ("icmp",),
@@ -136,7 +150,9 @@ def _aimed(choices: Choices, parts: Aim, world: World) -> Choices:
 
     def met(candidate: Choices) -> int:
         packet = _made(candidate, world)
-        return sum(every((conditions(part, packet), marked(part, packet.mark))) is not Certainty.NO for _, part in parts)
+        return sum(
+            every((conditions(part, packet), marked(part, packet.mark))) is not Certainty.NO for _, part in parts
+        )
 
     best = met(choices)
     for names, _ in parts:

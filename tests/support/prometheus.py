@@ -1,4 +1,7 @@
-"""A real Prometheus for as long as a block lasts, asked over its HTTP API; and exporters that serve what they are given."""
+"""A real Prometheus for as long as a block lasts, asked over its HTTP API.
+
+And exporters that serve what they are given.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,15 @@ def wait_for(what: str, look: Callable[[], T | None], *, seconds: float = 60.0) 
 
 @contextmanager
 def program(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A program for as long as the block lasts, and no longer than this process, however that ends; what it says goes to ``log``."""
+    """A program for as long as the block lasts, and no longer than this process, however that ends.
+
+    What it says goes to ``log``.
+    """
     # The parent-death signal is what ends it when the test itself is killed.
-    with log.open("wb") as output, subprocess.Popen(("setpriv", "--pdeathsig", "KILL", *command), stdout=output, stderr=output) as process:
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(("setpriv", "--pdeathsig", "KILL", *command), stdout=output, stderr=output) as process,
+    ):
         try:
             yield process
         finally:
@@ -83,7 +92,10 @@ class Prometheus:
     url: str
 
     def get(self, path: str, **parameters: str | Sequence[str]) -> Any:  # noqa: ANN401 - whatever JSON it answers with
-        """The ``data`` of an answer; the test fails with Prometheus' own words when it refuses, as it does a query that it cannot read."""
+        """The ``data`` of an answer.
+
+        The test fails with Prometheus' own words when it refuses, as it does a query that it cannot read.
+        """
         try:
             with urlopen(f"{self.url}/api/v1/{path}?{urlencode(parameters, doseq=True)}", timeout=30) as answer:  # noqa: S310 - loopback
                 return json.load(answer)["data"]

@@ -29,7 +29,8 @@ Place = tuple[str, int]
 
 # To find the smallest disagreement takes its time; pytest ends a test after 300 s.
 _SECONDS = 240
-# From its eleventh example on, hypothesis makes five of six out of the one before, with parts doubled: of little use where every rule should be another one.
+# From its eleventh example on, hypothesis makes five of six out of the one before, with parts doubled: of little use
+# where every rule should be another one.
 _BATCH = 10
 _SETTINGS = settings(
     max_examples=_BATCH,
@@ -41,17 +42,38 @@ _SETTINGS = settings(
 )
 
 
-# What the evaluator judges, as `words` spells it: a proof without any of them, or where one of them always or never held, proves nothing about it.
+# What the evaluator judges, as `words` spells it: a proof without any of them, or where one of them always or never
+# held, proves nothing about it.
 JUDGED = frozenset(
     {
         *("-s", "! -s", "-d", "! -d", "-i", "! -i", "-o", "! -o", "-p", "! -p"),
-        *("--sport", "! --sport", "--dport", "! --dport", "--tcp-flags", "! --tcp-flags", "--tcp-option", "! --tcp-option"),
+        *(
+            "--sport",
+            "! --sport",
+            "--dport",
+            "! --dport",
+            "--tcp-flags",
+            "! --tcp-flags",
+            "--tcp-option",
+            "! --tcp-option",
+        ),
         *("--sports", "! --sports", "--dports", "! --dports", "--ports", "! --ports", "--icmp-type", "! --icmp-type"),
-        *("--src-range", "! --src-range", "--dst-range", "! --dst-range", "--src-type", "! --src-type", "--dst-type", "! --dst-type"),
+        *(
+            "--src-range",
+            "! --src-range",
+            "--dst-range",
+            "! --dst-range",
+            "--src-type",
+            "! --src-type",
+            "--dst-type",
+            "! --dst-type",
+        ),
         *("--mark", "! --mark", "--ctstate", "! --ctstate"),
     }
 )
-TARGETS = frozenset({"ACCEPT", "DROP", "RETURN", "NFLOG", "AUDIT", "Reject", "SetMark", "Log", "Jump", "Goto", "NoTarget"})
+TARGETS = frozenset(
+    {"ACCEPT", "DROP", "RETURN", "NFLOG", "AUDIT", "Reject", "SetMark", "Log", "Jump", "Goto", "NoTarget"}
+)
 
 
 @define
@@ -63,7 +85,8 @@ class Tally:
     marked: int = 0
     verdicts: Counter[str] = field(factory=Counter)
     states: Counter[str] = field(factory=Counter)
-    # Of rules with a certain condition or target: how often they took a packet, how often not, and how often they may have.
+    # Of rules with a certain condition or target: how often they took a packet, how often not, and how often they may
+    # have.
     words: dict[str, Counter[str]] = field(factory=dict)
     # The last disagreement, in words.
     found: str = ""
@@ -91,12 +114,21 @@ class Tally:
 
     def __str__(self) -> str:
         shares = ", ".join(f"{verdict.value} {self.share(verdict):.0%}" for verdict in Certainty)
-        return f"{self.rulesets} rulesets, {self.packets} packets ({shares}), {self.marked} of which left with another mark"
+        return (
+            f"{self.rulesets} rulesets, {self.packets} packets ({shares}), {self.marked} of which left with another "
+            "mark"
+        )
 
 
 def words(rule: r.Rule) -> Iterator[str]:
     """What a rule says, without the values: its options, each with its negation, and its target."""
-    fields = {"-s": rule.source, "-d": rule.destination, "-i": rule.in_interface, "-o": rule.out_interface, "-p": rule.protocol}
+    fields = {
+        "-s": rule.source,
+        "-d": rule.destination,
+        "-i": rule.in_interface,
+        "-o": rule.out_interface,
+        "-p": rule.protocol,
+    }
     yield from (_word(name, negated=value.negated) for name, value in fields.items() if value is not None)
     if rule.fragment is not None:
         yield _word("-f", negated=not rule.fragment)
@@ -119,7 +151,9 @@ def cases(draw: st.DrawFn, world: World) -> tuple[Chains, list[Packet]]:
 
 
 def prove(backend: str, world: World, *, seed: int, rulesets: int) -> Tally:
-    """Load so many tables that ``seed`` gives, send packets through each, and compare. Raises AssertionError with the smallest disagreement it finds.
+    """Load so many tables that ``seed`` gives, send packets through each, and compare.
+
+    Raises AssertionError with the smallest disagreement it finds.
 
     For use in a process of its own (`support.namespaces`).
     """
@@ -195,7 +229,8 @@ def _miscounted(chains: Mapping[str, r.Chain], outcomes: Iterable[Outcome]) -> s
 def _walk(outcome: Outcome) -> str:
     """The trace, a line for each rule tried."""
     return "\n".join(
-        f"{'  ' * step.depth}{step.chain} {step.position}: {step.matched.value}: {render_rule(step.rule) if step.rule else 'policy'}"
+        f"{'  ' * step.depth}{step.chain} {step.position}: {step.matched.value}: "
+        f"{render_rule(step.rule) if step.rule else 'policy'}"
         for step in outcome.trace
     )
 

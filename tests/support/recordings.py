@@ -11,7 +11,17 @@ from typing import Any
 
 from attrs import frozen
 
-from c2c_auditor.model.cell import CellFacts, Container, Names, Policy, PolicySet, SecurityGroup, SecurityRule, Store, VpaConfig
+from c2c_auditor.model.cell import (
+    CellFacts,
+    Container,
+    Names,
+    Policy,
+    PolicySet,
+    SecurityGroup,
+    SecurityRule,
+    Store,
+    VpaConfig,
+)
 from c2c_auditor.model.rule import PortRange, Ruleset
 from c2c_auditor.netfilter.savefile import parse_save
 
@@ -61,7 +71,9 @@ def recording(name: str) -> Recording:
 
 def store(text: str) -> Store:
     """Container metadata; the film's first one is an empty file, of a cell that never had a container."""
-    return Store(containers=tuple(_container(handle, entry) for handle, entry in sorted(json.loads(text or "{}").items())))
+    return Store(
+        containers=tuple(_container(handle, entry) for handle, entry in sorted(json.loads(text or "{}").items()))
+    )
 
 
 def _container(handle: str, entry: dict[str, Any]) -> Container:
@@ -75,7 +87,9 @@ def _container(handle: str, entry: dict[str, Any]) -> Container:
         org=metadata.get("org_id", ""),
         workload=metadata.get("container_workload", ""),
         ports=tuple(int(port) for port in metadata.get("ports", "").split(",") if port),
-        names=Names(app=tags.get("app_name", ""), space=tags.get("space_name", ""), org=tags.get("organization_name", "")),
+        names=Names(
+            app=tags.get("app_name", ""), space=tags.get("space_name", ""), org=tags.get("organization_name", "")
+        ),
     )
 
 
@@ -89,7 +103,9 @@ def policies(text: str) -> PolicySet:
                 destination=policy["destination"]["id"],
                 destination_tag=int(policy["destination"]["tag"], 16),
                 protocol=policy["destination"]["protocol"],
-                ports=PortRange(first=policy["destination"]["ports"]["start"], last=policy["destination"]["ports"]["end"]),
+                ports=PortRange(
+                    first=policy["destination"]["ports"]["start"], last=policy["destination"]["ports"]["end"]
+                ),
             )
             for policy in json.loads(text)["policies"]
         )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from c2c_auditor.audit.checks import judge
+from c2c_auditor.audit.judge import judge
 from c2c_auditor.audit.settle import confirmed_at_once
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Names, Store
-from c2c_auditor.model.finding import Kind
+from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.report import Counters, Problem, ProcessStatus, Report, Result, SourceStatus
 from c2c_auditor.model.rule import Backend
 from support.mutations import with_rules
@@ -62,7 +62,11 @@ def hostile_report() -> Report:
 def blind_report() -> Report:
     """Rules that could not be read."""
     problem = Problem(
-        source="rules", reason="permission", where="iptables-nft-save -t filter", problem="exit status 4", remedy="give it CAP_NET_ADMIN"
+        source="rules",
+        reason="permission",
+        where="iptables-nft-save -t filter",
+        problem="exit status 4",
+        remedy="give it CAP_NET_ADMIN",
     )
     return Report(
         time=NOW,

@@ -1,6 +1,7 @@
 """A router between two ends, each in a network namespace of its own: rules are loaded, real packets sent, and what arrives is told from what does not.
 
-All runs on one CPU, so packets keep their order, and one that surely passes tells that all before it are through: nothing is waited for.
+All runs on one CPU, so packets keep their order, and one that surely passes tells that all before it are through:
+nothing is waited for.
 """
 
 from __future__ import annotations
@@ -21,19 +22,24 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.render import render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
-from c2c_auditor.sources.legacy import LegacyReader
+from c2c_auditor.sources.rules.legacy import LegacyReader
 from support.conversations import before
 from support.datagrams import datagram
 from support.hosts import CLIENT_NET, CLIENT_SIDE, CLIENTS, MARKS, OWN, SERVER_NET, SERVER_SIDE, SERVERS
 from support.rulesets import BUILT_IN, PROTOCOLS, Chains, World
 
 _CLONE_NEWNET = 0x40000000
-_SO_RCVMARK, _SO_RCVBUFFORCE, _NETFILTER = 75, 33, 12  # asm-generic/socket.h, linux/netlink.h; Python has no names for them
+_SO_RCVMARK, _SO_RCVBUFFORCE, _NETFILTER = (
+    75,
+    33,
+    12,
+)  # asm-generic/socket.h, linux/netlink.h; Python has no names for them
 _ALL_PROTOCOLS, _IP = 3, 0x0800
 _OUTGOING = 4
 _BUFFER = 1 << 24
 _SECONDS = 5
-# Values of the DSCP field: the packet's mark as its index in MARKS; with this bit untracked; and what passes before any rule is asked.
+# Values of the DSCP field: the packet's mark as its index in MARKS; with this bit untracked; and what passes before any
+# rule is asked.
 _UNTRACKED, _PASSES = 32, 63
 _ROUTER_MAC, _END_MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 # A packet to tell that all before it are through.
@@ -48,13 +54,16 @@ class Arrival:
 
 
 class Router:
-    """The router, and all that is wired to it. For use in a process of its own (`support.namespaces`), whose network namespace becomes the router's."""
+    """The router, and all that is wired to it.
+
+    For use in a process of its own (`support.namespaces`), whose network namespace becomes the router's.
+    """
 
     def __init__(self, backend: str, world: World) -> None:
         self._backend = backend
         self._world = world
         allowed = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {allowed[os.getpid() % len(allowed)]})  # tests that run at once are spread
+        os.sched_setaffinity(0, {allowed[os.getpid() % len(allowed)]})  # tests that run at once are disposition
         self._sockets = ExitStack()
         self._conntrack = self._socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER)
         self._ends: dict[str, socket.socket] = {}
@@ -63,13 +72,18 @@ class Router:
         for name, address in ((CLIENT_SIDE, "10.254.0"), (SERVER_SIDE, "10.254.1")):
             self._wire(name, address)
         _routes()
-        self._local = {protocol: self._marked(socket.AF_INET, socket.SOCK_RAW, protocol) for protocol in sorted(set(PROTOCOLS))}
+        self._local = {
+            protocol: self._marked(socket.AF_INET, socket.SOCK_RAW, protocol) for protocol in sorted(set(PROTOCOLS))
+        }
         self._restore(_around(world))
 
     def load(self, chains: Chains) -> None:
         """Replace the filter table; those packets pass unasked that lead up to one under test."""
         passing = r.Rule(matches=(r.OpaqueMatch(module="dscp", arguments=("--dscp", hex(_PASSES))),), target=r.ACCEPT)
-        whole = {name: evolve(chain, rules=(passing, *chain.rules)) if name in BUILT_IN else chain for name, chain in chains.items()}
+        whole = {
+            name: evolve(chain, rules=(passing, *chain.rules)) if name in BUILT_IN else chain
+            for name, chain in chains.items()
+        }
         self._restore(render_ruleset(r.Ruleset(tables={"filter": r.Table(name="filter", chains=whole)})))
 
     def read(self) -> dict[str, r.Chain]:
@@ -86,7 +100,10 @@ class Router:
         }
 
     def deliver(self, packets: Sequence[Packet]) -> list[Arrival | None]:
-        """Send ``packets``, each behind what must come before it; how each arrived, or None. Conntrack knows nothing at first."""
+        """Send ``packets``, each behind what must come before it; how each arrived, or None.
+
+        Conntrack knows nothing at first.
+        """
         if self._world.tracking:
             self._forget_flows()
         sent = {}
@@ -108,7 +125,9 @@ class Router:
         """Every packet that came out of the router or into it, with its mark."""
         for side, other in ((CLIENT_SIDE, SERVER_SIDE), (SERVER_SIDE, CLIENT_SIDE)):
             ends = {CLIENT_SIDE: CLIENTS[0], SERVER_SIDE: SERVERS[0]}
-            through = Packet(source=ends[side], destination=ends[other], protocol=r.UDP, in_interface=side, out_interface=other)
+            through = Packet(
+                source=ends[side], destination=ends[other], protocol=r.UDP, in_interface=side, out_interface=other
+            )
             self._send(through, datagram(through, number=_LAST, service=_PASSES))
         inside = Packet(source=CLIENTS[0], destination=OWN[0], protocol=r.UDP, in_interface=CLIENT_SIDE)
         self._send(inside, datagram(inside, number=_LAST, service=_PASSES))
@@ -153,7 +172,10 @@ class Router:
             end = os.open("/proc/self/ns/net", os.O_RDONLY)
             assert libc.setns(router, _CLONE_NEWNET) == 0
             place = f"netns /proc/{os.getpid()}/fd/{end}"
-            _ip(f"link add {name} address {_ROUTER_MAC.hex(':')} type veth peer name end address {_END_MAC.hex(':')} {place}")
+            _ip(
+                f"link add {name} address {_ROUTER_MAC.hex(':')} type veth peer name end address "
+                f"{_END_MAC.hex(':')} {place}"
+            )
             _ip(f"address add {network}.1/24 brd + dev {name}", f"link set {name} up")
             _ip(f"neighbour add {network}.2 lladdr {_END_MAC.hex(':')} dev {name} nud permanent")
             self._taps[name] = self._marked(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -172,7 +194,9 @@ class Router:
         """Delete every entry of conntrack's table: nfnetlink's IPCTNL_MSG_CT_DELETE without a filter, acknowledged."""
         self._conntrack.send(struct.pack("=IHHIIBBH", 20, 0x102, 0x5, 1, 0, socket.AF_INET, 0, 0))
         answer = self._conntrack.recv(4096)
-        assert struct.unpack_from("=i", answer, 16) == (0,), "conntrack's table cannot be emptied: needs nf_conntrack_netlink"
+        assert struct.unpack_from("=i", answer, 16) == (0,), (
+            "conntrack's table cannot be emptied: needs nf_conntrack_netlink"
+        )
 
     def close(self) -> None:
         """Close every socket; the namespaces go with the process."""
@@ -188,7 +212,11 @@ def _settings() -> None:
     """Forward, believe any source, answer with no redirect, and be silent where nobody asked: IPv6 says things by itself."""
     for name, value in (
         ("ipv4/ip_forward", 1),
-        *((f"ipv4/conf/{which}/{name}", 0) for which in ("all", "default") for name in ("rp_filter", "send_redirects", "accept_redirects")),
+        *(
+            (f"ipv4/conf/{which}/{name}", 0)
+            for which in ("all", "default")
+            for name in ("rp_filter", "send_redirects", "accept_redirects")
+        ),
         ("ipv6/conf/default/disable_ipv6", 1),
     ):
         setting = Path("/proc/sys/net", name)
@@ -203,11 +231,17 @@ def _routes() -> None:
 
 
 def _around(world: World) -> str:
-    """What is around the filter table: marks, and who is not tracked, by the DSCP field; the first rule alone sets conntrack to work.
+    """What is around the filter table: marks, and who is not tracked, by the DSCP field.
+
+    The first rule alone sets conntrack to work.
 
     What the router itself says goes nowhere: some of it would come back to it, as a broadcast does.
     """
-    marks = [f"-A PREROUTING -m dscp --dscp {bit + index} -j MARK --set-mark {mark}" for index, mark in enumerate(MARKS) for bit in (0, 32)]
+    marks = [
+        f"-A PREROUTING -m dscp --dscp {bit + index} -j MARK --set-mark {mark}"
+        for index, mark in enumerate(MARKS)
+        for bit in (0, 32)
+    ]
     tracking = ["-A PREROUTING -m conntrack --ctstate NEW"] if world.tracking else []
     untracked = [f"-A PREROUTING -m dscp --dscp {_UNTRACKED + index} -j CT --notrack" for index in range(len(MARKS))]
     raw = ["*raw", *untracked, "COMMIT"] if world.tracking else []
@@ -246,7 +280,14 @@ def _waiting(end: socket.socket) -> list[tuple[bytes, int]]:
 def _next(end: socket.socket) -> tuple[bytes, int, bool]:
     """An IP packet, its mark, and whether it is one that went through the rules: a tap sees those too that come in."""
     data, parts, _, sender = end.recvmsg(2048, 256)
-    mark = next((struct.unpack("=I", value)[0] for level, kind, value in parts if (level, kind) == (socket.SOL_SOCKET, socket.SO_MARK)), 0)
+    mark = next(
+        (
+            struct.unpack("=I", value)[0]
+            for level, kind, value in parts
+            if (level, kind) == (socket.SOL_SOCKET, socket.SO_MARK)
+        ),
+        0,
+    )
     if end.family != socket.AF_PACKET:
         return data, mark, True
     return data[14:], mark, sender[2] == _OUTGOING

@@ -10,8 +10,8 @@ from c2c_auditor.netfilter import canonical
 CHAIN = "target-chain"
 _MARKS = st.integers(0, r.ALL_BITS)
 _PORTS = st.tuples(st.integers(0, 65535), st.integers(0, 65535)).map(sorted)
-# iptables refuses what is not printable in no way, but a C string ends at NUL; comments hold 255 bytes.
-_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=60)
+# A C string ends at NUL and a line of iptables-restore at a newline; comments hold 255 bytes.
+_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0\n"), min_size=1, max_size=60)
 _WORD = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=10)
 
 
@@ -33,22 +33,30 @@ def transports(draw: st.DrawFn, protocol: int) -> r.TransportMatch | None:
     """Ports of tcp or udp."""
     source = draw(st.none() | st.booleans().flatmap(lambda negated: _ports(negated=negated)))
     destination = draw(st.none() | st.booleans().flatmap(lambda negated: _ports(negated=negated)))
-    return r.TransportMatch(protocol=protocol, source=source, destination=destination) if source or destination else None
+    return (
+        r.TransportMatch(protocol=protocol, source=source, destination=destination) if source or destination else None
+    )
 
 
 _STATES = st.sets(st.sampled_from(("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED")), min_size=1).map(frozenset)
-_RANGE = st.tuples(st.integers(1, 0xDFFFFFFF), st.integers(1, 0xDFFFFFFF), st.booleans()).map(lambda t: (*sorted(t[:2]), t[2]))
+_RANGE = st.tuples(st.integers(1, 0xDFFFFFFF), st.integers(1, 0xDFFFFFFF), st.booleans()).map(
+    lambda t: (*sorted(t[:2]), t[2])
+)
 MATCHES: tuple[st.SearchStrategy[r.Match], ...] = (
     st.builds(r.MarkMatch, value=_MARKS, mask=st.just(r.ALL_BITS), negated=st.booleans()),
     st.builds(canonical.comment, _TEXT),
     st.builds(canonical.states, _STATES, negated=st.booleans()),
     st.builds(r.LimitMatch, period=st.sampled_from((100, 10_000, 600_000)), burst=st.integers(1, 10000)),
     st.builds(r.IpRangeMatch, source=st.none() | _RANGE, destination=_RANGE),
-    st.builds(r.AddressTypeMatch, destination=st.sampled_from((("LOCAL",), ("UNICAST",))), destination_negated=st.booleans()),
+    st.builds(
+        r.AddressTypeMatch, destination=st.sampled_from((("LOCAL",), ("UNICAST",))), destination_negated=st.booleans()
+    ),
 )
 TARGETS: st.SearchStrategy[r.Target] = st.one_of(
     st.sampled_from((r.ACCEPT, r.DROP, r.RETURN, r.REJECT, r.NO_TARGET, r.Jump(chain=CHAIN), r.Goto(chain=CHAIN))),
-    st.builds(r.Log, prefix=st.text("abc _\"\\'", max_size=20), level=st.integers(0, 7), flags=st.sampled_from((0, 1, 8))),
+    st.builds(
+        r.Log, prefix=st.text("abc _\"\\'", max_size=20), level=st.integers(0, 7), flags=st.sampled_from((0, 1, 8))
+    ),
 )
 MARK_TARGETS = st.builds(r.SetMark, value=_MARKS, mask=_MARKS)
 

@@ -22,7 +22,8 @@ PORTS = (0, 1, 2, 52, 53, 54, 79, 80, 81, 8079, 8080, 8081, 65534, 65535)
 ICMP_TYPES = (0, 3, 5, 8, 11, 13, 42)
 ICMP_CODES = (0, 1, 2, 3)
 TCP_OPTIONS = (2, 3, 8, 30)
-# Flags as they occur, and as they do not: SYN, SYN ACK, ACK, FIN ACK, RST, RST ACK, PSH ACK, SYN URG, FIN PSH URG, none, all.
+# Flags as they occur, and as they do not: SYN, SYN ACK, ACK, FIN ACK, RST, RST ACK, PSH ACK, SYN URG, FIN PSH URG,
+# none, all.
 TCP_FLAGS = (0x02, 0x12, 0x10, 0x11, 0x04, 0x14, 0x18, 0x22, 0x29, 0x00, 0x3F)
 STATES = ("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED")
 WITH_PORTS = (r.TCP, r.UDP, r.SCTP, r.DCCP, r.UDPLITE)
@@ -31,7 +32,13 @@ PROTOCOLS = (r.TCP, r.TCP, r.TCP, r.UDP, r.UDP, r.ICMP, r.ICMP, r.SCTP, r.DCCP, 
 
 _ADDRESSES = (*CLIENTS, *SERVERS, *OWN)
 # Prefixes, and masks that are none: the kernel takes any.
-_MASKS = (*((r.ALL_BITS << (32 - length)) & r.ALL_BITS for length in (32, 31, 30, 29, 24, 17, 8)), 0x1, 0xFFFF0003, 0xFF00FF05, 0xFFFFFFFA)
+_MASKS = (
+    *((r.ALL_BITS << (32 - length)) & r.ALL_BITS for length in (32, 31, 30, 29, 24, 17, 8)),
+    0x1,
+    0xFFFF0003,
+    0xFF00FF05,
+    0xFFFFFFFA,
+)
 _NAMES = (*INTERFACES, "s-+", "s+", "silk-vte+", "silk-vtep+", "silk-vtep0", "eth0", "+")
 _BITS = (r.ALL_BITS, 0x1, 0x3, 0xFFFF, 0xFFFF0000, 0x80000000, 0)
 _ANSWERS = ("icmp-port-unreachable", "icmp-net-prohibited", "icmp-admin-prohibited")
@@ -44,8 +51,8 @@ _RARELY = st.sampled_from((*(False,) * 24, True))
 class World:
     """What may be drawn.
 
-    ``doubt``: matches and targets that the evaluator is not sure of. ``tracking``: conntrack runs, so rules may ask for states, and fragments are put
-    together before any rule sees them.
+    ``doubt``: matches and targets that the evaluator is not sure of. ``tracking``: conntrack runs, so rules may ask for
+    states, and fragments are put together before any rule sees them.
     """
 
     doubt: bool = True
@@ -85,22 +92,39 @@ _FIELDS: dict[str, st.SearchStrategy[object]] = {
 _FIELDS["destination"], _FIELDS["out_interface"] = _FIELDS["source"], _FIELDS["in_interface"]
 
 _MATCHES: dict[str, st.SearchStrategy[r.Match]] = {
-    "mark": st.builds(r.MarkMatch, value=st.sampled_from(MARKS), mask=st.sampled_from((*_BITS, *_BITS[:1] * 4)), negated=_SOMETIMES),
+    "mark": st.builds(
+        r.MarkMatch, value=st.sampled_from(MARKS), mask=st.sampled_from((*_BITS, *_BITS[:1] * 4)), negated=_SOMETIMES
+    ),
     "comment": st.builds(canonical.comment, st.sampled_from(("src:35bf992d", "a b"))),
-    "iprange": st.builds(r.IpRangeMatch, source=_END, destination=_END).filter(lambda match: match.source or match.destination),
+    "iprange": st.builds(r.IpRangeMatch, source=_END, destination=_END).filter(
+        lambda match: match.source or match.destination
+    ),
     # Types of the destination, of the source, of both.
     "destination type": st.builds(
-        r.AddressTypeMatch, destination=_kinds("LOCAL", "UNICAST", "BROADCAST", "MULTICAST"), destination_negated=_SOMETIMES
+        r.AddressTypeMatch,
+        destination=_kinds("LOCAL", "UNICAST", "BROADCAST", "MULTICAST"),
+        destination_negated=_SOMETIMES,
     ),
-    "source type": st.builds(r.AddressTypeMatch, source=_kinds("UNICAST", "BROADCAST", "LOCAL"), source_negated=_SOMETIMES),
+    "source type": st.builds(
+        r.AddressTypeMatch, source=_kinds("UNICAST", "BROADCAST", "LOCAL"), source_negated=_SOMETIMES
+    ),
     "types": st.builds(
-        r.AddressTypeMatch, source=_kinds("UNICAST", "BROADCAST"), destination=_kinds("LOCAL", "UNICAST"), source_negated=_SOMETIMES
+        r.AddressTypeMatch,
+        source=_kinds("UNICAST", "BROADCAST"),
+        destination=_kinds("LOCAL", "UNICAST"),
+        source_negated=_SOMETIMES,
     ),
-    "state": st.builds(canonical.states, st.frozensets(st.sampled_from(STATES), min_size=1, max_size=3), negated=_SOMETIMES),
+    "state": st.builds(
+        canonical.states, st.frozensets(st.sampled_from(STATES), min_size=1, max_size=3), negated=_SOMETIMES
+    ),
     "doubt": st.one_of(
         st.builds(r.LimitMatch, period=st.sampled_from((100, 600_000)), burst=st.integers(1, 6)),
         st.builds(
-            r.HashLimitMatch, name=st.sampled_from(("a", "b")), period=st.just(1_000_000), burst=st.just(3), mode=st.just(("srcip",))
+            r.HashLimitMatch,
+            name=st.sampled_from(("a", "b")),
+            period=st.just(1_000_000),
+            burst=st.just(3),
+            mode=st.just(("srcip",)),
         ),
         st.sampled_from(
             (
@@ -120,9 +144,9 @@ _MULTIPORTS: st.SearchStrategy[r.Match] = st.builds(
     ranges=st.lists(_pairs(PORTS), min_size=1, max_size=4).map(tuple),
     negated=_SOMETIMES,
 )
-_ICMPS: st.SearchStrategy[r.Match] = st.builds(r.IcmpMatch, type=st.sampled_from(ICMP_TYPES), code=_CODES, negated=_SOMETIMES) | st.builds(
-    r.IcmpMatch, type=st.just(255), negated=_SOMETIMES
-)
+_ICMPS: st.SearchStrategy[r.Match] = st.builds(
+    r.IcmpMatch, type=st.sampled_from(ICMP_TYPES), code=_CODES, negated=_SOMETIMES
+) | st.builds(r.IcmpMatch, type=st.just(255), negated=_SOMETIMES)
 
 
 @st.composite
@@ -151,7 +175,17 @@ def _of_protocol(number: int) -> st.SearchStrategy[r.Match | None]:
 
 @cache
 def _conditions(world: World, chain: str) -> st.SearchStrategy[list[str]]:
-    names = ["source", "destination", "in_interface", *["protocol"] * 6, "mark", "mark", "comment", "iprange", "iprange"]
+    names = [
+        "source",
+        "destination",
+        "in_interface",
+        *["protocol"] * 6,
+        "mark",
+        "mark",
+        "comment",
+        "iprange",
+        "iprange",
+    ]
     names += ["destination type", "source type", "types", *(["state"] * 3 if world.tracking else ["fragment"])]
     if chain != "INPUT":  # iptables refuses it there
         names.append("out_interface")
@@ -176,7 +210,9 @@ def _targets(chain: str, *, tcp: bool) -> st.SearchStrategy[r.Target]:
     deeper = USER_CHAINS if chain in BUILT_IN else USER_CHAINS[USER_CHAINS.index(chain) + 1 :]
     answers = [r.Reject(answer=answer) for answer in (*_ANSWERS, "tcp-reset")[: None if tcp else -1]]
     ends = st.sampled_from([r.ACCEPT, r.ACCEPT, r.DROP, r.RETURN, *answers[:1], answers[-1]])
-    called: list[r.Target] = [target for name in deeper for target in (r.Jump(chain=name), r.Jump(chain=name), r.Goto(chain=name))]
+    called: list[r.Target] = [
+        target for name in deeper for target in (r.Jump(chain=name), r.Jump(chain=name), r.Goto(chain=name))
+    ]
     calls = st.sampled_from(called or [r.RETURN])
     return st.one_of(ends, _PASSING, _MARKING, calls)
 
@@ -186,16 +222,24 @@ def _doubtful_targets(world: World) -> st.SearchStrategy[r.Target]:
     found = [
         r.OpaqueTarget(name="NFQUEUE", arguments=("--queue-num", "3")),
         r.OpaqueTarget(name="NFQUEUE", arguments=("--queue-num", "3", "--queue-bypass")),
-        r.OpaqueTarget(name="HMARK", arguments=("--hmark-tuple", "src", "--hmark-rnd", "0x00000001", "--hmark-mod", "4")),
+        r.OpaqueTarget(
+            name="HMARK", arguments=("--hmark-tuple", "src", "--hmark-rnd", "0x00000001", "--hmark-mod", "4")
+        ),
     ]
     if world.tracking:  # it would set conntrack to work
-        found.append(r.OpaqueTarget(name="CONNMARK", arguments=("--restore-mark", "--nfmask", "0xffffffff", "--ctmask", "0xffffffff")))
+        found.append(
+            r.OpaqueTarget(
+                name="CONNMARK", arguments=("--restore-mark", "--nfmask", "0xffffffff", "--ctmask", "0xffffffff")
+            )
+        )
     return st.sampled_from(found)
 
 
 @st.composite
 def rules(draw: st.DrawFn, world: World, chain: str, *, counting: bool = False) -> r.Rule:
-    """A rule for ``chain``, as the kernel takes it; it calls only chains that stand behind ``chain``, so that there is no loop.
+    """A rule for ``chain``, as the kernel takes it.
+
+    It calls only chains that stand behind ``chain``, so that there is no loop.
 
     A ``counting`` one lets every packet go on.
     """
@@ -227,7 +271,10 @@ def _lists(world: World, chain: str, *, counting: bool) -> st.SearchStrategy[lis
 
 @st.composite
 def tables(draw: st.DrawFn, world: World) -> Chains:
-    """A filter table: INPUT, FORWARD, and user chains that call each other; in one of three every packet meets every rule."""
+    """A filter table: INPUT, FORWARD, and user chains that call each other.
+
+    In one of three every packet meets every rule.
+    """
     counting = draw(_THIRD)
     return {
         name: r.Chain(

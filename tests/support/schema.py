@@ -1,4 +1,7 @@
-"""The part of JSON Schema 2020-12 that the project's own schemas use, checked by hand; a keyword beyond it is an error."""
+"""The part of JSON Schema 2020-12 that the project's own schemas use, checked by hand.
+
+A keyword beyond it is an error.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,9 @@ def _itself(value: object, schema: dict[str, Any], at: str) -> Iterator[str]:
         yield f"{at}: {value!r} is no {schema['type']}"
     if isinstance(value, int | float) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
         yield f"{at}: {value} is too small or too large"
-    if isinstance(value, str) and not (len(value) >= schema.get("minLength", 0) and re.search(schema.get("pattern", ""), value)):
+    if isinstance(value, str) and not (
+        len(value) >= schema.get("minLength", 0) and re.search(schema.get("pattern", ""), value)
+    ):
         yield f"{at}: {value!r} is too short, or not of the form {schema.get('pattern', '')}"
     if schema.get("format") == "date-time":
         try:

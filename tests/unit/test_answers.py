@@ -10,7 +10,7 @@ import pytest
 
 from c2c_auditor.errors import SourceError
 from c2c_auditor.model.cell import SecurityRule
-from c2c_auditor.sources.answers import merged, parse_policies, parse_security_groups
+from c2c_auditor.sources.facts.policy_answers import merged, parse_policies, parse_security_groups
 from support.recordings import CELL_NAMES, CELLS, recording
 
 GOOD = {
@@ -77,7 +77,11 @@ def test_policies_are_sorted_and_there_once() -> None:
     one = parse_policies(json.dumps({"policies": [GOOD, first, second, GOOD]}), where="x")
     other = parse_policies(json.dumps({"policies": [first, second, GOOD]}), where="x")
     assert one == other
-    assert [(policy.source, policy.ports.first) for policy in one.policies] == [("app-a", 8000), ("app-a", 8080), ("app-c", 8080)]
+    assert [(policy.source, policy.ports.first) for policy in one.policies] == [
+        ("app-a", 8000),
+        ("app-a", 8080),
+        ("app-c", 8080),
+    ]
 
 
 @pytest.mark.parametrize("tag", ["0x3", "1_0", "-3", " 3", "+3"])
@@ -96,7 +100,10 @@ def test_answers_to_several_questions_make_one() -> None:
     """A policy between two guids comes with both."""
     texts = [
         json.dumps({"policies": policies})
-        for policies in ([GOOD, _with("source.tag", "0")], [_with("source.id", "app-c"), GOOD, _with("source.tag", "0")])
+        for policies in (
+            [GOOD, _with("source.tag", "0")],
+            [_with("source.id", "app-c"), GOOD, _with("source.tag", "0")],
+        )
     ]
     together = merged(parse_policies(text, where="x") for text in texts)
     assert [policy.source for policy in together.policies] == ["app-a", "app-c"]
@@ -111,11 +118,22 @@ def test_what_is_no_answer_is_a_clear_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "rules", ["{", "7", '[{"protocol": 6}]', "[7]", "[" * 100_000, '[{"protocol": "tcp", "destination": "1.2.3.4", "type": "x"}]', None]
+    "rules",
+    [
+        "{",
+        "7",
+        '[{"protocol": 6}]',
+        "[7]",
+        "[" * 100_000,
+        '[{"protocol": "tcp", "destination": "1.2.3.4", "type": "x"}]',
+        None,
+    ],
 )
 def test_a_groups_broken_rules_stay_its_own(rules: str | None) -> None:
     """The group is there, with its problem; its neighbours are whole."""
-    text = json.dumps({"next": 0, "security_groups": [{"guid": "g", "name": "n", "rules": rules}, {"guid": "h", "rules": "[]"}]})
+    text = json.dumps(
+        {"next": 0, "security_groups": [{"guid": "g", "name": "n", "rules": rules}, {"guid": "h", "rules": "[]"}]}
+    )
     groups, _ = parse_security_groups(text, where="x")
     assert [bool(group.problem) for group in groups] == [True, False]
 
@@ -123,13 +141,20 @@ def test_a_groups_broken_rules_stay_its_own(rules: str | None) -> None:
 def test_what_a_rule_does_not_say_is_empty() -> None:
     """As Go decodes it; whether such a rule can be converted is silk's to decide."""
     text = json.dumps(
-        {"next": 7, "security_groups": [{"guid": "g", "rules": '[{"protocol": "all", "ports": null}]', "running_space_guids": 7}]}
+        {
+            "next": 7,
+            "security_groups": [
+                {"guid": "g", "rules": '[{"protocol": "all", "ports": null}]', "running_space_guids": 7}
+            ],
+        }
     )
     (group,), following = parse_security_groups(text, where="x")
     assert (group.rules, group.name, following) == ((SecurityRule(protocol="all", destination=""),), "g", 7)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"security_groups": {}}', '{"security_groups": [], "next": "7"}', '{"security_groups": [{}]}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"security_groups": {}}', '{"security_groups": [], "next": "7"}', '{"security_groups": [{}]}']
+)
 def test_what_is_no_page_of_security_groups_is_a_clear_error(text: str) -> None:
     """Half of the groups would pass for all of them."""
     with pytest.raises(SourceError, match=r"groups\.json"):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from c2c_auditor.audit.checks import judge
+from c2c_auditor.audit.judge import judge
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import SecurityGroup, SecurityRule
-from c2c_auditor.model.finding import Effect, Family, Kind
+from c2c_auditor.model.kind import Effect, Family, Kind
 from c2c_auditor.netfilter.render import render_rule
-from c2c_auditor.silk import asg, names
+from c2c_auditor.silk import asg, chain_names
 from c2c_auditor.silk.asg import Unconvertible
 from support.mutations import with_rules
 from support.recordings import CELL_NAMES, recording
@@ -37,7 +37,9 @@ def test_each_recorded_chain_is_planned_rule_by_rule(name: str) -> None:
     assert facts.config is not None
     assert facts.security_groups is not None
     planned = [
-        asg.asg_plan(one, asg.groups_of(one, facts.security_groups), facts.config) for one in facts.store.containers if asg.has_chain(one)
+        asg.asg_plan(one, asg.groups_of(one, facts.security_groups), facts.config)
+        for one in facts.store.containers
+        if asg.has_chain(one)
     ]
     written = {name: chain.rules for name, chain in cell.ruleset.chains("filter").items() if name.startswith("asg-")}
     assert {plan.name: plan.head for plan in planned} == written
@@ -47,7 +49,10 @@ def test_each_recorded_chain_is_planned_rule_by_rule(name: str) -> None:
     ("rule", "written"),
     [
         (SecurityRule(protocol="tcp", destination="10.1.2.3", ports="443"), ["10.1.2.3-10.1.2.3"]),
-        (SecurityRule(protocol="udp", destination="10.0.0.0/30", ports="53, 5353"), ["10.0.0.0-10.0.0.3", "10.0.0.0-10.0.0.3"]),
+        (
+            SecurityRule(protocol="udp", destination="10.0.0.0/30", ports="53, 5353"),
+            ["10.0.0.0-10.0.0.3", "10.0.0.0-10.0.0.3"],
+        ),
         (SecurityRule(protocol="all", destination="1.1.1.1-1.1.1.9,2.2.2.2"), ["2.2.2.2-2.2.2.2", "1.1.1.1-1.1.1.9"]),
         (SecurityRule(protocol="all", destination="010.001.002.003"), ["10.1.2.3-10.1.2.3"]),
         (SecurityRule(protocol="all", destination="10.0.0.9-10.0.0.1"), ["10.0.0.9-10.0.0.1"]),
@@ -66,7 +71,8 @@ def test_a_rule_becomes_what_silk_makes_of_it(rule: SecurityRule, written: list[
 
 
 @pytest.mark.parametrize(
-    "destination", ["", "10.0.0", "10.0.0.0/33", "10.0.0.0/x", "10.0.0.1-", "example.com", "fd00::1", "1.1.1.1, 2.2.2.2"]
+    "destination",
+    ["", "10.0.0", "10.0.0.0/33", "10.0.0.0/x", "10.0.0.1-", "example.com", "fd00::1", "1.1.1.1, 2.2.2.2"],
 )
 def test_a_malformed_destination_is_refused_with_the_groups_name(destination: str) -> None:
     """Silk drops the container's whole update for it."""
@@ -76,7 +82,11 @@ def test_a_malformed_destination_is_refused_with_the_groups_name(destination: st
 
 def test_what_silk_cannot_convert_is_one_finding_for_all_its_containers() -> None:
     """And their chains, which silk left as they were, are not accused."""
-    groups = (SecurityGroup(guid="g", name="typo", running_default=True, rules=(SecurityRule(protocol="all", destination="10.0.0"),)),)
+    groups = (
+        SecurityGroup(
+            guid="g", name="typo", running_default=True, rules=(SecurityRule(protocol="all", destination="10.0.0"),)
+        ),
+    )
     judgement = judge(evolve(CELL.facts, security_groups=groups), CELL.ruleset, None)
     (found,) = judgement.findings
     assert (found.kind, found.effect, len(found.handles)) == (Kind.ASG_MISSING, Effect.OUTAGE, 2)
@@ -92,7 +102,7 @@ def test_a_thousand_rules_and_a_thousand_destinations_are_planned() -> None:
 
 def test_a_chain_of_100000_rules_that_nobody_asked_for_is_told_and_not_choked_on() -> None:
     """One finding per rule would be one too many for a person, and the export cuts; none is lost."""
-    chain = names.asg(CONTAINER.handle)
+    chain = chain_names.asg(CONTAINER.handle)
     rules = CELL.ruleset.chains("filter")[chain].rules
     more = tuple(r.Rule(destination=r.AddressMatch(value=n + 1), target=r.ACCEPT) for n in range(100_000))
     found = judge(CELL.facts, with_rules(CELL.ruleset, chain, (*rules[:-1], *more, rules[-1])), None).findings
@@ -107,7 +117,10 @@ def test_chains_whose_names_only_look_like_silks_are_told_apart() -> None:
         chains[name] = r.Chain(name=name)
     ruleset = evolve(CELL.ruleset, tables={**CELL.ruleset.tables, "filter": r.Table(name="filter", chains=chains)})
     (found,) = judge(CELL.facts, ruleset, None).findings
-    assert (found.kind, found.details) == (Kind.CONTAINER_CHAIN_ORPHAN, ("filter netout--nobody", "filter overlay--nobody"))
+    assert (found.kind, found.details) == (
+        Kind.CONTAINER_CHAIN_ORPHAN,
+        ("filter netout--nobody", "filter overlay--nobody"),
+    )
 
 
 def test_without_security_groups_their_kinds_are_unknown() -> None:
@@ -121,7 +134,9 @@ def test_without_syncing_the_report_says_what_was_not_judged() -> None:
     """Structure can be, content cannot."""
     config = CELL.facts.config
     assert config is not None
-    judgement = judge(evolve(CELL.facts, config=evolve(config, asg_syncing=False), security_groups=None), CELL.ruleset, None)
+    judgement = judge(
+        evolve(CELL.facts, config=evolve(config, asg_syncing=False), security_groups=None), CELL.ruleset, None
+    )
     assert any("not synced" in note for note in judgement.notes)
     assert not {finding.kind for finding in judgement.findings} & {Kind.ASG_MISSING, Kind.ASG_STALE}
     assert not judgement.unknown

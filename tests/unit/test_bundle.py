@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from c2c_auditor.audit.checks import judge_cell
+from c2c_auditor.audit.judge import judge_cell
 from c2c_auditor.errors import Reason, SourceError, UsageError
-from c2c_auditor.sources.bundle import RULES, Bundle, read_bundle, write_bundle
-from c2c_auditor.sources.redact import redacted
-from c2c_auditor.sources.text import read_text
+from c2c_auditor.sources.recordings.bundle import RULES, Bundle, read_bundle, write_bundle
+from c2c_auditor.sources.recordings.redact import redacted
+from c2c_auditor.sources.rules.text import read_text
 from support.recordings import CELL_NAMES, CELLS, recording
 
 NAMES = (
@@ -43,7 +43,10 @@ def _bundle(directory: Path, **changed: str | None) -> Path:
 
 def _findings(bundle: Bundle) -> Counter[tuple[str, str]]:
     rulesets = tuple(read_text(text, where=name) for name, text in bundle.rules.items())
-    return Counter((finding.kind.value, finding.effect.value) for finding in judge_cell(bundle.facts, rulesets, bundle.time).findings)
+    return Counter(
+        (finding.kind.value, finding.effect.value)
+        for finding in judge_cell(bundle.facts, rulesets, bundle.time).findings
+    )
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)
@@ -157,7 +160,10 @@ def test_keys_and_whatever_else_is_no_part_of_a_bundle(name: str, tmp_path: Path
 
 @pytest.mark.parametrize("name", CELL_NAMES)
 def test_under_pseudonyms_a_cell_audits_the_same(name: str, tmp_path: Path) -> None:
-    """Chain names, log prefixes and comments still fit the handles and guids; here with every third rule gone, so that there is something to find."""
+    """Chain names, log prefixes and comments still fit the handles and guids.
+
+    Here with every third rule gone, so that there is something to find.
+    """
     files = _files(name)
     lines = files[RULES].splitlines(keepends=True)
     files[RULES] = "".join(line for number, line in enumerate(lines) if number % 3 or " -A " not in line)
@@ -185,7 +191,8 @@ def test_under_pseudonyms_nothing_of_the_original_is_left(name: str) -> None:
 def _cut(handle: str) -> str:
     """A handle in all the forms that silk cuts it to."""
     return (
-        f":overlay--{handle[:19]} - [0:0]\n:asg-{handle.replace('-', '')[:20]} - [0:0]\n-A x -j netout--{handle[:15]}--log\n"
+        f":overlay--{handle[:19]} - [0:0]\n:asg-{handle.replace('-', '')[:20]} - [0:0]\n-A x -j "
+        f"netout--{handle[:15]}--log\n"
         f"-A x -g netout--{handle[:12]}--rl-log\n:overlay--{f'check-{handle}'[:19]} - [0:0]\n"
         f'-A x -j LOG --log-prefix "OK_000D_{handle[:20]} "\n-A x -j LOG --log-prefix "DENY_C2C_{handle[:19]} "\n'
         f"-A x -m hashlimit --hashlimit-name {handle} -m comment --comment src:{handle}_dst:{handle}\n"

@@ -51,7 +51,13 @@ def test_strict_counts_hints_too() -> None:
 
 def test_the_articles_two_listings() -> None:
     """The ACCEPT for 61001 carries mark 0x4 while its source is marked 0x1."""
-    done = _run("audit", "--rules", ARTICLE / "iptables-L.destination-cell.txt", "--rules", ARTICLE / "iptables-L.source-cell.txt")
+    done = _run(
+        "audit",
+        "--rules",
+        ARTICLE / "iptables-L.destination-cell.txt",
+        "--rules",
+        ARTICLE / "iptables-L.source-cell.txt",
+    )
     text = " ".join(done.stdout.split())
     assert done.returncode == 1
     for part in ("tcp 61001", "carries mark 0x4, but its source is marked 0x1", "mark: 0x4, expected 0x1"):
@@ -97,7 +103,11 @@ BAD: dict[str, tuple[str, Callable[[str], str], str]] = {
     "cut off": ("iptables-save.txt", lambda text: text[: len(text) // 2], "cut off"),
     "rules empty": ("iptables-save.txt", lambda _: "", "nothing in it"),
     "rules are a photograph": ("iptables-save.txt", lambda _: "\x89PNG\r\n\x1a\n\x00", "not a line"),
-    "incompatible": ("iptables-save.txt", lambda _: "# Table `filter' is incompatible, use 'nft' tool.\n", "could not show this table"),
+    "incompatible": (
+        "iptables-save.txt",
+        lambda _: "# Table `filter' is incompatible, use 'nft' tool.\n",
+        "could not show this table",
+    ),
     "store torn": ("store.json", lambda text: text[:100], "store.json"),
     "store empty": ("store.json", lambda _: "", "empty"),
     "policies are HTML": ("policies.json", lambda _: "<html>", "policies.json"),
@@ -112,7 +122,10 @@ BAD: dict[str, tuple[str, Callable[[str], str], str]] = {
 
 @pytest.mark.parametrize("what", BAD)
 def test_bad_input_is_a_clear_error_and_exit_status_2(tmp_path: Path, what: str) -> None:
-    """It names the file and never a traceback; rules that are of no use end the audit, facts that are leave the rest judged."""
+    """It names the file and never a traceback.
+
+    Rules that are of no use end the audit, facts that are leave the rest judged.
+    """
     name, damage, said = BAD[what]
     bundle = _copy(tmp_path, "pair-overlay-ingress")
     (bundle / name).write_text(damage((bundle / name).read_text()))
@@ -181,5 +194,5 @@ def test_a_bundle_without_policies_is_not_clean(tmp_path: Path) -> None:
 def test_version_and_help() -> None:
     """Of the command itself."""
     assert _run("--version").stdout.startswith("c2c-auditor, version ")
-    for command in ("audit", "capture", "daemon", "demo"):
+    for command in ("audit", "explain", "matrix", "capture", "daemon"):
         assert command in _run("--help").stdout

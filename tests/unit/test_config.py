@@ -21,7 +21,12 @@ def test_a_stock_cell_needs_no_settings() -> None:
 
 def test_what_is_given_is_taken() -> None:
     """Nested objects, lists, paths."""
-    given = {"interval": 5, "underlay_interfaces": ["eth0"], "ingress_tag": "0003", "policy_server": {"url": "https://x", "timeout": 3}}
+    given = {
+        "interval": 5,
+        "underlay_interfaces": ["eth0"],
+        "ingress_tag": "0003",
+        "policy_server": {"url": "https://x", "timeout": 3},
+    }
     config = parse_config(json.dumps(given), where="c")
     assert (config.interval, config.underlay_interfaces, config.policy_server.timeout) == (5.0, ("eth0",), 3.0)
 

@@ -6,7 +6,7 @@ import pytest
 
 from c2c_auditor.model.cell import Container, VpaConfig
 from c2c_auditor.model.rule import Rule
-from c2c_auditor.silk import asg, names
+from c2c_auditor.silk import asg, chain_names
 from c2c_auditor.silk.input import host_service, input_plan
 from c2c_auditor.silk.jumps import jump_plans
 from c2c_auditor.silk.netin import mapping_of, marked_port
@@ -63,7 +63,7 @@ def test_input(cell: Recording, container: Container) -> None:
 @pytest.mark.parametrize(("cell", "container"), CONTAINERS)
 def test_netin(cell: Recording, container: Container) -> None:
     """Each translation leads to the container, and each translated port is marked."""
-    chain = names.netin(container.handle)
+    chain = chain_names.netin(container.handle)
     mappings = [mapping_of(container, rule) for rule in _written(cell, chain, "nat") or ()]
     marks = [marked_port(rule) for rule in _written(cell, chain, "mangle") or ()]
     assert [(one.host, one.host_port, "eth0") for one in mappings if one is not None] == marks

@@ -12,7 +12,8 @@ from c2c_auditor.cycle import Clocks, Cycle
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts
-from c2c_auditor.model.finding import Kind, State
+from c2c_auditor.model.finding import State
+from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.report import FactsReading, Report, Result
 from support.mutations import with_rules
 from support.recordings import recording
@@ -34,7 +35,12 @@ class Scripted:
 
     def cycle(self) -> Cycle:
         """The real cycle over this script; a grace of 15 s, from VPA's polls of 5 s."""
-        return Cycle(rules=_Rules(self), facts=_Facts(self), version="t", clocks=Clocks(wall=lambda: self.wall, steady=lambda: self.steady))
+        return Cycle(
+            rules=_Rules(self),
+            facts=_Facts(self),
+            version="t",
+            clocks=Clocks(wall=lambda: self.wall, steady=lambda: self.steady),
+        )
 
     def pass_(self, seconds: float) -> None:
         """Time goes on, on both clocks."""
@@ -178,7 +184,11 @@ def test_commits_are_counted_by_author() -> None:
     """As far as the backend tells."""
     script = Scripted(commits={"vpa": 6, "foreign": 1})
     counters = script.cycle().run().counters
-    assert (counters.ruleset_changes["vpa"], counters.ruleset_changes["cni"], counters.ruleset_changes["foreign"]) == (6, 0, 1)
+    assert (counters.ruleset_changes["vpa"], counters.ruleset_changes["cni"], counters.ruleset_changes["foreign"]) == (
+        6,
+        0,
+        1,
+    )
 
 
 def test_the_grace_comes_from_vpas_own_polls() -> None:

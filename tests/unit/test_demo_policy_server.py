@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from c2c_auditor.demo.policy_server import Certificates, PolicyServer, Truth, make_certificates
-from c2c_auditor.demo.world import SHOP, Group, NetworkPolicy
 from c2c_auditor.errors import UsageError
+from demo.policy_server import Certificates, PolicyServer, Truth, make_certificates
+from demo.world import SHOP, Group, NetworkPolicy
 
 PAIR = Path(__file__).parent.parent / "golden" / "cells" / "pair"
 
@@ -66,7 +66,9 @@ def test_the_answer_about_policies_is_the_real_ones(server: PolicyServer, certif
     """With the recorded pair's policies in the database, the answer holds exactly what the recorded one holds."""
     recorded = json.loads((PAIR / "policies.json").read_text())
     source, destination = recorded["policies"][0]["source"]["id"], recorded["policies"][0]["destination"]["id"]
-    server.truth = Truth().adding(policy(source, destination, 61001), policy(source, destination, 8080), policy("elsewhere", "unrelated"))
+    server.truth = Truth().adding(
+        policy(source, destination, 61001), policy(source, destination, 8080), policy("elsewhere", "unrelated")
+    )
 
     assert Client(server, certificates).ask(f"/policies?id={source},{destination}") == (200, recorded)
 
@@ -92,14 +94,19 @@ def test_policies_are_those_of_the_guids_asked_for(server: PolicyServer, certifi
 def test_security_groups_come_in_pages(server: PolicyServer, certificates: Certificates) -> None:
     """``next`` leads from page to page and is 0 on the last; groups bound to other spaces only are left out."""
     everywhere = Group(guid="g1", name="everywhere", rules=(), running_default=True)
-    mine = Group(guid="g3", name="mine", rules=({"protocol": "all", "destination": "10.0.0.1"},), running_spaces=("space",))
+    mine = Group(
+        guid="g3", name="mine", rules=({"protocol": "all", "destination": "10.0.0.1"},), running_spaces=("space",)
+    )
     other = Group(guid="g2", name="other", rules=(), running_spaces=("elsewhere",))
     server.truth = Truth(groups=(everywhere, other, mine))
     client = Client(server, certificates)
 
     status, first = client.ask("/security_groups?per_page=1&space_guids=space&from=0")
     assert (status, first) == (200, {"next": 3, "security_groups": [everywhere.record()]})
-    assert client.ask("/security_groups?per_page=1&space_guids=space&from=3") == (200, {"next": 0, "security_groups": [mine.record()]})
+    assert client.ask("/security_groups?per_page=1&space_guids=space&from=3") == (
+        200,
+        {"next": 0, "security_groups": [mine.record()]},
+    )
     assert client.ask("/security_groups?per_page=x&space_guids=space")[0] == 400
 
 
@@ -127,7 +134,11 @@ def test_tags_are_the_lowest_free_ones_and_recycled() -> None:
 def test_every_change_moves_the_clock() -> None:
     """``last_updated`` grows by each change, in whole microseconds of ns as the database keeps them, however fast they follow."""
     truth = Truth()
-    for change in (truth.adding(policy("a", "b")), truth.adding(policy("a", "b")).removing(policy("a", "b")), truth.retagging("a", 7)):
+    for change in (
+        truth.adding(policy("a", "b")),
+        truth.adding(policy("a", "b")).removing(policy("a", "b")),
+        truth.retagging("a", 7),
+    ):
         assert change.last_updated > truth.last_updated
         assert change.last_updated % 1000 == 0
     first = truth.adding(policy("a", "b"))

@@ -8,20 +8,24 @@ from collections.abc import Iterable
 import pytest
 from rich.console import Console
 
-from c2c_auditor.demo.agent import Answer, Seen
-from c2c_auditor.demo.cell import Cell, Files
-from c2c_auditor.demo.fault import Fault
-from c2c_auditor.demo.policy_server import PolicyServer, Truth, make_certificates
-from c2c_auditor.demo.screen import Screen
-from c2c_auditor.demo.silk import Iptables, Silk
-from c2c_auditor.demo.tour import show
-from c2c_auditor.demo.watch import Outcome, Watch
-from c2c_auditor.demo.world import BACKEND, FRONTEND, App
-from c2c_auditor.model.finding import Effect, Kind, State
+from c2c_auditor.model.finding import State
+from c2c_auditor.model.kind import Effect, Kind
+from demo.agent import Answer, Seen
+from demo.cell import Cell, Files
+from demo.fault import Fault
+from demo.policy_server import PolicyServer, Truth, make_certificates
+from demo.screen import Screen
+from demo.silk import Iptables, Silk
+from demo.tour import show
+from demo.watch import Outcome, Watch
+from demo.world import BACKEND, FRONTEND, App
 
 
 class Script:
-    """An agent that gives each answer once, then the last one for ever; the fault's `inject` and `mend` turn to the next scene."""
+    """An agent that gives each answer once, then the last one for ever.
+
+    The fault's `inject` and `mend` turn to the next scene.
+    """
 
     def __init__(self, *scenes: Iterable[Answer]) -> None:
         self._scenes = iter(scenes)
@@ -38,7 +42,10 @@ class Script:
 
 def says(state: State, kind: Kind = Kind.MARK_MISSING, app: App = FRONTEND) -> Answer:
     """A report with one finding."""
-    return Answer(clean=False, findings=(Seen(kind=kind, effect=kind.effect, state=state, summary="…", about=frozenset({app.guid})),))
+    return Answer(
+        clean=False,
+        findings=(Seen(kind=kind, effect=kind.effect, state=state, summary="…", about=frozenset({app.guid})),),
+    )
 
 
 CLEAN = Answer(clean=True)
@@ -51,13 +58,18 @@ def _cell(tmp_path_factory: pytest.TempPathFactory) -> Cell:
     directory = tmp_path_factory.mktemp("cell")
     nothing = Iptables(backend="nft", run=lambda _arguments, _text, _codes: "")
     return Cell(
-        files=Files.below(directory), silk=Silk(iptables=nothing), other=nothing, server=PolicyServer(make_certificates(directory), Truth())
+        files=Files.below(directory),
+        silk=Silk(iptables=nothing),
+        other=nothing,
+        server=PolicyServer(make_certificates(directory), Truth()),
     )
 
 
 def watched(script: Script, cell: Cell) -> list[Outcome]:
     """The outcomes of a tour with one fault, a missing MARK of frontend's."""
-    fault = Fault(name="fault", story="", kinds=frozenset({Kind.MARK_MISSING}), inject=script.turn, mend=script.turn, app=FRONTEND)
+    fault = Fault(
+        name="fault", story="", kinds=frozenset({Kind.MARK_MISSING}), inject=script.turn, mend=script.turn, app=FRONTEND
+    )
     screen = Screen(Console(file=io.StringIO()))
     return show([fault], cell, Watch(script, screen, patience=0.5), pause=0.2)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from c2c_auditor.audit.checks import Judgement, judge
+from c2c_auditor.audit.judge import judge
+from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.finding import Effect, Finding, Kind
+from c2c_auditor.model.finding import Finding
+from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.report import Passage
 from c2c_auditor.netfilter.flows import shown
 from support.mutations import with_rules
@@ -22,7 +24,10 @@ def _rules(cell: Recording, chain: str) -> list[r.Rule]:
 
 
 def _judged(cell: Recording, **chains: list[r.Rule]) -> Judgement:
-    """The cell with some of its chains replaced; underscores of the names stand for dashes, ``vpa`` for the policy chain."""
+    """The cell with some of its chains replaced.
+
+    Underscores of the names stand for dashes, ``vpa`` for the policy chain.
+    """
     ruleset = cell.ruleset
     for name, rules in chains.items():
         chain = {"vpa": cell.policy_chain, "overlay": OVERLAY}.get(name, name)
@@ -45,7 +50,9 @@ def test_a_drop_above_an_accept_is_an_outage_and_says_whose() -> None:
     found = _only(judgement, Kind.FOREIGN_DROP)
     assert found.effect is Effect.OUTAGE
     said = "cannot reach dest-app (acme/dev) at 10.255.2.7 on tcp 8080, tcp 61001, intended: yes, decided by rule 1 of FORWARD."
-    assert any(detail.startswith("source-app (acme/dev) at 10.255.1.4") and detail.endswith(said) for detail in found.details)
+    assert any(
+        detail.startswith("source-app (acme/dev) at 10.255.1.4") and detail.endswith(said) for detail in found.details
+    )
     assert judgement.tally.flows is not None
     assert judgement.tally.flows[Passage.ALLOW, Passage.DENY] == 4
 
@@ -75,14 +82,22 @@ def test_a_reject_before_what_it_should_come_after_is_an_outage() -> None:
 
 
 def test_a_stale_accept_is_a_breach_until_no_packet_can_use_it() -> None:
-    """Somebody may carry its mark; behind a rule that stops everything before it, nobody gets there; a mark beyond VXLAN's 16 bits nobody brings."""
+    """Somebody may carry its mark; behind a rule that stops everything before it, nobody gets there.
+
+    A mark beyond VXLAN's 16 bits nobody brings.
+    """
     cell = recording(PAIR)
     rules = _rules(cell, cell.policy_chain)
-    stale = evolve(rules[1], matches=(r.TransportMatch(protocol=r.TCP, destination=r.PortRange(first=99, last=99)), *rules[1].matches[1:]))
+    stale = evolve(
+        rules[1],
+        matches=(r.TransportMatch(protocol=r.TCP, destination=r.PortRange(first=99, last=99)), *rules[1].matches[1:]),
+    )
     assert _only(_judged(cell, vpa=[*rules, stale]), Kind.ACCEPT_STALE).effect is Effect.BREACH
     port = r.TransportMatch(protocol=r.TCP, destination=r.PortRange(first=99, last=99))
     stop = r.Rule(destination=DEST, protocol=r.ProtocolMatch(number=r.TCP), matches=(port,), target=r.DROP)
-    shadowed = [finding for finding in _judged(cell, vpa=[stop, *rules, stale]).findings if finding.kind is Kind.ACCEPT_STALE]
+    shadowed = [
+        finding for finding in _judged(cell, vpa=[stop, *rules, stale]).findings if finding.kind is Kind.ACCEPT_STALE
+    ]
     assert [finding.effect for finding in shadowed] == [Effect.RESIDUE]
     far = evolve(stale, matches=(stale.matches[0], r.MarkMatch(value=0x70000), stale.matches[2]))
     assert _only(_judged(cell, vpa=[*rules, far]), Kind.ACCEPT_STALE).effect is Effect.RESIDUE
@@ -110,13 +125,17 @@ def test_a_lost_egress_accept_is_an_outage_where_nothing_else_lets_packets_leave
     facts = evolve(cell.facts, policies=away)
 
     def effect(ruleset: r.Ruleset) -> Effect:
-        (found,) = (finding for finding in judge(facts, ruleset, None).findings if finding.kind is Kind.CONTAINER_RULE_MISSING)
+        (found,) = (
+            finding for finding in judge(facts, ruleset, None).findings if finding.kind is Kind.CONTAINER_RULE_MISSING
+        )
         return found.effect
 
     assert effect(lost) is Effect.RESIDUE
     chains = dict(lost.chains("filter"))
     chains["FORWARD"] = evolve(chains["FORWARD"], policy="DROP")
-    assert effect(evolve(lost, tables={**lost.tables, "filter": r.Table(name="filter", chains=chains)})) is Effect.OUTAGE
+    assert (
+        effect(evolve(lost, tables={**lost.tables, "filter": r.Table(name="filter", chains=chains)})) is Effect.OUTAGE
+    )
 
 
 def test_a_lost_default_deny_is_a_breach_that_names_everybody() -> None:
@@ -124,7 +143,9 @@ def test_a_lost_default_deny_is_a_breach_that_names_everybody() -> None:
     cell = recording(PAIR)
     judgement = _judged(cell, overlay=_rules(cell, OVERLAY)[:-1])
     assert _only(judgement, Kind.DEFAULT_DENY_MISSING).effect is Effect.BREACH
-    assert any(text.startswith("any app without policies on other cells can reach dest-app") for text in judgement.statements)
+    assert any(
+        text.startswith("any app without policies on other cells can reach dest-app") for text in judgement.statements
+    )
 
 
 def test_what_no_finding_explains_is_a_finding_itself() -> None:
@@ -147,7 +168,10 @@ def test_where_facts_are_missing_nothing_is_said_of_traffic() -> None:
 
 
 def test_every_recorded_cells_matrix_is_what_its_policies_say() -> None:
-    """Worked out from policies and containers alone; where enforcement is off everything is open, and that is a breach."""
+    """Worked out from policies and containers alone.
+
+    Where enforcement is off everything is open, and that is a breach.
+    """
     for name in CELL_NAMES:
         cell = recording(name)
         judgement = judge(cell.facts, cell.ruleset, None)

@@ -1,4 +1,7 @@
-"""One packet through the rules: each condition's yes, no and may; the order of jumps, gotos and returns; doubt, marks, and what is refused."""
+"""One packet through the rules: each condition's yes, no and may; the order of jumps, gotos and returns.
+
+Doubt, marks, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -245,7 +248,10 @@ def test_a_packet_that_no_rule_decides_meets_the_policy(policy: str | None, answ
     ],
 )
 def test_a_target_ends_the_walk_or_lets_it_go_on(target: str, answer: Certainty) -> None:
-    """Behind it stands an ACCEPT, and a DROP is the policy: what goes on passes. What is not known, and a chain that is not there, may do anything."""
+    """Behind it stands an ACCEPT, and a DROP is the policy: what goes on passes.
+
+    What is not known, and a chain that is not there, may do anything.
+    """
     assert outcome(f"-A FORWARD -j {target}\n-A FORWARD -j ACCEPT").passes is answer
 
 
@@ -280,7 +286,8 @@ def test_a_return_from_a_built_in_chain_is_the_policy() -> None:
 def test_the_trace_says_of_each_rule_whether_it_took_the_packet() -> None:
     """In the order in which they are tried; the deciding steps are among them."""
     result = outcome(
-        "-A FORWARD -p udp -j DROP\n-A FORWARD -m limit --limit 1/sec -j REJECT\n-A FORWARD -d 10.255.2.7 -j ACCEPT\n-A FORWARD -j DROP"
+        "-A FORWARD -p udp -j DROP\n-A FORWARD -m limit --limit 1/sec -j REJECT\n-A FORWARD -d 10.255.2.7 -j "
+        "ACCEPT\n-A FORWARD -j DROP"
     )
     assert [(step.position, step.matched) for step in result.trace] == [(1, NO), (2, MAY), (3, YES)]
     assert (result.passes, result.refused, result.accepted) == (MAY, result.trace[1:2], result.trace[2:])
@@ -322,7 +329,9 @@ def test_connmark_makes_the_mark_unknown() -> None:
 
 def test_more_marks_than_can_be_kept_are_any() -> None:
     """Seven limits that each may set one bit: 128 marks."""
-    bits = "\n".join(f"-A FORWARD -m limit --limit 1/sec -j MARK --set-xmark {1 << bit:#x}/{1 << bit:#x}" for bit in range(8, 15))
+    bits = "\n".join(
+        f"-A FORWARD -m limit --limit 1/sec -j MARK --set-xmark {1 << bit:#x}/{1 << bit:#x}" for bit in range(8, 15)
+    )
     result = outcome(f"{bits}\n-A FORWARD -m mark --mark 0x80000000/0x80000000 -j ACCEPT")
     assert (result.passes, result.marks) == (MAY, frozenset({None}))
 

@@ -10,10 +10,14 @@ from attrs import define, field
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import Policy, PolicySet, SecurityGroup
 from c2c_auditor.model.rule import PortRange
-from c2c_auditor.sources.expectations import PolicyFeed, SecurityGroupFeed
+from c2c_auditor.sources.facts.policy_feed import PolicyFeed, SecurityGroupFeed
 
-ONE = Policy(source="a", source_tag=1, destination="b", destination_tag=2, protocol="tcp", ports=PortRange(first=1, last=1))
-TWO = Policy(source="a", source_tag=1, destination="c", destination_tag=3, protocol="tcp", ports=PortRange(first=1, last=1))
+ONE = Policy(
+    source="a", source_tag=1, destination="b", destination_tag=2, protocol="tcp", ports=PortRange(first=1, last=1)
+)
+TWO = Policy(
+    source="a", source_tag=1, destination="c", destination_tag=3, protocol="tcp", ports=PortRange(first=1, last=1)
+)
 GUIDS = frozenset({"a", "b"})
 
 
@@ -87,7 +91,10 @@ def test_after_ten_minutes_everything_is_asked_for(now: float) -> None:
 
 
 def test_others_changes_leave_this_cells_answer_the_identical_object() -> None:
-    """On a busy platform the clock moves every few seconds, mostly for policies of other cells; each clock is followed up once."""
+    """On a busy platform the clock moves every few seconds, mostly for policies of other cells.
+
+    Each clock is followed up once.
+    """
     server = Scripted()
     feed = PolicyFeed(server)
     first = feed.read(GUIDS, 0.0)

@@ -9,8 +9,8 @@ import pytest
 from attrs import evolve
 from click.testing import CliRunner, Result
 
-from c2c_auditor.audit.explain import explain, parse_flow
-from c2c_auditor.audit.inputs import Inputs
+from c2c_auditor.audit.questions.explanation import explain, parse_flow
+from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.cli import cli
 from c2c_auditor.errors import UsageError
 from c2c_auditor.model.cell import CellFacts, Names
@@ -28,7 +28,16 @@ def _inputs(facts: CellFacts | None = None) -> Inputs:
 
 @pytest.mark.parametrize(
     "name",
-    ["source-app", "dev/source-app", "acme/dev/source-app", SOURCE, SOURCE[:8], "78e51061-7311-48a3-82ce-6f44", "78e51061", "10.255.1.4"],
+    [
+        "source-app",
+        "dev/source-app",
+        "acme/dev/source-app",
+        SOURCE,
+        SOURCE[:8],
+        "78e51061-7311-48a3-82ce-6f44",
+        "78e51061",
+        "10.255.1.4",
+    ],
 )
 def test_an_end_is_found_by_each_of_its_names(name: str) -> None:
     """App, space, org, guid, handle, the beginning of either, address."""
@@ -56,7 +65,10 @@ def test_a_name_of_two_apps_lists_both() -> None:
     """With what tells them apart."""
     store = recording("pair").facts.store
     assert store is not None
-    twins = tuple(evolve(container, names=Names(app="twin", space=f"space{n}", org="acme")) for n, container in enumerate(store.containers))
+    twins = tuple(
+        evolve(container, names=Names(app="twin", space=f"space{n}", org="acme"))
+        for n, container in enumerate(store.containers)
+    )
     inputs = _inputs(evolve(recording("pair").facts, store=evolve(store, containers=twins)))
     with pytest.raises(UsageError, match=rf"twin \(acme/space0\) \[{DEST}\], twin \(acme/space1\) \[{SOURCE}\]"):
         explain(inputs, "twin", "10.255.2.7")
@@ -89,7 +101,10 @@ def test_without_a_port_the_policys_is_asked() -> None:
 
 
 def test_a_counterpart_elsewhere_is_explained_for_this_cells_half() -> None:
-    """An address tells no mark; an app of a policy has its own, and an app elsewhere gets packets only with the right one."""
+    """An address tells no mark.
+
+    An app of a policy has its own, and an app elsewhere gets packets only with the right one.
+    """
     unknown = explain(_inputs(), "10.255.9.9", "dest-app", parse_flow("8080"))
     assert (unknown.passes, unknown.walks[0].packet.mark, "without a mark" in unknown.half) == (Certainty.NO, 0, True)
     cell = recording("pair")
@@ -97,10 +112,18 @@ def test_a_counterpart_elsewhere_is_explained_for_this_cells_half() -> None:
     here, there = cell.facts.store.containers
     alone = evolve(cell.facts, store=evolve(cell.facts.store, containers=(here,)))
     arriving = explain(_inputs(alone), SOURCE, "dest-app", parse_flow("8080"))
-    assert (arriving.passes, arriving.walks[0].packet.mark, "with its mark" in arriving.half) == (Certainty.YES, 1, True)
+    assert (arriving.passes, arriving.walks[0].packet.mark, "with its mark" in arriving.half) == (
+        Certainty.YES,
+        1,
+        True,
+    )
     away = evolve(cell.facts, store=evolve(cell.facts.store, containers=(there,)))
     leaving = explain(_inputs(away), "source-app", DEST, parse_flow("8080"))
-    assert (leaving.passes, leaving.walks[0].outcome.marks, "source's half" in leaving.half) == (Certainty.YES, frozenset({1}), True)
+    assert (leaving.passes, leaving.walks[0].outcome.marks, "source's half" in leaving.half) == (
+        Certainty.YES,
+        frozenset({1}),
+        True,
+    )
     unmarked = with_rules(cell.ruleset, cell.policy_chain, cell.ruleset.chains("filter")[cell.policy_chain].rules[1:])
     assert explain(Inputs.of(away, unmarked, None), "source-app", DEST, parse_flow("8080")).passes is Certainty.NO
 

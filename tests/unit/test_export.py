@@ -21,7 +21,8 @@ from c2c_auditor.export.metrics import ReportCollector
 from c2c_auditor.export.page import landing_page
 from c2c_auditor.export.text import print_report
 from c2c_auditor.model.cell import Names
-from c2c_auditor.model.finding import App, Effect, Kind, State
+from c2c_auditor.model.finding import App, State
+from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.report import Counters, Histogram, Report, Result
 from support.mutations import with_rules
 from support.recordings import GOLDEN, recording
@@ -32,7 +33,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def _printed(report: Report, *, width: int = 80, colour: bool = False) -> str:
-    console = Console(file=io.StringIO(), width=width, force_terminal=colour, color_system="standard" if colour else None)
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=colour, color_system="standard" if colour else None
+    )
     print_report(report, console)
     output = console.file
     assert isinstance(output, io.StringIO)
@@ -117,7 +120,9 @@ def test_a_terminal_of_any_encoding_gets_the_whole_report(encoding: str) -> None
     names = Names(app="日本 →", space="dev", org="acme")
     finding = evolve(report.findings[0], source=App(guid="some-guid", names=names))
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    print_report(evolve(report, findings=(finding, evolve(finding, subject=("another",)))), Console(file=stream, width=100))
+    print_report(
+        evolve(report, findings=(finding, evolve(finding, subject=("another",)))), Console(file=stream, width=100)
+    )
     stream.flush()
     text = stream.buffer.getvalue().decode(encoding)
     assert ("日本" if encoding == "utf-8" else "\\u65e5\\u672c") in text
@@ -218,7 +223,9 @@ def test_while_blind_findings_are_absent_and_never_0() -> None:
 def test_a_kind_that_could_not_be_judged_is_absent() -> None:
     """The others are there."""
     text = _metrics(evolve(clean_report(), unknown=frozenset({Kind.MARK_MISSING})))
-    assert 'kind="mark_missing"' not in "\n".join(line for line in text.splitlines() if line.startswith("c2c_auditor_findings{"))
+    assert 'kind="mark_missing"' not in "\n".join(
+        line for line in text.splitlines() if line.startswith("c2c_auditor_findings{")
+    )
     assert 'kind="accept_missing"' in text
 
 
@@ -262,7 +269,11 @@ def test_histograms_are_cumulative() -> None:
     samples = _samples(_metrics(evolve(clean_report(), counters=_full_counters())))
     name = "c2c_auditor_audit_duration_seconds"
     buckets = [samples[f"{name}_bucket", (("le", bound), ("phase", "rules"))] for bound in ("0.1", "1.0", "+Inf")]
-    assert (buckets, samples[f"{name}_count", (("phase", "rules"),)], samples[f"{name}_sum", (("phase", "rules"),)]) == ([0, 1, 1], 1, 0.5)
+    assert (
+        buckets,
+        samples[f"{name}_count", (("phase", "rules"),)],
+        samples[f"{name}_sum", (("phase", "rules"),)],
+    ) == ([0, 1, 1], 1, 0.5)
 
 
 def test_an_effect_that_is_not_the_kinds_usual_one_has_its_own_series() -> None:
@@ -289,7 +300,10 @@ def test_confirmed_and_resolved_findings_are_logged_with_their_evidence() -> Non
     broken = flushed_report()
     report = evolve(broken, confirmed=broken.findings[:1], resolved=broken.findings[1:2])
     told = list(events(report, None))
-    assert [(event.level, event.message) for event in told] == [("error", "finding-confirmed"), ("info", "finding-resolved")]
+    assert [(event.level, event.message) for event in told] == [
+        ("error", "finding-confirmed"),
+        ("info", "finding-resolved"),
+    ]
     assert told[0].data["kind"] == broken.findings[0].kind.value
     assert json.dumps(report_document(report))
     assert report.time == NOW

@@ -10,9 +10,11 @@ from itertools import pairwise
 import pytest
 from attrs import evolve
 
-from c2c_auditor.audit.checks import Judgement, judge
+from c2c_auditor.audit.judge import judge
+from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.settle import Grace, Memory, settle
-from c2c_auditor.model.finding import Finding, Kind
+from c2c_auditor.model.finding import Finding
+from c2c_auditor.model.kind import Kind
 from support.recordings import Frame, film
 
 _JUDGED: dict[tuple[int, int], Judgement] = {}
@@ -79,7 +81,10 @@ def test_readings_at_every_offset_confirm_nothing_else(interval: float, late: in
 def test_store_or_policies_seen_one_frame_late_confirm_nothing_else(which: str) -> None:
     """The two are read at different moments."""
     frames = film()
-    readings = [evolve(frame, facts=evolve(frame.facts, **{which: getattr(before.facts, which)})) for before, frame in pairwise(frames)]
+    readings = [
+        evolve(frame, facts=evolve(frame.facts, **{which: getattr(before.facts, which)}))
+        for before, frame in pairwise(frames)
+    ]
     assert _kinds(readings) <= {Kind.RULE_LEFTOVER}
 
 

@@ -14,7 +14,7 @@ from c2c_auditor.netfilter.canonical import as_listed
 from c2c_auditor.netfilter.listing import parse_listing
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.netfilter.savefile import parse_save
-from c2c_auditor.sources.services import service_port
+from c2c_auditor.sources.rules.services import service_port
 from support.recordings import CELL_NAMES, CELLS
 
 SERVICES = {"http": 80, "http-alt": 8080, "https": 443, "domain": 53}
@@ -44,21 +44,34 @@ def saved(body: str) -> r.Rule:
 @pytest.mark.parametrize("name", CELL_NAMES)
 @pytest.mark.parametrize("form", ["iptables-L.txt", "iptables-L-n-v.txt"])
 def test_a_recorded_cell_is_listed_as_it_is_saved(name: str, form: str) -> None:
-    """Both listings of each recorded cell mean what its iptables-save says, but for what they say is lost; -v brings counters."""
+    """Both listings of each recorded cell mean what its iptables-save says, but for what they say is lost.
+
+    -v brings counters.
+    """
     wanted = parse_save((CELLS / name / "iptables-save.txt").read_text(), where="save").chains("filter")
     found = parse_listing((CELLS / name / form).read_text(), where="list", service_port=service_port)
     assert set(found.chains("filter")) == set(wanted)
     for chain in wanted.values():
         listed = found.chains("filter")[chain.name]
-        assert (listed.policy, listed.rules) == (chain.policy, tuple(as_listed(each, found.lost) for each in chain.rules))
+        assert (listed.policy, listed.rules) == (
+            chain.policy,
+            tuple(as_listed(each, found.lost) for each in chain.rules),
+        )
         assert bool(listed.packets) == ("-v" in form and bool(chain.rules))
-    assert found.lost == {r.Loss.OTHER_TABLES, r.Loss.HASHLIMIT_NAMES} | ({r.Loss.INTERFACES} if "-v" not in form else set())
+    assert found.lost == {r.Loss.OTHER_TABLES, r.Loss.HASHLIMIT_NAMES} | (
+        {r.Loss.INTERFACES} if "-v" not in form else set()
+    )
 
 
 def test_the_article_is_understood() -> None:
     """The lines that the article shows: two ACCEPTs by mark 0x1 and 0x4, one MARK, of a chain that nobody named."""
     found = listing((CELLS / "article" / "iptables-L.destination-cell.txt").read_text())
-    assert [match.value for each in found.chains("filter")[""].rules for match in each.matches if isinstance(match, r.MarkMatch)] == [1, 4]
+    assert [
+        match.value
+        for each in found.chains("filter")[""].rules
+        for match in each.matches
+        if isinstance(match, r.MarkMatch)
+    ] == [1, 4]
     assert found.lost == set(r.Loss)
     source = listing((CELLS / "article" / "iptables-L.source-cell.txt").read_text())
     assert [each.target for each in source.chains("filter")[""].rules] == [r.SetMark(value=1)]
@@ -89,14 +102,19 @@ def test_the_article_is_understood() -> None:
         ),
         (
             "num      pkts      bytes target     prot opt in     out     source               destination         ",
-            "1      125000 38000000 ACCEPT     6    --  *      *       10.255.1.4           0.0.0.0/0            tcp dpt:8080",
+            (
+                "1      125000 38000000 ACCEPT     6    --  *      *       10.255.1.4           0.0.0.0/0            "
+                "tcp dpt:8080"
+            ),
         ),
     ],
 )
 def test_all_forms_are_one_rule(header: str, line: str) -> None:
     """Numbers or names, counters or none, with a header or pasted without: the same rule."""
     wanted = saved("-s 10.255.1.4/32 -p tcp -m tcp --dport 8080 -j ACCEPT")
-    chain = listing(f"Chain FORWARD (policy DROP 125K packets, 38M bytes)\n{header}\n{line}\n\n").chains("filter")["FORWARD"]
+    chain = listing(f"Chain FORWARD (policy DROP 125K packets, 38M bytes)\n{header}\n{line}\n\n").chains("filter")[
+        "FORWARD"
+    ]
     assert (chain.policy, chain.rules) == ("DROP", (wanted,))
     assert chain.packets == ((125_000,) if "pkts" in header else None)
     assert rule(line) == wanted
@@ -107,7 +125,9 @@ def test_interfaces() -> None:
     """-v shows them: any and * are none, an exclamation mark inverts."""
     head = "Chain sub (1 references)\n pkts bytes target     prot opt in     out     source               destination\n"
     line = "    0     0 ACCEPT     all  --  eth0   !silk-vtep  anywhere            !10.0.0.0/255.0.255.0"
-    assert listing(head + line).chains("filter")["sub"].rules == (saved("-i eth0 ! -o silk-vtep ! -d 10.0.0.0/255.0.255.0 -j ACCEPT"),)
+    assert listing(head + line).chains("filter")["sub"].rules == (
+        saved("-i eth0 ! -o silk-vtep ! -d 10.0.0.0/255.0.255.0 -j ACCEPT"),
+    )
     assert r.Loss.INTERFACES not in listing(head).lost
     assert rule(line) == saved("-i eth0 ! -o silk-vtep ! -d 10.0.0.0/255.0.255.0 -j ACCEPT")
 
@@ -124,7 +144,10 @@ def test_interfaces() -> None:
         ("           all  --  anywhere             anywhere", ""),
         ("123        all  --  anywhere             anywhere", "-j 123"),
         ("sub        0    --  0.0.0.0/0            0.0.0.0/0           [goto] ", "-g sub"),
-        ("sub        tcp  --  anywhere             anywhere            [goto]  tcp dpt:domain", "-p tcp -m tcp --dport 53 -g sub"),
+        (
+            "sub        tcp  --  anywhere             anywhere            [goto]  tcp dpt:domain",
+            "-p tcp -m tcp --dport 53 -g sub",
+        ),
         ("   0     0            tcp  --  any    any     anywhere             anywhere", "-p tcp"),
         ("3        0     0 QUEUE      all  --  any    any     anywhere             anywhere", "-j QUEUE"),
     ],
@@ -142,7 +165,10 @@ def test_conditions(line: str, body: str) -> None:
             "tcp spts:1024:65535 dpts:!8000:9000 flags:0x17/0x02",
             "-m tcp --sport 1024:65535 ! --dport 8000:9000 --tcp-flags FIN,SYN,RST,ACK SYN",
         ),
-        ("tcp flags:!FIN,SYN,RST,PSH,ACK,URG/NONE option=!7", "-m tcp ! --tcp-flags FIN,SYN,RST,PSH,ACK,URG NONE ! --tcp-option 7"),
+        (
+            "tcp flags:!FIN,SYN,RST,PSH,ACK,URG/NONE option=!7",
+            "-m tcp ! --tcp-flags FIN,SYN,RST,PSH,ACK,URG NONE ! --tcp-option 7",
+        ),
         ("tcp spts:http:https", "-m tcp --sport 80:443"),
         ("udp spt:!domain", "-m udp ! --sport 53"),
         ("sctp dpts:80:90", "-m sctp --dport 80:90"),
@@ -159,9 +185,13 @@ def test_conditions(line: str, body: str) -> None:
             '-m hashlimit --hashlimit-above 10/s --hashlimit-burst 7 --hashlimit-mode dstip,srcip --hashlimit-name ""',
         ),
         (
-            "limit: up to 100/min burst 5 mode srcip htable-size 64 htable-max 10 htable-gcinterval 500 htable-expire 30000 srcmask 24 dstmask 16",
             (
-                "-m hashlimit --hashlimit-upto 100/min --hashlimit-mode srcip --hashlimit-htable-size 64 --hashlimit-htable-max 10 "
+                "limit: up to 100/min burst 5 mode srcip htable-size 64 htable-max 10 htable-gcinterval 500 "
+                "htable-expire 30000 srcmask 24 dstmask 16"
+            ),
+            (
+                "-m hashlimit --hashlimit-upto 100/min --hashlimit-mode srcip --hashlimit-htable-size 64 "
+                "--hashlimit-htable-max 10 "
                 '--hashlimit-htable-gcinterval 500 --hashlimit-htable-expire 30000 --hashlimit-srcmask 24 --hashlimit-dstmask 16 --hashlimit-name ""'
             ),
         ),
@@ -216,13 +246,20 @@ def test_matches(text: str, body: str) -> None:
         (
             "LOG",
             "tcp dpt:80 LOG flags 47 level 7",
-            "-m tcp --dport 80 -j LOG --log-level 7 --log-tcp-sequence --log-tcp-options --log-ip-options --log-uid --log-macdecode",
+            (
+                "-m tcp --dport 80 -j LOG --log-level 7 --log-tcp-sequence --log-tcp-options --log-ip-options "
+                "--log-uid --log-macdecode"
+            ),
         ),
         ("REJECT", "reject-with icmp-port-unreachable", "-j REJECT"),
         ("REJECT", "reject-with tcp-reset", "-j REJECT --reject-with tcp-reset"),
         ("DNAT", "tcp dpt:61001 to:10.255.2.7:8080", "-m tcp --dport 61001 -j DNAT --to-destination 10.255.2.7:8080"),
         ("DNAT", "to::8080", "-j DNAT --to-destination :8080"),
-        ("DNAT", "to:10.0.0.1-10.0.0.9 random persistent", "-j DNAT --to-destination 10.0.0.1-10.0.0.9 --random --persistent"),
+        (
+            "DNAT",
+            "to:10.0.0.1-10.0.0.9 random persistent",
+            "-j DNAT --to-destination 10.0.0.1-10.0.0.9 --random --persistent",
+        ),
         ("MASQUERADE", "", "-j MASQUERADE"),
         ("MASQUERADE", "masq ports: 1000-2000 random", "-j MASQUERADE --to-ports 1000-2000 --random"),
         ("MASQUERADE", "random-fully", "-j MASQUERADE --random-fully"),
@@ -237,8 +274,18 @@ def test_targets(target: str, text: str, body: str) -> None:
     ("target", "text", "kept", "value"),
     [
         ("ACCEPT", "PHYSDEV match --physdev-in eth1", ("PHYSDEV match --physdev-in eth1",), r.ACCEPT),
-        ("ACCEPT", 'STRING match  "tcp dpt:80 x" ALGO name bm', ('STRING match  "tcp dpt:80 x" ALGO name bm',), r.ACCEPT),
-        ("ACCEPT", "limit: up to 100kb/s burst 1mb mode dstip", ("limit: up to 100kb/s burst 1mb mode dstip",), r.ACCEPT),
+        (
+            "ACCEPT",
+            'STRING match  "tcp dpt:80 x" ALGO name bm',
+            ('STRING match  "tcp dpt:80 x" ALGO name bm',),
+            r.ACCEPT,
+        ),
+        (
+            "ACCEPT",
+            "limit: up to 100kb/s burst 1mb mode dstip",
+            ("limit: up to 100kb/s burst 1mb mode dstip",),
+            r.ACCEPT,
+        ),
         (
             "ACCEPT",
             "limit: up to 9/min burst 5 rate-match rate-interval 3",
@@ -258,7 +305,10 @@ def test_targets(target: str, text: str, body: str) -> None:
 def test_what_no_row_knows_is_kept(target: str, text: str, kept: tuple[str, ...], value: r.Target) -> None:
     """Text without a word of its own is an opaque match, or the text of a target that is not known; never dropped."""
     found = column(text, target)
-    assert (found.matches, found.target) == (tuple(r.OpaqueMatch(module="listing", arguments=(each,)) for each in kept), value)
+    assert (found.matches, found.target) == (
+        tuple(r.OpaqueMatch(module="listing", arguments=(each,)) for each in kept),
+        value,
+    )
 
 
 def test_matches_around_unknown_text_are_understood() -> None:
@@ -322,15 +372,24 @@ def test_built_in_chains_tell_the_table(chains: tuple[str, ...], table: str) -> 
         ("Chain A (1 references)\nChain A (1 references)", "line 2: this chain appears twice"),
         ("ACCEPT     all  -- ", "it ends before its addresses"),
         ("ACCEPT     all  --  anywhere", "it ends before its addresses"),
-        ("ACCEPT     tcp  --  web.example.com      anywhere             tcp dpt:80", "'web.example.com' is a name and not an address.*-n"),
-        ("ACCEPT     all  --  any    any     anywhere             web.example.com", "'web.example.com' is a name and not an address.*-n"),
+        (
+            "ACCEPT     tcp  --  web.example.com      anywhere             tcp dpt:80",
+            "'web.example.com' is a name and not an address.*-n",
+        ),
+        (
+            "ACCEPT     all  --  any    any     anywhere             web.example.com",
+            "'web.example.com' is a name and not an address.*-n",
+        ),
         ("ACCEPT     all  --  10.0.0.300           anywhere", "conditions that no rule has"),
         ("ACCEPT     sneaky --  anywhere             anywhere", "unknown protocol 'sneaky'.*-n"),
         (
             "target     prot opt source               destination\n1 ACCEPT     all  --  anywhere             anywhere",
             "columns are not those",
         ),
-        ("iptables v1.8.9 (nf_tables): table `filter' is incompatible, use 'nft' tool.", "not a line that iptables -L prints"),
+        (
+            "iptables v1.8.9 (nf_tables): table `filter' is incompatible, use 'nft' tool.",
+            "not a line that iptables -L prints",
+        ),
     ],
 )
 def test_what_is_no_listing_is_refused(text: str, said: str) -> None:
@@ -380,9 +439,10 @@ def test_any_text_is_a_ruleset_or_refused(text: str) -> None:
 
 
 @given(
-    st.lists(st.sampled_from(["tcp dpt:80", "mark match 0x1", "/* a */", "/*", "*/", "odd", '"', "MARK set 0x1"]), max_size=40).map(
-        " ".join
-    )
+    st.lists(
+        st.sampled_from(["tcp dpt:80", "mark match 0x1", "/* a */", "/*", "*/", "odd", '"', "MARK set 0x1"]),
+        max_size=40,
+    ).map(" ".join)
 )
 def test_any_column_is_one_rule(text: str) -> None:
     """Each line of a rule is one rule, and text that is not understood stands in it."""

@@ -54,7 +54,12 @@ def test_findings_that_stay_are_not_said_again() -> None:
     stream = io.StringIO()
     events = Events(configure(stream))
     broken = hostile_report()
-    for report in (evolve(broken, confirmed=broken.findings), broken, broken, evolve(clean_report(), resolved=broken.findings)):
+    for report in (
+        evolve(broken, confirmed=broken.findings),
+        broken,
+        broken,
+        evolve(clean_report(), resolved=broken.findings),
+    ):
         events.report(report)
     lines = _lines(stream)
     assert [line["message"] for line in lines] == ["c2c-auditor.finding-confirmed", "c2c-auditor.finding-resolved"]

@@ -1,4 +1,7 @@
-"""Promise: any difference is found. Each rule of each policy chain is damaged in every way; a finding names it, and none names another rule."""
+"""Promise: any difference is found.
+
+Each rule of each policy chain is damaged in every way; a finding names it, and none names another rule.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from c2c_auditor.audit.checks import judge
+from c2c_auditor.audit.judge import judge
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import HostService
-from c2c_auditor.model.finding import Effect, Finding, Kind
+from c2c_auditor.model.finding import Finding
+from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.netfilter import canonical
 from support.mutations import Mutation, moves, mutations, with_rules
 from support.recordings import SMALL_CELLS, Recording, recording
@@ -64,17 +68,26 @@ def test_damage_to_large_cells_is_found_and_named(name: str, data: st.DataObject
 
 @pytest.mark.parametrize("name", SMALL_CELLS)
 def test_every_damage_to_every_other_rule_of_a_small_cell_is_found_and_named(name: str) -> None:
-    """All chains of all tables, all jumps: some 1,100 to 2,600 damages per cell. A mapped port that is gone is named by its number on the cell."""
+    """All chains of all tables, all jumps: some 1,100 to 2,600 damages per cell.
+
+    A mapped port that is gone is named by its number on the cell.
+    """
     cell = recording(name)
     known = {finding.key for finding in judge(cell.facts, cell.ruleset, None).findings}
     for table in cell.ruleset.tables:
         for chain, found in cell.ruleset.chains(table).items():
             for index in range(len(found.rules) if chain != cell.policy_chain else 0):
                 for mutation in mutations(cell.ruleset, chain, index, cell.addresses, table=table):
-                    new = [finding for finding in judge(cell.facts, mutation.ruleset, None).findings if finding.key not in known]
+                    new = [
+                        finding
+                        for finding in judge(cell.facts, mutation.ruleset, None).findings
+                        if finding.key not in known
+                    ]
                     named = {rule for finding in new for rule in (finding.found, finding.expected) if rule is not None}
                     port = _host_port(found.rules[index])
-                    by_number = port is not None and any(f"port {port} of the cell" in finding.summary for finding in new)
+                    by_number = port is not None and any(
+                        f"port {port} of the cell" in finding.summary for finding in new
+                    )
                     assert named & mutation.touched or by_number, f"{table} {chain} rule {index + 1}: {mutation.what}"
 
 
@@ -86,7 +99,9 @@ def test_damage_to_any_chain_of_a_large_cell_is_found(name: str, data: st.DataOb
     cell = recording(name)
     table = data.draw(st.sampled_from(sorted(cell.ruleset.tables)))
     chain = data.draw(
-        st.sampled_from([one for one, found in cell.ruleset.chains(table).items() if found.rules and one != cell.policy_chain])
+        st.sampled_from(
+            [one for one, found in cell.ruleset.chains(table).items() if found.rules and one != cell.policy_chain]
+        )
     )
     index = data.draw(st.integers(0, len(cell.ruleset.chains(table)[chain].rules) - 1))
     mutation = data.draw(st.sampled_from(list(mutations(cell.ruleset, chain, index, cell.addresses, table=table))))
@@ -112,7 +127,11 @@ def test_configured_host_services_decide_where_containers_cannot() -> None:
 
 def _host_port(rule: r.Rule) -> int | None:
     """The cell's port that a translation maps."""
-    ports = [match.destination.first for match in rule.matches if isinstance(match, r.TransportMatch) and match.destination is not None]
+    ports = [
+        match.destination.first
+        for match in rule.matches
+        if isinstance(match, r.TransportMatch) and match.destination is not None
+    ]
     return ports[0] if isinstance(rule.target, r.Dnat) and ports else None
 
 
@@ -172,7 +191,9 @@ def test_every_move_in_every_other_chain_is_found_or_harmless(name: str) -> None
                     passed = tuple(rule for rule in passed if rule is not moved)
                     new = [
                         one
-                        for one in judge(cell.facts, with_rules(cell.ruleset, chain, tuple(rules), table), None).findings
+                        for one in judge(
+                            cell.facts, with_rules(cell.ruleset, chain, tuple(rules), table), None
+                        ).findings
                         if one.key not in known
                     ]
                     where = f"{table} {chain}: {start + 1} to {end + 1}"
@@ -197,7 +218,9 @@ def test_a_foreign_rule_is_judged_by_what_it_can_do(what: str) -> None:
     chain, at, rule, kind, effect = FOREIGN[what]
     rules = list(cell.ruleset.chains("filter")[chain].rules)
     rules.insert(len(rules) if at is None else at, rule)
-    assert [(one.kind, one.effect) for one in _new(cell, with_rules(cell.ruleset, chain, tuple(rules)))] == [(kind, effect)]
+    assert [(one.kind, one.effect) for one in _new(cell, with_rules(cell.ruleset, chain, tuple(rules)))] == [
+        (kind, effect)
+    ]
 
 
 def test_a_foreign_rule_beside_the_overlay_is_nobodys_business() -> None:
@@ -216,7 +239,9 @@ def test_after_a_flush_of_forward_and_a_policy_change_each_container_is_named_as
     """What really happens: VPA puts its own jump back and nothing else."""
     cell = recording("pair")
     jump = (r.Rule(target=r.Jump(chain=cell.policy_chain)),)
-    found = [one for one in _new(cell, with_rules(cell.ruleset, "FORWARD", jump)) if one.kind is Kind.DEFAULT_DENY_MISSING]
+    found = [
+        one for one in _new(cell, with_rules(cell.ruleset, "FORWARD", jump)) if one.kind is Kind.DEFAULT_DENY_MISSING
+    ]
     assert {one.effect for one in found} == {Effect.BREACH}
     assert sorted(address for one in found for address in one.addresses) == ["10.255.1.4", "10.255.2.7"]
     assert all("everybody on the overlay reaches it" in one.summary for one in found)
@@ -256,7 +281,12 @@ def test_a_left_over_accept_whose_mark_now_belongs_to_another_app_says_who_gets_
     rules = cell.ruleset.chains("filter")[cell.policy_chain].rules
     mark = canonical.mark(2)  # dest-app's own tag, by the policy server's answer
     left = evolve(
-        rules[1], matches=(canonical.transport(r.TCP, 9, 9), mark, canonical.comment("src:gone_dst:20e39f68-f0ed-40db-8564-d432d5716f29"))
+        rules[1],
+        matches=(
+            canonical.transport(r.TCP, 9, 9),
+            mark,
+            canonical.comment("src:gone_dst:20e39f68-f0ed-40db-8564-d432d5716f29"),
+        ),
     )
     (found,) = _new(cell, with_rules(cell.ruleset, cell.policy_chain, (*rules, left)))
     assert (found.kind, found.effect) == (Kind.ACCEPT_STALE, Effect.BREACH)
@@ -267,7 +297,9 @@ def test_a_container_marked_with_another_apps_tag_says_whose_rights_it_has() -> 
     """A MARK left over from whoever had the address before."""
     cell = recording("pair")
     rules = cell.ruleset.chains("filter")[cell.policy_chain].rules
-    marking = r.Rule(source=canonical.host(cell.addresses[0]), matches=(canonical.comment("src:gone"),), target=canonical.set_mark(1))
+    marking = r.Rule(
+        source=canonical.host(cell.addresses[0]), matches=(canonical.comment("src:gone"),), target=canonical.set_mark(1)
+    )
     (found,) = _new(cell, with_rules(cell.ruleset, cell.policy_chain, (marking, *rules)))
     assert (found.kind, found.effect) == (Kind.MARK_WRONG_TAG, Effect.BREACH)
     assert "so it may reach whatever that app may" in found.summary

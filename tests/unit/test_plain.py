@@ -50,7 +50,9 @@ def test_what_cannot_be_seen_is_shown_as_an_escape(char: str) -> None:
     assert shown.endswith("b")
 
 
-@pytest.mark.parametrize("text", ["", "frontend", "my app", "Bücherei-Dienst", "日本語", "สวัสดี", "🚀", "[bold]", "<b>", "back\\slash"])
+@pytest.mark.parametrize(
+    "text", ["", "frontend", "my app", "Bücherei-Dienst", "日本語", "สวัสดี", "🚀", "[bold]", "<b>", "back\\slash"]
+)
 def test_what_can_be_seen_stays(text: str) -> None:
     """In every script; markup is no business of this function, and no renderer here reads any."""
     assert plain(text) == text

@@ -18,7 +18,7 @@ from attrs import frozen
 from cryptography.hazmat.primitives import serialization
 
 from c2c_auditor.errors import Reason, SourceError
-from c2c_auditor.sources.policy_server import PolicyServer, Retries
+from c2c_auditor.sources.facts.policy_server import PolicyServer, Retries
 
 Handler = Callable[[ssl.SSLSocket, str], None]
 POLICIES = (
@@ -93,7 +93,9 @@ def _answer(context: ssl.SSLContext, plain: socket.socket, handler: Handler) -> 
 
 def _says(body: str, status: str = "200 OK") -> Handler:
     def handler(connection: ssl.SSLSocket, _: str) -> None:
-        connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode())
+        connection.sendall(
+            f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
+        )
 
     return handler
 
@@ -109,7 +111,9 @@ def _client(url: str, certificates: Certificates, *, attempts: int = 1, timeout:
     )
 
 
-def _failure(certificates: Certificates, handler: Handler, *, leaf: trustme.LeafCert | None = None, timeout: float = 1.0) -> SourceError:
+def _failure(
+    certificates: Certificates, handler: Handler, *, leaf: trustme.LeafCert | None = None, timeout: float = 1.0
+) -> SourceError:
     with (
         _serving(certificates.ca, leaf or certificates.ca.issue_cert("127.0.0.1"), handler) as url,
         pytest.raises(SourceError) as caught,
@@ -151,7 +155,10 @@ def test_pages_of_security_groups_are_followed(certificates: Certificates) -> No
 
     def handler(connection: ssl.SSLSocket, path: str) -> None:
         start = int(path.rpartition("from=")[2])
-        page = {"next": start + 1 if start < 2 else 0, "security_groups": [{"guid": f"g{start}", "name": "n", "rules": "[]"}]}
+        page = {
+            "next": start + 1 if start < 2 else 0,
+            "security_groups": [{"guid": f"g{start}", "name": "n", "rules": "[]"}],
+        }
         _says(json.dumps(page))(connection, path)
 
     with _serving(certificates.ca, certificates.ca.issue_cert("127.0.0.1"), handler) as url:
@@ -160,9 +167,15 @@ def test_pages_of_security_groups_are_followed(certificates: Certificates) -> No
 
 @pytest.mark.parametrize(
     ("status", "body", "said"),
-    [("500 Error", '{"error": "database is down"}', "database is down"), ("404 Not Found", "<html>", "404"), ("302 Found", "", "302")],
+    [
+        ("500 Error", '{"error": "database is down"}', "database is down"),
+        ("404 Not Found", "<html>", "404"),
+        ("302 Found", "", "302"),
+    ],
 )
-def test_an_answer_other_than_200_is_told_with_what_it_says(certificates: Certificates, status: str, body: str, said: str) -> None:
+def test_an_answer_other_than_200_is_told_with_what_it_says(
+    certificates: Certificates, status: str, body: str, said: str
+) -> None:
     """Silk's errors are JSON; a redirect is not followed."""
     error = _failure(certificates, _says(body, status))
     assert error.reason is Reason.STATUS
@@ -231,7 +244,12 @@ def test_certificates_that_cannot_be_used_are_named(certificates: Certificates, 
     broken.write_text("no certificate")
     for file, reason in ((tmp_path / "absent.crt", Reason.MISSING), (broken, Reason.TLS)):
         with pytest.raises(SourceError) as caught:
-            PolicyServer(url="https://127.0.0.1:1", ca_file=file, certificate_file=certificates.certificate, key_file=certificates.key)
+            PolicyServer(
+                url="https://127.0.0.1:1",
+                ca_file=file,
+                certificate_file=certificates.certificate,
+                key_file=certificates.key,
+            )
         assert caught.value.reason is reason
         assert str(file) in str(caught.value)
 
@@ -304,7 +322,9 @@ def test_an_answer_without_end_is_too_large(certificates: Certificates) -> None:
     assert _failure(certificates, handler, timeout=20.0).reason is Reason.TOO_LARGE
 
 
-@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.2\r\n", b"", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n17"])
+@pytest.mark.parametrize(
+    "said", [b"SSH-2.0-OpenSSH_9.2\r\n", b"", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n17"]
+)
 def test_a_connection_that_breaks_is_unreachable(certificates: Certificates, said: bytes) -> None:
     """Something else listens there, nobody answers, or half of it came; the text shows no object of ours."""
     error = _failure(certificates, lambda connection, _: connection.sendall(said))
@@ -313,9 +333,15 @@ def test_a_connection_that_breaks_is_unreachable(certificates: Certificates, sai
 
 
 def test_a_client_that_the_server_does_not_know_is_told_so(certificates: Certificates) -> None:
-    """The server refuses its certificate; whether that is heard as an alert or as a broken connection is the kernel's to decide."""
+    """The server refuses its certificate.
+
+    Whether that is heard as an alert or as a broken connection is the kernel's to decide.
+    """
     stranger = trustme.CA()
-    with _serving(stranger, certificates.ca.issue_cert("127.0.0.1"), _says("1")) as url, pytest.raises(SourceError) as caught:
+    with (
+        _serving(stranger, certificates.ca.issue_cert("127.0.0.1"), _says("1")) as url,
+        pytest.raises(SourceError) as caught,
+    ):
         _client(url, certificates).last_updated()
     assert caught.value.reason in (Reason.TLS, Reason.UNREACHABLE)
 
@@ -339,20 +365,34 @@ def test_a_key_that_is_not_the_certificates_is_refused(certificates: Certificate
     key = tmp_path / "other.key"
     certificates.ca.issue_cert("other").private_key_pem.write_to_path(str(key))
     with pytest.raises(SourceError) as caught:
-        PolicyServer(url="https://127.0.0.1:1", ca_file=certificates.ca_file, certificate_file=certificates.certificate, key_file=key)
+        PolicyServer(
+            url="https://127.0.0.1:1",
+            ca_file=certificates.ca_file,
+            certificate_file=certificates.certificate,
+            key_file=key,
+        )
     assert caught.value.reason is Reason.TLS
     assert str(key) in caught.value.where
     assert str(certificates.certificate) in caught.value.where
 
 
-def test_an_encrypted_key_is_refused_without_asking_for_its_password(certificates: Certificates, tmp_path: Path) -> None:
+def test_an_encrypted_key_is_refused_without_asking_for_its_password(
+    certificates: Certificates, tmp_path: Path
+) -> None:
     """OpenSSL would ask on the terminal, for ever."""
     key = tmp_path / "encrypted.key"
     plain = serialization.load_pem_private_key(certificates.key.read_bytes(), password=None)
     secret = serialization.BestAvailableEncryption(b"secret")
-    key.write_bytes(plain.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, secret))
+    key.write_bytes(
+        plain.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, secret)
+    )
     with pytest.raises(SourceError) as caught:
-        PolicyServer(url="https://127.0.0.1:1", ca_file=certificates.ca_file, certificate_file=certificates.certificate, key_file=key)
+        PolicyServer(
+            url="https://127.0.0.1:1",
+            ca_file=certificates.ca_file,
+            certificate_file=certificates.certificate,
+            key_file=key,
+        )
     assert caught.value.reason is Reason.TLS
 
 
@@ -414,9 +454,14 @@ def test_security_groups_without_spaces_are_the_default_ones(certificates: Certi
     """They are asked for all the same; and pages that never end are refused."""
     endless = '{"next": 1, "security_groups": []}'
     with _serving(
-        certificates.ca, certificates.ca.issue_cert("127.0.0.1"), _says('{"next": 0, "security_groups": [{"guid": "g"}]}')
+        certificates.ca,
+        certificates.ca.issue_cert("127.0.0.1"),
+        _says('{"next": 0, "security_groups": [{"guid": "g"}]}'),
     ) as url:
         assert [group.guid for group in _client(url, certificates).security_groups([])] == ["g"]
-    with _serving(certificates.ca, certificates.ca.issue_cert("127.0.0.1"), _says(endless)) as url, pytest.raises(SourceError) as caught:
+    with (
+        _serving(certificates.ca, certificates.ca.issue_cert("127.0.0.1"), _says(endless)) as url,
+        pytest.raises(SourceError) as caught,
+    ):
         _client(url, certificates).security_groups([])
     assert caught.value.reason is Reason.TOO_LARGE

@@ -57,7 +57,9 @@ thread.join()
 
 def _run(script: str) -> str:
     """What ``script`` prints, run in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(AGENT)}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={"PYTHONPATH": str(AGENT)}, capture_output=True, text=True, check=True
+    )
     return done.stdout
 
 

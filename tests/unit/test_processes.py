@@ -12,8 +12,8 @@ from pathlib import Path
 
 from c2c_auditor.config import Config
 from c2c_auditor.model.report import ProcessStatus
-from c2c_auditor.sources.cell import CellReader
-from c2c_auditor.sources.processes import read_processes, underlay_interfaces
+from c2c_auditor.sources.facts.gatherer import CellReader
+from c2c_auditor.sources.facts.processes import read_processes, underlay_interfaces
 
 
 @contextmanager
@@ -48,7 +48,9 @@ def test_a_name_longer_than_the_kernel_keeps_is_recognised(tmp_path: Path) -> No
         status = _status("vxlan-policy-agent")
     assert status.up
     assert status.start_time is not None
-    assert before - 2 <= status.start_time <= time.time() + 2  # the boot time, from which it counts, is kept in whole seconds
+    assert (
+        before - 2 <= status.start_time <= time.time() + 2
+    )  # the boot time, from which it counts, is kept in whole seconds
 
 
 def test_garden_is_up_under_either_name(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from c2c_auditor.audit.inputs import Inputs
-from c2c_auditor.audit.reachability import reachability
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.traffic.reachability import reachability
 from c2c_auditor.config import ServerSettings
 from c2c_auditor.cycle import Scene
 from c2c_auditor.server import Answers, ServerProcess
-from c2c_auditor.server.questions import Answer, Asker, Desk
+from c2c_auditor.server.questions import Answer, QuestionClient, QuestionServer
 from support.recordings import recording
 
 
@@ -120,8 +120,8 @@ def test_the_answering_thread_holds_no_capability() -> None:
         return Answer(status=200, body=b"{}")
 
     before = Path("/proc/self/status").read_text()
-    Desk(there, answer).start()
-    assert Asker(here).ask("matrix", {}).status == 200
+    QuestionServer(there, answer).start()
+    assert QuestionClient(here).ask("matrix", {}).status == 200
     here.close()
     assert [line.split()[1].strip("0") for line in seen] == ["", "", ""]
     assert [line for line in before.splitlines() if line.startswith("Cap")] == [
@@ -129,27 +129,29 @@ def test_the_answering_thread_holds_no_capability() -> None:
     ]
 
 
-@pytest.mark.parametrize("asked", [b"", b"nonsense", b"[]", b"[1, 2, 3]", b'[1, "explain", {"source": 7}]', b'["x", "matrix", {}]'])
+@pytest.mark.parametrize(
+    "asked", [b"", b"nonsense", b"[]", b"[1, 2, 3]", b'[1, "explain", {"source": 7}]', b'["x", "matrix", {}]']
+)
 def test_what_a_taken_over_listener_may_send_is_refused(answers: Answers, asked: bytes) -> None:
     """Nothing is unpickled and nothing breaks; the next question is answered."""
     here, there = multiprocessing.Pipe()
-    Desk(there, answers.answer).start()
+    QuestionServer(there, answers.answer).start()
     here.send_bytes(asked)
     assert here.recv_bytes().startswith(b"400:")
-    assert Asker(here).ask("matrix", {}).status == 200
+    assert QuestionClient(here).ask("matrix", {}).status == 200
     here.close()
 
 
 def test_a_question_beyond_all_bounds_ends_the_conversation(answers: Answers) -> None:
     """The auditing process reads no more than it allows, and goes on auditing."""
     here, there = multiprocessing.Pipe()
-    desk = Desk(there, answers.answer)
+    desk = QuestionServer(there, answers.answer)
     desk.start()
     with contextlib.suppress(OSError):  # the other end may hang up before all of it is written
         here.send_bytes(b"x" * 100_000)
     desk.join(5)
     assert not desk.is_alive()
-    assert Asker(here).ask("matrix", {}).status == 503
+    assert QuestionClient(here).ask("matrix", {}).status == 503
     here.close()
 
 
@@ -157,5 +159,5 @@ def test_an_auditing_process_that_is_gone_is_said() -> None:
     """503, at once."""
     here, there = multiprocessing.Pipe()
     there.close()
-    assert Asker(here).ask("matrix", {}).status == 503
+    assert QuestionClient(here).ask("matrix", {}).status == 503
     here.close()

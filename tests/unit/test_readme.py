@@ -18,7 +18,9 @@ _SLIP = ("--dport 61001 -m mark --mark 0x1", "--dport 61001 -m mark --mark 0x4")
 
 def _shown(command: str) -> str:
     """What the README shows below ``$ c2c-auditor COMMAND``."""
-    found = re.search(rf"^\$ c2c-auditor {re.escape(command)}\n(.*?)(?=^\$ |^```)", _README.read_text(), re.DOTALL | re.MULTILINE)
+    found = re.search(
+        rf"^\$ c2c-auditor {re.escape(command)}\n(.*?)(?=^\$ |^```)", _README.read_text(), re.DOTALL | re.MULTILINE
+    )
     assert found is not None, command
     return found[1].rstrip()
 

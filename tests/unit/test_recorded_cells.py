@@ -7,8 +7,8 @@ import re
 import pytest
 from attrs import evolve
 
-from c2c_auditor.audit.checks import judge
-from c2c_auditor.model.finding import Kind
+from c2c_auditor.audit.judge import judge
+from c2c_auditor.model.kind import Kind
 from c2c_auditor.netfilter.render import render_rule
 from c2c_auditor.silk.policy import infer_ingress_tag, plan_policy_chain
 from support.recordings import CELL_NAMES, recording
@@ -83,7 +83,8 @@ def _anonymous(name: str) -> dict[str, dict[str, list[str]]]:
 
     return {
         table: {
-            plain(chain): sorted(plain(render_rule(rule)) for rule in found.rules) for chain, found in cell.ruleset.chains(table).items()
+            plain(chain): sorted(plain(render_rule(rule)) for rule in found.rules)
+            for chain, found in cell.ruleset.chains(table).items()
         }
         for table in cell.ruleset.tables
     }

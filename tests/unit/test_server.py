@@ -18,7 +18,12 @@ from pathlib import Path
 import pytest
 import trustme
 from attrs import evolve
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from c2c_auditor.config import ServerSettings, TlsSettings
 from c2c_auditor.errors import ConfigError
@@ -40,7 +45,9 @@ def server() -> Iterator[ServerProcess]:
         yield running
 
 
-def _get(server: ServerProcess, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[HTTPResponse, bytes]:
+def _get(
+    server: ServerProcess, path: str, method: str = "GET", headers: dict[str, str] | None = None
+) -> tuple[HTTPResponse, bytes]:
     host, _, port = server.address.rpartition(":")
     connection = HTTPConnection(host, int(port), timeout=5)
     try:
@@ -80,7 +87,10 @@ def test_before_the_first_report_it_is_alive_and_not_ready(server: ServerProcess
 
 
 def test_a_published_report_is_served_in_every_form(server: ServerProcess) -> None:
-    """Metrics in text format 0.0.4 for whoever does not say otherwise; the process metrics are those of the process that audits."""
+    """Metrics in text format 0.0.4 for whoever does not say otherwise.
+
+    The process metrics are those of the process that audits.
+    """
     server.publish(_now(clean_report()))
     assert b'"result": "clean"' in _until(server, "/api/v1/report", 200)
     assert _get(server, "/readyz")[0].status == 200
@@ -381,7 +391,10 @@ def test_broken_certificates_are_named(tmp_path: Path) -> None:
     (tmp_path / "server.crt").write_text("broken")
     (tmp_path / "server.key").write_text("broken")
     with pytest.raises(ConfigError, match=r"server\.crt"):
-        ServerProcess(ServerSettings(port=0, tls=TlsSettings(certificate=tmp_path / "server.crt", key=tmp_path / "server.key")), _silent)
+        ServerProcess(
+            ServerSettings(port=0, tls=TlsSettings(certificate=tmp_path / "server.crt", key=tmp_path / "server.key")),
+            _silent,
+        )
 
 
 @pytest.fixture
@@ -418,13 +431,18 @@ def test_a_supervisor_without_a_certificate_learns_how_the_agent_is(guarded: Ser
 def test_a_supervisor_learns_nothing_else(guarded: ServerProcess) -> None:
     """Reports and metrics stay behind the certificate."""
     guarded.publish(_now(clean_report()))
-    assert {_ask_health(guarded, path)[0] for path in ("/", "/metrics", "/api/v1/report", "/healthz/", "/nothing")} == {404}
+    assert {_ask_health(guarded, path)[0] for path in ("/", "/metrics", "/api/v1/report", "/healthz/", "/nothing")} == {
+        404
+    }
     assert _ask_health(guarded, "/readyz", "POST")[0] == 405
 
 
 def test_supervisors_are_answered_on_loopback_only(tmp_path: Path) -> None:
     """Wherever the others are answered."""
-    with ServerProcess(ServerSettings(address="0.0.0.0", port=0, health_port=0, tls=_tls(tmp_path, trustme.CA())), _silent) as server:  # noqa: S104 - under test
+    with ServerProcess(
+        ServerSettings(address="0.0.0.0", port=0, health_port=0, tls=_tls(tmp_path, trustme.CA())),  # noqa: S104
+        _silent,
+    ) as server:
         assert (server.health_address or "").startswith("127.0.0.1:")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import Names, Store
-from c2c_auditor.sources.store import StoreReader, parse_store
+from c2c_auditor.sources.facts.store import StoreReader, parse_store
 from support.recordings import CELLS
 
 GOOD = {"ip": "10.255.1.4", "metadata": {"policy_group_id": "app-1", "ports": "8080, 2222"}}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from c2c_auditor.errors import SourceError
-from c2c_auditor.sources.vpa_config import parse_vpa_config, read_vpa_config
+from c2c_auditor.sources.facts.vpa_config import parse_vpa_config, read_vpa_config
 from support.recordings import CELL_NAMES, CELLS, recording
 
 
@@ -70,7 +70,10 @@ def test_a_value_of_the_wrong_kind_is_refused_by_name(key: str, value: object) -
 
 
 def test_a_cell_with_ipv6_is_understood() -> None:
-    """Since 2025 silk renders its overlay networks as a list, and the VM's addresses of both families; IPv4 is what is audited."""
+    """Since 2025 silk renders its overlay networks as a list, and the VM's addresses of both families.
+
+    IPv4 is what is audited.
+    """
     text = '{"overlay_network": ["10.255.0.0/16", "fd00::/48"], "underlay_ips": ["10.0.0.101", "fd01::1"], "deny_networks_ipv6": {"always": []}}'
     config = parse_vpa_config(text, where="x")
     assert config.overlay_network == IPv4Network("10.255.0.0/16")

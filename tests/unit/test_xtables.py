@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.sources.xtables import decode_entry, is_jump, layout
-from c2c_auditor.sources.xtables_memory import EntryRules
+from c2c_auditor.netfilter.binary.entries import decode_entry, is_jump, layout
+from c2c_auditor.sources.rules.entry_rules import EntryRules
 
 ACCEPT = struct.pack("=i4x", -2)
 MARK_1 = struct.pack("=IIB7x", 1, 0xFFFFFFFF, 0)
@@ -58,7 +58,13 @@ def test_what_stands_before_the_matches() -> None:
     """Addresses come in network order, an interface's mask covers its name and its end, inversions are bits."""
     addresses = struct.pack("!IIII", number("10.0.0.0"), number("10.255.1.4"), number("255.0.0.0"), 0xFFFFFFFF)
     rule = decode_entry(
-        entry(addresses=addresses, interfaces=(b"eth0", b"eth+", b"\xff" * 5, b"\xff" * 3), protocol=17, flags=1, inverted=2 | 16 | 32 | 64)
+        entry(
+            addresses=addresses,
+            interfaces=(b"eth0", b"eth+", b"\xff" * 5, b"\xff" * 3),
+            protocol=17,
+            flags=1,
+            inverted=2 | 16 | 32 | 64,
+        )
     )
     assert rule == r.Rule(
         source=r.AddressMatch(value=number("10.0.0.0"), mask=number("255.0.0.0")),
@@ -81,7 +87,10 @@ def test_what_stands_before_the_matches() -> None:
         (
             extension("tcp", 0, struct.pack("=HHHHBBBB", 1, 2, 0, 65535, 5, 0x17, 2, 1 | 4 | 8)),
             r.TransportMatch(
-                protocol=6, source=r.PortRange(first=1, last=2, negated=True), tcp_flags=(0x17, 2, True), tcp_option=(5, True)
+                protocol=6,
+                source=r.PortRange(first=1, last=2, negated=True),
+                tcp_flags=(0x17, 2, True),
+                tcp_option=(5, True),
             ),
         ),
         (
@@ -96,7 +105,10 @@ def test_what_stands_before_the_matches() -> None:
         (extension("comment", 0, b"s\xc3\xa4\xff".ljust(256, b"\0")), r.CommentMatch(text="sä\udcff")),
         (extension("limit", 0, struct.pack("=IIQIIIQ", 100, 9, 0, 0, 0, 0, 0)), r.LimitMatch(period=100, burst=9)),
         (extension("state", 0, struct.pack("=I", 4 | 64)), r.StateMatch(states=("RELATED", "UNTRACKED"))),
-        (extension("conntrack", 1, bytes(146) + struct.pack("=HHBB", 1, 1, 8, 0)), r.StateMatch(states=("NEW",), negated=True)),
+        (
+            extension("conntrack", 1, bytes(146) + struct.pack("=HHBB", 1, 1, 8, 0)),
+            r.StateMatch(states=("NEW",), negated=True),
+        ),
         (
             extension("conntrack", 3, bytes(146) + struct.pack("=HHHH8x", 0x2001, 0, 1 | 256, 0)),
             r.StateMatch(states=("INVALID", "UNTRACKED")),
@@ -119,11 +131,17 @@ def test_what_stands_before_the_matches() -> None:
             r.HashLimitMatch(name="old", period=100_000, above=True, mode=("dstip",), destination_mask=24),
         ),
         (
-            extension("hashlimit", 2, struct.pack("=255sxQQIIIIIBB", b"two", 600_000, 7, 4, 64, 10, 500, 61_000, 32, 32)),
-            r.HashLimitMatch(name="two", period=600_000, burst=7, mode=("srcip",), size=64, maximum=10, interval=500, expire=61_000),
+            extension(
+                "hashlimit", 2, struct.pack("=255sxQQIIIIIBB", b"two", 600_000, 7, 4, 64, 10, 500, 61_000, 32, 32)
+            ),
+            r.HashLimitMatch(
+                name="two", period=600_000, burst=7, mode=("srcip",), size=64, maximum=10, interval=500, expire=61_000
+            ),
         ),
         (
-            extension("hashlimit", 3, struct.pack("=255sxQQIIIIIIBB", b"new", 10_000_000, 5, 2, 0, 0, 1000, 60_000, 0, 32, 32)),
+            extension(
+                "hashlimit", 3, struct.pack("=255sxQQIIIIIIBB", b"new", 10_000_000, 5, 2, 0, 0, 1000, 60_000, 0, 32, 32)
+            ),
             r.HashLimitMatch(name="new", period=10_000_000, mode=("dstport",)),
         ),
     ],
@@ -154,7 +172,10 @@ def test_a_match_without_conditions_is_none(match: bytes) -> None:
         (extension("LOG", 0, struct.pack("=BB30s", 4, 8, b"OK_1 ")), r.Log(prefix="OK_1 ", level=4, flags=8)),
         (extension("REJECT", 0, struct.pack("=I", 3)), r.REJECT),
         (extension("REJECT", 0, struct.pack("=I", 7)), r.Reject(answer="tcp-reset")),
-        (extension("DNAT", 0, struct.pack("=II", 1, 3) + struct.pack("!IIHH", 1, 2, 80, 90)), r.Dnat(addresses=(1, 2), ports=(80, 90))),
+        (
+            extension("DNAT", 0, struct.pack("=II", 1, 3) + struct.pack("!IIHH", 1, 2, 80, 90)),
+            r.Dnat(addresses=(1, 2), ports=(80, 90)),
+        ),
         (
             extension("DNAT", 2, struct.pack("=I", 2 | 4 | 8) + struct.pack("!I12xI12xHHH", 0, 0, 80, 80, 0)),
             r.Dnat(addresses=None, ports=(80, 80), options=("--persistent", "--random")),
@@ -187,7 +208,10 @@ def test_where_a_jump_goes_is_told() -> None:
         (extension("physdev", 0, b"eth1"), "6574683100000000"),
         (extension("mark", 2, b"12345678"), "3132333435363738"),
         (extension("mark", 1, b""), ""),
-        (extension("conntrack", 2, bytes(146) + struct.pack("=HHHH", 3, 0, 8, 0)), (bytes(146) + struct.pack("=HHHH6x", 3, 0, 8, 0)).hex()),
+        (
+            extension("conntrack", 2, bytes(146) + struct.pack("=HHHH", 3, 0, 8, 0)),
+            (bytes(146) + struct.pack("=HHHH6x", 3, 0, 8, 0)).hex(),
+        ),
         (extension("state", 0, struct.pack("=I", 1 << 20)), "0000100000000000"),
     ],
 )
@@ -201,7 +225,9 @@ def test_what_has_no_word_is_kept_whole(match: bytes, data: str) -> None:
 def test_an_unknown_target_is_kept_whole() -> None:
     """NAT with a flag that has no word here stays as it is, and so does a target that nobody knows."""
     strange = extension("DNAT", 2, struct.pack("=I", 32) + bytes(44))
-    assert decode_entry(entry(target=strange)).target == r.OpaqueTarget(name="DNAT", arguments=("revision 2", strange[32:].hex()))
+    assert decode_entry(entry(target=strange)).target == r.OpaqueTarget(
+        name="DNAT", arguments=("revision 2", strange[32:].hex())
+    )
     assert decode_entry(entry(target=extension("TTL", 0, b"\1"))).target == r.OpaqueTarget(
         name="TTL", arguments=("revision 0", "0100000000000000")
     )
@@ -213,7 +239,10 @@ def test_leftovers_and_counters_are_no_part_of_a_rule() -> None:
     first = known.rule(entry(extension("mark", 1, MARK_1)), None)
     for leftover in (b"x", b"\xff"):
         again = entry(
-            extension("mark", 1, MARK_1, leftover=leftover), target=extension("", 0, ACCEPT, leftover=leftover), comefrom=9, packets=77
+            extension("mark", 1, MARK_1, leftover=leftover),
+            target=extension("", 0, ACCEPT, leftover=leftover),
+            comefrom=9,
+            packets=77,
         )
         assert known.rule(again, None) is first
     assert len(known) == 1
@@ -256,7 +285,9 @@ def test_what_nobody_asks_for_is_forgotten() -> None:
     assert len(known) == 0
 
 
-WHOLE = entry(extension("tcp", 0, bytes(12)), extension("mark", 1, MARK_1), target=extension("LOG", 0, bytes(32)), protocol=6)
+WHOLE = entry(
+    extension("tcp", 0, bytes(12)), extension("mark", 1, MARK_1), target=extension("LOG", 0, bytes(32)), protocol=6
+)
 
 
 @given(st.data())

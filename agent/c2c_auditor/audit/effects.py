@@ -1,6 +1,7 @@
 """What findings do to traffic, decided by reachability where it can: by what passes now and should not, and by what should and does not.
 
-And the reverse: what passes or does not although no finding says why is a finding of its own, so that no difference in traffic goes unnoticed.
+And the reverse: what passes or does not although no finding says why is a finding of its own, so that no difference in
+traffic goes unnoticed.
 """
 
 from __future__ import annotations
@@ -11,37 +12,51 @@ from typing import NamedTuple
 
 from attrs import evolve
 
-from c2c_auditor.audit import describe
-from c2c_auditor.audit.inputs import Inputs
-from c2c_auditor.audit.reachability import Reachability
-from c2c_auditor.audit.reached import Reached, Row
-from c2c_auditor.audit.statements import Places, aims, sentences
+from c2c_auditor.audit.checks import describe
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row
+from c2c_auditor.audit.traffic.reachability import Reachability
+from c2c_auditor.audit.traffic.statements import Places, aims, sentences
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.finding import Effect, Finding, Kind
+from c2c_auditor.model.finding import Finding
+from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.netfilter.flows import ALL, FlowSet, both, matching, union
 from c2c_auditor.netfilter.packet import Packet
 
 _MOST_SENTENCES = 3
 # A rule that stands there and decides what it should not is to blame, whatever its kind does as a rule.
-_BLAMED = frozenset({Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RULE, Kind.RULE_UNKNOWN, Kind.CONTAINER_RULE_STALE})
+_BLAMED = frozenset(
+    {Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RULE, Kind.RULE_UNKNOWN, Kind.CONTAINER_RULE_STALE}
+)
 # What these do is a matter of traffic to one container alone, and of the rule's own flows.
-_ONE_RULE = frozenset({Kind.ACCEPT_MISSING, Kind.ACCEPT_CHANGED, Kind.ACCEPT_STALE, Kind.INGRESS_MISSING, Kind.INGRESS_STALE})
+_ONE_RULE = frozenset(
+    {Kind.ACCEPT_MISSING, Kind.ACCEPT_CHANGED, Kind.ACCEPT_STALE, Kind.INGRESS_MISSING, Kind.INGRESS_STALE}
+)
 # Whoever of these lets something pass is to blame for it, and nobody else.
 _ACCUSED = _BLAMED | _ONE_RULE | {Kind.ENFORCEMENT_DISABLED}
 # Of traffic from or to one container.
 _ONE_CONTAINER = frozenset({Kind.MARK_MISSING, Kind.RULE_MISPLACED})
 _OVERLAY = frozenset(
-    {Kind.DEFAULT_DENY_MISSING, Kind.CONTAINER_RULE_MISSING, Kind.CONTAINER_RULE_STALE, Kind.JUMP_MISSING, Kind.JUMP_MISPLACED}
+    {
+        Kind.DEFAULT_DENY_MISSING,
+        Kind.CONTAINER_RULE_MISSING,
+        Kind.CONTAINER_RULE_STALE,
+        Kind.JUMP_MISSING,
+        Kind.JUMP_MISPLACED,
+    }
 )
 # Of any traffic between containers.
 _WHOLE_CELL = frozenset({Kind.POLICY_CHAIN_MISSING, Kind.POLICY_CHAIN_REPEATED, Kind.JUMP_MISSING, Kind.JUMP_MISPLACED})
 
 
 class _Harm(NamedTuple):
-    """One difference of one row: ``flows`` that pass and should not, or should and may not; the ``rules`` that decide so."""
+    """One difference of one row: ``flows`` that pass and should not, or should and may not.
+
+    The ``rules`` that decide so.
+    """
 
     effect: Effect
-    to: Reached
+    to: DestinationFlows
     row: Row
     flows: FlowSet
     rules: tuple[r.Rule | None, ...]
@@ -49,7 +64,11 @@ class _Harm(NamedTuple):
     @property
     def ends(self) -> tuple[str, ...]:
         """The addresses of those of its ends that are containers here."""
-        return tuple(str(container.address) for container in (self.to.container, self.row.source.container) if container is not None)
+        return tuple(
+            str(container.address)
+            for container in (self.to.container, self.row.source.container)
+            if container is not None
+        )
 
 
 class Effects:
@@ -63,7 +82,8 @@ class Effects:
         self._accused: frozenset[r.Rule] = frozenset()
         self._rows: list[_Harm] = []
         self._blamed: dict[r.Rule, list[_Harm]] = {}
-        # By the addresses of both ends, since a cell whose rules were flushed has tens of thousands of differences and hundreds of findings.
+        # By the addresses of both ends, since a cell whose rules were flushed has tens of thousands of differences and
+        # hundreds of findings.
         self._ends: dict[str, list[_Harm]] = {}
         for to, row in reach.differences():
             for effect, flows in _harm(row, ALL):
@@ -78,7 +98,9 @@ class Effects:
     def decided(self, findings: Iterable[Finding]) -> list[Finding]:
         """``findings`` with their effects as traffic shows them, and what traffic shows beyond them."""
         given = list(findings)
-        self._accused = frozenset(finding.found for finding in given if finding.found is not None and finding.kind in _ACCUSED)
+        self._accused = frozenset(
+            finding.found for finding in given if finding.found is not None and finding.kind in _ACCUSED
+        )
         known = [self._decided(finding) for finding in given]
         return [*known, *self._unexplained([finding for finding in known if finding.effect.harms])]
 
@@ -89,11 +111,17 @@ class Effects:
         if not concerned:
             return finding if self._starved(finding) else _harmless(finding)
         effect = Effect.BREACH if any(one.effect is Effect.BREACH for one in concerned) else Effect.OUTAGE
-        said = islice(dict.fromkeys(text for one in islice(concerned, _MOST_SENTENCES) for text in self._sentences(one)), _MOST_SENTENCES)
+        said = islice(
+            dict.fromkeys(text for one in islice(concerned, _MOST_SENTENCES) for text in self._sentences(one)),
+            _MOST_SENTENCES,
+        )
         return evolve(finding, effect=effect, details=(*finding.details, *said))
 
     def _concerned(self, finding: Finding) -> list[_Harm] | None:
-        """The differences that ``finding`` is about; None where traffic between containers does not decide, and the finding stays what it is."""
+        """The differences that ``finding`` is about.
+
+        None where traffic between containers does not decide, and the finding stays what it is.
+        """
         kind, found = finding.kind, finding.found
         if kind in _BLAMED and found in self._blamed:
             return self._blamed[found]
@@ -109,14 +137,21 @@ class Effects:
 
     def _of_rule(self, finding: Finding) -> list[_Harm]:
         """What one rule of the policy chain does or fails to do: what passes by the rule found, what does not pass that the expected one would let."""
-        passing = [one for one in self._blamed.get(finding.found, ()) if one.effect is Effect.BREACH] if finding.found is not None else []
+        passing = (
+            [one for one in self._blamed.get(finding.found, ()) if one.effect is Effect.BREACH]
+            if finding.found is not None
+            else []
+        )
         if passing or finding.expected is None:
             return passing
         flows = union(*matching(finding.expected, Packet(source=0, destination=0, protocol=0)))
         return [
             one
             for one in self._near(finding)
-            if one.effect is Effect.OUTAGE and one.to.container is not None and one.ends[0] in finding.addresses and both(one.flows, flows)
+            if one.effect is Effect.OUTAGE
+            and one.to.container is not None
+            and one.ends[0] in finding.addresses
+            and both(one.flows, flows)
         ]
 
     def _marked_by(self, found: r.Rule | None) -> list[_Harm]:
@@ -128,7 +163,12 @@ class Effects:
     def _near(self, finding: Finding) -> list[_Harm]:
         """Differences from or to the containers that ``finding`` is about, but those that another rule is to blame for."""
         others = self._accused - {finding.found}
-        return [one for address in finding.addresses for one in self._ends.get(address, ()) if not others.intersection(one.rules)]
+        return [
+            one
+            for address in finding.addresses
+            for one in self._ends.get(address, ())
+            if not others.intersection(one.rules)
+        ]
 
     def _starved(self, finding: Finding) -> bool:
         """Whether a container that ``finding`` is about lacks what comes by its mapped ports, or the answers to what it asks elsewhere."""
@@ -164,14 +204,19 @@ class Effects:
         kind = Kind.FLOW_OPEN if opened else Kind.FLOW_BLOCKED
         rule = next((rule for rule in rules if rule is not None), None)
         count = sum(one.row.count for one in group)
-        what = "sources reach {} although no policy allows it" if opened else "sources do not reach {} as policies allow"
+        what = (
+            "sources reach {} although no policy allows it" if opened else "sources do not reach {} as policies allow"
+        )
         text = f"{count} {what.format(aims(to, self._inputs.people))}"
         said = [sentence for one in group[: 1 + _MOST_SENTENCES] for sentence in self._sentences(one)]
         return describe.finding(
             kind,
             subject=(end,),
             summary=f"{text}: {said[0]}",
-            remedy="Look at the walk: c2c-auditor explain SOURCE DESTINATION PORT/PROTOCOL; then at who wrote the rule that decides.",
+            remedy=(
+                "Look at the walk: c2c-auditor explain SOURCE DESTINATION PORT/PROTOCOL; then at who wrote the rule "
+                "that decides."
+            ),
             entry=self._places.of(rule) if rule is not None else None,
             addresses=(str(to.container.address),) if to.container is not None else (),
             handles=(to.container.handle,) if to.container is not None else (),
@@ -201,7 +246,9 @@ def _on_overlay(finding: Finding) -> bool:
     """Whether a container's chain or jump is about traffic between containers."""
     chains = [finding.place.chain if finding.place is not None else ""]
     chains += [
-        rule.target.chain for rule in (finding.expected, finding.found) if rule is not None and isinstance(rule.target, r.Jump | r.Goto)
+        rule.target.chain
+        for rule in (finding.expected, finding.found)
+        if rule is not None and isinstance(rule.target, r.Jump | r.Goto)
     ]
     return any(chain.startswith(("overlay--", "vpa--")) for chain in chains)
 

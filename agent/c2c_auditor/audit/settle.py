@@ -1,9 +1,10 @@
 """The only memory of the audit: which findings last. A pure reducer; the time is given.
 
-silk is never done at once: it polls, it swaps chains in six steps, it creates containers one chain at a time. So a finding is *pending* until it was
-seen in two readings and has outlived what silk needs to mend it by itself, then *confirmed*, and *resolved* when a reading no longer shows it. The
-clock of a finding starts when it is first seen, which is never before its expectation was known: a policy added a second ago is not missing yet.
-Kinds that an audit could not judge keep their findings as they were: what cannot be seen has neither gone nor lasted.
+silk is never done at once: it polls, it swaps chains in six steps, it creates containers one chain at a time. So a
+finding is *pending* until it was seen in two readings and has outlived what silk needs to mend it by itself, then
+*confirmed*, and *resolved* when a reading no longer shows it. The clock of a finding starts when it is first seen,
+which is never before its expectation was known: a policy added a second ago is not missing yet. Kinds that an audit
+could not judge keep their findings as they were: what cannot be seen has neither gone nor lasted.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from collections.abc import Iterable, Mapping
 
 from attrs import field, frozen
 
-from c2c_auditor.audit.checks import Judgement
+from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.model.cell import Policy
-from c2c_auditor.model.finding import Family, Finding, Kind, State
+from c2c_auditor.model.finding import Finding, State
+from c2c_auditor.model.kind import Family, Kind
 
 _READINGS = 2
-# How much longer than two polls silk may take: planning, six iptables commands, and an auditor that looks a moment too early.
+# How much longer than two polls silk may take: planning, six iptables commands, and an auditor that looks a moment too
+# early.
 _MARGIN_SECONDS = 5.0
 # A policy is often made before the app that it opens a port of is pushed with that port.
 _HINT_SECONDS = 600.0
@@ -25,7 +28,10 @@ _HINT_SECONDS = 600.0
 
 @frozen(kw_only=True)
 class Grace:
-    """Seconds that a finding must last before it is confirmed: what two polls of VPA and a margin take; longer for security groups and hints."""
+    """Seconds that a finding must last before it is confirmed: what two polls of VPA and a margin take.
+
+    Longer for security groups and hints.
+    """
 
     policy: float = 15.0
     security_group: float = 125.0
@@ -55,7 +61,10 @@ class Track:
 
 @frozen(kw_only=True)
 class Memory:
-    """What is remembered from one reading to the next. ``known`` is None before the first judgement of policies; ``waiting`` since when, per policy."""
+    """What is remembered from one reading to the next.
+
+    ``known`` is None before the first judgement of policies; ``waiting`` since when, per policy.
+    """
 
     tracks: Mapping[tuple[str, ...], Track] = field(factory=dict)
     known: frozenset[Policy] | None = None
@@ -80,7 +89,9 @@ class Settlement:
 
 def settle(memory: Memory, judgement: Judgement, now: float, grace: Grace) -> Settlement:
     """``judgement`` of a consistent reading taken at ``now`` (seconds, any epoch, never backwards) into what has lasted."""
-    tracks: dict[tuple[str, ...], Track] = {key: track for key, track in memory.tracks.items() if track.finding.kind in judgement.unknown}
+    tracks: dict[tuple[str, ...], Track] = {
+        key: track for key, track in memory.tracks.items() if track.finding.kind in judgement.unknown
+    }
     confirmed: list[Finding] = []
     for finding in _distinct(judgement.findings):
         track = _seen(memory.tracks.get(finding.key), finding, now, grace)
@@ -104,7 +115,9 @@ def settle(memory: Memory, judgement: Judgement, now: float, grace: Grace) -> Se
 
 def confirmed_at_once(judgement: Judgement, now: float) -> tuple[Finding, ...]:
     """The findings of a reading that stands for itself: a recording, or what two readings of a single audit agree on."""
-    return tuple(finding.settled(State.CONFIRMED, first_seen=now, since=now) for finding in _distinct(judgement.findings))
+    return tuple(
+        finding.settled(State.CONFIRMED, first_seen=now, since=now) for finding in _distinct(judgement.findings)
+    )
 
 
 def agreed(first: Judgement, second: Judgement) -> Judgement:
@@ -144,13 +157,18 @@ def _was_pending(track: Track | None) -> bool:
 
 def _state_of(track: Track) -> Finding:
     state = State.PENDING if track.since is None else State.CONFIRMED
-    return track.finding.settled(state, first_seen=track.first_seen, since=track.since if track.since is not None else track.first_seen)
+    return track.finding.settled(
+        state, first_seen=track.first_seen, since=track.since if track.since is not None else track.first_seen
+    )
 
 
 def _converge(
     memory: Memory, judgement: Judgement, now: float
 ) -> tuple[frozenset[Policy] | None, Mapping[Policy, float], tuple[float, ...]]:
-    """How long policies took from being known to being carried out. Those that were there at the first look are not measured unless they are late."""
+    """How long policies took from being known to being carried out.
+
+    Those that were there at the first look are not measured unless they are late.
+    """
     if judgement.carried is None:
         return memory.known, memory.waiting, ()
     waiting = {policy: since for policy, since in memory.waiting.items() if policy in judgement.carried}

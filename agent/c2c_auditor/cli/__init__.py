@@ -10,7 +10,6 @@ from c2c_auditor import __version__
 from c2c_auditor.cli.audit import audit
 from c2c_auditor.cli.capture import capture
 from c2c_auditor.cli.daemon import daemon
-from c2c_auditor.cli.demo import demo
 from c2c_auditor.cli.explain import explain, matrix
 from c2c_auditor.errors import AuditorError
 
@@ -26,7 +25,7 @@ def cli() -> None:
     """
 
 
-for command in (audit, explain, matrix, capture, daemon, demo):
+for command in (audit, explain, matrix, capture, daemon):
     cli.add_command(command)
 
 

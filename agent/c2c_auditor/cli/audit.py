@@ -11,7 +11,8 @@ from attrs import evolve, frozen
 from rich.console import Console
 
 from c2c_auditor import __version__
-from c2c_auditor.audit.checks import Judgement, judge, judge_cell
+from c2c_auditor.audit.judge import judge, judge_cell
+from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.settle import agreed, confirmed_at_once
 from c2c_auditor.cli.wiring import configured, rules_of
 from c2c_auditor.config import Config
@@ -20,16 +21,16 @@ from c2c_auditor.errors import SourceError, UsageError
 from c2c_auditor.export.document import to_json
 from c2c_auditor.export.text import print_report
 from c2c_auditor.model.cell import CellFacts
-from c2c_auditor.model.finding import Kind
+from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.report import FactsReading, Report, Result, SourceStatus
 from c2c_auditor.model.rule import Ruleset
-from c2c_auditor.sources.answers import parse_policies
-from c2c_auditor.sources.bundle import read_bundle
-from c2c_auditor.sources.cell import CellReader
+from c2c_auditor.sources.facts.gatherer import CellReader
+from c2c_auditor.sources.facts.policy_answers import parse_policies
+from c2c_auditor.sources.facts.store import parse_store
+from c2c_auditor.sources.facts.vpa_config import read_vpa_config
 from c2c_auditor.sources.files import read_text_file
-from c2c_auditor.sources.store import parse_store
-from c2c_auditor.sources.text import read_text
-from c2c_auditor.sources.vpa_config import read_vpa_config
+from c2c_auditor.sources.recordings.bundle import read_bundle
+from c2c_auditor.sources.rules.text import read_text
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -46,9 +47,16 @@ class Files:
 
 
 @click.command()
-@click.option("--bundle", type=click.Path(path_type=Path, file_okay=False), help="Audit a directory made by `c2c-auditor capture`.")
 @click.option(
-    "--rules", type=_FILE, multiple=True, help="Audit iptables-save, -S or -L output from a file (- for standard input); may be repeated."
+    "--bundle",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Audit a directory made by `c2c-auditor capture`.",
+)
+@click.option(
+    "--rules",
+    type=_FILE,
+    multiple=True,
+    help="Audit iptables-save, -S or -L output from a file (- for standard input); may be repeated.",
 )
 @click.option("--store", type=_FILE, help="Container metadata (store.json) to hold --rules against.")
 @click.option("--policies", type=_FILE, help="The policy server's answer (policies.json) to hold --rules against.")
@@ -57,7 +65,11 @@ class Files:
 @click.option("--config", "config_file", type=_FILE, help="The agent's own configuration, for a live audit.")
 @click.option("--backend", type=click.Choice(["auto", "nft", "legacy"]), help="Which backend of iptables to read live.")
 @click.option(
-    "--wait", type=click.FloatRange(0, 600), default=2.0, show_default=True, help="Seconds between the two live readings that must agree."
+    "--wait",
+    type=click.FloatRange(0, 600),
+    default=2.0,
+    show_default=True,
+    help="Seconds between the two live readings that must agree.",
 )
 @click.option("--strict", is_flag=True, help="Residue and advice count for the exit status too.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
@@ -88,7 +100,9 @@ def audit(
     elif rules:
         report = _files(files)
     elif store or policies:
-        message = "--store and --policies are for audits of files: give --rules too, or leave them out to audit this cell"
+        message = (
+            "--store and --policies are for audits of files: give --rules too, or leave them out to audit this cell"
+        )
         raise UsageError(message)
     else:
         report = live(configured(config_file, vpa_config=vpa_config, backend=backend, ingress_tag=ingress_tag), wait)
@@ -104,7 +118,10 @@ def exit_status(report: Report, *, strict: bool) -> int:
 
 
 def live(config: Config, wait: float) -> Report:
-    """What two readings ``wait`` seconds apart agree on, of this cell as it is. Rules that cannot be read make a blind report, not an error."""
+    """What two readings ``wait`` seconds apart agree on, of this cell as it is.
+
+    Rules that cannot be read make a blind report, not an error.
+    """
     rules = rules_of(config)
     cell = CellReader(config)
     now = time.time()
@@ -142,15 +159,22 @@ def _bundle(directory: Path) -> Report:
 
 
 def _files(files: Files) -> Report:
-    """Rules from files. With store and policies the first file is held against them; without, all are held against each other."""
+    """Rules from files.
+
+    With store and policies the first file is held against them; without, all are held against each other.
+    """
     rulesets = [_ruleset(path) for path in files.rules]
     facts = CellFacts(
         store=parse_store(read_text_file(files.store, source="store"), where=str(files.store)) if files.store else None,
-        policies=parse_policies(read_text_file(files.policies, source="policies"), where=str(files.policies)) if files.policies else None,
+        policies=parse_policies(read_text_file(files.policies, source="policies"), where=str(files.policies))
+        if files.policies
+        else None,
         config=read_vpa_config(files.vpa_config) if files.vpa_config else None,
         ingress_tag=_tag(files.ingress_tag),
     )
-    judgements = [judge(facts, ruleset, None, tuple(other for other in rulesets if other is not ruleset)) for ruleset in rulesets]
+    judgements = [
+        judge(facts, ruleset, None, tuple(other for other in rulesets if other is not ruleset)) for ruleset in rulesets
+    ]
     whole = judgements[0]
     found = tuple(finding for judgement in judgements for finding in judgement.findings)
     notes = tuple(dict.fromkeys(note for judgement in judgements for note in judgement.notes))

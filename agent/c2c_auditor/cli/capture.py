@@ -15,13 +15,13 @@ from c2c_auditor.errors import SourceError
 from c2c_auditor.model.cell import VpaConfig
 from c2c_auditor.model.rule import Ruleset
 from c2c_auditor.netfilter.render import render_ruleset
-from c2c_auditor.sources.bundle import RULES, write_bundle
-from c2c_auditor.sources.cell import connect
+from c2c_auditor.sources.facts.gatherer import connect
+from c2c_auditor.sources.facts.processes import underlay_interfaces
+from c2c_auditor.sources.facts.store import parse_store
+from c2c_auditor.sources.facts.vpa_config import read_vpa_config
 from c2c_auditor.sources.files import read_text_file
-from c2c_auditor.sources.processes import underlay_interfaces
-from c2c_auditor.sources.redact import redacted
-from c2c_auditor.sources.store import parse_store
-from c2c_auditor.sources.vpa_config import read_vpa_config
+from c2c_auditor.sources.recordings.bundle import RULES, write_bundle
+from c2c_auditor.sources.recordings.redact import redacted
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -31,11 +31,18 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--config", "config_file", type=_FILE, help="The agent's own configuration.")
 @click.option("--vpa-config", type=_FILE, help="vxlan-policy-agent.json, where it is not at its usual path.")
 @click.option("--backend", type=click.Choice(["auto", "nft", "legacy"]), help="Which backend of iptables to read.")
-@click.option("--redact", is_flag=True, help="Replace guids, handles and names by made-up ones, the same in all files; addresses stay.")
-def capture(*, directory: Path, config_file: Path | None, vpa_config: Path | None, backend: str | None, redact: bool) -> int:
+@click.option(
+    "--redact",
+    is_flag=True,
+    help="Replace guids, handles and names by made-up ones, the same in all files; addresses stay.",
+)
+def capture(
+    *, directory: Path, config_file: Path | None, vpa_config: Path | None, backend: str | None, redact: bool
+) -> int:
     """Write all that an audit of this cell reads to DIRECTORY, for `audit --bundle` elsewhere.
 
-    Certificates and keys are never part of it. Exit status 0 if everything could be read, 2 if something is missing from the bundle.
+    Certificates and keys are never part of it. Exit status 0 if everything could be read, 2 if something is missing
+    from the bundle.
     """
     config = configured(config_file, vpa_config=vpa_config, backend=backend)
     failed: list[SourceError] = []
@@ -65,7 +72,10 @@ def _rules(config: Config, failed: list[SourceError]) -> dict[str, str]:
     for index, ruleset in enumerate(rulesets):
         name = RULES if index == 0 else f"iptables-save.{ruleset.backend.value}.txt"
         files[name] = render_ruleset(ruleset)
-    return {**files, "cell.json": json.dumps({"backend": rulesets[0].backend.value if rulesets else None, "time": time.time()})}
+    return {
+        **files,
+        "cell.json": json.dumps({"backend": rulesets[0].backend.value if rulesets else None, "time": time.time()}),
+    }
 
 
 def _facts(config: Config, failed: list[SourceError], cell: str) -> dict[str, str]:
@@ -91,7 +101,9 @@ def _facts(config: Config, failed: list[SourceError], cell: str) -> dict[str, st
     return files
 
 
-def _answers(config: Config, vpa: VpaConfig, files: dict[str, str], take: Callable[[str, Callable[[], str]], None]) -> None:
+def _answers(
+    config: Config, vpa: VpaConfig, files: dict[str, str], take: Callable[[str, Callable[[], str]], None]
+) -> None:
     store = parse_store(files["store.json"], where="store.json")
     guids = {guid for container in store.containers for guid in (container.app, container.space) if guid}
     spaces = {container.space for container in store.containers if container.space}

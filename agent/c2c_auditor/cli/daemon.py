@@ -17,12 +17,16 @@ from c2c_auditor.errors import ConfigError
 from c2c_auditor.logs import Events, configure
 from c2c_auditor.model.report import Report
 from c2c_auditor.server import Answers, ServerProcess
-from c2c_auditor.sources.cell import CellReader
+from c2c_auditor.sources.facts.gatherer import CellReader
 
 
 @click.command()
 @click.option(
-    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The agent's configuration (JSON)."
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The agent's configuration (JSON).",
 )
 def daemon(*, config_file: Path) -> int:
     """Audit again and again; serve metrics, health, readiness and reports; log what is confirmed and resolved.
@@ -31,7 +35,8 @@ def daemon(*, config_file: Path) -> int:
     """
     config = load_config(config_file)
     events = Events(configure())
-    # What the first audit makes lives as long as the agent: the collector need not go through a large cell's rules then, nor at each later audit.
+    # What the first audit makes lives as long as the agent: the collector need not go through a large cell's rules
+    # then, nor at each later audit.
     gc.disable()
     answers = Answers()
     with ServerProcess(config.server, answers.answer) as server:

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from c2c_auditor.audit.explain import explain as explained
-from c2c_auditor.audit.explain import parse_flow
-from c2c_auditor.audit.matrix import matrix as lined
+from c2c_auditor.audit.questions.explanation import explain as explained
+from c2c_auditor.audit.questions.explanation import parse_flow
+from c2c_auditor.audit.questions.matrix import matrix as lined
 from c2c_auditor.cli.scene import read_reachability, read_scene, scene_options
 from c2c_auditor.export.traffic import explanation_document, matrix_document, print_explanation, print_matrix
 from c2c_auditor.netfilter.packet import Certainty
@@ -22,11 +22,19 @@ from c2c_auditor.netfilter.packet import Certainty
 @click.argument("flow", metavar="[PORT/PROTOCOL]", required=False)
 @scene_options
 def explain(
-    *, source: str, destination: str, flow: str | None, bundle: Path | None, config_file: Path | None, vpa_config: Path | None, form: str
+    *,
+    source: str,
+    destination: str,
+    flow: str | None,
+    bundle: Path | None,
+    config_file: Path | None,
+    vpa_config: Path | None,
+    form: str,
 ) -> int:
     """Say whether SOURCE reaches DESTINATION, whether it should, and which rule decides.
 
-    Both are an app's name or guid, a container's handle or an address. Exit status: 0 as the policies want, 1 not so, 2 could not look.
+    Both are an app's name or guid, a container's handle or an address. Exit status: 0 as the policies want, 1 not so, 2
+    could not look.
     """
     inputs = read_scene(bundle, config_file, vpa_config)
     answer = explained(inputs, source, destination, parse_flow(flow) if flow is not None else None)
@@ -34,13 +42,17 @@ def explain(
         click.echo(json.dumps(explanation_document(answer), indent=1))
     else:
         print_explanation(answer, Console())
-    return int(answer.intended is not None and answer.passes is not (Certainty.YES if answer.intended else Certainty.NO))
+    return int(
+        answer.intended is not None and answer.passes is not (Certainty.YES if answer.intended else Certainty.NO)
+    )
 
 
 @click.command()
 @click.option("--differences", is_flag=True, help="Only where rules and policies differ.")
 @scene_options
-def matrix(*, differences: bool, bundle: Path | None, config_file: Path | None, vpa_config: Path | None, form: str) -> int:
+def matrix(
+    *, differences: bool, bundle: Path | None, config_file: Path | None, vpa_config: Path | None, form: str
+) -> int:
     """Who reaches whom on which ports, intended beside actual.
 
     Exit status: 0 as the policies want, 1 not so, 2 could not look.

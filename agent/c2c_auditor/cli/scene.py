@@ -9,17 +9,21 @@ from typing import Any
 
 import click
 
-from c2c_auditor.audit.inputs import Inputs
-from c2c_auditor.audit.reachability import Reachability, reachability
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.traffic.reachability import Reachability, reachability
 from c2c_auditor.cli.wiring import configured, rules_of
 from c2c_auditor.errors import UsageError
-from c2c_auditor.sources.bundle import read_bundle
-from c2c_auditor.sources.cell import CellReader
-from c2c_auditor.sources.text import read_text
+from c2c_auditor.sources.facts.gatherer import CellReader
+from c2c_auditor.sources.recordings.bundle import read_bundle
+from c2c_auditor.sources.rules.text import read_text
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.option("--bundle", type=click.Path(path_type=Path, file_okay=False), help="Ask a directory made by `c2c-auditor capture`."),
+    click.option(
+        "--bundle",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Ask a directory made by `c2c-auditor capture`.",
+    ),
     click.option("--config", "config_file", type=_FILE, help="The agent's own configuration."),
     click.option("--vpa-config", type=_FILE, help="vxlan-policy-agent.json, where it is not at its usual path."),
     click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True),
@@ -34,7 +38,10 @@ def scene_options(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def read_scene(bundle: Path | None, config_file: Path | None, vpa_config: Path | None) -> Inputs:
-    """Read this cell as it is, or a bundle. Of two backends the one that holds silk's rules. Raises SourceError, ConfigError, UsageError."""
+    """Read this cell as it is, or a bundle. Of two backends the one that holds silk's rules.
+
+    Raises SourceError, ConfigError, UsageError.
+    """
     if bundle is not None:
         if config_file or vpa_config:
             message = "--bundle brings everything with it: leave out --config and --vpa-config"
@@ -57,7 +64,8 @@ def read_reachability(inputs: Inputs) -> Reachability:
     reach = reachability(inputs)
     if reach is None:
         message = (
-            "who reaches whom cannot be worked out: it takes the rules, the container metadata and the policies (see c2c-auditor audit)"
+            "who reaches whom cannot be worked out: it takes the rules, the container metadata and the policies (see "
+            "c2c-auditor audit)"
         )
         raise UsageError(message)
     return reach

@@ -9,11 +9,11 @@ from attrs import evolve, frozen
 from c2c_auditor.config import Config, load_config
 from c2c_auditor.cycle import RulesSource
 from c2c_auditor.errors import SourceError
-from c2c_auditor.sources.backends import AutoBackend, OneBackend
-from c2c_auditor.sources.command import Limits
-from c2c_auditor.sources.legacy import LegacyReader, tables_in_use
-from c2c_auditor.sources.netlink import Nftables
-from c2c_auditor.sources.nft import NftReader
+from c2c_auditor.sources.rules.backends import AutoBackend, OneBackend
+from c2c_auditor.sources.rules.command import Limits
+from c2c_auditor.sources.rules.legacy import LegacyReader, tables_in_use
+from c2c_auditor.sources.rules.netlink import Nftables
+from c2c_auditor.sources.rules.nft import NftReader
 
 
 @frozen(kw_only=True)
@@ -35,7 +35,9 @@ def rules_of(config: Config) -> Rules:
     nft = NftReader(bin_dir=config.iptables_bin_dir, generations=netlink, limits=Limits(seconds=config.read_timeout))
     if config.backend == "nft":
         return Rules(source=OneBackend(nft, nft), netlink=netlink)
-    return Rules(source=AutoBackend(nft=nft, witness=nft, legacy=LegacyReader(), legacy_in_use=tables_in_use), netlink=netlink)
+    return Rules(
+        source=AutoBackend(nft=nft, witness=nft, legacy=LegacyReader(), legacy_in_use=tables_in_use), netlink=netlink
+    )
 
 
 def configured(path: Path | None, **overrides: object) -> Config:

@@ -32,7 +32,12 @@ METRICS: dict[str, Metric] = {
             labels=("kind",),
             help="Findings that outlived what silk needs to mend them by itself.",
         ),
-        Metric(name="findings_resolved", type="counter", labels=("kind",), help="Confirmed findings that an audit no longer saw."),
+        Metric(
+            name="findings_resolved",
+            type="counter",
+            labels=("kind",),
+            help="Confirmed findings that an audit no longer saw.",
+        ),
         Metric(
             name="oldest_finding_timestamp_seconds",
             type="gauge",
@@ -40,30 +45,75 @@ METRICS: dict[str, Metric] = {
             help="When the oldest finding of this effect was first seen.",
         ),
         Metric(
-            name="rules", type="gauge", labels=("set", "type"), help="Rules of the policy chain: expected, present, and both (matched)."
+            name="rules",
+            type="gauge",
+            labels=("set", "type"),
+            help="Rules of the policy chain: expected, present, and both (matched).",
         ),
         Metric(
             name="flows",
             type="gauge",
             labels=("intended", "actual"),
-            help="Stretches of ports between two ends, by what policies want (allow, deny) and what the rules do (allow, deny, may).",
+            help=(
+                "Stretches of ports between two ends, by what policies want (allow, deny) and what the rules do "
+                "(allow, deny, may)."
+            ),
         ),
         Metric(name="containers", type="gauge", help="Containers in the cell's metadata."),
         Metric(name="policies", type="gauge", help="Policies that concern this cell."),
         Metric(
-            name="policy_convergence_seconds", type="histogram", help="Time from when a policy was known to when the kernel carried it out."
+            name="policy_convergence_seconds",
+            type="histogram",
+            help="Time from when a policy was known to when the kernel carried it out.",
         ),
-        Metric(name="policy_chain_timestamp_seconds", type="gauge", help="When silk made the policy chain that is in force."),
-        Metric(name="ruleset_changes", type="counter", labels=("by",), help="Commits to the rules seen, by who made them."),
-        Metric(name="source_up", type="gauge", labels=("source",), help="Whether the last audit could read this source."),
-        Metric(name="source_last_success_timestamp_seconds", type="gauge", labels=("source",), help="When this source was last read."),
-        Metric(name="source_errors", type="counter", labels=("source", "reason"), help="Audits for which this source failed, by reason."),
+        Metric(
+            name="policy_chain_timestamp_seconds",
+            type="gauge",
+            help="When silk made the policy chain that is in force.",
+        ),
+        Metric(
+            name="ruleset_changes", type="counter", labels=("by",), help="Commits to the rules seen, by who made them."
+        ),
+        Metric(
+            name="source_up", type="gauge", labels=("source",), help="Whether the last audit could read this source."
+        ),
+        Metric(
+            name="source_last_success_timestamp_seconds",
+            type="gauge",
+            labels=("source",),
+            help="When this source was last read.",
+        ),
+        Metric(
+            name="source_errors",
+            type="counter",
+            labels=("source", "reason"),
+            help="Audits for which this source failed, by reason.",
+        ),
         Metric(name="audits", type="counter", labels=("result",), help="Audits by what they came to."),
-        Metric(name="audit_duration_seconds", type="histogram", labels=("phase",), help="Time that each phase of an audit took."),
+        Metric(
+            name="audit_duration_seconds",
+            type="histogram",
+            labels=("phase",),
+            help="Time that each phase of an audit took.",
+        ),
         Metric(name="last_audit_timestamp_seconds", type="gauge", help="When the last audit was made."),
-        Metric(name="last_conclusive_audit_timestamp_seconds", type="gauge", help="When an audit could last judge everything."),
-        Metric(name="silk_process_up", type="gauge", labels=("process",), help="Whether this program of silk's (or garden) runs."),
-        Metric(name="silk_process_start_time_seconds", type="gauge", labels=("process",), help="When this program was started."),
+        Metric(
+            name="last_conclusive_audit_timestamp_seconds",
+            type="gauge",
+            help="When an audit could last judge everything.",
+        ),
+        Metric(
+            name="silk_process_up",
+            type="gauge",
+            labels=("process",),
+            help="Whether this program of silk's (or garden) runs.",
+        ),
+        Metric(
+            name="silk_process_start_time_seconds",
+            type="gauge",
+            labels=("process",),
+            help="When this program was started.",
+        ),
         Metric(
             name="build_info",
             type="gauge",
@@ -79,8 +129,14 @@ def markdown() -> str:
     lines = [
         "# Metrics",
         "",
-        "Generated from `export/catalogue.py` by `make docs`; do not edit. All names begin with `c2c_auditor_`; counters end in `_total`.",
-        "Labels take their values from closed sets only. After an audit that could judge everything every kind of finding is present, with 0;",
+        (
+            "Generated from `export/catalogue.py` by `make docs`; do not edit. All names begin with `c2c_auditor_`; "
+            "counters end in `_total`."
+        ),
+        (
+            "Labels take their values from closed sets only. After an audit that could judge everything every kind "
+            "of finding is present, with 0;"
+        ),
         "kinds that could not be judged are absent, never 0. `process_…` are those of the process that audits.",
         "",
         "| metric | type | labels | meaning |",

@@ -1,4 +1,7 @@
-"""A report as JSON: the answer of ``/api/v1/report`` and of ``audit --format json``. The schema is docs/report-schema.json."""
+"""A report as JSON: the answer of ``/api/v1/report`` and of ``audit --format json``.
+
+The schema is docs/report-schema.json.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ def to_json(report: Report) -> str:
 
 
 def report_document(report: Report) -> dict[str, Any]:
-    """The report as JSON values. Times are objects of RFC 3339 and seconds since the epoch, null where there is none."""
+    """The report as JSON values.
+
+    Times are objects of RFC 3339 and seconds since the epoch, null where there is none.
+    """
     return {
         "version": report.version,
         "time": _time(report.time),
@@ -35,7 +41,10 @@ def report_document(report: Report) -> dict[str, Any]:
             "containers": report.tally.containers,
             "policies": report.tally.policies,
             "rules": {f"{name.value}_{type_.value}": count for (name, type_), count in report.tally.rules.items()},
-            "flows": {f"{intended.value}_{actual.value}": count for (intended, actual), count in (report.tally.flows or {}).items()},
+            "flows": {
+                f"{intended.value}_{actual.value}": count
+                for (intended, actual), count in (report.tally.flows or {}).items()
+            },
         },
         "statements": list(report.statements),
         "notes": list(report.notes),
@@ -58,7 +67,9 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "place": {"table": place.table, "chain": chain, "position": place.position} if place is not None else None,
         "found": _rule(finding.found, chain),
         "expected": _rule(finding.expected, chain),
-        "differences": [{"field": one.field, "expected": one.expected, "found": one.found} for one in finding.differences],
+        "differences": [
+            {"field": one.field, "expected": one.expected, "found": one.found} for one in finding.differences
+        ],
         "source": _app(finding.source),
         "destination": _app(finding.destination),
         "addresses": list(finding.addresses),
@@ -80,13 +91,20 @@ def _rule(rule: Rule | None, chain: str) -> str | None:
 
 
 def _app(app: App | None) -> Mapping[str, str] | None:
-    return {"guid": app.guid, "app": app.names.app, "space": app.names.space, "org": app.names.org} if app is not None else None
+    return (
+        {"guid": app.guid, "app": app.names.app, "space": app.names.space, "org": app.names.org}
+        if app is not None
+        else None
+    )
 
 
 def _time(seconds: float | None) -> Mapping[str, Any] | None:
     if not seconds:
         return None  # a recording that does not tell its time
-    return {"rfc3339": datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds"), "epoch": round(seconds, 3)}
+    return {
+        "rfc3339": datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds"),
+        "epoch": round(seconds, 3),
+    }
 
 
 def _source(status: SourceStatus) -> Mapping[str, Any]:
@@ -96,7 +114,12 @@ def _source(status: SourceStatus) -> Mapping[str, Any]:
         "up": status.up,
         "last_success": _time(status.last_success),
         "too_old": status.age_limit_passed,
-        "problem": {"reason": problem.reason, "where": problem.where, "problem": problem.problem, "remedy": problem.remedy}
+        "problem": {
+            "reason": problem.reason,
+            "where": problem.where,
+            "problem": problem.problem,
+            "remedy": problem.remedy,
+        }
         if problem
         else None,
     }

@@ -1,4 +1,7 @@
-"""What of a report is worth a line in the log: findings confirmed and resolved, sources that fail and come back. Not one line per audit."""
+"""What of a report is worth a line in the log: findings confirmed and resolved, sources that fail and come back.
+
+Not one line per audit.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,11 @@ class Event:
 def events(report: Report, before: Report | None) -> Iterator[Event]:
     """The events between two reports; ``before`` is None at the first."""
     for finding in report.confirmed:
-        yield Event(level="error" if finding.effect.harms else "info", message="finding-confirmed", data=finding_document(finding))
+        yield Event(
+            level="error" if finding.effect.harms else "info",
+            message="finding-confirmed",
+            data=finding_document(finding),
+        )
     for finding in report.resolved:
         yield Event(level="info", message="finding-resolved", data=finding_document(finding))
     known = {status.name: status for status in before.sources} if before is not None else {}
@@ -36,7 +43,13 @@ def _source(status: SourceStatus, before: SourceStatus | None) -> Iterator[Event
     was = before.problem.reason if before is not None and before.problem is not None and not before.up else None
     if reason is not None and status.problem is not None and reason != was:
         problem = status.problem
-        data = {"source": status.name, "reason": reason, "where": problem.where, "problem": problem.problem, "remedy": problem.remedy}
+        data = {
+            "source": status.name,
+            "reason": reason,
+            "where": problem.where,
+            "problem": problem.problem,
+            "remedy": problem.remedy,
+        }
         yield Event(level="error", message="source-failed", data=data)
     elif reason is None and was is not None:
         yield Event(level="info", message="source-back", data={"source": status.name})

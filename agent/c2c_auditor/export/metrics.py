@@ -1,4 +1,7 @@
-"""The last report as metric families. Labels come from closed sets, so the number of series depends on nothing that tenants do."""
+"""The last report as metric families.
+
+Labels come from closed sets, so the number of series depends on nothing that tenants do.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from c2c_auditor.export.catalogue import METRICS, PREFIX
-from c2c_auditor.model.finding import Effect, Kind, State
+from c2c_auditor.model.finding import State
+from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.report import Histogram, Report, Result
 
 _STATES = (State.PENDING, State.CONFIRMED)
@@ -19,7 +23,10 @@ Counts = Iterable[tuple[tuple[str, ...], int]]
 
 
 class ReportCollector(Collector):
-    """Renders what ``last`` returns; nothing at all before the first report. Counts are taken once per report, not once per scrape."""
+    """Renders what ``last`` returns; nothing at all before the first report.
+
+    Counts are taken once per report, not once per scrape.
+    """
 
     def __init__(self, last: Callable[[], Report | None]) -> None:
         self._last = last
@@ -36,7 +43,10 @@ class ReportCollector(Collector):
             return ()
         made = self._made
         if made is None or made[0] is not report:
-            made = self._made = report, tuple(families(report))  # swapped in as a whole: scrapes come in several threads
+            made = self._made = (
+                report,
+                tuple(families(report)),
+            )  # swapped in as a whole: scrapes come in several threads
         return made[1]
 
 
@@ -49,12 +59,14 @@ def families(report: Report) -> Iterator[Metric]:
         yield _gauge("last_conclusive_audit_timestamp_seconds", [((), report.last_conclusive)])
     yield _gauge("source_up", [((status.name,), float(status.up)) for status in report.sources])
     yield _gauge(
-        "source_last_success_timestamp_seconds", [((status.name,), status.last_success) for status in report.sources if status.last_success]
+        "source_last_success_timestamp_seconds",
+        [((status.name,), status.last_success) for status in report.sources if status.last_success],
     )
     yield _counter("source_errors", counters.source_errors.items())
     yield _gauge("silk_process_up", [((process.name,), float(process.up)) for process in report.processes])
     yield _gauge(
-        "silk_process_start_time_seconds", [((process.name,), process.start_time) for process in report.processes if process.start_time]
+        "silk_process_start_time_seconds",
+        [((process.name,), process.start_time) for process in report.processes if process.start_time],
     )
     yield _counter("findings_confirmed", (((kind.value,), count) for kind, count in counters.confirmed.items()))
     yield _counter("findings_resolved", (((kind.value,), count) for kind, count in counters.resolved.items()))
@@ -69,13 +81,17 @@ def families(report: Report) -> Iterator[Metric]:
 def _findings(report: Report) -> Iterator[Metric]:
     """Every kind that was judged, with 0 where nothing was found."""
     judged = [kind for kind in Kind if kind not in report.unknown]
-    counts: Counter[tuple[str, ...]] = Counter({(kind.value, kind.effect.value, state.value): 0 for kind in judged for state in _STATES})
+    counts: Counter[tuple[str, ...]] = Counter(
+        {(kind.value, kind.effect.value, state.value): 0 for kind in judged for state in _STATES}
+    )
     counts.update((finding.kind.value, finding.effect.value, finding.state.value) for finding in report.findings)
     yield _gauge("findings", [(labels, float(count)) for labels, count in counts.items()])
     oldest: dict[Effect, float] = {}
     for finding in report.findings:
         oldest[finding.effect] = min(finding.first_seen, oldest.get(finding.effect, finding.first_seen))
-    yield _gauge("oldest_finding_timestamp_seconds", [((effect.value,), oldest[effect]) for effect in Effect if effect in oldest])
+    yield _gauge(
+        "oldest_finding_timestamp_seconds", [((effect.value,), oldest[effect]) for effect in Effect if effect in oldest]
+    )
 
 
 def _tally(report: Report) -> Iterator[Metric]:
@@ -84,7 +100,10 @@ def _tally(report: Report) -> Iterator[Metric]:
     tally = report.tally
     yield _gauge("rules", [((name.value, type_.value), float(count)) for (name, type_), count in tally.rules.items()])
     if tally.flows is not None:
-        yield _gauge("flows", [((intended.value, actual.value), float(count)) for (intended, actual), count in tally.flows.items()])
+        yield _gauge(
+            "flows",
+            [((intended.value, actual.value), float(count)) for (intended, actual), count in tally.flows.items()],
+        )
     for name, value in (
         ("containers", tally.containers),
         ("policies", tally.policies),

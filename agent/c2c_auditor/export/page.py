@@ -29,6 +29,8 @@ def landing_page(report: Report | None) -> str:
             for finding in report.findings[:100]
         )
         rest = f"<p>… and {len(report.findings) - 100} more in the report.</p>" if len(report.findings) > 100 else ""  # noqa: PLR2004 - as above
-        body = f"<p>Last audit: <b>{report.result.value}</b>, {len(report.findings)} findings.</p><ul>{items}</ul>{rest}"
+        body = (
+            f"<p>Last audit: <b>{report.result.value}</b>, {len(report.findings)} findings.</p><ul>{items}</ul>{rest}"
+        )
     head = f'<meta charset="utf-8"><title>c2c-auditor</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en">{head}<h1>c2c-auditor</h1><p>{links}</p>{body}</html>'

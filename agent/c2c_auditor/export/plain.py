@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 _MOST = 1000
-# What Python calls printable although nothing is to be seen: letters and marks among Unicode's default ignorable code points
-# (DerivedCoreProperties.txt), and the blank of Braille. With them two names can look alike.
+# What Python calls printable although nothing is to be seen: letters and marks among Unicode's default ignorable code
+# points (DerivedCoreProperties.txt), and the blank of Braille. With them two names can look alike.
 _UNSEEN = frozenset(
     chr(code)
     for first, last in (
@@ -27,7 +27,9 @@ def plain(text: str, most: int = _MOST) -> str:
 
     Longer than ``most`` characters, it is cut and says so.
     """
-    shown = "".join(char if _seen(char) else char.encode("unicode_escape", "surrogatepass").decode() for char in text[: most + 1])
+    shown = "".join(
+        char if _seen(char) else char.encode("unicode_escape", "surrogatepass").decode() for char in text[: most + 1]
+    )
     return shown if len(text) <= most else f"{shown[:most]}… ({len(text)} characters)"
 
 

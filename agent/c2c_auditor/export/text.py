@@ -9,11 +9,17 @@ from rich.console import Console
 
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.terminal import Page
-from c2c_auditor.model.finding import App, Effect, Finding, Kind, State
+from c2c_auditor.model.finding import App, Finding, State
+from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.report import Report, Result, RuleSetName
 from c2c_auditor.netfilter.render import render_rule
 
-_STYLES = {Effect.BREACH: "bold white on red", Effect.OUTAGE: "bold red", Effect.RESIDUE: "yellow", Effect.ADVICE: "cyan"}
+_STYLES = {
+    Effect.BREACH: "bold white on red",
+    Effect.OUTAGE: "bold red",
+    Effect.RESIDUE: "yellow",
+    Effect.ADVICE: "cyan",
+}
 _WORDS = {
     Effect.BREACH: ("breach", "breaches", "forbidden traffic passes"),
     Effect.OUTAGE: ("outage", "outages", "allowed traffic is blocked"),
@@ -25,7 +31,10 @@ _ORDER = {effect: place for place, effect in enumerate(Effect)}
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print the verdict, then each kind of finding, then what could not be looked at. Readable without colour, at 80 columns and in ASCII."""
+    """Print the verdict, then each kind of finding, then what could not be looked at.
+
+    Readable without colour, at 80 columns and in ASCII.
+    """
     page = Page(console)
     page.say(*_verdict(report))
     findings = sorted(report.findings, key=lambda finding: (_ORDER[finding.effect], finding.kind.value))
@@ -57,7 +66,9 @@ def _verdict(report: Report) -> list[tuple[str, str]]:
 
 def _why_blind(report: Report) -> str:
     problems = [
-        f"{status.name}: {plain(status.problem.problem)}" for status in report.sources if not status.up and status.problem is not None
+        f"{status.name}: {plain(status.problem.problem)}"
+        for status in report.sources
+        if not status.up and status.problem is not None
     ]
     return "; ".join(problems) or f"{len(report.unknown)} kinds of findings could not be judged"
 
@@ -65,7 +76,9 @@ def _why_blind(report: Report) -> str:
 def _print_kind(page: Page, effect: Effect, kind: Kind, findings: Sequence[Finding]) -> None:
     """All findings of one kind and effect: the first few whole, the others counted."""
     times = f" × {len(findings)}" if len(findings) > 1 else ""
-    page.say((f" {effect.value.upper()} ", _STYLES[effect]), (f" {kind.value}{times}", "bold"), (f": {kind.meaning}", "dim"))
+    page.say(
+        (f" {effect.value.upper()} ", _STYLES[effect]), (f" {kind.value}{times}", "bold"), (f": {kind.meaning}", "dim")
+    )
     for finding in findings[:_SHOWN_PER_KIND]:
         pending = "  (pending: may mend itself)" if finding.state is State.PENDING else ""
         page.say((plain(finding.summary), "bold"), (pending, "dim"), indent=2)
@@ -116,6 +129,8 @@ def _print_blindness(page: Page, report: Report) -> None:
     if report.unknown:
         families = ", ".join(sorted({kind.family.value for kind in report.unknown}))
         page.blank()
-        page.say((f"Not judged: {len(report.unknown)} kinds of findings ({families}), for want of their sources.", "dim"))
+        page.say(
+            (f"Not judged: {len(report.unknown)} kinds of findings ({families}), for want of their sources.", "dim")
+        )
     for note in report.notes:
         page.say((f"Note: {plain(note)}", "dim"))

@@ -7,15 +7,19 @@ from typing import Any
 
 from rich.console import Console
 
-from c2c_auditor.audit.explain import Explanation, Walk
-from c2c_auditor.audit.matrix import Line, Matrix
+from c2c_auditor.audit.questions.explanation import Explanation, Walk
+from c2c_auditor.audit.questions.matrix import Line, Matrix
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.terminal import Page
 from c2c_auditor.netfilter.evaluate import Step
 from c2c_auditor.netfilter.packet import Certainty
 from c2c_auditor.netfilter.render import render_rule
 
-_PASSES = {Certainty.YES: ("PASSES", "bold green"), Certainty.NO: ("DOES NOT PASS", "bold red"), Certainty.MAY: ("MAY PASS", "bold yellow")}
+_PASSES = {
+    Certainty.YES: ("PASSES", "bold green"),
+    Certainty.NO: ("DOES NOT PASS", "bold red"),
+    Certainty.MAY: ("MAY PASS", "bold yellow"),
+}
 
 
 def explanation_document(answer: Explanation) -> dict[str, Any]:
@@ -82,7 +86,9 @@ def print_explanation(answer: Explanation, console: Console) -> None:
     page = Page(console)
     word, style = _PASSES[answer.passes]
     right = answer.intended is None or (answer.passes is Certainty.YES) == answer.intended
-    intended = {True: "as a policy allows", False: "which no policy allows", None: "the policies are not known"}[answer.intended]
+    intended = {True: "as a policy allows", False: "which no policy allows", None: "the policies are not known"}[
+        answer.intended
+    ]
     if answer.intended and not right:
         intended = "although a policy allows it"
     if answer.intended is False and answer.passes is Certainty.NO:
@@ -127,7 +133,9 @@ def _print_walk(page: Page, walk: Walk) -> None:
 
 def _print_skipped(page: Page, count: int) -> int:
     if count:
-        page.say((f"… {count} rule{'s' * (count != 1)} that {'do' if count != 1 else 'does'} not match", "dim"), indent=4)
+        page.say(
+            (f"… {count} rule{'s' * (count != 1)} that {'do' if count != 1 else 'does'} not match", "dim"), indent=4
+        )
     return 0
 
 
@@ -135,7 +143,13 @@ def _print_step(page: Page, step: Step, decided: str) -> None:
     where = f"{step.chain} {step.position}" if step.rule is not None else f"policy of {step.chain}"
     what = plain(render_rule(step.rule)) if step.rule is not None else "no rule decided before"
     may = "  (may match)" if step.matched is Certainty.MAY else ""
-    page.say((f"{where}: ", "cyan"), (what, ""), (may, "yellow"), (f"  ← {decided}" if decided else "", "bold"), indent=2 + 2 * step.depth)
+    page.say(
+        (f"{where}: ", "cyan"),
+        (what, ""),
+        (may, "yellow"),
+        (f"  ← {decided}" if decided else "", "bold"),
+        indent=2 + 2 * step.depth,
+    )
 
 
 def print_matrix(matrix: Matrix, console: Console) -> None:

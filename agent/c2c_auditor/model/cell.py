@@ -20,7 +20,10 @@ class Names:
 
 @frozen(kw_only=True, cache_hash=True)
 class Container:
-    """One entry of silk's container metadata. ``app`` is its ``policy_group_id``, the guid that policies speak of; empty if it has none."""
+    """One entry of silk's container metadata.
+
+    ``app`` is its ``policy_group_id``, the guid that policies speak of; empty if it has none.
+    """
 
     handle: str
     address: IPv4Address
@@ -80,7 +83,10 @@ class PolicySet:
 
 @frozen(kw_only=True, cache_hash=True)
 class SecurityRule:
-    """One rule of a security group, as the policy server stores it; nothing is validated yet, silk's own conversion decides (`silk.asg`)."""
+    """One rule of a security group, as the policy server stores it.
+
+    Nothing is validated yet, silk's own conversion decides (`silk.asg`).
+    """
 
     protocol: str
     destination: str
@@ -108,7 +114,8 @@ class SecurityGroup:
 class VpaConfig:
     """What the vxlan-policy-agent was told, under its own names' meaning; periods in seconds, paths as written.
 
-    The two switches that leave their own kind of rule behind may be None, not known: they are then inferred from the rules.
+    The two switches that leave their own kind of rule behind may be None, not known: they are then inferred from the
+    rules.
 
     Source: ``jobs/vxlan-policy-agent/templates/vxlan-policy-agent.json.erb`` of silk-release.
     """
@@ -152,9 +159,10 @@ class HostService:
 class CellFacts:
     """Everything the plan is made from. None means: not known, so nothing that needs it is judged.
 
-    ``ingress_tag`` is the mark of the policy server's INGRESS_ROUTER; None lets the plan infer it from the one mark that such rules share.
-    ``underlay_interfaces`` are the names of the interfaces that hold the underlay addresses. ``host_services`` are DNS servers and host services of
-    the silk-cni job, in its order; None takes what most containers have in common.
+    ``ingress_tag`` is the mark of the policy server's INGRESS_ROUTER; None lets the plan infer it from the one mark
+    that such rules share. ``underlay_interfaces`` are the names of the interfaces that hold the underlay addresses.
+    ``host_services`` are DNS servers and host services of the silk-cni job, in its order; None takes what most
+    containers have in common.
     """
 
     store: Store | None = None

@@ -1,4 +1,7 @@
-"""Conditions of a rule. All leaf values cache their hash, because a ruleset of 300,000 rules is compared through sets and dictionaries."""
+"""Conditions of a rule.
+
+All leaf values cache their hash, because a ruleset of 300,000 rules is compared through sets and dictionaries.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ TCP, UDP, ICMP, SCTP, DCCP, UDPLITE = 6, 17, 1, 132, 33, 136
 
 @frozen(kw_only=True, cache_hash=True)
 class AddressMatch:
-    """``-s`` or ``-d``: a packet's address AND ``mask`` equals ``value``. Masks need not be contiguous; the kernel allows that."""
+    """``-s`` or ``-d``: a packet's address AND ``mask`` equals ``value``.
+
+    Masks need not be contiguous; the kernel allows that.
+    """
 
     value: int
     mask: int = ALL_BITS
@@ -140,7 +146,10 @@ class IcmpMatch:
 
 @frozen(kw_only=True, cache_hash=True)
 class AddressTypeMatch:
-    """``-m addrtype``: sorted names of ``source`` and ``destination`` types, each with its negation; ``limit`` is ``in``, ``out`` or empty."""
+    """``-m addrtype``: sorted names of ``source`` and ``destination`` types, each with its negation.
+
+    ``limit`` is ``in``, ``out`` or empty.
+    """
 
     source: tuple[str, ...] = ()
     destination: tuple[str, ...] = ()

@@ -8,7 +8,8 @@ from enum import Enum
 from attrs import field, frozen
 
 from c2c_auditor.model.cell import CellFacts
-from c2c_auditor.model.finding import Finding, Kind
+from c2c_auditor.model.finding import Finding
+from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.rule import Backend
 
 
@@ -43,7 +44,10 @@ class RuleType(str, Enum):
 
 
 class Passage(str, Enum):
-    """Whether flows pass; ``may`` also where some of their packets do and others do not. A label value of ``c2c_auditor_flows``."""
+    """Whether flows pass; ``may`` also where some of their packets do and others do not.
+
+    A label value of ``c2c_auditor_flows``.
+    """
 
     ALLOW = "allow"
     DENY = "deny"
@@ -63,7 +67,10 @@ class Problem:
 
 @frozen(kw_only=True)
 class SourceStatus:
-    """One source as of this audit; times in seconds since the epoch, None if it never succeeded. ``age_limit_passed``: too old to judge by."""
+    """One source as of this audit; times in seconds since the epoch, None if it never succeeded.
+
+    ``age_limit_passed``: too old to judge by.
+    """
 
     name: str
     up: bool
@@ -139,10 +146,13 @@ class Tally:
 
 @frozen(kw_only=True)
 class Report:
-    """One audit. ``findings`` are pending and confirmed ones; ``resolved`` those that ended with this audit; ``confirmed`` those that this audit confirmed.
+    """One audit.
 
-    ``statements`` say who reaches whom otherwise than the policies want, the first hundred.
-    ``unknown`` are kinds that could not be judged: they are absent from the metrics, never 0. Times are seconds since the epoch.
+    ``findings`` are pending and confirmed ones; ``resolved`` those that ended with this audit; ``confirmed`` those that
+    this audit confirmed.
+
+    ``statements`` say who reaches whom otherwise than the policies want, the first hundred. ``unknown`` are kinds that
+    could not be judged: they are absent from the metrics, never 0. Times are seconds since the epoch.
     """
 
     time: float

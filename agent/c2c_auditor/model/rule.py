@@ -1,8 +1,9 @@
 """Rules of netfilter's ip tables as canonical values.
 
-One kernel state has one spelling here, whichever reader brought it: addresses are integers with their masks, ports are ranges, marks are
-value and mask, rates are the kernel's own periods. So two rules are the same rule exactly when they are equal, and text is never compared.
-What this project has no word for is kept whole in `OpaqueMatch` and `OpaqueTarget`, which equal only themselves: nothing read is dropped.
+One kernel state has one spelling here, whichever reader brought it: addresses are integers with their masks, ports are
+ranges, marks are value and mask, rates are the kernel's own periods. So two rules are the same rule exactly when they
+are equal, and text is never compared. What this project has no word for is kept whole in `OpaqueMatch` and
+`OpaqueTarget`, which equal only themselves: nothing read is dropped.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ __all__ = [
 class Rule:
     """One rule: all of its conditions must hold. ``matches`` stand in canonical order (`netfilter.canonical`).
 
-    Equal by value. Written by hand, because tuples take equal parts that are the same object for equal without asking them.
+    Equal by value. Written by hand, because tuples take equal parts that are the same object for equal without asking
+    them.
     """
 
     source: AddressMatch | None = None
@@ -175,7 +177,10 @@ class Loss(str, Enum):
 
 @frozen(kw_only=True)
 class Chain:
-    """Rules in order; ``policy`` is that of a built-in chain, else None. ``packets`` are counters in the same order, no part of equality."""
+    """Rules in order; ``policy`` is that of a built-in chain, else None.
+
+    ``packets`` are counters in the same order, no part of equality.
+    """
 
     name: str
     policy: str | None = None
@@ -193,7 +198,10 @@ class Table:
 
 @frozen(kw_only=True)
 class Ruleset:
-    """All that one backend holds, as far as it was read. ``origin`` says from where, ``warnings`` what the reader could not be sure of."""
+    """All that one backend holds, as far as it was read.
+
+    ``origin`` says from where, ``warnings`` what the reader could not be sure of.
+    """
 
     tables: Mapping[str, Table]
     backend: Backend = field(default=Backend.TEXT, eq=False)

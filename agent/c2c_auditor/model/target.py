@@ -23,7 +23,10 @@ class Reject:
 
 @frozen(kw_only=True, cache_hash=True)
 class SetMark:
-    """``-j MARK --set-xmark``: mark = (mark AND NOT ``mask``) XOR ``value``; the other spellings are rewritten to this one."""
+    """``-j MARK --set-xmark``: mark = (mark AND NOT ``mask``) XOR ``value``.
+
+    The other spellings are rewritten to this one.
+    """
 
     value: int
     mask: int = ALL_BITS

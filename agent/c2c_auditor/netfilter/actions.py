@@ -71,7 +71,13 @@ def action(target: r.Target, chains: Container[str]) -> Action:
             return Action.DOUBT
         return Action.JUMP if isinstance(target, r.Jump) else Action.GOTO
     if isinstance(target, r.OpaqueTarget):
-        return Action.GO_ON if target.name in _GO_ON else Action.FORGET_MARK if target.name in _GO_ON_MARKED else Action.DOUBT
+        return (
+            Action.GO_ON
+            if target.name in _GO_ON
+            else Action.FORGET_MARK
+            if target.name in _GO_ON_MARKED
+            else Action.DOUBT
+        )
     return _CLASSES[type(target)]
 
 

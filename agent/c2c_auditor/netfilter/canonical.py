@@ -1,7 +1,8 @@
 """The one spelling of a rule: which values are left out because they say nothing, and the order of matches.
 
-A rule's matches are tried one after the other and all must hold, so their order says nothing (a `limit` that stands before a cheaper match only
-counts more packets); tools print them in the order they were given in, which silk and iptables versions differ in. Here they are sorted.
+A rule's matches are tried one after the other and all must hold, so their order says nothing (a `limit` that stands
+before a cheaper match only counts more packets); tools print them in the order they were given in, which silk and
+iptables versions differ in. Here they are sorted.
 """
 
 from __future__ import annotations
@@ -74,7 +75,10 @@ _LAST_PORT = 65535
 
 
 def ports(first: int, last: int, *, negated: bool) -> r.PortRange | None:
-    """A range of ports; None for all of them, which is no condition. All but a range at either end is the rest, as nf_tables keeps it."""
+    """A range of ports; None for all of them, which is no condition.
+
+    All but a range at either end is the rest, as nf_tables keeps it.
+    """
     if (first, last) == (0, _LAST_PORT):
         return r.PortRange(first=first, last=last, negated=True) if negated else None
     if negated and first == 0:
@@ -132,6 +136,8 @@ def as_listed(rule: r.Rule, lost: frozenset[r.Loss]) -> r.Rule:
     if r.Loss.INTERFACES in lost and (rule.in_interface is not None or rule.out_interface is not None):
         rule = evolve(rule, in_interface=None, out_interface=None)
     if r.Loss.HASHLIMIT_NAMES in lost and any(isinstance(match, r.HashLimitMatch) for match in rule.matches):
-        shown = tuple(evolve(match, name="") if isinstance(match, r.HashLimitMatch) else match for match in rule.matches)
+        shown = tuple(
+            evolve(match, name="") if isinstance(match, r.HashLimitMatch) else match for match in rule.matches
+        )
         rule = evolve(rule, matches=shown)
     return rule

@@ -1,8 +1,9 @@
 """One packet through one chain: does it pass, which rule decides, and every rule that was tried on the way.
 
-As the kernel walks (net/ipv4/netfilter/ip_tables.c, net/netfilter/nf_tables_core.c): rules in order; a jump comes back behind itself, a goto to where its
-chain was called from, RETURN leaves a chain; a built-in chain ends in its policy. Where a condition only *may* hold, both ways are walked: the state
-of a walk is the set of marks that the packet may carry at this point, and the answer is what all the ways come to.
+As the kernel walks (net/ipv4/netfilter/ip_tables.c, net/netfilter/nf_tables_core.c): rules in order; a jump comes back
+behind itself, a goto to where its chain was called from, RETURN leaves a chain; a built-in chain ends in its policy.
+Where a condition only *may* hold, both ways are walked: the state of a walk is the set of marks that the packet may
+carry at this point, and the answer is what all the ways come to.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from c2c_auditor.netfilter.packet import Certainty, Packet, conditions, every, m
 _DEEPEST = 64
 # Chains that call each other twice at each level double the work at each level, in the kernel too.
 _MOST_STEPS = 250_000
-# Ways that differ in the mark only; beyond this many the mark is taken for unknown.
+# FlowsByMark that differ in the mark only; beyond this many the mark is taken for unknown.
 _MOST_MARKS = 64
 Marks = frozenset[int | None]
 
 
 @frozen(kw_only=True)
 class Step:
-    """One rule that was tried, or (``rule`` None, ``position`` 0) a chain's policy. ``position`` counts from 1; ``depth`` is that of the jumps, from 0.
+    """One rule that was tried, or (``rule`` None, ``position`` 0) a chain's policy.
+
+    ``position`` counts from 1; ``depth`` is that of the jumps, from 0.
 
     ``matched`` says whether it took the packet.
     """
@@ -43,7 +46,8 @@ class Step:
 class Outcome:
     """What a walk came to. ``marks`` are those that the packet can carry where it passes, None among them for any.
 
-    ``trace`` is every rule tried, in order. ``accepted`` and ``refused`` are the steps of it that decided; with *may* there are several.
+    ``trace`` is every rule tried, in order. ``accepted`` and ``refused`` are the steps of it that decided; with *may*
+    there are several.
     """
 
     passes: Certainty
@@ -54,9 +58,12 @@ class Outcome:
 
 
 def evaluate(chains: Mapping[str, r.Chain], start: str, packet: Packet) -> Outcome:
-    """Walk ``packet`` through the built-in chain ``start`` of one table; a policy that is not known is taken for ACCEPT, the kernel's own default.
+    """Walk ``packet`` through the built-in chain ``start`` of one table.
 
-    Raises EvaluationError for a loop, for jumps deeper than the kernel's, for more steps than any real ruleset takes, and if ``start`` is not there.
+    A policy that is not known is taken for ACCEPT, the kernel's own default.
+
+    Raises EvaluationError for a loop, for jumps deeper than the kernel's, for more steps than any real ruleset takes,
+    and if ``start`` is not there.
     """
     chain = chains.get(start)
     if chain is None:
@@ -81,9 +88,14 @@ class _Walk:
         self._marks: set[int | None] = set()
 
     def through(self, chain: r.Chain, marks: Marks, path: tuple[str, ...]) -> Marks:
-        """One chain, for a packet that carries one of ``marks``; with which marks it comes back undecided (none: it never does)."""
+        """One chain, for a packet that carries one of ``marks``.
+
+        With which marks it comes back undecided (none: it never does).
+        """
         if chain.name in path:
-            message = f"{chain.name} is reached from itself: {' → '.join((*path[path.index(chain.name) :], chain.name))}"
+            message = (
+                f"{chain.name} is reached from itself: {' → '.join((*path[path.index(chain.name) :], chain.name))}"
+            )
             raise EvaluationError(message)
         if len(path) > _DEEPEST:
             message = f"{chain.name} is reached through more than {_DEEPEST} jumps: {' → '.join(path[:5])} → …"
@@ -92,7 +104,9 @@ class _Walk:
         returned: Marks = frozenset()
         for position, rule in enumerate(chain.rules, 1):
             taken, passed = self._tried(rule, marks)
-            step = Step(chain=chain.name, position=position, rule=rule, matched=_matched(taken, passed), depth=len(path))
+            step = Step(
+                chain=chain.name, position=position, rule=rule, matched=_matched(taken, passed), depth=len(path)
+            )
             self._note(step)
             if taken:
                 back, out = self._act(step, rule.target, taken, here)
@@ -148,7 +162,8 @@ class _Walk:
     def _note(self, step: Step) -> None:
         if len(self._trace) >= _MOST_STEPS:
             message = (
-                f"more than {_MOST_STEPS} rules were tried for one packet: chains call each other too often, from {self._trace[0].chain} on"
+                f"more than {_MOST_STEPS} rules were tried for one packet: chains call each other too often, from "
+                f"{self._trace[0].chain} on"
             )
             raise EvaluationError(message)
         self._trace.append(step)

@@ -1,7 +1,7 @@
 """Sets of flows: all protocols and their ports on one axis, as intervals, so that what passes is known exactly and not by samples.
 
-A *flow* here is what a first packet asks for: a protocol and, as it has them, its destination port or its ICMP type and code. On the axis, each protocol
-with ports has 65,536 points, ICMP one for each type and code, any other protocol one.
+A *flow* here is what a first packet asks for: a protocol and, as it has them, its destination port or its ICMP type and
+code. On the axis, each protocol with ports has 65,536 points, ICMP one for each type and code, any other protocol one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from attrs import evolve, frozen
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter.names import PROTOCOL_NAMES
+from c2c_auditor.netfilter.keywords import PROTOCOL_NAMES
 from c2c_auditor.netfilter.packet import Packet, flags_hold
 
 # Disjoint intervals (first, last), both included, ascending, never touching.
@@ -115,7 +115,9 @@ class Piece:
             return f"{name} {self.first}" + (f"-{self.last}" if self.last != self.first else "")
         (kind, low), (last_kind, high) = divmod(self.first, 256), divmod(self.last, 256)
         if kind == last_kind:
-            return f"{name} type {kind}" + ("" if (low, high) == (0, 255) else f" code {low}" + (f"-{high}" if high != low else ""))
+            return f"{name} type {kind}" + (
+                "" if (low, high) == (0, 255) else f" code {low}" + (f"-{high}" if high != low else "")
+            )
         return f"{name} type {kind} code {low} to type {last_kind} code {high}"
 
     @property
@@ -128,7 +130,9 @@ class Piece:
         """A packet of the piece's first flow; everything else as in ``template``."""
         if self.protocol == r.ICMP:
             return evolve(template, protocol=self.protocol, icmp=(self.first >> 8, self.first & 0xFF))
-        return evolve(template, protocol=self.protocol, destination_port=self.first if self.protocol in _BASES else None)
+        return evolve(
+            template, protocol=self.protocol, destination_port=self.first if self.protocol in _BASES else None
+        )
 
 
 def pieces(flows: FlowSet) -> Iterator[Piece]:
@@ -157,7 +161,10 @@ def touched(flows: FlowSet) -> FlowSet:
 
 
 def matching(rule: r.Rule, packet: Packet) -> tuple[FlowSet, FlowSet]:
-    """The flows that meet ``rule``'s conditions on protocol and ports, and those that may. Of ``packet`` only what is no flow counts: TCP flags and options."""
+    """The flows that meet ``rule``'s conditions on protocol and ports, and those that may.
+
+    Of ``packet`` only what is no flow counts: TCP flags and options.
+    """
     surely = possibly = ALL
     if rule.protocol is not None:
         of = of_protocol(rule.protocol.number)
@@ -188,7 +195,9 @@ def _transport(match: r.TransportMatch, packet: Packet) -> tuple[FlowSet, FlowSe
         asked = ports(match.protocol, match.destination.first, match.destination.last)
         flows = without(flows, asked) if match.destination.negated else asked
     rest = flags_hold(match, packet)
-    if match.source is not None:  # a client chooses its port as it likes: some flows match, others do not; of none of all ports, none
+    if (
+        match.source is not None
+    ):  # a client chooses its port as it likes: some flows match, others do not; of none of all ports, none
         rest = False if (match.source.first, match.source.last) == (0, _SPAN - 1) else rest and None
     if rest is None:
         return NOTHING, flows

@@ -1,8 +1,9 @@
 """The options of the matches and targets that have a value of their own: one function per module, collected in two tables.
 
-Each function is given the module's options as ``(name, negated, values)`` and returns the value, or None for a match that matches everything.
-It raises KeyError or ValueError for what it does not understand; the caller keeps such a module as an opaque value, so nothing is lost and
-nothing is guessed. Sources: iptables extensions/libxt_NAME.c and libipt_NAME.c, the ``_parse`` and ``_save`` functions of each.
+Each function is given the module's options as ``(name, negated, values)`` and returns the value, or None for a match
+that matches everything. It raises KeyError or ValueError for what it does not understand; the caller keeps such a
+module as an opaque value, so nothing is lost and nothing is guessed. Sources: iptables extensions/libxt_NAME.c and
+libipt_NAME.c, the ``_parse`` and ``_save`` functions of each.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import partial
 from ipaddress import IPv4Address
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter import canonical, names
+from c2c_auditor.netfilter import canonical, keywords
 
 Option = tuple[str, bool, tuple[str, ...]]
 Options = Sequence[Option]
@@ -53,7 +54,7 @@ def _tcp_flags(values: tuple[str, ...]) -> tuple[int, int]:
     def bits(text: str) -> int:
         total = 0
         for name in text.split(","):
-            total |= names.TCP_FLAGS[name]
+            total |= keywords.TCP_FLAGS[name]
         return total
 
     return bits(values[0]), bits(values[1])
@@ -79,14 +80,20 @@ def transport(protocol: int, options: Options) -> r.TransportMatch | None:
             raise KeyError(name)
     if source is None and destination is None and flags is None and option is None:
         return None
-    return r.TransportMatch(protocol=protocol, source=source, destination=destination, tcp_flags=flags, tcp_option=option)
+    return r.TransportMatch(
+        protocol=protocol, source=source, destination=destination, tcp_flags=flags, tcp_option=option
+    )
 
 
 def _multiport(options: Options) -> r.MultiportMatch:
     ((name, negated, values),) = options
-    side = {"--dports": "dports", "--destination-ports": "dports", "--sports": "sports", "--source-ports": "sports", "--ports": "ports"}[
-        name
-    ]
+    side = {
+        "--dports": "dports",
+        "--destination-ports": "dports",
+        "--sports": "sports",
+        "--source-ports": "sports",
+        "--ports": "ports",
+    }[name]
     return r.MultiportMatch(side=side, ranges=tuple(port_pair(part) for part in values[0].split(",")), negated=negated)
 
 
@@ -115,7 +122,7 @@ def _state(option: str, options: Options) -> r.StateMatch:
 def rate(text: str, scale: int) -> int:
     """``COUNT[/UNIT]`` as the kernel's period in 1/``scale`` s."""
     count, _, unit = text.partition("/")
-    return canonical.limit_period(int(count), names.TIME_UNITS[unit or "s"], scale)
+    return canonical.limit_period(int(count), keywords.TIME_UNITS[unit or "s"], scale)
 
 
 def _limit(options: Options) -> r.LimitMatch:
@@ -169,7 +176,7 @@ def _icmp(options: Options) -> r.IcmpMatch | None:
     ((name, negated, values),) = options
     if name != "--icmp-type":
         raise KeyError(name)
-    known = names.ICMP_TYPES.get(values[0])
+    known = keywords.ICMP_TYPES.get(values[0])
     if known is not None:
         return r.IcmpMatch(type=known[0], code=known[1], negated=negated)
     type_, slash, code = values[0].partition("/")

@@ -1,7 +1,7 @@
 """Which rules of a chain can concern traffic between two given ends: an index by the hosts and the marks that rules name.
 
-A policy chain of 20,000 rules has a few for each destination and mark, and a cell's FORWARD jumps to hundreds of chains that each concern one container.
-Whoever asks about two ends needs those few, in order, and never looks at the others.
+A policy chain of 20,000 rules has a few for each destination and mark, and a cell's FORWARD jumps to hundreds of chains
+that each concern one container. Whoever asks about two ends needs those few, in order, and never looks at the others.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ class _Marked:
 
 
 class ChainIndex:
-    """One chain's rules by what they name. ``general`` are those that concern everybody, ``hosts`` every host that one names."""
+    """One chain's rules by what they name.
+
+    ``general`` are those that concern everybody, ``hosts`` every host that one names.
+    """
 
     def __init__(self, rules: tuple[r.Rule, ...], scope_of: Callable[[str], Scope | None]) -> None:
         """``scope_of`` a chain's name says whom the chain concerns, None for everybody."""
@@ -62,7 +65,11 @@ class ChainIndex:
     @property
     def scope(self) -> Scope | None:
         """The hosts that the chain concerns, None for everybody."""
-        return None if self.general else Scope(sources=frozenset(self._sources), destinations=frozenset(self._destinations))
+        return (
+            None
+            if self.general
+            else Scope(sources=frozenset(self._sources), destinations=frozenset(self._destinations))
+        )
 
     def _jump(self, at: int, scope: Scope | None) -> None:
         if scope is None:
@@ -83,9 +90,14 @@ class ChainIndex:
             marked.exact.setdefault(mark, []).append(at)
 
     def concerning(self, source: int | None, destination: int, marks: tuple[int | None, ...]) -> list[int]:
-        """Positions, ascending, of the rules that can take a packet between the two with one of ``marks``; no source: rules for one source are left out."""
+        """Positions, ascending, of the rules that can take a packet between the two with one of ``marks``.
+
+        No source: rules for one source are left out.
+        """
         to = self._destinations.get(destination)
-        found = self.general + (to.asking(marks[0]) if len(marks) == 1 else to.all()) if to is not None else self.general
+        found = (
+            self.general + (to.asking(marks[0]) if len(marks) == 1 else to.all()) if to is not None else self.general
+        )
         if source in self._sources:
             found = [*{*found, *self._sources[source]}]  # a jump may concern both ends
         return sorted(found)

@@ -1,7 +1,8 @@
 """``iptables -L`` in all its forms as values: with or without ``-n``, ``-v``, ``--line-numbers``, of either backend, whole or a few pasted lines.
 
-A listing shows one table and does not say which, leaves out interfaces without ``-v`` and the names of hash limits always, and gives names to hosts,
-networks and ports without ``-n``. What it left out is in `Ruleset.lost`. Source: iptables/iptables.c, ``print_header`` and ``print_firewall``.
+A listing shows one table and does not say which, leaves out interfaces without ``-v`` and the names of hash limits
+always, and gives names to hosts, networks and ports without ``-n``. What it left out is in `Ruleset.lost`. Source:
+iptables/iptables.c, ``print_header`` and ``print_firewall``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from attrs import define, evolve, field, frozen
 
 from c2c_auditor.errors import ParseError
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter import names, tokens
+from c2c_auditor.netfilter import keywords, tokens
 from c2c_auditor.netfilter.listing_column import ColumnReader
 from c2c_auditor.netfilter.parse import RuleParser
 
@@ -48,8 +49,8 @@ _BUILT_IN = frozenset().union(*_TABLES)
 def parse_listing(text: str, *, where: str, service_port: Callable[[str], int | None]) -> r.Ruleset:
     """``text`` of one table; lines before any chain's header form a chain without a name.
 
-    ``service_port`` gives a service's port, None if it does not know the name. Raises ParseError for a line that is none of iptables', and for a host
-    by name: whose address that was is known only where the listing was made.
+    ``service_port`` gives a service's port, None if it does not know the name. Raises ParseError for a line that is
+    none of iptables', and for a host by name: whose address that was is known only where the listing was made.
     """
     reading = _Reading(where=where, service_port=service_port)
     for number, line in _whole_lines(text.splitlines()):
@@ -63,7 +64,9 @@ def _whole_lines(lines: list[str]) -> Iterator[tuple[int, str]]:
     while at < len(lines):
         end = at + 1
         if _COMMENT in lines[at] and _COMMENT_END not in lines[at]:
-            found = (last for last in range(at + 1, min(len(lines), at + _MOST_COMMENT_LINES)) if _COMMENT_END in lines[last])
+            found = (
+                last for last in range(at + 1, min(len(lines), at + _MOST_COMMENT_LINES)) if _COMMENT_END in lines[last]
+            )
             end = next(found, at) + 1
         yield at + 1, "\n".join(lines[at:end])
         at = end
@@ -145,14 +148,16 @@ class _Reading:
         packets, target = self._leading(number, line, leading.split())
         conditions, column = self._addresses(number, line, rest)
         if protocol not in ("all", "0") or negated:
-            if protocol not in names.PROTOCOLS and not protocol.isdigit():
+            if protocol not in keywords.PROTOCOLS and not protocol.isdigit():
                 raise self._error(number, line, f"unknown protocol {protocol!r}", _NUMBERS)
             conditions.append(f"{'! ' if negated else ''}-p {protocol}")
         matches, value = self._column.read(column.replace("\0", "\n"), target)
         try:
             rule = self._parser.rule(" ".join(conditions))
         except (KeyError, ValueError) as error:
-            raise self._error(number, line, f"conditions that no rule has: {' '.join(conditions)}", _AS_PRINTED) from error
+            raise self._error(
+                number, line, f"conditions that no rule has: {' '.join(conditions)}", _AS_PRINTED
+            ) from error
         self._chain.rules.append(evolve(rule, fragment=_FRAGMENTS.get(fragment), matches=matches, target=value))
         if packets is not None:
             self._chain.packets.append(packets)
@@ -184,7 +189,11 @@ class _Reading:
             raise self._error(number, line, "it ends before its addresses", _AS_PRINTED)
         conditions = []
         if shown:
-            conditions = [_interface(option, word) for option, word in zip(("-i", "-o"), words, strict=False) if word not in ("*", "any")]
+            conditions = [
+                _interface(option, word)
+                for option, word in zip(("-i", "-o"), words, strict=False)
+                if word not in ("*", "any")
+            ]
             del words[:2]
         else:
             self._lost.add(r.Loss.INTERFACES)

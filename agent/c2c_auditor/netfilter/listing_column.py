@@ -8,7 +8,7 @@ from collections.abc import Callable
 from attrs import evolve, frozen
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter import canonical, listing_rows, names
+from c2c_auditor.netfilter import canonical, keywords, listing_rows
 from c2c_auditor.netfilter.parse import RuleParser
 
 _GOTO = "[goto]"
@@ -20,7 +20,10 @@ _VERDICTS = {verdict.name: verdict for verdict in (r.ACCEPT, r.DROP, r.RETURN, r
 
 @frozen(kw_only=True)
 class Reading:
-    """Matches and target from one place of the column to its end; ``understood`` if no text of it had to be kept as it is."""
+    """Matches and target from one place of the column to its end.
+
+    ``understood`` if no text of it had to be kept as it is.
+    """
 
     matches: tuple[r.Match, ...] = ()
     target: r.Target | None = None
@@ -56,7 +59,9 @@ class ColumnReader:
                 matches.append(_kept(text[unknown:at]))
                 unknown, understood = None, False
             if rest is not None:
-                return Reading(matches=(*matches, *rest.matches), target=rest.target, understood=understood and rest.understood)
+                return Reading(
+                    matches=(*matches, *rest.matches), target=rest.target, understood=understood and rest.understood
+                )
             if known is not None:
                 at, found = known
                 matches += found
@@ -77,15 +82,21 @@ class ColumnReader:
         return Reading() if at == len(text) else None
 
     def _comment(self, text: str, at: int, name: str) -> Reading | None:
-        """A comment may hold what looks like its own end. So each end is tried, and the one after which all is understood is the right one.
+        """A comment may hold what looks like its own end.
 
-        If several are, the text means two things, and it is kept up to the last of them. None if the comment never ends.
+        So each end is tried, and the one after which all is understood is the right one.
+
+        If several are, the text means two things, and it is kept up to the last of them. None if the comment never
+        ends.
         """
         start = at + len(_COMMENT)
         ends = [found.span() for found in _COMMENT_END.finditer(text, start)]
         if not ends:
             return None
-        readings = [(end, after, self._from(text, after, name)) for end, after in (ends if len(ends) <= _MOST_ENDS else ends[-1:])]
+        readings = [
+            (end, after, self._from(text, after, name))
+            for end, after in (ends if len(ends) <= _MOST_ENDS else ends[-1:])
+        ]
         end, after, rest = next((reading for reading in readings if reading[2].understood), readings[0])
         comment: r.Match = canonical.comment(text[start:end])
         others = [reading for reading in readings if reading[2].understood and reading[0] != end]
@@ -93,11 +104,16 @@ class ColumnReader:
             _, after, rest = others[-1] if others else readings[-1]
             comment = _kept(text[at:after])
         return Reading(
-            matches=(comment, *rest.matches), target=rest.target, understood=rest.understood and not isinstance(comment, r.OpaqueMatch)
+            matches=(comment, *rest.matches),
+            target=rest.target,
+            understood=rest.understood and not isinstance(comment, r.OpaqueMatch),
         )
 
     def _match(self, text: str, at: int) -> tuple[int, tuple[r.Match, ...]] | None:
-        """The match that stands at ``at`` and where its text ends; kept as it is if it has options without a word of their own."""
+        """The match that stands at ``at`` and where its text ends.
+
+        LastGood as it is if it has options without a word of their own.
+        """
         for row in listing_rows.MATCHES:
             found = row.match(text, at, self._port)
             if found is not None:
@@ -126,7 +142,7 @@ def _named(reading: Reading, name: str) -> Reading:
     """The target by its name alone. Text at the end that was not understood may be that of a target without a row."""
     if not name or name in _VERDICTS:
         return evolve(reading, target=_VERDICTS.get(name, r.NO_TARGET))
-    if name not in listing_rows.TARGETS and name not in names.EXTENSION_TARGETS:
+    if name not in listing_rows.TARGETS and name not in keywords.EXTENSION_TARGETS:
         return evolve(reading, target=r.Jump(chain=name))
     last = reading.matches[-1] if reading.matches else None
     if isinstance(last, r.OpaqueMatch):

@@ -1,7 +1,8 @@
 """What ``iptables -L`` writes behind the addresses, as the options that iptables-save writes for the same: one table, a row for each spelling.
 
-The column is a rule's matches one after the other, each as its extension prints it, then the target's own text; nothing separates them. Sources:
-iptables extensions/libxt_NAME.c and libipt_NAME.c, the ``_print`` function of each, and what 1.8.9 printed for the rules of tests/golden/every-option.txt.
+The column is a rule's matches one after the other, each as its extension prints it, then the target's own text; nothing
+separates them. Sources: iptables extensions/libxt_NAME.c and libipt_NAME.c, the ``_print`` function of each, and what
+1.8.9 printed for the rules of tests/golden/every-option.txt.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 
 from attrs import field, frozen
 
-from c2c_auditor.netfilter import names
+from c2c_auditor.netfilter import keywords
 from c2c_auditor.netfilter.tokens import quote
 
 Port = Callable[[str], str]
@@ -33,12 +34,19 @@ class Row:
     _options: str | Callable[[Found, Port], str]
 
     def match(self, text: str, at: int, port: Port) -> tuple[int, str] | None:
-        """Where the spelling ends if it stands in ``text`` at ``at`` and a space or nothing follows, and its options; these are empty if there are none."""
+        """Where the spelling ends if it stands in ``text`` at ``at`` and a space or nothing follows, and its options.
+
+        These are empty if there are none.
+        """
         found = self._pattern.match(text, at)
         if found is None or text[found.end() : found.end() + 1] not in ("", " "):
             return None
-        groups = {name: "! " if name.startswith("not") and value else value or "" for name, value in found.groupdict().items()}
-        return found.end(), self._options.format_map(groups) if isinstance(self._options, str) else self._options(groups, port)
+        groups = {
+            name: "! " if name.startswith("not") and value else value or "" for name, value in found.groupdict().items()
+        }
+        return found.end(), self._options.format_map(groups) if isinstance(self._options, str) else self._options(
+            groups, port
+        )
 
 
 _PORTS = re.compile(r"([sd])pts?:(!?)([^\s:]+)(?::(\S+))?")
@@ -59,7 +67,7 @@ def _flags(text: str) -> str:
     """Names as they are; the number that ``-n`` prints as names."""
     if not text.startswith("0x"):
         return text
-    return ",".join(name for name, bit in names.TCP_FLAGS.items() if int(text, 16) & bit and name != "ALL") or "NONE"
+    return ",".join(name for name, bit in keywords.TCP_FLAGS.items() if int(text, 16) & bit and name != "ALL") or "NONE"
 
 
 def _multiport(found: Found, port: Port) -> str:
@@ -71,7 +79,11 @@ def _hashlimit(found: Found, _: Port) -> str:
     """The name of the table is lost, and stays empty. Counting without limiting has no word here."""
     if found["rate_match"]:
         return ""
-    parts = ["-m hashlimit", f"--hashlimit-{'above' if found['above'] else 'upto'} {found['rate']}", f"--hashlimit-burst {found['burst']}"]
+    parts = [
+        "-m hashlimit",
+        f"--hashlimit-{'above' if found['above'] else 'upto'} {found['rate']}",
+        f"--hashlimit-burst {found['burst']}",
+    ]
     parts += [f"--hashlimit-mode {found['mode'].replace('-', ',')}"] if found["mode"] else []
     parts += [f"--hashlimit-{more}" for more in re.findall(r"\S+ \d+", found["more"])]
     return " ".join([*parts, '--hashlimit-name ""'])
@@ -127,8 +139,10 @@ _LOG_PREFIX = r"""(?: prefix ["`](?P<prefix>.*)["'])?$"""
 def _log(found: Found, _: Port) -> str:
     """``-n`` prints the flags as a number, else they are words; a flag without a word has no option."""
     bits = int(found.get("bits", "0"))
-    words = [_LOG_WORDS[word] for word in found.get("words", "").split()] + [name for name, bit in names.LOG_FLAGS.items() if bits & bit]
-    if bits & ~sum(names.LOG_FLAGS.values()):
+    words = [_LOG_WORDS[word] for word in found.get("words", "").split()] + [
+        name for name, bit in keywords.LOG_FLAGS.items() if bits & bit
+    ]
+    if bits & ~sum(keywords.LOG_FLAGS.values()):
         return ""
     prefix = [f"--log-prefix {quote(found['prefix'])}"] if found["prefix"] else []
     return " ".join(["-j LOG", *prefix, f"--log-level {found['level']}", *words])

@@ -1,6 +1,7 @@
 """One packet, as far as it is known, and whether a condition holds for it: yes, no, or *may*.
 
-What a packet's field does not tell (None), and what a match does not tell (an opaque one, a rate), is doubt, and doubt is kept: *may* is an answer.
+What a packet's field does not tell (None), and what a match does not tell (an opaque one, a rate), is doubt, and doubt
+is kept: *may* is an answer.
 """
 
 from __future__ import annotations
@@ -34,10 +35,13 @@ class Certainty(Enum):
 
 @frozen(kw_only=True)
 class Packet:
-    """One packet on its way through one hook. Addresses are integers. None is *not known*; for the fields that a protocol does not have it is *none*.
+    """One packet on its way through one hook. Addresses are integers.
 
-    Interfaces are empty where a hook has none; ``icmp`` is (type, code), ``state`` conntrack's word, ``types`` the routing types (``LOCAL``, ``UNICAST``, …)
-    of source and destination, ``fragment`` whether it is a second or later one.
+    None is *not known*; for the fields that a protocol does not have it is *none*.
+
+    Interfaces are empty where a hook has none; ``icmp`` is (type, code), ``state`` conntrack's word, ``types`` the
+    routing types (``LOCAL``, ``UNICAST``, …) of source and destination, ``fragment`` whether it is a second or later
+    one.
     """
 
     source: int
@@ -76,7 +80,7 @@ def negated(answer: Certainty, *, when: bool) -> Certainty:
 
 def conditions(rule: r.Rule, packet: Packet) -> Certainty:
     """Whether all of ``rule``'s conditions hold, but those on the mark, which a walk changes (`marked`)."""
-    rest = aside(rule, packet)
+    rest = end_conditions(rule, packet)
     if rest is Certainty.NO:
         return rest
     answers = [_FLOW_MATCHES[type(match)](match, packet) for match in rule.matches if type(match) in _FLOW_MATCHES]
@@ -85,7 +89,7 @@ def conditions(rule: r.Rule, packet: Packet) -> Certainty:
     return every((rest, *answers))
 
 
-def aside(rule: r.Rule, packet: Packet) -> Certainty:
+def end_conditions(rule: r.Rule, packet: Packet) -> Certainty:
     """Whether ``rule``'s conditions hold, but those on mark, protocol and ports: what all flows between two ends have in common."""
     for match, address in ((rule.source, packet.source), (rule.destination, packet.destination)):
         if match is not None and (address & match.mask == match.value) == match.negated:
@@ -140,8 +144,8 @@ def _transport(match: r.TransportMatch, packet: Packet) -> Certainty:
     if packet.protocol != match.protocol:
         return Certainty.NO
     if packet.fragment:
-        # ip_tables has a fragment's bytes for no header. nf_tables' own expressions, into which iptables-nft translates tcp and udp, take them for one
-        # (net/netfilter/nf_tables_core.c, nft_payload_fast_eval), whatever they are.
+        # ip_tables has a fragment's bytes for no header. nf_tables' own expressions, into which iptables-nft translates
+        # tcp and udp, take them for one (net/netfilter/nf_tables_core.c, nft_payload_fast_eval), whatever they are.
         return Certainty.MAY if match.protocol in _TRANSLATED else Certainty.NO
     return every(
         (

@@ -1,8 +1,9 @@
 """iptables-save and ``iptables -S`` text into values; total: a `Ruleset`, or one `ParseError` that names line and text.
 
-Three speeds, one meaning. A body (a rule without its ``-A CHAIN``) that was seen before is looked up; a new one is cut into segments, by splitting or
-by one regular expression, and each distinct segment is understood once; only what these cannot account for is read word by word.
-On a cell of 20,000 policy rules the first costs 0.8 µs a line and the second some 11 µs.
+Three speeds, one meaning. A body (a rule without its ``-A CHAIN``) that was seen before is looked up; a new one is cut
+into segments, by splitting or by one regular expression, and each distinct segment is understood once; only what these
+cannot account for is read word by word. On a cell of 20,000 policy rules the first costs 0.8 µs a line and the second
+some 11 µs.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from ipaddress import IPv4Address
 
 from c2c_auditor.errors import ParseError
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter import canonical, grammar, names, tokens
+from c2c_auditor.netfilter import canonical, grammar, keywords, tokens
 from c2c_auditor.netfilter.targets import TARGETS
 
-# Options that take a number of words other than one. Everything else takes one word, which may begin with a dash (a comment may).
+# Options that take a number of words other than one. Everything else takes one word, which may begin with a dash (a
+# comment may).
 _ARITY = {
     "--syn": 0, "--tcp-flags": 2, "--random": 0, "--random-fully": 0, "--persistent": 0, "--limit-iface-in": 0, "--limit-iface-out": 0,
-    **dict.fromkeys(names.LOG_FLAGS, 0),
+    **dict.fromkeys(keywords.LOG_FLAGS, 0),
 }  # fmt: skip
 _REMEDY = "give the output of iptables-save or iptables -S as it was printed"
 _SHORT = {"-s", "-d", "-i", "-o", "-p", "-m", "-j", "-g", "-f", "-c"}
@@ -49,7 +51,7 @@ def address(text: str, *, negated: bool) -> r.AddressMatch | None:
 
 
 def _protocol(text: str, *, negated: bool) -> r.ProtocolMatch | None:
-    known = names.PROTOCOLS.get(text)
+    known = keywords.PROTOCOLS.get(text)
     return canonical.protocol(grammar.number(text, most=255) if known is None else known, negated=negated)
 
 
@@ -96,7 +98,7 @@ def _target(words: Sequence[str]) -> r.Target:
         except (KeyError, ValueError):
             if name == "MARK":
                 raise  # silk's own vocabulary, as above
-    if rest or parser is not None or name in names.EXTENSION_TARGETS:
+    if rest or parser is not None or name in keywords.EXTENSION_TARGETS:
         return r.OpaqueTarget(name=name, arguments=tuple(map(tokens.unquote, rest)))
     return r.Jump(chain=name)
 
@@ -130,7 +132,10 @@ def _part(words: Sequence[str]) -> Part:
 
 
 def _grouped(words: Sequence[str]) -> list[list[str]]:
-    """Words cut before each short option, with the number of values of each long option known; long spellings become short ones."""
+    """Words cut before each short option, with the number of values of each long option known.
+
+    Long spellings become short ones.
+    """
     groups: list[list[str]] = []
     at, protocol = 0, ""
     while at < len(words):
@@ -154,7 +159,10 @@ _COMMENT = '-m comment --comment "'
 
 
 class RuleParser:
-    """Understands rule bodies and remembers them: equal text gives the identical `Rule`. Pure but for that memory, which `forget` bounds."""
+    """Understands rule bodies and remembers them: equal text gives the identical `Rule`.
+
+    Pure but for that memory, which `forget` bounds.
+    """
 
     def __init__(self) -> None:
         self._bodies: dict[str, r.Rule] = {"": r.Rule()}
@@ -164,7 +172,10 @@ class RuleParser:
         return len(self._bodies)
 
     def rule(self, body: str) -> r.Rule:
-        """The rule that ``body`` (an ``-A`` line without ``-A CHAIN``) says. Raises KeyError or ValueError for what iptables could not have printed."""
+        """The rule that ``body`` (an ``-A`` line without ``-A CHAIN``) says.
+
+        Raises KeyError or ValueError for what iptables could not have printed.
+        """
         found = self._bodies.get(body)
         if found is None:
             found = self._bodies[body] = canonical.shared(self._build(body))

@@ -1,6 +1,7 @@
 """All flows between two ends at once: the walk of `evaluate`, over sets of flows instead of one packet.
 
-Rules that cannot concern the two ends are not looked at (`index`), so one answer costs what its few rules cost, whatever the size of the tables.
+Rules that cannot concern the two ends are not looked at (`index`), so one answer costs what its few rules cost,
+whatever the size of the tables.
 """
 
 from __future__ import annotations
@@ -15,22 +16,25 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.actions import Action, action, new_mark
 from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowSet, both, matching, union, without
 from c2c_auditor.netfilter.index import ChainIndex, Scope
-from c2c_auditor.netfilter.packet import Certainty, Packet, aside, marked
+from c2c_auditor.netfilter.packet import Certainty, Packet, end_conditions, marked
 
 _DEEPEST = 64
 
 # What is still on its way, by the mark that it carries; None is any mark.
-Ways = dict[int | None, FlowSet]
+FlowsByMark = dict[int | None, FlowSet]
 # Flows that one rule decided; no rule is the chain's policy.
 Decided = tuple[FlowSet, r.Rule | None]
 
 
 @frozen(kw_only=True)
-class Spread:
-    """What becomes of all flows between two ends: they pass for sure, or may, or do not. ``marks``: with which mark they can pass.
+class Disposition:
+    """What becomes of all flows between two ends: they pass for sure, or may, or do not.
 
-    ``accepted`` and ``refused`` are the rules that decide. Those that refuse are meant for what does not pass for sure, however wide their sets are: where
-    one refuses all the rest, its set is not kept, and with a cell's tens of thousands of spreads that halves what they take.
+    ``marks``: with which mark they can pass.
+
+    ``accepted`` and ``refused`` are the rules that decide. Those that refuse are meant for what does not pass for sure,
+    however wide their sets are: where one refuses all the rest, its set is not kept, and with a cell's tens of
+    thousands of dispositions that halves what they take.
     """
 
     accepted: tuple[Decided, ...]
@@ -96,7 +100,10 @@ class Paths:
         return found
 
     def _scope(self, chain: str) -> Scope | None:
-        """Of a chain that jumps are made to; of one that is not there, of a loop and of endless depth nothing is known."""
+        """Of a chain that jumps are made to.
+
+        Of one that is not there, of a loop and of endless depth nothing is known.
+        """
         if chain not in self._chains or chain in self._reading or len(self._reading) > _DEEPEST:
             return None
         return self.index(chain).scope
@@ -116,7 +123,7 @@ class Paths:
             found = self._asks[key] = _Asks(surely, perhaps, bare=bare, does=action(rule.target, self._chains))
         return found
 
-    def spread(self, packet: Packet) -> Spread:
+    def disposition(self, packet: Packet) -> Disposition:
         """What becomes of all flows of ``packet``'s ends, state and first mark; its protocol and ports are not asked.
 
         Raises EvaluationError for loops and for jumps deeper than any kernel's.
@@ -125,10 +132,12 @@ class Paths:
         left = walk.through(self._start, {packet.mark: ALL}, ())
         if left:
             walk.end(left, None, passes=self._chains[self._start].policy != "DROP")
-        return walk.spread()
+        return walk.disposition()
 
     def outline(self, destination: int, source: int | None = None) -> tuple[object, ...]:
-        """What decides about packets to ``destination``: rules, chains in brackets. Of rules for one source alone only ``source``'s are told.
+        """What decides about packets to ``destination``: rules, chains in brackets.
+
+        Of rules for one source alone only ``source``'s are told.
 
         Equal outlines give equal answers, whatever the chains are called and wherever their rules stand.
         """
@@ -162,41 +171,46 @@ class _Walk:
         self._packet = packet
         self._accepted: list[Decided] = []
         self._refused: list[Decided] = []
-        self._marks: Ways = {}
+        self._marks: FlowsByMark = {}
 
-    def through(self, chain: str, ways: Ways, path: tuple[str, ...]) -> Ways:
+    def through(self, chain: str, flows_by_mark: FlowsByMark, path: tuple[str, ...]) -> FlowsByMark:
         """One chain; what comes back undecided."""
         if chain in path or len(path) > _DEEPEST:
-            message = f"{chain} is reached from itself, or through more than {_DEEPEST} jumps: {' → '.join((*path[:5], chain))}"
+            message = (
+                f"{chain} is reached from itself, or through more than {_DEEPEST} jumps: "
+                f"{' → '.join((*path[:5], chain))}"
+            )
             raise EvaluationError(message)
         index = self._paths.index(chain)
         here = (*path, chain)
-        returned: Ways = {}
-        marks = tuple(ways)
+        returned: FlowsByMark = {}
+        marks = tuple(flows_by_mark)
         ends = self._packet.source, self._packet.destination
         todo = index.concerning(*ends, marks)
         done = 0
-        while done < len(todo) and ways:
+        while done < len(todo) and flows_by_mark:
             at = todo[done]
             done += 1
-            ways = self._rule(index.rules[at], ways, returned, here)
-            if ways and tuple(ways) != marks:  # other marks, other rules
-                marks = tuple(ways)
+            flows_by_mark = self._rule(index.rules[at], flows_by_mark, returned, here)
+            if flows_by_mark and tuple(flows_by_mark) != marks:  # other marks, other rules
+                marks = tuple(flows_by_mark)
                 todo = [later for later in index.concerning(*ends, marks) if later > at]
                 done = 0
-        return _joined(returned, ways)
+        return _joined(returned, flows_by_mark)
 
-    def _rule(self, rule: r.Rule, ways: Ways, returned: Ways, path: tuple[str, ...]) -> Ways:
+    def _rule(
+        self, rule: r.Rule, flows_by_mark: FlowsByMark, returned: FlowsByMark, path: tuple[str, ...]
+    ) -> FlowsByMark:
         """One rule; what goes on behind it. What leaves the chain is added to ``returned``."""
         asks = self._paths.asks(rule, self._packet)
         if asks.bare:
-            return self._act(rule, asks.does, ways, (returned, path))
-        rest = aside(rule, self._packet)
+            return self._act(rule, asks.does, flows_by_mark, (returned, path))
+        rest = end_conditions(rule, self._packet)
         if rest is Certainty.NO:
-            return ways
-        taken: Ways = {}
-        passed: Ways = {}
-        for mark, flows in ways.items():
+            return flows_by_mark
+        taken: FlowsByMark = {}
+        passed: FlowsByMark = {}
+        for mark, flows in flows_by_mark.items():
             answer = marked(rule, mark)
             if answer is Certainty.NO:
                 passed[mark] = flows
@@ -207,11 +221,16 @@ class _Walk:
             if left := without(flows, sure):
                 passed[mark] = left
         if not taken:
-            return ways
+            return flows_by_mark
         return _joined(passed, self._act(rule, asks.does, taken, (returned, path)))
 
-    def _act(self, rule: r.Rule, does: Action, taken: Ways, around: tuple[Ways, tuple[str, ...]]) -> Ways:
-        """What ``rule`` does with what it takes; what of it goes on behind the rule. ``around``: what has left the chain, and the chains passed."""
+    def _act(
+        self, rule: r.Rule, does: Action, taken: FlowsByMark, around: tuple[FlowsByMark, tuple[str, ...]]
+    ) -> FlowsByMark:
+        """What ``rule`` does with what it takes; what of it goes on behind the rule.
+
+        ``around``: what has left the chain, and the chains passed.
+        """
         target = rule.target
         returned, path = around
         if does is Action.GO_ON:
@@ -232,17 +251,17 @@ class _Walk:
             self.end(taken, rule, passes=False)
         return {None: union(*taken.values())} if does in (Action.DOUBT, Action.FORGET_MARK) else {}
 
-    def end(self, ways: Ways, rule: r.Rule | None, *, passes: bool) -> None:
-        """These ways end here."""
-        (self._accepted if passes else self._refused).append((union(*ways.values()), rule))
+    def end(self, flows_by_mark: FlowsByMark, rule: r.Rule | None, *, passes: bool) -> None:
+        """These flows end here."""
+        (self._accepted if passes else self._refused).append((union(*flows_by_mark.values()), rule))
         if passes:
-            _add(self._marks, ways)
+            _add(self._marks, flows_by_mark)
 
-    def spread(self) -> Spread:
-        """What all ways came to."""
+    def disposition(self) -> Disposition:
+        """What became of all flows."""
         accepted = union(*(flows for flows, _ in self._accepted))
         refused = union(*(flows for flows, _ in self._refused))
-        return Spread(
+        return Disposition(
             accepted=tuple(self._accepted),
             refused=tuple(self._refused) if len(self._refused) > 1 else tuple((ALL, rule) for _, rule in self._refused),
             marks=self._marks,
@@ -251,16 +270,16 @@ class _Walk:
         )
 
 
-def _add(ways: Ways, more: Ways) -> None:
+def _add(flows_by_mark: FlowsByMark, more: FlowsByMark) -> None:
     for mark, flows in more.items():
-        ways[mark] = union(ways.get(mark, NOTHING), flows)
+        flows_by_mark[mark] = union(flows_by_mark.get(mark, NOTHING), flows)
 
 
-def _joined(*parts: Ways) -> Ways:
+def _joined(*parts: FlowsByMark) -> FlowsByMark:
     filled = [part for part in parts if part]
     if len(filled) == 1:
         return filled[0]
-    ways: Ways = {}
+    flows_by_mark: FlowsByMark = {}
     for part in filled:
-        _add(ways, part)
-    return ways
+        _add(flows_by_mark, part)
+    return flows_by_mark

@@ -6,11 +6,11 @@ from functools import lru_cache, singledispatch
 from ipaddress import IPv4Address
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter import names
+from c2c_auditor.netfilter import keywords
 from c2c_auditor.netfilter.tokens import quote
 
 _MODULES = {r.TCP: "tcp", r.UDP: "udp", r.SCTP: "sctp", r.DCCP: "dccp", r.UDPLITE: "udplite"}
-_LOG_OPTIONS = {bit: name for name, bit in names.LOG_FLAGS.items()}
+_LOG_OPTIONS = {bit: name for name, bit in keywords.LOG_FLAGS.items()}
 
 
 def render_rule(rule: r.Rule, chain: str = "") -> str:
@@ -30,7 +30,9 @@ def render_ruleset(ruleset: r.Ruleset) -> str:
         lines += [f":{chain.name} {chain.policy or '-'} [0:0]" for chain in table.chains.values()]
         for chain in table.chains.values():
             counts = chain.packets if chain.packets is not None else (0,) * len(chain.rules)
-            lines += [f"[{count}:0] {render_rule(rule, chain.name)}" for count, rule in zip(counts, chain.rules, strict=True)]
+            lines += [
+                f"[{count}:0] {render_rule(rule, chain.name)}" for count, rule in zip(counts, chain.rules, strict=True)
+            ]
         lines.append("COMMIT")
     return "\n".join([*lines, ""])
 
@@ -53,14 +55,21 @@ def _header(rule: r.Rule) -> list[str]:
 
 
 def _not(
-    match: r.AddressMatch | r.InterfaceMatch | r.ProtocolMatch | r.PortRange | r.MarkMatch | r.StateMatch | r.MultiportMatch | r.IcmpMatch,
+    match: r.AddressMatch
+    | r.InterfaceMatch
+    | r.ProtocolMatch
+    | r.PortRange
+    | r.MarkMatch
+    | r.StateMatch
+    | r.MultiportMatch
+    | r.IcmpMatch,
 ) -> str:
     return "! " if match.negated else ""
 
 
 def render_protocol(number: int) -> str:
     """The name that iptables prints for an IP protocol, or its number."""
-    return names.PROTOCOL_NAMES.get(number, str(number))
+    return keywords.PROTOCOL_NAMES.get(number, str(number))
 
 
 def render_address(match: r.AddressMatch) -> str:
@@ -104,7 +113,9 @@ def _(match: r.TransportMatch) -> str:
     if match.source is not None:
         parts.append(f"{_not(match.source)}--sport {render_ports(match.source.first, match.source.last)}")
     if match.destination is not None:
-        parts.append(f"{_not(match.destination)}--dport {render_ports(match.destination.first, match.destination.last)}")
+        parts.append(
+            f"{_not(match.destination)}--dport {render_ports(match.destination.first, match.destination.last)}"
+        )
     if match.tcp_flags is not None:
         mask, value, negated = match.tcp_flags
         parts.append(f"{'! ' if negated else ''}--tcp-flags {_flags(mask)} {_flags(value)}")
@@ -115,7 +126,7 @@ def _(match: r.TransportMatch) -> str:
 
 
 def _flags(bits: int) -> str:
-    return ",".join(name for name, bit in names.TCP_FLAGS.items() if bits & bit and name != "ALL") or "NONE"
+    return ",".join(name for name, bit in keywords.TCP_FLAGS.items() if bits & bit and name != "ALL") or "NONE"
 
 
 @_match.register
@@ -147,7 +158,10 @@ def _(match: r.LimitMatch) -> str:
 @_match.register
 def _(match: r.HashLimitMatch) -> str:
     parts = [
-        f"-m hashlimit --hashlimit-{'above' if match.above else 'upto'} {_rate(match.period, 1_000_000)} --hashlimit-burst {match.burst}"
+        (
+            f"-m hashlimit --hashlimit-{'above' if match.above else 'upto'} {_rate(match.period, 1_000_000)} "
+            f"--hashlimit-burst {match.burst}"
+        )
     ]
     if any(match.mode):
         parts.append(f"--hashlimit-mode {','.join(match.mode)}")

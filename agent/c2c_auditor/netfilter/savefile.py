@@ -23,14 +23,16 @@ class _Chain:
 
     def frozen(self, name: str) -> r.Chain:
         counted = len(self.packets) == len(self.rules) and self.packets
-        return r.Chain(name=name, policy=self.policy, rules=tuple(self.rules), packets=tuple(self.packets) if counted else None)
+        return r.Chain(
+            name=name, policy=self.policy, rules=tuple(self.rules), packets=tuple(self.packets) if counted else None
+        )
 
 
 def parse_save(text: str, *, where: str, parser: RuleParser | None = None) -> r.Ruleset:
     """``text`` of one or several tables; lines before any ``*TABLE`` belong to filter, as ``-S`` prints them.
 
-    ``parser`` may be kept by the caller so that unchanged rules are only looked up. Raises ParseError, also for a table without its COMMIT:
-    such a text was cut off, and what is missing from it would look deleted.
+    ``parser`` may be kept by the caller so that unchanged rules are only looked up. Raises ParseError, also for a table
+    without its COMMIT: such a text was cut off, and what is missing from it would look deleted.
     """
     reading = _Reading(where=where, parser=parser if parser is not None else RuleParser())
     for number, line in _whole_lines(_lines(text)):
@@ -89,7 +91,9 @@ class _Reading:
             self._open = None
         elif first == "#":
             if "incompatible" in line:
-                raise parse_error(where=self._where, line=number, text=line, problem="iptables could not show this table")
+                raise parse_error(
+                    where=self._where, line=number, text=line, problem="iptables could not show this table"
+                )
         else:
             raise self._error(number, line, "not a line that iptables-save prints")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter import canonical, names
+from c2c_auditor.netfilter import canonical, keywords
 from c2c_auditor.netfilter.grammar import Options, TargetParser, number, port_pair, value_and_mask
 
 
@@ -15,7 +15,7 @@ def _reject(options: Options) -> r.Target:
     ((name, _, values),) = options
     if name != "--reject-with":
         raise KeyError(name)
-    return r.Reject(answer=names.REJECT_ANSWERS.get(values[0], values[0]))
+    return r.Reject(answer=keywords.REJECT_ANSWERS.get(values[0], values[0]))
 
 
 def set_mark(option: str, value: int, mask: int) -> r.SetMark:
@@ -44,10 +44,10 @@ def _log(options: Options) -> r.Target:
         if name == "--log-prefix":
             prefix = values[0]
         elif name == "--log-level":
-            level = names.LOG_LEVELS.get(values[0], -1)
+            level = keywords.LOG_LEVELS.get(values[0], -1)
             level = number(values[0], most=7) if level < 0 else level
         else:
-            flags |= names.LOG_FLAGS[name]
+            flags |= keywords.LOG_FLAGS[name]
     return r.Log(prefix=prefix, level=level, flags=flags)
 
 

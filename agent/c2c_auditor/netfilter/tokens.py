@@ -1,4 +1,6 @@
-r"""How iptables-save quotes: words between spaces; a word in double quotes may hold spaces and newlines, with ``\`` before ``"``, ``\`` and ``'``.
+r"""How iptables-save quotes: words between spaces.
+
+A word in double quotes may hold spaces and newlines, with ``\`` before ``"``, ``\`` and ``'``.
 
 Source: iptables libxtables/xtables.c, ``xtables_save_string``.
 """
@@ -44,7 +46,9 @@ def words(text: str) -> list[str] | None:
 
 
 def simple_segments(body: str) -> list[str] | None:
-    """The same cut as `segments` by plain splitting, five times as fast; None for a body with negations, escapes or spaces in quotes.
+    """The same cut as `segments` by plain splitting, five times as fast.
+
+    None for a body with negations, escapes or spaces in quotes.
 
     It may cut where a value looks like an option; what comes of that does not parse, and the caller then cuts properly.
     """

@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Mapping
 
-from c2c_auditor.audit.explain import explain, parse_flow
-from c2c_auditor.audit.inputs import Inputs
-from c2c_auditor.audit.matrix import matrix
+from c2c_auditor.audit.questions.explanation import explain, parse_flow
+from c2c_auditor.audit.questions.matrix import matrix
+from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.cycle import Scene
 from c2c_auditor.errors import EvaluationError, UsageError
 from c2c_auditor.export.traffic import explanation_document, matrix_document
@@ -46,7 +46,9 @@ class Answers:
         if "source" not in arguments or "destination" not in arguments:
             return refused(400, "ask with ?source=…&destination=… and, if you like, &flow=8080/tcp")
         flow = parse_flow(arguments["flow"]) if "flow" in arguments else None
-        return _found(explanation_document(explain(self._read(scene), arguments["source"], arguments["destination"], flow)))
+        return _found(
+            explanation_document(explain(self._read(scene), arguments["source"], arguments["destination"], flow))
+        )
 
     def _matrix(self, scene: Scene, arguments: Mapping[str, str]) -> Answer:
         if scene.reach is None:
@@ -54,7 +56,13 @@ class Answers:
         first = arguments.get("first", "0")
         if not re.fullmatch(r"[0-9]{1,9}", first):
             return refused(400, f"first={first}: give the number of the first line")
-        told = matrix(self._read(scene), scene.reach, differences=arguments.get("differences") == "1", first=int(first), most=_MOST_LINES)
+        told = matrix(
+            self._read(scene),
+            scene.reach,
+            differences=arguments.get("differences") == "1",
+            first=int(first),
+            most=_MOST_LINES,
+        )
         return _found(matrix_document(told))
 
     def _read(self, scene: Scene) -> Inputs:

@@ -1,8 +1,9 @@
 """Sockets and threads: cheroot, made so that clients who are slow, silent or many starve nobody.
 
-As it comes, cheroot gives each new connection to a thread at once, shakes hands for TLS in the thread that accepts, and lets a client take its time as
-long as a byte comes now and then: two connections that say nothing hold up everybody. Here a connection meets a thread only when it has something to
-say, the handshake is part of its own time, that time is short, and shorter while others wait.
+As it comes, cheroot gives each new connection to a thread at once, shakes hands for TLS in the thread that accepts, and
+lets a client take its time as long as a byte comes now and then: two connections that say nothing hold up everybody.
+Here a connection meets a thread only when it has something to say, the handshake is part of its own time, that time is
+short, and shorter while others wait.
 """
 
 from __future__ import annotations
@@ -22,19 +23,25 @@ from cheroot.wsgi import Server
 from c2c_auditor.config import ServerSettings, TlsSettings
 from c2c_auditor.errors import ConfigError
 
-# Seconds that one request may take from its first byte (of the handshake, with TLS) to the last byte of its answer: alone, and while others wait.
+# Seconds that one request may take from its first byte (of the handshake, with TLS) to the last byte of its answer:
+# alone, and while others wait.
 _PATIENCE_SECONDS = 10.0
 _PATIENCE_UNDER_PRESSURE_SECONDS = 1.0
-# How long a connection may say nothing before it is closed: less than most scrape intervals, so most scrapes shake hands anew, which is cheap.
+# How long a connection may say nothing before it is closed: less than most scrape intervals, so most scrapes shake
+# hands anew, which is cheap.
 _SILENCE_SECONDS = 5
 # Far more than every Prometheus and load balancer there is, and far less than the descriptors a process may have.
 _CONNECTIONS = 128
-# Connections that the kernel holds until they are accepted. A short queue overflows in a burst, and whoever is left out tries again only after a second.
+# Connections that the kernel holds until they are accepted. A short queue overflows in a burst, and whoever is left out
+# tries again only after a second.
 _BACKLOG = 512
 
 
 class _Connection(HTTPConnection):
-    """One client. ``heard``: it has said something; ``started``: since when (monotonic) a thread is busy with it, None if none is."""
+    """One client.
+
+    ``heard``: it has said something; ``started``: since when (monotonic) a thread is busy with it, None if none is.
+    """
 
     def __init__(self, server: Listener, sock: socket.socket, makefile: Callable[..., object]) -> None:
         super().__init__(server, sock, makefile)
@@ -55,7 +62,10 @@ class _Connection(HTTPConnection):
             self.started = None
 
     def hang_up(self) -> None:
-        """Wake whoever waits for this client with the end of its connection. Past the TLS layer, whose own shutdown is for its own thread only."""
+        """Wake whoever waits for this client with the end of its connection.
+
+        Past the TLS layer, whose own shutdown is for its own thread only.
+        """
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
@@ -75,7 +85,9 @@ class _Tls(BuiltinSSLAdapter):
 
     def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
         """The handshake is left to the thread that serves the connection: the one that accepts must never wait for a client."""
-        return self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), {"wsgi.url_scheme": "https"}
+        return self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), {
+            "wsgi.url_scheme": "https"
+        }
 
 
 def tls_context(settings: TlsSettings) -> ssl.SSLContext:
@@ -96,7 +108,10 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
 
 
 class Listener(Server):
-    """An HTTP server. ``bound`` is called once the address is bound, before its first thread and its first connection."""
+    """An HTTP server.
+
+    ``bound`` is called once the address is bound, before its first thread and its first connection.
+    """
 
     ConnectionClass = _Connection
 
@@ -126,7 +141,9 @@ class Listener(Server):
             self.prepare()
         except OSError as error:
             where = f"{self._settings.address} port {self._settings.port}"
-            raise ConfigError(f"{where}: cannot listen: {error} (server.address, server.port, server.health_port)") from error
+            raise ConfigError(
+                f"{where}: cannot listen: {error} (server.address, server.port, server.health_port)"
+            ) from error
         return f"{self._settings.address}:{self.bind_addr[1]}"
 
     def bind(self, family: int, type: int, proto: int = 0) -> None:  # noqa: A002 - cheroot's name for it

@@ -19,7 +19,7 @@ from c2c_auditor.errors import AuditorError, ConfigError
 from c2c_auditor.model.report import Report
 from c2c_auditor.privileges import drop_all
 from c2c_auditor.server.listener import Listener, tls_context
-from c2c_auditor.server.questions import Answering, Asker, Desk
+from c2c_auditor.server.questions import Answering, QuestionClient, QuestionServer
 from c2c_auditor.server.routes import Latest, application, health_application
 
 _STARTUP_SECONDS = 15.0
@@ -27,11 +27,15 @@ _STOP_SECONDS = 0.8
 _WATCH_SECONDS = 0.5
 
 
-def _serve(reports: Connection, ready: Connection, asker: Asker, settings: ServerSettings) -> None:
-    """The child's life. Its main thread takes reports and watches the clients; for each listener another accepts, and a fixed number answers."""
+def _serve(reports: Connection, ready: Connection, question_client: QuestionClient, settings: ServerSettings) -> None:
+    """The child's life.
+
+    Its main thread takes reports and watches the clients; for each listener another accepts, and a fixed number
+    answers.
+    """
     latest = Latest()
     try:
-        listeners = _listeners(settings, latest, asker)
+        listeners = _listeners(settings, latest, question_client)
         addresses = [listener.listen() for listener in listeners]
     except AuditorError as error:
         ready.send_bytes(f"error {error}".encode())
@@ -52,9 +56,16 @@ def _serve(reports: Connection, ready: Connection, asker: Asker, settings: Serve
     os._exit(0)
 
 
-def _listeners(settings: ServerSettings, latest: Latest, asker: Asker) -> tuple[Listener, ...]:
-    """The one that everybody asks, and the one for supervisors. The first that listens drops the capabilities; the second then has none to drop."""
-    main = Listener(settings, application(latest, asker, ready_max_age=settings.ready_max_age, pid=os.getppid()), bound=drop_all)
+def _listeners(settings: ServerSettings, latest: Latest, question_client: QuestionClient) -> tuple[Listener, ...]:
+    """The one that everybody asks, and the one for supervisors.
+
+    The first that listens drops the capabilities; the second then has none to drop.
+    """
+    main = Listener(
+        settings,
+        application(latest, question_client, ready_max_age=settings.ready_max_age, pid=os.getppid()),
+        bound=drop_all,
+    )
     if settings.health_port is None:
         return (main,)
     local = evolve(settings, address="127.0.0.1", port=settings.health_port, tls=None, threads=1)
@@ -62,7 +73,10 @@ def _listeners(settings: ServerSettings, latest: Latest, asker: Asker) -> tuple[
 
 
 class _Sender(threading.Thread):
-    """Writes reports into the pipe, so that a listening process that takes none holds up no audit. Of those that it missed it gets the last."""
+    """Writes reports into the pipe, so that a listening process that takes none holds up no audit.
+
+    Of those that it missed it gets the last.
+    """
 
     def __init__(self, pipe: Connection) -> None:
         super().__init__(name="reports", daemon=True)
@@ -83,7 +97,10 @@ class _Sender(threading.Thread):
 
 
 class ServerProcess:
-    """The forked child, from the auditing process's side. Use as a context manager; raises ConfigError when the child cannot serve."""
+    """The forked child, from the auditing process's side.
+
+    Use as a context manager; raises ConfigError when the child cannot serve.
+    """
 
     def __init__(self, settings: ServerSettings, answer: Answering) -> None:
         """``answer`` is called in a thread of this process's, for one question after the other."""
@@ -93,13 +110,19 @@ class ServerProcess:
         receiving, self._reports = context.Pipe(duplex=False)
         told, telling = context.Pipe(duplex=False)
         self._questions, asking = context.Pipe(duplex=True)
-        self._child: BaseProcess = context.Process(target=self._run, args=(receiving, telling, asking, settings), daemon=True)
+        self._child: BaseProcess = context.Process(
+            target=self._run, args=(receiving, telling, asking, settings), daemon=True
+        )
         self._child.start()
         receiving.close()
         telling.close()
         asking.close()
         try:
-            said = told.recv_bytes(4096).decode() if told.poll(_STARTUP_SECONDS) else "error the server did not start in time"
+            said = (
+                told.recv_bytes(4096).decode()
+                if told.poll(_STARTUP_SECONDS)
+                else "error the server did not start in time"
+            )
         except EOFError:
             said = "error the server ended before it could say why: see standard error"
         told.close()
@@ -110,12 +133,12 @@ class ServerProcess:
         self.health_address = health[0] if health else None
         self._sender = _Sender(self._reports)  # the first threads of this process, and only after the fork
         self._sender.start()
-        Desk(self._questions, answer).start()
+        QuestionServer(self._questions, answer).start()
 
     def _run(self, receiving: Connection, telling: Connection, asking: Connection, settings: ServerSettings) -> None:
         self._reports.close()  # the child's copies of the other ends: without this the pipes would never end
         self._questions.close()
-        _serve(receiving, telling, Asker(asking), settings)
+        _serve(receiving, telling, QuestionClient(asking), settings)
 
     @property
     def sentinel(self) -> int:
@@ -127,7 +150,10 @@ class ServerProcess:
         self._sender.put(report)
 
     def reload(self) -> None:
-        """Make the child read its certificates again. Raises ConfigError if they are broken; the old ones then stay in use."""
+        """Make the child read its certificates again.
+
+        Raises ConfigError if they are broken; the old ones then stay in use.
+        """
         if self._settings.tls is not None:
             tls_context(self._settings.tls)  # the child cannot say what it thinks of them
         if self._child.pid is not None and self._child.is_alive():
@@ -136,7 +162,9 @@ class ServerProcess:
     def __enter__(self) -> ServerProcess:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._sender.put(None)
         self._child.join(_STOP_SECONDS)
         if self._child.is_alive():

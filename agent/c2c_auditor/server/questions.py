@@ -1,8 +1,9 @@
 """Questions from the process that listens to the one that audits, which alone knows the rules: who reaches whom, and why.
 
-The question is a short line of JSON and the answer a status and JSON; nothing else crosses, and nothing is unpickled on the auditing side. There one
-thread answers, one question at a time, from the last reading; it has given up its capabilities like the listener, and after each answer it rests for
-several times what the answer cost, so that whoever may ask cannot keep a cell busy.
+The question is a short line of JSON and the answer a status and JSON; nothing else crosses, and nothing is unpickled on
+the auditing side. There one thread answers, one question at a time, from the last reading; it has given up its
+capabilities like the listener, and after each answer it rests for several times what the answer cost, so that whoever
+may ask cannot keep a cell busy.
 """
 
 from __future__ import annotations
@@ -37,8 +38,11 @@ class Answer:
 Answering = Callable[[str, Mapping[str, str]], Answer]
 
 
-class Asker:
-    """The listening side. For any number of threads, of which one at most waits for an answer: the others are left for those who scrape."""
+class QuestionClient:
+    """The listening side.
+
+    For any number of threads, of which one at most waits for an answer: the others are left for those who scrape.
+    """
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -68,7 +72,7 @@ class Asker:
         return refused(503, "the answer took too long: try again")
 
 
-class Desk(threading.Thread):
+class QuestionServer(threading.Thread):
     """The auditing side: answers what comes by ``pipe`` until it ends."""
 
     def __init__(self, pipe: Connection, answer: Answering) -> None:

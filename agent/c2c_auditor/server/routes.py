@@ -15,7 +15,7 @@ from c2c_auditor.export.document import to_json
 from c2c_auditor.export.metrics import ReportCollector
 from c2c_auditor.export.page import landing_page
 from c2c_auditor.model.report import Report
-from c2c_auditor.server.questions import Asker
+from c2c_auditor.server.questions import QuestionClient
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -72,15 +72,17 @@ class _Health:
         if last is None:
             return _answer("no audit could judge everything yet: see /api/v1/report\n", status=503)
         age = time.time() - last
-        return _answer(f"the last conclusive audit was {age:.0f} s ago\n", status=200 if age <= self._ready_max_age else 503)
+        return _answer(
+            f"the last conclusive audit was {age:.0f} s ago\n", status=200 if age <= self._ready_max_age else 503
+        )
 
 
 class _Routes(_Health):
     """What each path answers. ``pid`` is the process that audits, whose cost the process metrics tell."""
 
-    def __init__(self, latest: Latest, asker: Asker, *, ready_max_age: float, pid: int) -> None:
+    def __init__(self, latest: Latest, question_client: QuestionClient, *, ready_max_age: float, pid: int) -> None:
         super().__init__(latest, ready_max_age=ready_max_age)
-        self._asker = asker
+        self._asker = question_client
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(ReportCollector(latest.get))
         ProcessCollector(pid=lambda: pid, registry=self._registry)
@@ -121,9 +123,9 @@ class _Routes(_Health):
         return _answer(answer.body, "application/json", answer.status)
 
 
-def application(latest: Latest, asker: Asker, *, ready_max_age: float, pid: int) -> bottle.Bottle:
+def application(latest: Latest, question_client: QuestionClient, *, ready_max_age: float, pid: int) -> bottle.Bottle:
     """The WSGI application."""
-    routes = _Routes(latest, asker, ready_max_age=ready_max_age, pid=pid)
+    routes = _Routes(latest, question_client, ready_max_age=ready_max_age, pid=pid)
     return _application(
         {
             "/": routes.index,

@@ -1,7 +1,8 @@
 """``asg-…``: a container's security groups as egress rules.
 
-Source: silk-release vxlan-policy-agent/planner/planner_linux.go (``GetASGRulesAndChains``), cni-wrapper-plugin/netrules (``security_group_rule.go``,
-``rule_converter.go``, ``netout_chain.go``). The list is made forwards and written in reverse, so what is added last is met first.
+Source: silk-release vxlan-policy-agent/planner/planner_linux.go (``GetASGRulesAndChains``), cni-wrapper-plugin/netrules
+(``security_group_rule.go``, ``rule_converter.go``, ``netout_chain.go``). The list is made forwards and written in
+reverse, so what is added last is met first.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueE
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, SecurityGroup, SecurityRule, VpaConfig
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.silk.names import ContainerChains
+from c2c_auditor.silk.chain_names import ContainerChains
 from c2c_auditor.silk.policy import open_rule
 from c2c_auditor.silk.shapes import ChainPlan, limited, logged
 
@@ -27,7 +28,10 @@ class Unconvertible(ValueError):  # noqa: N818 - says what it is: a rule for whi
 
 
 def groups_of(container: Container, groups: Iterable[SecurityGroup]) -> tuple[SecurityGroup, ...]:
-    """The groups that apply to a container: defaults of its kind of workload first, then those of its space; each once."""
+    """The groups that apply to a container: defaults of its kind of workload first, then those of its space.
+
+    Each once.
+    """
     defaults: list[SecurityGroup] = []
     bound: list[SecurityGroup] = []
     for group in groups:
@@ -50,9 +54,17 @@ def has_chain(container: Container) -> bool:
 
 
 def asg_plan(container: Container, groups: tuple[SecurityGroup, ...], config: VpaConfig) -> ChainPlan:
-    """The chain in the order in which a packet meets it. Raises Unconvertible for a rule that makes silk leave the chain as it was."""
+    """The chain in the order in which a packet meets it.
+
+    Raises Unconvertible for a rule that makes silk leave the chain as it was.
+    """
     of = ContainerChains.of(container.handle)
-    return ChainPlan(table="filter", name=of.asg, container=container, head=_rules(container.handle, container.workload, groups, config))
+    return ChainPlan(
+        table="filter",
+        name=of.asg,
+        container=container,
+        head=_rules(container.handle, container.workload, groups, config),
+    )
 
 
 @lru_cache(maxsize=2048)
@@ -63,13 +75,17 @@ def _rules(handle: str, workload: str, groups: tuple[SecurityGroup, ...], config
     forwards += _allowed(groups, of.netout_log if logs else "", everything=config.asg_logging)
     forwards += [r.Rule(destination=canonical.network(net), target=r.REJECT) for net in _denied(workload, config)]
     if config.connection_limit:
-        forwards.append(_rate_limit(handle, of.netout_rate_limit_log if config.connection_limit_logging else "", config))
+        forwards.append(
+            _rate_limit(handle, of.netout_rate_limit_log if config.connection_limit_logging else "", config)
+        )
     invalid = canonical.states(frozenset({"INVALID"}))
     forwards.append(r.Rule(protocol=canonical.protocol(r.TCP), matches=(invalid,), target=r.DROP))
     forwards.append(r.Rule(matches=(canonical.states(frozenset({"RELATED", "ESTABLISHED"})),), target=r.ACCEPT))
     end = [r.Rule(target=r.REJECT)]
     if config.asg_logging:
-        end.insert(0, r.Rule(matches=(limited(config.denied_logs_per_second),), target=r.Log(prefix=logged("DENY_", handle))))
+        end.insert(
+            0, r.Rule(matches=(limited(config.denied_logs_per_second),), target=r.Log(prefix=logged("DENY_", handle)))
+        )
     start = [open_rule(config)] if config.policy_disabled else []
     return (*start, *reversed(forwards), *end)
 
@@ -122,9 +138,17 @@ def _converted(rule: SecurityRule, target: r.Target, group: str) -> Iterator[r.R
             number = _PROTOCOLS[rule.protocol]
             for low, high in ports:
                 match = canonical.transport(number, low, high)
-                yield r.Rule(protocol=canonical.protocol(number), matches=canonical.matches_in_order([match, where]), target=target)
+                yield r.Rule(
+                    protocol=canonical.protocol(number),
+                    matches=canonical.matches_in_order([match, where]),
+                    target=target,
+                )
         elif rule.protocol == "icmp" and not ports:
-            yield r.Rule(protocol=canonical.protocol(r.ICMP), matches=canonical.matches_in_order([_icmp(rule), where]), target=target)
+            yield r.Rule(
+                protocol=canonical.protocol(r.ICMP),
+                matches=canonical.matches_in_order([_icmp(rule), where]),
+                target=target,
+            )
         elif rule.protocol == "all" and not ports:
             yield r.Rule(matches=(where,), target=target)
 
@@ -137,7 +161,11 @@ def _icmp(rule: SecurityRule) -> r.IcmpMatch:
 
 
 def _ports(text: str) -> Sequence[tuple[int, int]]:
-    """``443,8000-9000``; silk skips parts that are no numbers, and keeps 16 bits of what is too large (``security_group_rule.go``, ``Ports``)."""
+    """``443,8000-9000``.
+
+    Silk skips parts that are no numbers, and keeps 16 bits of what is too large (``security_group_rule.go``,
+    ``Ports``).
+    """
     found = []
     for part in text.split(","):
         ends = part.split("-")
@@ -151,7 +179,10 @@ def _ports(text: str) -> Sequence[tuple[int, int]]:
 
 
 def _range(text: str, group: str) -> tuple[int, int]:
-    """An address, a CIDR or ``a-b`` as first and last address; leading zeros are dropped, as silk does. Raises Unconvertible."""
+    """An address, a CIDR or ``a-b`` as first and last address; leading zeros are dropped, as silk does.
+
+    Raises Unconvertible.
+    """
     try:
         if "/" in text:
             address, _, length = text.partition("/")

@@ -1,6 +1,7 @@
 """``input--H``: what a container may reach on the cell itself.
 
-Source: silk-release src/code.cloudfoundry.org/cni-wrapper-plugin/netrules/netout.go, lib/rules/rules.go (``NewInput…``).
+Source: silk-release src/code.cloudfoundry.org/cni-wrapper-plugin/netrules/netout.go, lib/rules/rules.go
+(``NewInput…``).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, HostService
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.silk.names import ContainerChains
+from c2c_auditor.silk.chain_names import ContainerChains
 from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, remembered
 
 
@@ -29,10 +30,20 @@ def host_service(rule: r.Rule) -> bool:
     """Whether a rule has the shape of those that ``input--H`` holds in its middle: one destination, one protocol, one port, accepted."""
     if rule.target != r.ACCEPT or rule.source is not None or rule.destination is None or rule.destination.host is None:
         return False
-    if rule.in_interface is not None or rule.out_interface is not None or rule.protocol is None or len(rule.matches) != 1:
+    if (
+        rule.in_interface is not None
+        or rule.out_interface is not None
+        or rule.protocol is None
+        or len(rule.matches) != 1
+    ):
         return False
     (ports,) = rule.matches
-    return isinstance(ports, r.TransportMatch) and ports.destination is not None and ports.source is None and ports.tcp_flags is None
+    return (
+        isinstance(ports, r.TransportMatch)
+        and ports.destination is not None
+        and ports.source is None
+        and ports.tcp_flags is None
+    )
 
 
 def service_rule(service: HostService) -> r.Rule:

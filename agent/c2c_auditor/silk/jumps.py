@@ -10,13 +10,16 @@ from attrs import frozen
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, VpaConfig
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.silk.names import ContainerChains
+from c2c_auditor.silk.chain_names import ContainerChains
 from c2c_auditor.silk.shapes import VTEP, remembered
 
 
 @frozen(kw_only=True)
 class JumpPlan:
-    """A jump into a container's chain. ``on_interface``: the rule holds one outgoing interface, and which is not known."""
+    """A jump into a container's chain.
+
+    ``on_interface``: the rule holds one outgoing interface, and which is not known.
+    """
 
     table: str
     chain: str
@@ -32,7 +35,9 @@ def jump_plans(container: Container, overlay: VpaConfig, underlay: tuple[str, ..
     here = canonical.host(container.address)
     jumps = [
         JumpPlan(table="filter", chain="FORWARD", rule=r.Rule(target=r.Jump(chain=of.overlay)), container=container),
-        JumpPlan(table="filter", chain="INPUT", rule=r.Rule(source=here, target=r.Jump(chain=of.input)), container=container),
+        JumpPlan(
+            table="filter", chain="INPUT", rule=r.Rule(source=here, target=r.Jump(chain=of.input)), container=container
+        ),
         JumpPlan(table="nat", chain="PREROUTING", rule=r.Rule(target=r.Jump(chain=of.netin)), container=container),
         JumpPlan(table="mangle", chain="PREROUTING", rule=r.Rule(target=r.Jump(chain=of.netin)), container=container),
         JumpPlan(table="nat", chain="POSTROUTING", rule=masquerade_rule(container, overlay), container=container),

@@ -1,8 +1,9 @@
 """``netin--H`` in nat and mangle: a container's mapped ports.
 
-Host ports are garden's choice and stand nowhere on the cell but in these rules. So what can be said is what they promise each other: each port that nat
-translates to the container is marked in mangle, so that the container's default deny lets it in.
-Source: silk-release src/code.cloudfoundry.org/cni-wrapper-plugin/netrules/netin.go, lib/rules/rules.go (``NewPortForwardingRule``, ``NewIngressMarkRule``).
+Host ports are garden's choice and stand nowhere on the cell but in these rules. So what can be said is what they
+promise each other: each port that nat translates to the container is marked in mangle, so that the container's default
+deny lets it in. Source: silk-release src/code.cloudfoundry.org/cni-wrapper-plugin/netrules/netin.go, lib/rules/rules.go
+(``NewPortForwardingRule``, ``NewIngressMarkRule``).
 """
 
 from __future__ import annotations
@@ -66,4 +67,8 @@ def marked_port(rule: r.Rule) -> tuple[int, int, str] | None:
     if not isinstance(ports, r.TransportMatch) or ports.destination is None:
         return None
     mapping = Mapping(host=rule.destination.value, host_port=ports.destination.first, port=0)
-    return (mapping.host, mapping.host_port, rule.in_interface.name) if rule == marking_rule(mapping, rule.in_interface.name) else None
+    return (
+        (mapping.host, mapping.host_port, rule.in_interface.name)
+        if rule == marking_rule(mapping, rule.in_interface.name)
+        else None
+    )

@@ -1,7 +1,7 @@
 """``overlay--H``: what may reach a container, and its default deny.
 
-Source: silk-release src/code.cloudfoundry.org/cni-wrapper-plugin/netrules/netout.go, lib/rules/rules.go (``NewOverlay…``). Written once, when the
-container is created; nothing but recreating it brings a lost rule back.
+Source: silk-release src/code.cloudfoundry.org/cni-wrapper-plugin/netrules/netout.go, lib/rules/rules.go
+(``NewOverlay…``). Written once, when the container is created; nothing but recreating it brings a lost rule back.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, VpaConfig
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.silk.names import ContainerChains
+from c2c_auditor.silk.chain_names import ContainerChains
 from c2c_auditor.silk.shapes import CNI_INGRESS_TAG, ESTABLISHED, VTEP, ChainPlan, limited, logged, remembered
 
 
@@ -29,6 +29,8 @@ def overlay_plan(container: Container, config: VpaConfig) -> ChainPlan:
     ]
     if config.c2c_logging:
         limit = limited(config.denied_logs_per_second)
-        rules.append(r.Rule(destination=here, matches=(limit,), target=r.Log(prefix=logged("DENY_C2C_", container.handle))))
+        rules.append(
+            r.Rule(destination=here, matches=(limit,), target=r.Log(prefix=logged("DENY_C2C_", container.handle)))
+        )
     chain = ContainerChains.of(container.handle).overlay
     return ChainPlan(table="filter", name=chain, container=container, head=(*rules, default_deny(container)))

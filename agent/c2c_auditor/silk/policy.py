@@ -1,7 +1,7 @@
 """The policy chain ``vpa--…``: one constructor per rule shape, and the plan that puts them in silk's order.
 
-Source: silk-release src/code.cloudfoundry.org/vxlan-policy-agent/planner/planner_linux.go (``GetPolicyRulesAndChain``), lib/rules/rules.go
-(``NewMarkSetRule``, ``NewMarkAllowRule``, ``NewMarkLogRule``, ``NewOverlayAllowEgress``).
+Source: silk-release src/code.cloudfoundry.org/vxlan-policy-agent/planner/planner_linux.go (``GetPolicyRulesAndChain``),
+lib/rules/rules.go (``NewMarkSetRule``, ``NewMarkAllowRule``, ``NewMarkLogRule``, ``NewOverlayAllowEgress``).
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def _ports(policy: Policy) -> r.TransportMatch:
     return canonical.transport(_PROTOCOLS[policy.protocol], policy.ports.first, policy.ports.last)
 
 
-def plan_policy_chain(store: Store, policies: PolicySet, config: VpaConfig, ingress_tag: int | None) -> tuple[Planned, ...]:
+def plan_policy_chain(
+    store: Store, policies: PolicySet, config: VpaConfig, ingress_tag: int | None
+) -> tuple[Planned, ...]:
     """The policy chain's rules in silk's order; empty when nothing on this cell takes part in a policy.
 
     Without ``ingress_tag`` the ingress group is left out: nobody may claim to know a mark that was never seen.
@@ -131,7 +133,10 @@ def _by_app(policies: Iterable[Policy]) -> tuple[Mapping[str, int], Mapping[str,
 
 
 def _marks(containers: Sequence[Container], tags: Mapping[str, int]) -> list[Planned]:
-    """One mark per address. Two containers that claim one address: silk goes through handles downwards and the first one wins."""
+    """One mark per address.
+
+    Two containers that claim one address: silk goes through handles downwards and the first one wins.
+    """
     marked: dict[str, Planned] = {}
     for container in reversed(containers):
         tag = tags.get(container.app)
@@ -143,15 +148,28 @@ def _marks(containers: Sequence[Container], tags: Mapping[str, int]) -> list[Pla
 
 @lru_cache(maxsize=4096)
 def _accepts(container: Container, policies: tuple[Policy, ...], logged: VpaConfig | None) -> tuple[Planned, ...]:
-    """One container's accepts. Remembered, because one policy's change concerns few of the hundreds of containers of a cell."""
+    """One container's accepts.
+
+    Remembered, because one policy's change concerns few of the hundreds of containers of a cell.
+    """
     planned: list[Planned] = []
     for policy in sorted(policies, key=_text_order):
         if logged is not None:
             planned.append(
-                Planned(rule=canonical.shared(log_rule(container, policy, logged)), purpose=Purpose.LOG, container=container, policy=policy)
+                Planned(
+                    rule=canonical.shared(log_rule(container, policy, logged)),
+                    purpose=Purpose.LOG,
+                    container=container,
+                    policy=policy,
+                )
             )
         planned.append(
-            Planned(rule=canonical.shared(accept_rule(container, policy)), purpose=Purpose.ACCEPT, container=container, policy=policy)
+            Planned(
+                rule=canonical.shared(accept_rule(container, policy)),
+                purpose=Purpose.ACCEPT,
+                container=container,
+                policy=policy,
+            )
         )
     return tuple(planned)
 
@@ -163,7 +181,11 @@ def _text_order(policy: Policy) -> tuple[str, str, str]:
 
 def _ingress(containers: Sequence[Container], tag: int) -> list[Planned]:
     planned = [
-        (str(container.address), str(port), Planned(rule=ingress_rule(container, port, tag), purpose=Purpose.INGRESS, container=container))
+        (
+            str(container.address),
+            str(port),
+            Planned(rule=ingress_rule(container, port, tag), purpose=Purpose.INGRESS, container=container),
+        )
         for container in containers
         for port in container.ports
     ]
@@ -184,10 +206,17 @@ def ingress_tag_of(rule: r.Rule) -> int | None:
     if rule.target != r.ACCEPT or rule.destination is None or len(rule.matches) != 2:  # noqa: PLR2004 - ports and mark
         return None
     ports, mark = rule.matches
-    if not (isinstance(ports, r.TransportMatch) and isinstance(mark, r.MarkMatch)) or mark.negated or mark.mask != r.ALL_BITS:
+    if (
+        not (isinstance(ports, r.TransportMatch) and isinstance(mark, r.MarkMatch))
+        or mark.negated
+        or mark.mask != r.ALL_BITS
+    ):
         return None
     port = ports.destination.first if ports.destination is not None else 0
     shape = r.Rule(
-        destination=rule.destination, protocol=rule.protocol, matches=(canonical.transport(r.TCP, port, port), mark), target=r.ACCEPT
+        destination=rule.destination,
+        protocol=rule.protocol,
+        matches=(canonical.transport(r.TCP, port, port), mark),
+        target=r.ACCEPT,
     )
     return mark.value if rule == shape and rule.destination.host is not None else None

@@ -24,7 +24,8 @@ _LOG_PREFIX = 28
 class ChainPlan:
     """What one chain of a container should hold.
 
-    ``middle`` is False where ``head`` and ``tail`` are all of it; where it is True, rules that nobody on the cell can foretell stand between them.
+    ``middle`` is False where ``head`` and ``tail`` are all of it; where it is True, rules that nobody on the cell can
+    foretell stand between them.
     """
 
     table: str

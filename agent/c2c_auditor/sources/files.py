@@ -11,7 +11,10 @@ _CHUNK = 1 << 20
 
 
 def read_text_file(path: Path, *, source: str, most: int = _MOST_BYTES) -> str:
-    """The file's text, undecodable bytes kept as surrogates. Raises SourceError: missing, unreadable, a directory, more than ``most`` bytes."""
+    """The file's text, undecodable bytes kept as surrogates.
+
+    Raises SourceError: missing, unreadable, a directory, more than ``most`` bytes.
+    """
     data = bytearray()
     try:
         with path.open("rb") as opened:
@@ -27,14 +30,24 @@ def read_text_file(path: Path, *, source: str, most: int = _MOST_BYTES) -> str:
         ) from error
     except PermissionError as error:
         raise _failed(
-            source, Reason.PERMISSION, path, problem="it may not be read", remedy="run as the file's owner, or give the agent read access"
+            source,
+            Reason.PERMISSION,
+            path,
+            problem="it may not be read",
+            remedy="run as the file's owner, or give the agent read access",
         ) from error
     except OSError as error:
         raise _failed(
-            source, Reason.FAILED, path, problem=f"it cannot be read: {error.strerror}", remedy="check the path and the disk"
+            source,
+            Reason.FAILED,
+            path,
+            problem=f"it cannot be read: {error.strerror}",
+            remedy="check the path and the disk",
         ) from error
     if len(data) > most:
-        raise _failed(source, Reason.TOO_LARGE, path, problem=f"it is larger than {most} bytes", remedy="is it the right file?")
+        raise _failed(
+            source, Reason.TOO_LARGE, path, problem=f"it is larger than {most} bytes", remedy="is it the right file?"
+        )
     return data.decode("utf-8", "surrogateescape")
 
 

@@ -1,0 +1,1 @@
+"""The checks, one function each: what one reading shows that should not be so."""

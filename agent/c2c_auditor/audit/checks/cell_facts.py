@@ -1,0 +1,227 @@
+"""Findings about the facts themselves: what the store and the policies say that cannot be right, or cannot be carried out."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+from c2c_auditor.audit.checks import describe
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.reading.policy_chains import jumped_chain
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import Container
+from c2c_auditor.model.finding import Finding
+from c2c_auditor.model.kind import Effect, Kind
+from c2c_auditor.netfilter.render import render_ports
+from c2c_auditor.silk import asg
+from c2c_auditor.silk.chain_names import overlay
+from c2c_auditor.silk.policy import open_rule
+
+
+def enforcement_disabled(inputs: Inputs) -> Iterator[Finding]:
+    """Everything on the overlay is open: by the operator's switch, or by a rule that nobody asked for."""
+    opening = open_rule(inputs.config)
+    outcome = inputs.comparison
+    places = inputs.chains.rules
+    if outcome is not None:  # what was compared needs no second look: the rule is the plan's first, or one too many
+        places = (*(entry for _, entry in outcome.matched[:1]), *outcome.extra)
+    found = next((entry for entry in places if entry.rule == opening), None)
+    if not inputs.config.policy_disabled and found is None:
+        return
+    told = inputs.config.policy_disabled
+    yield describe.finding(
+        Kind.ENFORCEMENT_DISABLED,
+        subject=(),
+        summary="Network policy is not enforced on this cell: every container reaches every other on all ports"
+        + (
+            ", as disable_container_network_policy asks for."
+            if told
+            else ", although disable_container_network_policy is off."
+        ),
+        remedy="Set disable_container_network_policy to false and deploy." if told else describe.REPLAN,
+        entry=found,
+        chain="FORWARD",
+    )
+
+
+def lost_chains(inputs: Inputs) -> tuple[str, ...]:
+    """The ``overlay--`` chains that hang in FORWARD for containers that the store does not list, when they outnumber those that it does.
+
+    A single one is a container on its way out; many are a store that was truncated and that VPA will plan from next (serial.go, ``DecodeAll``).
+    """
+    if inputs.facts.store is None:
+        return ()
+    store = inputs.facts.store
+    listed = {
+        overlay(handle)
+        for handle in (
+            *(container.handle for container in store.containers),
+            *(bad.subject for bad in store.unreadable),
+        )
+    }
+    wired = _wired(inputs)
+    lost = tuple(chain for chain in wired if chain not in listed)
+    return lost if len(lost) > len(wired) - len(lost) else ()
+
+
+def _wired(inputs: Inputs) -> tuple[str, ...]:
+    chains = inputs.ruleset.chains("filter")
+    forward = chains.get("FORWARD", r.Chain(name="FORWARD")).rules
+    return tuple(
+        dict.fromkeys(
+            chain for chain in map(jumped_chain, forward) if chain.startswith("overlay--") and chain in chains
+        )
+    )
+
+
+def store_shrunk(inputs: Inputs) -> Iterator[Finding]:
+    """Containers that are wired up and that the store no longer lists."""
+    lost = lost_chains(inputs)
+    if not lost:
+        return
+    chains = inputs.ruleset.chains("filter")
+    wired = len(_wired(inputs))
+    addresses = sorted({address for chain in lost if (address := _denied(chains[chain])) is not None})
+    yield describe.finding(
+        Kind.STORE_SHRUNK,
+        subject=(),
+        summary=f"The container metadata lists {wired - len(lost)} of {wired} containers that are wired up on this cell: "
+        "with its next plan vxlan-policy-agent removes the policy rules of the others.",
+        remedy="Look at store.json for truncation and the disk for space; do not restart vxlan-policy-agent before the store is whole again.",
+        addresses=tuple(map(str, addresses)),
+        details=lost,
+    )
+
+
+def _denied(chain: r.Chain) -> IPv4Address | None:
+    """The address whose default deny a chain holds."""
+    rejects = [rule.destination for rule in chain.rules if isinstance(rule.target, r.Reject)]
+    return rejects[-1].host if rejects and rejects[-1] is not None else None
+
+
+def container_conflict(inputs: Inputs) -> Iterator[Finding]:
+    """Two containers at one address: silk marks the address once, as the app of the higher handle."""
+    people = inputs.people
+    for containers in people.by_address.values():
+        if len(containers) > 1:
+            apps = sorted({container.app for container in containers})
+            handles = tuple(container.handle for container in containers)
+            same = len(apps) == 1
+            yield describe.finding(
+                Kind.CONTAINER_CONFLICT,
+                subject=(str(containers[0].address), *handles),
+                summary=f"{len(containers)} containers claim {containers[0].address}: {', '.join(map(people.called, apps))}. "
+                + (
+                    "One of them is not there any more."
+                    if same
+                    else "One of them is marked and reached as the other's app."
+                ),
+                remedy="Find out which handle is alive (gdn or cfdot); a stale entry of the store goes away when its container is destroyed.",
+                effect=Effect.ADVICE if same else None,
+                addresses=(str(containers[0].address),),
+                handles=handles,
+                details=tuple(f"{container.handle}: {people.called(container.app)}" for container in containers),
+            )
+
+
+def unreadable(inputs: Inputs) -> Iterator[Finding]:
+    """Entries of the store and of the policy server's answer that could not be understood."""
+    store, policies = inputs.facts.store, inputs.facts.policies
+    for bad in store.unreadable if store is not None else ():
+        yield describe.finding(
+            Kind.CONTAINER_UNREADABLE,
+            subject=(bad.subject, bad.problem),
+            summary=f"Container {bad.subject} cannot be planned: {bad.problem}.",
+            remedy=f"Look at this entry in {bad.where}; recreating the container writes it afresh.",
+            handles=(bad.subject,),
+            addresses=(bad.address,) if bad.address else (),
+        )
+    for bad in policies.unreadable if policies is not None else ():
+        yield describe.finding(
+            Kind.POLICY_UNREADABLE,
+            subject=(bad.subject, bad.problem),
+            summary=f"A policy of {bad.subject} cannot be understood: {bad.problem}. Its rules were not judged.",
+            remedy=f"Look at {bad.where} in the policy server's answer.",
+            details=bad.guids,
+        )
+
+
+def tag_conflict(inputs: Inputs) -> Iterator[Finding]:
+    """Tags are row ids: one per app. Two apps with one tag have each other's rights."""
+    people = inputs.people
+    for tag, apps in sorted(people.tag_owners.items()):
+        if len(apps) > 1:
+            yield describe.finding(
+                Kind.TAG_CONFLICT,
+                subject=(f"0x{tag:x}",),
+                summary=f"Tag 0x{tag:x} stands for {len(apps)} apps: {', '.join(map(people.called, sorted(apps)))}. "
+                "Each reaches whatever the others may reach.",
+                remedy="Look at the policy server's groups table: each guid must have a row of its own.",
+                details=tuple(sorted(apps)),
+            )
+    for app, tags in sorted(people.app_tags.items()):
+        if len(tags) > 1:
+            listed = ", ".join(f"0x{tag:x}" for tag in sorted(tags))
+            yield describe.finding(
+                Kind.TAG_CONFLICT,
+                subject=(app,),
+                summary=f"{people.called(app)} has {len(tags)} tags, {listed}: only one of them can be its mark, so some of its policies cannot work.",
+                remedy="Look at the policy server's groups table: each guid must have one row.",
+                effect=Effect.OUTAGE,
+                source=people.app(app),
+            )
+
+
+def port_not_exposed(inputs: Inputs) -> Iterator[Finding]:
+    """A tcp policy none of whose ports any local instance of its destination has. Metadata lists tcp ports only, so udp is not judged."""
+    store, policies = inputs.facts.store, inputs.facts.policies
+    if store is None or policies is None:
+        return
+    declared: dict[str, set[int]] = {}
+    for container in store.containers:
+        if container.ports:
+            declared.setdefault(container.app, set()).update(container.ports)
+    exposed = {app: sorted(ports) for app, ports in declared.items()}
+    for policy in policies.policies:
+        ports = exposed.get(policy.destination)
+        if (
+            policy.protocol == "tcp"
+            and ports
+            and bisect_left(ports, policy.ports.first) == bisect_right(ports, policy.ports.last)
+        ):
+            asked = render_ports(policy.ports.first, policy.ports.last, "-")
+            called = inputs.people.called(policy.destination)
+            yield describe.finding(
+                Kind.PORT_NOT_EXPOSED,
+                subject=(policy.source, policy.destination, asked),
+                summary=f"A policy lets {inputs.people.called(policy.source)} reach {called} on tcp {asked}, "
+                f"but {called} has only {', '.join(map(str, ports))}.",
+                remedy="Check the policy's port; an app that listens on a port it does not declare makes this hint moot.",
+                policy=f"tcp {asked}",
+                **describe.apps(inputs, policy.source, policy.destination),
+            )
+
+
+def unconvertible(inputs: Inputs) -> Iterator[Finding]:
+    """Security group rules for which silk leaves a container's whole chain as it is, and says so in its log only."""
+    store, groups = inputs.facts.store, inputs.facts.security_groups
+    if store is None or groups is None or not inputs.config.asg_syncing:
+        return
+    problems: dict[str, list[Container]] = {}
+    for container in store.containers:
+        if asg.has_chain(container):
+            try:
+                asg.asg_plan(container, asg.groups_of(container, groups), inputs.config)
+            except asg.Unconvertible as refused:
+                problems.setdefault(str(refused), []).append(container)
+    for problem, containers in sorted(problems.items()):
+        yield describe.finding(
+            Kind.ASG_MISSING,
+            subject=("unconvertible", problem),
+            summary=f"silk cannot convert a security group ({problem}) and therefore no longer updates the egress of {len(containers)} containers.",
+            remedy="Mend the security group's rule (cf update-security-group).",
+            effect=Effect.OUTAGE,
+            addresses=tuple(str(container.address) for container in containers),
+            handles=tuple(container.handle for container in containers),
+        )

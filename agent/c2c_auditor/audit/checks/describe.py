@@ -1,0 +1,209 @@
+"""How findings are put into words and filled with evidence; the same form for all checks."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from c2c_auditor.audit.comparison import fields
+from c2c_auditor.audit.comparison.entry import Entry
+from c2c_auditor.audit.comparison.order import Misplaced
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.finding import App, Finding, Place
+from c2c_auditor.model.kind import Effect, Kind
+from c2c_auditor.netfilter.render import render_ports, render_rule
+from c2c_auditor.silk.policy import Planned, Purpose
+
+REPLAN = "Restart vxlan-policy-agent on this cell (monit restart vxlan-policy-agent): at start it plans and writes the whole chain afresh."
+
+
+_DOES = {
+    Effect.BREACH: "what should be refused passes",
+    Effect.OUTAGE: "what should pass is refused",
+    Effect.RESIDUE: "this concerns no traffic",
+    Effect.ADVICE: "nothing is decided otherwise, but something is not logged",
+}
+_HARMLESS = "As the rules stand, no traffic is decided otherwise because of it."
+
+
+class Apps(TypedDict):
+    """The two keyword arguments of a finding that name apps."""
+
+    source: App | None
+    destination: App | None
+
+
+def text(rule: r.Rule) -> str:
+    """A rule's canonical text: part of a finding's identity."""
+    return render_rule(rule)
+
+
+def does(effect: Effect) -> str:
+    """What a rule's loss or change does, as the end of a sentence."""
+    return _DOES[effect]
+
+
+def harmless(summary: str, effect: Effect) -> str:
+    """The summary of a finding of ``effect`` that turned out to concern no traffic."""
+    return (
+        summary.replace(_DOES[effect], _DOES[Effect.RESIDUE]) if _DOES[effect] in summary else f"{summary} {_HARMLESS}"
+    )
+
+
+def apps(inputs: Inputs, source: str, destination: str) -> Apps:
+    """Source and destination with the names that people know; None for an empty guid."""
+    people = inputs.people
+    return {
+        "source": people.app(source) if source else None,
+        "destination": people.app(destination) if destination else None,
+    }
+
+
+def finding(
+    kind: Kind,
+    *,
+    subject: tuple[str, ...],
+    summary: str,
+    remedy: str,
+    effect: Effect | None = None,
+    entry: Entry | None = None,
+    expected: r.Rule | None = None,
+    chain: str = "",
+    table: str = "filter",
+    **evidence: object,
+) -> Finding:
+    """A finding with the kind's own effect unless told otherwise.
+
+    ``entry`` is the rule as found, ``chain`` where one should be.
+    """
+    place = None
+    evidence.setdefault(
+        "differences", fields.differences(expected, entry.rule) if expected is not None and entry is not None else ()
+    )
+    if entry is not None:
+        place = Place(table=table, chain=entry.chain, position=entry.position)
+    elif chain:
+        place = Place(table=table, chain=chain)
+    return Finding(
+        kind=kind,
+        effect=effect if effect is not None else kind.effect,
+        subject=subject,
+        summary=summary,
+        remedy=remedy,
+        place=place,
+        found=entry.rule if entry is not None else None,
+        expected=expected,
+        **evidence,  # type: ignore[arg-type]  # names and types are Finding's own; attrs refuses any other
+    )
+
+
+def planned(
+    inputs: Inputs,
+    kind: Kind,
+    plan: Planned,
+    *,
+    summary: str,
+    remedy: str,
+    effect: Effect | None = None,
+    entry: Entry | None = None,
+) -> Finding:
+    """A finding about a rule that should be there: identified by that rule, whatever stands in its place."""
+    container, policy = plan.container, plan.policy
+    source = (
+        policy.source
+        if policy is not None
+        else container.app
+        if container is not None and plan.purpose is Purpose.MARK
+        else ""
+    )
+    destination = container.app if container is not None and plan.purpose is not Purpose.MARK else ""
+    active = inputs.chains.active or inputs.chains.names[-1:]
+    return finding(
+        kind,
+        subject=(container.handle if container is not None else "", text(plan.rule)),
+        summary=summary,
+        remedy=remedy,
+        effect=effect,
+        entry=entry,
+        expected=plan.rule,
+        chain=active[0] if active else "",
+        addresses=(str(container.address),) if container is not None else (),
+        handles=(container.handle,) if container is not None else (),
+        policy=policy_text(inputs, plan),
+        **apps(inputs, source, destination),
+    )
+
+
+def policy_text(inputs: Inputs, plan: Planned) -> str:
+    """The policy behind a rule: ``frontend (acme/dev) to backend (acme/dev) on tcp 8080``; empty if there is none."""
+    policy = plan.policy
+    if policy is None:
+        return ""
+    called = inputs.people.called
+    return (
+        f"{called(policy.source)} to {called(policy.destination)} on {policy.protocol} "
+        f"{render_ports(policy.ports.first, policy.ports.last, '-')}"
+    )
+
+
+def missing(inputs: Inputs, plan: Planned) -> str:
+    """One sentence for a planned rule that is not there: what does not work now, for whom."""
+    container, called = plan.container, inputs.people.called
+    if container is None:
+        return "The operator switched enforcement off, but the rule that opens the overlay is not there."
+    who = f"{called(container.app)} at {container.address}"
+    if plan.purpose is Purpose.MARK:
+        return f"{who} is not marked: every destination rejects what it sends, although policies allow it."
+    if plan.purpose is Purpose.INGRESS:
+        port = fields.shown(plan.rule, fields.PORTS).removeprefix("--dport ")
+        return f"The ingress router does not reach {who} on tcp {port}."
+    if plan.purpose is Purpose.LOG:
+        return f"What is accepted from {policy_text(inputs, plan)} at {container.address} is not logged."
+    return (
+        f"{policy_text(inputs, plan)} is not accepted at {container.address}: it is rejected, although a policy "
+        "allows it."
+    )
+
+
+def changed(inputs: Inputs, plan: Planned, entry: Entry, name: str) -> str:
+    """One sentence for a rule that differs in one field."""
+    expected, found = fields.shown(plan.rule, name), fields.shown(entry.rule, name)
+    about = policy_text(inputs, plan)
+    if plan.container is not None:
+        about = (
+            f"{about} at {plan.container.address}"
+            if about
+            else f"{inputs.people.called(plan.container.app)} at {plan.container.address}"
+        )
+    what = {Purpose.MARK: "The MARK rule of", Purpose.LOG: "The LOG rule for"}.get(plan.purpose, "The ACCEPT rule for")
+    base = f"{what} {about or 'the whole overlay'} has {name} {found} where {expected} is expected."
+    return base + _consequence(inputs, plan, entry, name)
+
+
+def _consequence(inputs: Inputs, plan: Planned, entry: Entry, name: str) -> str:
+    people = inputs.people
+    mark, target = fields.only(entry.rule, r.MarkMatch), entry.rule.target
+    if name == fields.MARK and isinstance(target, r.SetMark):
+        return f" It passes for {people.holders(target.value)}, and is refused where its own policies allow it."
+    if name == fields.MARK and plan.purpose is Purpose.ACCEPT and plan.policy is not None:
+        if mark is None or mark.negated or mark.mask != r.ALL_BITS:
+            return " Other apps' packets pass as well."
+        return f" So {people.holders(mark.value)} passes instead of {people.called(plan.policy.source)}."
+    return ""
+
+
+def misplaced(inputs: Inputs, found: Misplaced) -> str:
+    """One sentence for a rule that comes too late or too early."""
+    late, early = found.late, found.early
+    if late.planned.purpose is Purpose.LOG:
+        return (
+            f"What is accepted from {policy_text(inputs, late.planned)} is not logged: the LOG rule stands behind "
+            "the ACCEPT."
+        )
+    source = late.planned.container
+    who = inputs.people.called(source.app) if source is not None else "A source"
+    return (
+        f"{who} is marked at position {late.entry.position}, behind the ACCEPT at position "
+        f"{early.entry.position} that needs the mark: "
+        f"{policy_text(inputs, early.planned)} is rejected on this cell."
+    )

@@ -1,0 +1,127 @@
+"""Rules of others where overlay traffic passes: in FORWARD and INPUT, classified by what they can do before silk's own rules have decided.
+
+A container's traffic is decided at the latest by its own chains, which end in REJECT. So a rule behind the last jump to
+them decides nothing any more for a container; a rule before them can let in what they would reject, or stop what a
+policy allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network
+
+from c2c_auditor.audit.checks import describe
+from c2c_auditor.audit.comparison.entry import Entry
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.reading.policy_chains import jumped_chain
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.finding import Finding
+from c2c_auditor.model.kind import Effect, Kind
+from c2c_auditor.silk.chain_names import is_container_chain, policy_chain_time
+
+_DEEPEST = 64
+_REMEDY = "Find out who added it (its owner's job or a person); silk neither adds nor removes it."
+
+
+def foreign_rules(inputs: Inputs) -> Iterator[Finding]:
+    """Each rule of FORWARD and INPUT that is no jump into silk's chains and that overlay traffic can meet."""
+    chains = inputs.ruleset.chains("filter")
+    for name in ("FORWARD", "INPUT"):
+        chain = chains.get(name)
+        if chain is None:
+            continue
+        ours = [at for at, rule in enumerate(chain.rules, 1) if _is_silks(rule)]
+        last = max(ours, default=0)
+        for at, rule in enumerate(chain.rules, 1):
+            if at not in ours and touches(rule, inputs.config.overlay_network, source_only=name == "INPUT"):
+                yield from _foreign(
+                    Entry(chain=name, position=at, rule=rule), chains, decides=at < last, inside=name == "FORWARD"
+                )
+        if chain.policy not in (None, "ACCEPT") and ours:
+            yield describe.finding(
+                Kind.FOREIGN_RULE,
+                subject=(name, "policy"),
+                summary=(
+                    f"The policy of {name} is {chain.policy}, where silk expects ACCEPT: what silk's rules leave "
+                    "undecided is stopped."
+                ),
+                remedy=_REMEDY,
+                chain=name,
+            )
+
+
+def _is_silks(rule: r.Rule) -> bool:
+    """A jump into one of silk's chains; whether it is as it should be is judged elsewhere."""
+    target = jumped_chain(rule)
+    return bool(target) and (policy_chain_time(target) is not None or is_container_chain(target))
+
+
+def _foreign(entry: Entry, chains: Mapping[str, r.Chain], *, decides: bool, inside: bool) -> Iterator[Finding]:
+    accepts, stops = can_do(entry.rule, chains)
+    where = f"rule {entry.position} of {entry.chain}"
+    if accepts and decides:
+        kind, effect = Kind.FOREIGN_ACCEPT, Effect.BREACH
+        what = (
+            "lets overlay traffic pass before the containers' default deny"
+            if inside
+            else "lets containers reach the cell before silk's rules for that"
+        )
+    elif stops and decides:
+        kind, effect = Kind.FOREIGN_DROP, Effect.OUTAGE
+        what = (
+            "stops overlay traffic before silk's rules have decided"
+            if inside
+            else "stops what containers may reach on the cell"
+        )
+    elif not inside:
+        return  # behind the containers' own chains in INPUT nothing concerns them any more
+    else:
+        kind, effect = Kind.FOREIGN_RULE, Effect.ADVICE
+        what = "sees overlay traffic; it decides nothing that silk's rules have not decided"
+    yield describe.finding(
+        kind,
+        subject=(entry.chain, describe.text(entry.rule)),
+        summary=f"Somebody else's {where} {what}.",
+        remedy=_REMEDY,
+        effect=effect,
+        entry=entry,
+    )
+
+
+def touches(rule: r.Rule, overlay: IPv4Network, *, source_only: bool) -> bool:
+    """Whether a packet from or to the overlay can meet the rule's addresses.
+
+    ``source_only`` where only a source can be on the overlay.
+    """
+    network = int(overlay.network_address), int(overlay.netmask)
+    if source_only:
+        return _overlaps(rule.source, *network)
+    # a packet of the overlay has its source or its destination there, not necessarily both
+    return _overlaps(rule.source, *network) or _overlaps(rule.destination, *network)
+
+
+def _overlaps(match: r.AddressMatch | None, value: int, mask: int) -> bool:
+    if match is None:
+        return True
+    common = match.mask & mask
+    if match.negated:
+        return not (
+            match.mask & mask == match.mask and match.value == value & match.mask
+        )  # all but a range that holds the whole overlay
+    return match.value & common == value & common
+
+
+def can_do(rule: r.Rule, chains: Mapping[str, r.Chain], depth: int = 0) -> tuple[bool, bool]:
+    """Whether a packet that matches ``rule`` may be accepted (or marked, or taken out of silk's sight), and whether it may be stopped."""
+    target = rule.target
+    if target in (r.ACCEPT, r.RETURN) or isinstance(target, r.SetMark):
+        return True, False
+    if isinstance(target, r.Reject) or target == r.DROP:
+        return False, True
+    if isinstance(target, r.OpaqueTarget):
+        return True, True
+    chain = chains.get(jumped_chain(rule))
+    if chain is None or depth > _DEEPEST:
+        return (True, True) if depth > _DEEPEST else (False, False)
+    inner = [can_do(one, chains, depth + 1) for one in chain.rules if one.target != r.RETURN]
+    return any(accepts for accepts, _ in inner), any(stops for _, stops in inner)

@@ -1,0 +1,110 @@
+"""The planned rules of the policy chain against those that are there: matched, changed, missing, extra.
+
+Rules are compared as values and as a multiset: silk's order within a group means nothing to a packet (`order` judges
+where it does). What remains on both sides is paired when it differs in one field, so that one change is one finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from attrs import frozen
+
+from c2c_auditor.audit.comparison import fields
+from c2c_auditor.audit.comparison.entry import Entry
+from c2c_auditor.model import rule as r
+
+
+class Wanted(Protocol):
+    """Something planned: a rule that should be there, and whatever else its planner knows."""
+
+    @property
+    def rule(self) -> r.Rule:
+        """The rule."""
+
+
+W = TypeVar("W", bound=Wanted)
+
+
+@frozen(kw_only=True)
+class Changed(Generic[W]):
+    """A planned rule and the rule that stands in its place."""
+
+    planned: W
+    entry: Entry
+
+
+@frozen(kw_only=True)
+class Comparison(Generic[W]):
+    """The outcome: ``matched`` in the plan's order.
+
+    ``repeated`` are further copies, within one chain, of a rule that is planned or already extra.
+    """
+
+    matched: tuple[tuple[W, Entry], ...] = ()
+    changed: tuple[Changed[W], ...] = ()
+    missing: tuple[W, ...] = ()
+    extra: tuple[Entry, ...] = ()
+    repeated: tuple[Entry, ...] = ()
+
+
+def compare(planned: Sequence[W], present: Sequence[Entry], pairable: Callable[[W, Entry], bool]) -> Comparison[W]:
+    """``pairable`` may veto a pair of rules that differ in one field only, because they are two facts and not one change."""
+    waiting: dict[r.Rule, list[Entry]] = {}
+    for entry in present:
+        waiting.setdefault(entry.rule, []).append(entry)
+    matched: list[tuple[W, Entry]] = []
+    missing: dict[r.Rule, W] = {}
+    used: set[int] = set()
+    for plan in planned:
+        entries = waiting.get(plan.rule)
+        if entries is None:
+            missing.setdefault(plan.rule, plan)
+        elif id(entries) not in used:
+            used.add(id(entries))
+            matched.append((plan, entries[0]))
+    extra = [entries[0] for entries in waiting.values() if id(entries) not in used]
+    repeated = [entry for entries in waiting.values() if len(entries) > 1 for entry in _again(entries)]
+    changed = _paired(tuple(missing.values()), extra, pairable) if missing and extra else []
+    gone = {id(pair.planned) for pair in changed}, {id(pair.entry) for pair in changed}
+    return Comparison(
+        matched=tuple(matched),
+        changed=tuple(changed),
+        missing=tuple(plan for plan in missing.values() if id(plan) not in gone[0]),
+        extra=tuple(entry for entry in extra if id(entry) not in gone[1]),
+        repeated=tuple(repeated),
+    )
+
+
+def _again(entries: Sequence[Entry]) -> list[Entry]:
+    """The copies after the first within each chain: a rule that two chains hold is a swap, not a repetition."""
+    seen: set[str] = set()
+    again = []
+    for entry in entries:
+        if entry.chain in seen:
+            again.append(entry)
+        seen.add(entry.chain)
+    return again
+
+
+def _paired(missing: Sequence[W], extra: Sequence[Entry], pairable: Callable[[W, Entry], bool]) -> list[Changed[W]]:
+    """Pairs that differ in one field, the fields tried in the order of `fields.FIELDS`; each rule is used once."""
+    pairs: list[Changed[W]] = []
+    left, right = list(missing), list(extra)
+    for name in fields.FIELDS:
+        by_rest: dict[Hashable, list[Entry]] = {}
+        for entry in right:
+            by_rest.setdefault(fields.without(entry.rule, name), []).append(entry)
+        rest = []
+        for plan in left:
+            candidates = by_rest.get(fields.without(plan.rule, name), [])
+            chosen = next((entry for entry in candidates if pairable(plan, entry)), None)
+            if chosen is None:
+                rest.append(plan)
+            else:
+                candidates.remove(chosen)
+                right.remove(chosen)
+                pairs.append(Changed(planned=plan, entry=chosen))
+        left = rest
+    return pairs

@@ -1,0 +1,15 @@
+"""A rule and where it stands."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from c2c_auditor.model import rule as r
+
+
+class Entry(NamedTuple):
+    """One rule where it stands; ``position`` counts from 1. A named tuple, because a reading makes one of each rule."""
+
+    chain: str
+    position: int
+    rule: r.Rule

@@ -1,0 +1,146 @@
+"""All checks, and one reading judged by them.
+
+A check is a function from `Inputs` to findings; adding one is a line in `CHECKS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+from attrs import evolve
+
+from c2c_auditor.audit.checks import (
+    backend_split,
+    cell_facts,
+    consistency,
+    container_chains,
+    foreign_rules,
+    mapped_ports,
+    orphan_chains,
+    policy_chain,
+    policy_rules,
+)
+from c2c_auditor.audit.effects import Effects
+from c2c_auditor.audit.judgement import Judgement
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.tally import tally_of
+from c2c_auditor.audit.traffic.reachability import Reachability, reachability
+from c2c_auditor.audit.traffic.statements import Places, sentences
+from c2c_auditor.audit.unknown import unknown_kinds
+from c2c_auditor.errors import EvaluationError
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import CellFacts, Policy
+from c2c_auditor.model.finding import Finding
+from c2c_auditor.model.rule import Loss
+
+Check = Callable[[Inputs], Iterable[Finding]]
+
+CHECKS: tuple[Check, ...] = (
+    policy_chain.policy_chain,
+    policy_rules.policy_rules,
+    consistency.consistency,
+    container_chains.container_chains,
+    mapped_ports.mapped_ports,
+    orphan_chains.orphan_chains,
+    foreign_rules.foreign_rules,
+    cell_facts.enforcement_disabled,
+    cell_facts.store_shrunk,
+    cell_facts.container_conflict,
+    cell_facts.unreadable,
+    cell_facts.tag_conflict,
+    cell_facts.port_not_exposed,
+    cell_facts.unconvertible,
+)
+
+# What a report tells in words; the matrix tells all.
+_MOST_STATEMENTS = 100
+
+
+def judge(
+    facts_: CellFacts,
+    ruleset: r.Ruleset,
+    now: float | None,
+    others: tuple[r.Ruleset, ...] = (),
+    *,
+    previous: Judgement | None = None,
+) -> Judgement:
+    """Every difference in this reading, worst first. Pure: equal inputs give equal judgements.
+
+    ``others``: see `Inputs.of`.
+
+    ``previous`` is the judgement before this one, of which what did not change is taken over.
+    """
+    inputs = Inputs.of(facts_, ruleset, now, others)
+    findings = [finding for check in CHECKS for finding in check(inputs)]
+    reach, notes = _reached(inputs, previous.reach if previous is not None else None)
+    statements: tuple[str, ...] = ()
+    if reach is not None:
+        places = Places(ruleset)
+        findings = Effects(inputs, reach, places).decided(findings)
+        every = (text for to, row in reach.differences() for text in sentences(to, row, inputs.people, places))
+        statements = tuple(islice(every, _MOST_STATEMENTS))
+    outcome = inputs.comparison
+    carried = _carried(inputs)
+    tally = tally_of(inputs)
+    return Judgement(
+        findings=tuple(sorted(findings, key=_worst_first)),
+        unknown=unknown_kinds(inputs),
+        carried=carried,
+        unmet=policy_rules.unmet_policies(outcome) if outcome is not None else carried or frozenset(),
+        tally=evolve(tally, flows=reach.flows) if reach is not None else tally,
+        notes=(*facts_.notes, *inputs.notes, *notes),
+        statements=statements,
+        reach=reach,
+    )
+
+
+def _reached(inputs: Inputs, previous: Reachability | None) -> tuple[Reachability | None, tuple[str, ...]]:
+    """Who reaches whom, or why that is not said."""
+    facts = inputs.facts
+    reason = ""
+    if Loss.INTERFACES in inputs.ruleset.lost or Loss.CHAIN_NAMES in inputs.ruleset.lost:
+        reason = "the listing does not show all that rules ask for"
+    elif facts.policies is not None and facts.policies.unreadable:
+        reason = "not all policies could be read"
+    elif inputs.config.overlay_ingress and inputs.ingress_tag is None:
+        reason = "the ingress router's tag is not known"
+    else:
+        try:
+            return reachability(inputs, previous), ()
+        except EvaluationError as error:
+            reason = str(error)
+    return None, (f"Who reaches whom was not worked out: {reason}.",)
+
+
+def _carried(inputs: Inputs) -> frozenset[Policy] | None:
+    """The policies whose destination runs here: those that this cell's ACCEPT rules carry out."""
+    store, policies = inputs.facts.store, inputs.facts.policies
+    if store is None or policies is None:
+        return None
+    here = {container.app for container in store.containers}
+    return frozenset(policy for policy in policies.policies if policy.destination in here)
+
+
+def judge_cell(
+    facts_: CellFacts, rulesets: Sequence[r.Ruleset], now: float | None, previous: Judgement | None = None
+) -> Judgement:
+    """One cell: the backend that holds silk's rules, or both, the fuller one first.
+
+    The kernel applies both, so both are judged.
+
+    ``previous`` is the judgement before this one, of which what did not change is taken over.
+    """
+    first = judge(facts_, rulesets[0], now, previous=previous)
+    if len(rulesets) == 1:
+        return first
+    findings = list(backend_split.split(rulesets))
+    findings += first.findings
+    for ruleset in rulesets[1:]:
+        findings += backend_split.elsewhere(judge(facts_, ruleset, now).findings, ruleset)
+    return evolve(first, findings=tuple(sorted(findings, key=_worst_first)))
+
+
+def _worst_first(finding: Finding) -> tuple[int, str, tuple[str, ...]]:
+    order = ("breach", "outage", "residue", "advice")
+    return order.index(finding.effect.value), finding.kind.value, finding.subject

@@ -1,0 +1,30 @@
+"""What one reading of one backend comes to."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from c2c_auditor.audit.traffic.reachability import Reachability
+from c2c_auditor.model.cell import Policy
+from c2c_auditor.model.finding import Finding
+from c2c_auditor.model.kind import Kind
+from c2c_auditor.model.report import Tally
+
+
+@frozen(kw_only=True)
+class Judgement:
+    """What one reading of one backend comes to.
+
+    ``unknown`` kinds could not be judged; ``carried`` are the policies that this cell has to carry out (None: not
+    known), ``unmet`` those of them that the kernel does not. ``reach`` is who reaches whom, None where that is not
+    known; ``statements`` are its differences in words, the first of them.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    unknown: frozenset[Kind] = frozenset()
+    carried: frozenset[Policy] | None = None
+    unmet: frozenset[Policy] = frozenset()
+    tally: Tally = field(factory=Tally)
+    notes: tuple[str, ...] = ()
+    statements: tuple[str, ...] = ()
+    reach: Reachability | None = field(default=None, eq=False, repr=False)

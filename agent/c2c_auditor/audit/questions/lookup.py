@@ -1,0 +1,114 @@
+"""Who is meant: an app by name or guid, a container by handle, a host by address.
+
+What is unknown or ambiguous lists what there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import AddressValueError, IPv4Address
+
+from attrs import frozen
+
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.errors import UsageError
+from c2c_auditor.model.cell import Container
+
+_SHORTEST_PREFIX = 4
+_MOST_CANDIDATES = 12
+
+
+@frozen(kw_only=True)
+class End:
+    """One end of a question: its containers on this cell, or what is known of it elsewhere: an app, or only an address."""
+
+    app: str = ""
+    containers: tuple[Container, ...] = ()
+    address: IPv4Address | None = None
+
+    @property
+    def here(self) -> bool:
+        """Whether any of it runs on this cell."""
+        return bool(self.containers)
+
+
+def find(text: str, inputs: Inputs) -> End:
+    """The end that ``text`` means. Raises UsageError with the candidates."""
+    store, policies = inputs.facts.store, inputs.facts.policies
+    containers = store.containers if store is not None else ()
+    address = _address(text)
+    if address is not None:
+        return _at(address, containers, inputs)
+    whole = [container for container in containers if container.handle == text]
+    if whole:
+        return End(app=whole[0].app, containers=tuple(whole))
+    apps = {container.app for container in containers if container.app}
+    known = apps | {
+        guid
+        for policy in (policies.policies if policies is not None else ())
+        for guid in (policy.source, policy.destination)
+    }
+    found = _matching(text, known, inputs)
+    if len(found) == 1:
+        return End(app=found[0], containers=tuple(container for container in containers if container.app == found[0]))
+    handles = [
+        container for container in containers if len(text) >= _SHORTEST_PREFIX and container.handle.startswith(text)
+    ]
+    if not found and len(handles) == 1:
+        return End(app=handles[0].app, containers=(handles[0],))
+    if found or handles:
+        message = f"{text!r} may be {_listed(found, inputs, handles)}: give a guid, a handle or an address"
+        raise UsageError(message)
+    message = (
+        f"{text!r} is no app, handle or address that this cell knows. It knows {_listed(sorted(known), inputs, ())}"
+    )
+    raise UsageError(message)
+
+
+def _matching(text: str, guids: Iterable[str], inputs: Inputs) -> list[str]:
+    """The apps that ``text`` may mean: exactly by guid or by name (``app``, ``space/app``, ``org/space/app``), else by the beginning of a guid."""
+    names = inputs.people.names
+    every = sorted(guids)
+    exact = [guid for guid in every if guid == text]
+    if exact:
+        return exact
+    spelled = [
+        guid
+        for guid in every
+        if guid in names
+        and text
+        in (
+            names[guid].app,
+            f"{names[guid].space}/{names[guid].app}",
+            f"{names[guid].org}/{names[guid].space}/{names[guid].app}",
+        )
+    ]
+    return spelled or [guid for guid in every if len(text) >= _SHORTEST_PREFIX and guid.startswith(text)]
+
+
+def _address(text: str) -> IPv4Address | None:
+    try:
+        return IPv4Address(text)
+    except AddressValueError:
+        return None
+
+
+def _at(address: IPv4Address, containers: Iterable[Container], inputs: Inputs) -> End:
+    here = tuple(container for container in containers if container.address == address)
+    if here:
+        return End(app=here[0].app, containers=here[:1])
+    if address not in inputs.config.overlay_network:
+        message = (
+            f"{address} is not on the overlay network {inputs.config.overlay_network}: only traffic between "
+            "containers can be explained"
+        )
+        raise UsageError(message)
+    return End(address=address)
+
+
+def _listed(guids: Iterable[str], inputs: Inputs, handles: Iterable[Container]) -> str:
+    """Candidates for people."""
+    texts = [f"{inputs.people.called(guid)} [{guid}]" if guid in inputs.people.names else guid for guid in guids]
+    texts += [f"the container {container.handle} at {container.address}" for container in handles]
+    shown = ", ".join(texts[:_MOST_CANDIDATES]) or "none at all"
+    return f"{shown} and {len(texts) - _MOST_CANDIDATES} more" if len(texts) > _MOST_CANDIDATES else shown

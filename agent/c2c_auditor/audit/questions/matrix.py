@@ -1,0 +1,69 @@
+"""Who reaches whom on which ports, intended beside actual, as lines for people and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from attrs import frozen
+
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row
+from c2c_auditor.audit.traffic.reachability import Reachability
+from c2c_auditor.audit.traffic.statements import Places, aims, sentences
+from c2c_auditor.model.report import Passage
+from c2c_auditor.netfilter.flows import shown
+
+_MOST_SHOWN = 1000
+
+
+@frozen(kw_only=True)
+class Line:
+    """One source's flows to one destination.
+
+    ``intended``, ``actual`` and ``doubtful`` are ports as people write them; ``differs`` says what is wrong.
+    """
+
+    source: str
+    destination: str
+    intended: str
+    actual: str
+    doubtful: str
+    differs: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Matrix:
+    """The lines of one reading, or some of them: ``next`` is the number of the first one left out, None if none was.
+
+    Pairs of ends that nothing is allowed between and that do not reach each other have no line, and are counted.
+    """
+
+    lines: tuple[Line, ...]
+    next: int | None
+    counts: tuple[tuple[Passage, Passage, int], ...]
+
+
+def matrix(
+    inputs: Inputs, reach: Reachability, *, differences: bool = False, first: int = 0, most: int | None = None
+) -> Matrix:
+    """The lines, by destination: ``most`` of them from number ``first`` on, with ``differences`` only where intent and rules differ."""
+    counts = tuple((intended, actual, count) for (intended, actual), count in reach.flows.items())
+    rows = ((to, row) for to in reach.reached for row in (to.different if differences else to.rows))
+    lines = tuple(_lines(inputs, islice(rows, first, None if most is None else first + most + 1)))
+    left = most is not None and len(lines) > most
+    return Matrix(lines=lines[:most], next=first + most if left and most is not None else None, counts=counts)
+
+
+def _lines(inputs: Inputs, rows: Iterable[tuple[DestinationFlows, Row]]) -> Iterator[Line]:
+    places = Places(inputs.ruleset)
+    people = inputs.people
+    for to, row in rows:
+        yield Line(
+            source=row.source.called(people),
+            destination=aims(to, people),
+            intended=shown(row.intended, _MOST_SHOWN) or "nothing",
+            actual=shown(row.passes, _MOST_SHOWN) or "nothing",
+            doubtful=shown(row.may_pass, _MOST_SHOWN),
+            differs=tuple(sentences(to, row, people, places)),
+        )

@@ -1,0 +1,140 @@
+"""Everything that the checks look at, worked out once per reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import evolve, frozen
+
+from c2c_auditor.audit.comparison import fields
+from c2c_auditor.audit.comparison.compare import Comparison, compare
+from c2c_auditor.audit.comparison.entry import Entry
+from c2c_auditor.audit.reading.people import People
+from c2c_auditor.audit.reading.policy_chains import PolicyChains
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import CellFacts, VpaConfig
+from c2c_auditor.silk.policy import Planned, infer_ingress_tag, plan_policy_chain
+
+_LOST = {
+    r.Loss.INTERFACES: "The listing does not show interfaces (iptables -L without -v): conditions on them were not judged.",
+    r.Loss.OTHER_TABLES: "The listing shows the filter table only: nat and mangle were not judged.",
+    r.Loss.CHAIN_NAMES: "Some rules were given without their chain: only what they say about each other was judged.",
+}
+
+
+_UNTOLD = VpaConfig(c2c_logging=None, overlay_ingress=None)
+
+
+@frozen(kw_only=True)
+class Inputs:
+    """One reading of rules beside the facts.
+
+    ``planned`` is None when too little is known to say what should be there; ``comparison`` too, and when there is no
+    policy chain to hold against it.
+    """
+
+    facts: CellFacts
+    ruleset: r.Ruleset
+    config: VpaConfig
+    people: People
+    chains: PolicyChains
+    planned: tuple[Planned, ...] | None
+    comparison: Comparison[Planned] | None
+    ingress_tag: int | None
+    notes: tuple[str, ...] = ()
+    now: float | None = None
+    others: tuple[r.Ruleset, ...] = ()
+
+    @classmethod
+    def of(cls, facts: CellFacts, ruleset: r.Ruleset, now: float | None, others: tuple[r.Ruleset, ...] = ()) -> Inputs:
+        """Work out plan and lookups.
+
+        ``now`` in seconds since the epoch, None for a recording that does not tell its time.
+
+        ``others`` are listings from elsewhere, such as the cell where a source runs: only what they say of marks is
+        used.
+        """
+        chains = PolicyChains.of(ruleset)
+        rules = [entry.rule for entry in chains.rules]
+        notes: list[str] = [*ruleset.warnings, *(_LOST[loss] for loss in sorted(ruleset.lost & _LOST.keys()))]
+        config = _inferred(facts.config if facts.config is not None else _UNTOLD, rules)
+        if facts.config is None:
+            notes.append(
+                "The vxlan-policy-agent's configuration is not known: its switches were inferred from the rules."
+            )
+        elif config != facts.config:
+            notes.append(
+                "Not all of the vxlan-policy-agent's switches are known: c2c logging and overlay ingress, if not "
+                "told, were inferred from the rules."
+            )
+        tag = facts.ingress_tag
+        if config.overlay_ingress and tag is None:
+            tag = infer_ingress_tag(rules)
+            notes.append(
+                f"The ingress router's tag was inferred from the rules: 0x{tag:x}."
+                if tag is not None
+                else "The ingress router's tag is not known and cannot be inferred: ingress rules were not judged.",
+            )
+        notes += _unjudged(facts, config)
+        planned = None
+        if facts.store is not None and facts.policies is not None:
+            planned = plan_policy_chain(facts.store, facts.policies, config, tag)
+        people = People.of(facts.store, facts.policies)
+        return cls(
+            facts=facts,
+            ruleset=ruleset,
+            config=config,
+            people=people,
+            chains=chains,
+            planned=planned,
+            comparison=_compared(planned, chains, people),
+            ingress_tag=tag,
+            notes=tuple(notes),
+            now=now,
+            others=others,
+        )
+
+
+def _unjudged(facts: CellFacts, config: VpaConfig) -> Iterator[str]:
+    """What nobody on this cell can foretell, so that it was judged by structure only."""
+    if facts.store is None:
+        return
+    if not config.asg_syncing:
+        yield "Security groups are not synced here: of the netout chains only the end was judged, not what they allow."
+    if facts.host_services is None and facts.store.containers:
+        yield (
+            "DNS servers and host services are not configured: in the input chains, what most containers have in "
+            "common was taken for right."
+        )
+    if facts.underlay_interfaces is None:
+        yield "The underlay's interfaces are not known: jumps and marks on any one interface were taken for right."
+
+
+def _compared(planned: tuple[Planned, ...] | None, chains: PolicyChains, people: People) -> Comparison[Planned] | None:
+    if planned is None or not chains.names:
+        return None
+
+    def pairable(plan: Planned, entry: Entry) -> bool:
+        """A rule at another live container's address is that container's matter.
+
+        At an address that nobody has, it is the planned rule, misaddressed.
+        """
+        if fields.differing(plan.rule, entry.rule) != (fields.ADDRESS,):
+            return True
+        address = entry.rule.source or entry.rule.destination
+        return address is None or address.value not in people.by_address
+
+    return compare(planned, chains.rules, pairable)
+
+
+def _inferred(told: VpaConfig, rules: list[r.Rule]) -> VpaConfig:
+    """VPA's switches, those not told as its own rules show them.
+
+    An open rule is no proof of a switch: it is reported either way.
+    """
+    logging, ingress = told.c2c_logging, told.overlay_ingress
+    return evolve(
+        told,
+        c2c_logging=logging if logging is not None else any(isinstance(rule.target, r.Log) for rule in rules),
+        overlay_ingress=ingress if ingress is not None else infer_ingress_tag(rules) is not None,
+    )

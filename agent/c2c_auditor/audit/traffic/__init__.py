@@ -1,0 +1,1 @@
+"""What the rules do to traffic: who reaches whom on which ports, beside what the policies allow."""

@@ -1,0 +1,134 @@
+"""What reachability says: the flows from one source to one destination, beside those that the policies allow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from attrs import field, frozen
+
+from c2c_auditor.audit.traffic.ends import Source
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import Container
+from c2c_auditor.model.report import Passage
+from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowSet, both, touched, union, whole, without
+from c2c_auditor.netfilter.paths import Disposition
+
+
+@frozen(kw_only=True)
+class Row:
+    """One source's flows to one destination.
+
+    ``intended`` by policy; ``passes`` for sure; ``may_pass`` for some packets, or nobody can say.
+
+    ``walked`` are the ways of packets that decide: there, and of their answers back. ``count`` is how many sources the
+    row speaks for.
+    """
+
+    source: Source
+    intended: FlowSet
+    passes: FlowSet
+    may_pass: FlowSet
+    walked: tuple[Disposition, ...] = field(eq=False)
+    count: int = 1
+
+    @property
+    def blocked(self) -> FlowSet:
+        """Allowed by policy, and stopped."""
+        return without(self.intended, union(self.passes, self.may_pass))
+
+    @property
+    def doubtful(self) -> FlowSet:
+        """Allowed by policy, and not sure to pass."""
+        return both(self.intended, self.may_pass)
+
+    @property
+    def open(self) -> FlowSet:
+        """Not allowed by any policy, and passing, or passing now and then."""
+        return without(union(self.passes, self.may_pass), self.intended)
+
+    def deciding(self, flows: FlowSet) -> list[r.Rule | None]:
+        """The rules that decide ``flows``, each once: those on the way there, or those that stop the answers.
+
+        None is the chain's policy.
+        """
+        there, *back = self.walked
+        rules: list[r.Rule | None] = []
+        if both(flows, there.passes) != flows:
+            rules += there.deciding(without(flows, there.passes))
+        for disposition in back:
+            if both(flows, answered(disposition)[0]) != flows:
+                rules += disposition.deciding(touched(flows))
+        return list(dict.fromkeys(rules or there.deciding(flows)))
+
+
+@frozen(kw_only=True)
+class DestinationFlows:
+    """One destination: a container here, or an app elsewhere as far as this cell decides.
+
+    Sources that no policy names and that reach nothing have no row. ``different`` are the rows where intent and rules
+    differ, ``flows`` as in `Reachability`.
+    """
+
+    app: str
+    container: Container | None
+    rows: tuple[Row, ...]
+    different: tuple[Row, ...]
+    flows: Mapping[tuple[Passage, Passage], int] = field(eq=False)
+
+    @classmethod
+    def of(cls, app: str, container: Container | None, rows: tuple[Row, ...]) -> DestinationFlows:
+        """With what follows from ``rows``."""
+        different = tuple(row for row in rows if row.passes != row.intended or row.may_pass)
+        return cls(
+            app=app,
+            container=container,
+            rows=rows,
+            different=different,
+            flows=_counted(rows, here=container is not None),
+        )
+
+
+def row_of(source: Source, intended: FlowSet, walked: tuple[Disposition, ...]) -> Row:
+    """A flow passes if its packets pass and the answers to them do."""
+    passes, possible = ALL, ALL
+    for index, disposition in enumerate(walked):
+        sure, perhaps = (disposition.passes, disposition.may_pass) if index == 0 else answered(disposition)
+        possible = both(possible, union(sure, perhaps))
+        passes = both(passes, sure)
+    return Row(source=source, intended=intended, passes=passes, may_pass=without(possible, passes), walked=walked)
+
+
+def answered(disposition: Disposition) -> tuple[FlowSet, FlowSet]:
+    """The flows whose answers pass for sure, and those whose answers may: an answer goes to whatever port the client chose."""
+    if disposition.passes == ALL:
+        return ALL, NOTHING
+    sure = whole(disposition.passes)
+    some = touched(union(disposition.passes, disposition.may_pass))
+    return sure, without(some, sure)
+
+
+def _counted(rows: Iterable[Row], *, here: bool) -> Mapping[tuple[Passage, Passage], int]:
+    """How many stretches of ports there are of each kind.
+
+    Of a destination elsewhere only what is allowed is this cell's matter.
+    """
+    allow, deny, may = Passage.ALLOW, Passage.DENY, Passage.MAY
+    counts: Counter[tuple[Passage, Passage]] = Counter()
+    for row in rows:
+        if row.passes == row.intended and not row.may_pass:
+            counts[allow, allow] += row.count * len(row.passes)
+            counts[deny, deny] += row.count * (here and row.passes != ALL)
+            continue
+        unasked = without(ALL, row.intended)
+        closed = without(unasked, union(row.passes, row.may_pass))
+        for key, flows in (
+            ((allow, allow), both(row.intended, row.passes)),
+            ((allow, may), row.doubtful),
+            ((allow, deny), row.blocked),
+            ((deny, allow), both(row.passes, unasked)),
+            ((deny, may), both(row.may_pass, unasked)),
+        ):
+            counts[key] += row.count * len(flows)
+        counts[deny, deny] += row.count * (here and bool(closed))
+    return counts

@@ -1,0 +1,125 @@
+"""The ends of flows: who may send to a container of this cell, and to whom its containers send.
+
+A sender is known by the mark that its packets carry: a local container by the mark that the rules give it, another
+cell's by the mark that comes with VXLAN. So the sources that can be told apart are: local containers, apps elsewhere by
+tag, whoever has no mark, and whoever has a mark that nobody owns.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network
+
+from attrs import evolve, frozen
+
+from c2c_auditor.audit.reading.people import People
+from c2c_auditor.model.cell import Container
+from c2c_auditor.netfilter.packet import Packet
+from c2c_auditor.silk.chain_names import container_interface
+from c2c_auditor.silk.shapes import VTEP
+
+# VXLAN carries 16 bits of the mark as group policy id (drivers/net/vxlan, VXLAN_GBP_ID_MASK).
+LARGEST_TAG = 0xFFFF
+# An address for documentation (RFC 5737): no platform's overlay, and nobody's rules.
+_OUTSIDE = int(IPv4Address("192.0.2.1"))
+
+
+class SourceKind(str, Enum):
+    """What is known of a sender."""
+
+    CONTAINER = "container"
+    APP = "app"
+    ROUTER = "router"
+    MARK = "mark"
+    UNMARKED = "unmarked"
+    STRANGER = "stranger"
+
+
+@frozen(kw_only=True)
+class Source:
+    """One sender.
+
+    ``container`` for a local one; ``mark`` as its packets carry it to this cell, None for a local one: the rules
+    decide.
+    """
+
+    kind: SourceKind
+    app: str = ""
+    mark: int | None = None
+    container: Container | None = None
+
+    def called(self, people: People) -> str:
+        """In a sentence."""
+        if self.container is not None:
+            return f"{people.called(self.app)} at {self.container.address}"
+        return {
+            SourceKind.APP: f"{people.called(self.app)} on other cells",
+            SourceKind.ROUTER: "the ingress router",
+            SourceKind.MARK: f"whoever carries mark 0x{self.mark or 0:x}",
+            SourceKind.UNMARKED: "any app without policies on other cells",
+            SourceKind.STRANGER: "any other app with policies on other cells",
+        }[self.kind]
+
+
+UNMARKED = Source(kind=SourceKind.UNMARKED, mark=0)
+
+
+class Overlay:
+    """The overlay network as this cell sees it.
+
+    ``stranger`` is an address of it that no container here has and no rule names; ``underlay`` an interface.
+    """
+
+    def __init__(self, network: IPv4Network, named: frozenset[int], *, underlay: str) -> None:
+        self.underlay = underlay
+        # From the far end: cells lease subnets, containers take addresses from the near end of them.
+        addresses = range(int(network.broadcast_address) - 1, int(network.network_address), -1)
+        self.stranger = next((address for address in addresses if address not in named), int(network.broadcast_address))
+
+    def arriving(self, destination: Container, mark: int) -> Packet:
+        """From another cell to a container here."""
+        return Packet(
+            source=self.stranger,
+            destination=int(destination.address),
+            protocol=0,
+            in_interface=VTEP_NAME,
+            out_interface=container_interface(destination.address),
+            mark=mark,
+            source_type="UNICAST",
+            destination_type="UNICAST",
+        )
+
+    def outside(self, destination: Container, mark: int) -> Packet:
+        """From beyond the overlay to a container here.
+
+        By one of the cell's mapped ports if it has silk's ingress mark.
+        """
+        return evolve(self.arriving(destination, mark), source=_OUTSIDE, in_interface=self.underlay)
+
+    def local(self, source: IPv4Address, destination: Container, mark: int) -> Packet:
+        """From one container of this cell to another."""
+        return Packet(
+            source=int(source),
+            destination=int(destination.address),
+            protocol=0,
+            in_interface=container_interface(source),
+            out_interface=container_interface(destination.address),
+            mark=mark,
+            source_type="UNICAST",
+            destination_type="UNICAST",
+        )
+
+    def leaving(self, source: Container) -> Packet:
+        """From a container here to another cell."""
+        return Packet(
+            source=int(source.address),
+            destination=self.stranger,
+            protocol=0,
+            in_interface=container_interface(source.address),
+            out_interface=VTEP_NAME,
+            source_type="UNICAST",
+            destination_type="UNICAST",
+        )
+
+
+VTEP_NAME = VTEP.name

@@ -1,0 +1,172 @@
+"""Everybody who may send to a container of this cell, and what the rules do to each on the way out and on the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from attrs import evolve, field, frozen
+
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.traffic.ends import LARGEST_TAG, Overlay
+from c2c_auditor.audit.traffic.first_marks import FirstMarks
+from c2c_auditor.model.cell import Container
+from c2c_auditor.model.rule import TCP
+from c2c_auditor.netfilter.flows import ALL, ports, union, without
+from c2c_auditor.netfilter.packet import Packet
+from c2c_auditor.netfilter.paths import Disposition, Paths
+from c2c_auditor.silk.chain_names import CONTAINER_INTERFACE_PREFIX
+from c2c_auditor.silk.shapes import CNI_INGRESS_TAG
+
+_Outline = tuple[object, ...]
+
+
+@frozen(kw_only=True)
+class Sender:
+    """A container of this cell. ``mark`` is what its packets can be taken to start with, None if that has to be walked.
+
+    ``egress``: its first packets to other cells; ``answers``: its answers to them; ``replies``: answers that come to it
+    from there. ``edge``: what comes to it by the cell's mapped ports; ``news``: answers from outside the overlay.
+    """
+
+    container: Container
+    mark: int | None
+    egress: Disposition
+    answers: Disposition
+    replies: Disposition
+    edge: Disposition
+    news: Disposition
+    inward: _Outline = field(repr=False)
+    outward: _Outline = field(repr=False)
+
+    @property
+    def served(self) -> bool:
+        """Whether it gets the answers to what it asks, and the requests to its mapped ports."""
+        wanted = union(*(ports(TCP, port, port) for port in self.container.ports))
+        return self.news.passes == ALL and not without(wanted, self.edge.passes)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What others' flows depend on."""
+        return (
+            self.container.address,
+            self.container.app,
+            self.replies.passes,
+            self.replies.may_pass,
+            self.answers.passes,
+            self.answers.may_pass,
+        )
+
+
+class Senders:
+    """All of them; ``apps`` are the apps that are the source of a policy and may run on other cells too."""
+
+    def __init__(
+        self,
+        found: Mapping[str, Sender],
+        *,
+        first: FirstMarks,
+        overlay: Overlay,
+        owners: Mapping[int, tuple[str, ...]],
+        apps: int,
+    ) -> None:
+        self._found = found
+        self._first = first
+        self._owners = owners
+        self.all = tuple(found.values())
+        self.overlay = overlay
+        self.tags = tuple(owners)
+        self.apps = apps
+        self.count = len(found) + apps
+        self._by_app: dict[str, list[Sender]] = {}
+        self._by_mark: dict[int, list[Sender]] = {}
+        self._own: list[Sender] = []
+        for sender in self.all:
+            self._by_app.setdefault(sender.container.app, []).append(sender)
+            if sender.mark is None:
+                self._own.append(sender)
+            else:
+                self._by_mark.setdefault(sender.mark, []).append(sender)
+
+    @classmethod
+    def of(cls, inputs: Inputs, paths: Paths, apps: frozenset[str], previous: Senders | None) -> Senders:
+        """Work out the ways of every container; what an equal outline gave before is taken over."""
+        store = inputs.facts.store
+        containers = store.containers if store is not None else ()
+        named = frozenset(int(container.address) for container in containers) | paths.hosts()
+        overlay = Overlay(
+            inputs.config.overlay_network, named, underlay=next(iter(inputs.facts.underlay_interfaces or ()), "eth0")
+        )
+        first = FirstMarks(paths, out=CONTAINER_INTERFACE_PREFIX)
+        found = {}
+        for container in containers:
+            old = previous.get(container.handle) if previous is not None else None
+            found[container.handle] = evolve(
+                _sender(paths, overlay, container, old), mark=first.usual(int(container.address))
+            )
+        owners = {mark: tuple(sorted(holders & apps)) for mark, holders in inputs.people.tag_owners.items()}
+        return cls(found, first=first, overlay=overlay, owners=owners, apps=len(apps))
+
+    def get(self, handle: str) -> Sender | None:
+        """The sender with this handle."""
+        return self._found.get(handle)
+
+    def sender(self, container: Container) -> Sender:
+        """The sender that ``container`` is."""
+        return self._found[container.handle]
+
+    def that(self, *, apps: Iterable[str], marks: Iterable[int]) -> list[Sender]:
+        """The containers of these apps, those that come with one of these marks, and those that are a matter of their own."""
+        found = [sender for app in apps for sender in self._by_app.get(app, ())]
+        found += [sender for mark in marks for sender in self._by_mark.get(mark, ())]
+        return list({sender.container.handle: sender for sender in (*found, *self._own)}.values())
+
+    def start(self, sender: Sender, destination: int) -> int | None:
+        """The mark that ``sender`` can be taken to start with on its way to ``destination``, None if it has to be walked by itself."""
+        return self._first.of(int(sender.container.address), destination)
+
+    def unusual(self, destination: int) -> bool:
+        """Whether on the way to ``destination`` some are marked too late."""
+        return self._first.too_late(destination)
+
+    def owners(self, mark: int) -> tuple[str, ...]:
+        """The apps whose packets carry ``mark``, by policy."""
+        return self._owners.get(mark, ())
+
+    @staticmethod
+    def carried(mark: int) -> bool:
+        """Whether packets from other cells can carry ``mark``."""
+        return 0 < mark <= LARGEST_TAG
+
+    def strange(self, marks: Collection[int]) -> int:
+        """A mark that is none of ``marks`` and no known app's."""
+        return next(mark for mark in range(LARGEST_TAG, 0, -1) if mark not in marks and mark not in self._owners)
+
+
+def _sender(paths: Paths, overlay: Overlay, container: Container, old: Sender | None) -> Sender:
+    address = int(container.address)
+    inward, outward = paths.outline(address), paths.outline(overlay.stranger, source=address)
+    if (
+        old is not None
+        and old.inward == inward
+        and old.outward == outward
+        and old.container.address == container.address
+    ):
+        return old if old.container == container else evolve(old, container=container)
+    outside = overlay.outside(container, CNI_INGRESS_TAG)
+    leaving, arriving = overlay.leaving(container), overlay.arriving(container, 0)
+    return Sender(
+        container=container,
+        mark=None,
+        egress=paths.disposition(leaving),
+        answers=paths.disposition(_answer(leaving)),
+        replies=paths.disposition(_answer(arriving)),
+        edge=paths.disposition(outside),
+        news=paths.disposition(_answer(evolve(outside, mark=0))),
+        inward=inward,
+        outward=outward,
+    )
+
+
+def _answer(packet: Packet) -> Packet:
+    """A later packet of a connection."""
+    return evolve(packet, state="ESTABLISHED", tcp_flags=None)

@@ -1,0 +1,29 @@
+"""What one reading could not judge: kinds whose source is missing are unknown, never clean."""
+
+from __future__ import annotations
+
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.model.kind import Family, Kind
+from c2c_auditor.model.rule import Loss
+
+
+def unknown_kinds(inputs: Inputs) -> frozenset[Kind]:
+    """Kinds that nothing could be said about: policy rules without a plan, facts without their source."""
+    facts = inputs.facts
+    families: set[Family] = set()
+    if inputs.planned is None:
+        families.add(Family.POLICY)
+    if facts.store is None:
+        families |= {Family.CONTAINER, Family.SECURITY_GROUP, Family.NAT}
+    if inputs.config.asg_syncing and facts.security_groups is None:
+        families.add(Family.SECURITY_GROUP)
+    if not {"nat", "mangle"} <= set(inputs.ruleset.tables) and Loss.OTHER_TABLES not in inputs.ruleset.lost:
+        families.add(Family.NAT)
+    silent = {kind for kind in Kind if kind.family in families}
+    if facts.store is None:
+        silent |= {Kind.STORE_SHRUNK, Kind.CONTAINER_CONFLICT, Kind.CONTAINER_UNREADABLE, Kind.PORT_NOT_EXPOSED}
+    if facts.policies is None:
+        silent |= {Kind.TAG_CONFLICT, Kind.PORT_NOT_EXPOSED}
+    if inputs.config.overlay_ingress and inputs.ingress_tag is None:
+        silent |= {Kind.INGRESS_MISSING, Kind.INGRESS_STALE}
+    return frozenset(silent)

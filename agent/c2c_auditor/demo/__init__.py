@@ -1,1 +1,0 @@
-"""The simulated cell of `c2c-auditor demo`."""

@@ -1,0 +1,228 @@
+"""Private data of the matches that have a value of their own: one function per layout, collected in one table by module and revision.
+
+Each function is given the bytes after ``struct xt_entry_match`` and returns the value, or None for a match that matches
+everything. It raises an error for options that its value has no word for. Layouts: Linux
+include/uapi/linux/netfilter/xt_NAME.h; what "not given" looks like: iptables extensions/libxt_NAME.c, the ``_init`` and
+``_save`` functions.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from functools import partial
+
+from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter import canonical
+
+
+def text(field: bytes) -> str:
+    """A C string; bytes that are no UTF-8 are kept as the text readers keep them."""
+    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def _ports(first: int, last: int, negated: int) -> r.PortRange | None:
+    return canonical.ports(first, last, negated=bool(negated))
+
+
+def _transport(
+    protocol: int,
+    source: r.PortRange | None,
+    destination: r.PortRange | None,
+    *,
+    flags: tuple[int, int, bool] | None = None,
+    option: tuple[int, bool] | None = None,
+) -> r.TransportMatch | None:
+    if source is None and destination is None and flags is None and option is None:
+        return None
+    return r.TransportMatch(
+        protocol=protocol, source=source, destination=destination, tcp_flags=flags, tcp_option=option
+    )
+
+
+def _tcp(data: bytes) -> r.TransportMatch | None:
+    s0, s1, d0, d1, option, mask, compare, inverted = struct.unpack_from("=HHHHBBBB", data)
+    return _transport(
+        r.TCP,
+        _ports(s0, s1, inverted & 1),
+        _ports(d0, d1, inverted & 2),
+        flags=(mask, compare, bool(inverted & 4)) if mask or compare or inverted & 4 else None,
+        option=(option, bool(inverted & 8)) if option or inverted & 8 else None,
+    )
+
+
+def _udp(data: bytes) -> r.TransportMatch | None:
+    s0, s1, d0, d1, inverted = struct.unpack_from("=HHHHB", data)
+    return _transport(r.UDP, _ports(s0, s1, inverted & 1), _ports(d0, d1, inverted & 2))
+
+
+def _ports_by_flag(protocol: int, layout: str, data: bytes) -> r.TransportMatch | None:
+    """For sctp and dccp: the destination stands first, and flags tell which of the two counts.
+
+    4 and 8 are chunks, types and options.
+    """
+    d0, d1, s0, s1, flags, inverted = struct.unpack_from(layout, data)
+    if flags & ~3:
+        raise ValueError(flags)
+    source = _ports(s0, s1, inverted & 1) if flags & 1 else None
+    return _transport(protocol, source, _ports(d0, d1, inverted & 2) if flags & 2 else None)
+
+
+def _mark(data: bytes) -> r.MarkMatch:
+    value, mask, negated = struct.unpack_from("=IIB", data)
+    return canonical.mark(value, mask, negated=bool(negated))
+
+
+def _comment(data: bytes) -> r.CommentMatch:
+    return canonical.comment(text(data))
+
+
+def _limit(data: bytes) -> r.LimitMatch:
+    period, burst = struct.unpack_from("=II", data)  # what follows is the kernel's own bookkeeping
+    return r.LimitMatch(period=period, burst=burst)
+
+
+def _iprange(data: bytes) -> r.IpRangeMatch:
+    s0, s1, d0, d1 = (struct.unpack_from("!I", data, at)[0] for at in (0, 16, 32, 48))
+    flags = data[64]
+    return r.IpRangeMatch(
+        source=(s0, s1, bool(flags & 16)) if flags & 1 else None,
+        destination=(d0, d1, bool(flags & 32)) if flags & 2 else None,
+    )
+
+
+def _icmp(data: bytes) -> r.IcmpMatch:
+    type_, low, high, inverted = struct.unpack_from("=BBBB", data)
+    return r.IcmpMatch(type=type_, code=(low, high), negated=bool(inverted))
+
+
+def _multiport(data: bytes) -> r.MultiportMatch:
+    side, count, *rest = struct.unpack_from("=BB15H15BB", data)
+    ports, joined, inverted = rest[:count], rest[15 : 15 + count], rest[30]
+    ranges: list[tuple[int, int]] = []
+    at = 0
+    while at < count:
+        ranges.append((ports[at], ports[at + joined[at]]))
+        at += 1 + joined[at]
+    return r.MultiportMatch(side=("sports", "dports", "ports")[side], ranges=tuple(ranges), negated=bool(inverted))
+
+
+_STATES = {1: "INVALID", 2: "ESTABLISHED", 4: "RELATED", 8: "NEW"}
+_CONNTRACK_STATES = _STATES | {64: "SNAT", 128: "DNAT", 256: "UNTRACKED"}
+_STATE_MATCH_STATES = _STATES | {64: "UNTRACKED"}
+
+
+def _names(mask: int, known: dict[int, str]) -> list[str]:
+    """The names of the bits in ``mask``; ValueError for a bit without a name."""
+    if mask & ~sum(known):
+        raise ValueError(mask)
+    return [name for bit, name in known.items() if mask & bit]
+
+
+def _state(data: bytes) -> r.StateMatch:
+    (states,) = struct.unpack_from("=I", data)
+    return canonical.states(frozenset(_names(states, _STATE_MATCH_STATES)))
+
+
+def _conntrack(mask: str, data: bytes) -> r.StateMatch:
+    """States, at the place that all revisions share; ``mask`` is the width of their mask.
+
+    Flag 0x2000 says that ``-m state`` was written.
+    """
+    given, inverted, states = struct.unpack_from(f"=HH{mask}", data, 146)
+    if given & ~0x2000 != 1:
+        raise ValueError(given)
+    return canonical.states(frozenset(_names(states, _CONNTRACK_STATES)), negated=bool(inverted & 1))
+
+
+_ADDRESS_TYPES = {
+    1 << bit: name
+    for bit, name in enumerate(
+        (
+            *("UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST"),
+            *("BLACKHOLE", "UNREACHABLE", "PROHIBIT", "THROW", "NAT", "XRESOLVE"),
+        )
+    )
+}
+
+
+def _addrtype(data: bytes) -> r.AddressTypeMatch:
+    source, destination, flags = struct.unpack_from("=HHI", data)
+    return r.AddressTypeMatch(
+        source=tuple(sorted(_names(source, _ADDRESS_TYPES))),
+        destination=tuple(sorted(_names(destination, _ADDRESS_TYPES))),
+        source_negated=bool(flags & 1),
+        destination_negated=bool(flags & 2),
+        limit={0: "", 4: "in", 8: "out"}[flags & 12],
+    )
+
+
+_HASHLIMIT_MODES = {1: "dstip", 2: "dstport", 4: "srcip", 8: "srcport"}
+_ABOVE, _IN_BYTES, _RATE_MATCH = 16, 32, 64
+_GC_INTERVAL = 1000
+
+
+def _usual_expiry(period: int) -> int:
+    """What libxt_hashlimit.c takes for "not given", in ms: the unit in which it prints ``period`` (its ``print_rate``, periods in 1/1,000,000 s)."""
+    unit = 86400
+    for finer in (3600, 60, 1):
+        if period > finer * 1_000_000 or finer * 1_000_000 // period < finer * 1_000_000 % period:
+            break
+        unit = finer
+    return unit * 1000
+
+
+def _hashlimit(name: bytes, scale: int, numbers: tuple[int, ...]) -> r.HashLimitMatch:
+    mode, period, burst, size, maximum, interval, expire, source_mask, destination_mask = numbers
+    period *= 1_000_000 // scale
+    if mode & (_IN_BYTES | _RATE_MATCH) or period == 0:
+        raise ValueError(mode)
+    return r.HashLimitMatch(
+        name=text(name),
+        period=period,
+        burst=burst,
+        above=bool(mode & _ABOVE),
+        mode=tuple(sorted(_names(mode & ~_ABOVE, _HASHLIMIT_MODES))),
+        source_mask=source_mask,
+        destination_mask=destination_mask,
+        expire=0 if expire == _usual_expiry(period) else expire,
+        size=size,
+        maximum=maximum,
+        interval=0 if interval == _GC_INTERVAL else interval,
+    )
+
+
+def _hashlimit_1(data: bytes) -> r.HashLimitMatch:
+    return _hashlimit(data[:16], 10_000, struct.unpack_from("=IIIIIIIBB", data, 16))
+
+
+def _hashlimit_2(data: bytes) -> r.HashLimitMatch:
+    period, burst, mode, *rest = struct.unpack_from("=QQIIIIIBB", data, 256)
+    return _hashlimit(data[:256], 1_000_000, (mode, period, burst, *rest))
+
+
+def _hashlimit_3(data: bytes) -> r.HashLimitMatch:
+    period, burst, mode, *rest = struct.unpack_from("=QQIIIII4xBB", data, 256)
+    return _hashlimit(data[:256], 1_000_000, (mode, period, burst, *rest))
+
+
+MATCHES: dict[tuple[str, int], Callable[[bytes], r.Match | None]] = {
+    ("tcp", 0): _tcp,
+    ("udp", 0): _udp,
+    ("sctp", 0): partial(_ports_by_flag, r.SCTP, "=HHHH276xII"),
+    ("dccp", 0): partial(_ports_by_flag, r.DCCP, "=HHHHHH"),
+    ("multiport", 1): _multiport,
+    ("mark", 1): _mark,
+    ("comment", 0): _comment,
+    ("state", 0): _state,
+    ("conntrack", 1): partial(_conntrack, "B"),
+    ("conntrack", 2): partial(_conntrack, "H"),
+    ("conntrack", 3): partial(_conntrack, "H"),
+    ("limit", 0): _limit,
+    ("hashlimit", 1): _hashlimit_1,
+    ("hashlimit", 2): _hashlimit_2,
+    ("hashlimit", 3): _hashlimit_3,
+    ("iprange", 1): _iprange,
+    ("icmp", 0): _icmp,
+    ("addrtype", 1): _addrtype,
+}

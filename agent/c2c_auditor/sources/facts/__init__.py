@@ -1,0 +1,1 @@
+"""The readers of facts: what a cell and the policy server say should be there."""

@@ -1,0 +1,69 @@
+"""TLS towards the policy server: both sides show certificates, and no server that drips can hold an audit up."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.sources.files import read_text_file
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+
+class _Socket(ssl.SSLSocket):
+    """A socket whose time-out runs from when it is set, not anew with each byte: a server that drips must not hold an audit up."""
+
+    _until: float | None = None
+
+    def settimeout(self, value: float | None) -> None:
+        """Allow ``value`` seconds for all that is received from now on."""
+        super().settimeout(value)
+        self._until = None if value is None else time.monotonic() + value
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
+        """Receive within what is left of the time."""
+        if self._until is not None:
+            left = self._until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            super().settimeout(left)
+        return super().recv_into(buffer, nbytes, flags)
+
+
+def mutual_tls(ca_file: Path, certificate_file: Path, key_file: Path) -> ssl.SSLContext:
+    """A context that verifies the server and shows it a certificate. Raises SourceError that names the file."""
+    for path in (ca_file, certificate_file, key_file):
+        read_text_file(path, source="policy_server")  # OpenSSL does not say which of them it could not read
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _Socket
+    where = str(ca_file)
+    try:
+        context.load_verify_locations(cafile=ca_file)
+        where = f"{certificate_file} and {key_file}"
+        context.load_cert_chain(
+            certificate_file, key_file, password=""
+        )  # an encrypted key is refused, not asked for on the terminal
+    except ssl.SSLError as error:
+        problem = f"no usable PEM, or not of one pair: {describe_tls_error(error)}"
+        raise SourceError(
+            source="policy_server",
+            reason=Reason.TLS,
+            where=where,
+            problem=problem,
+            remedy="render the certificates again",
+        ) from error
+    return context
+
+
+def describe_tls_error(cause: BaseException) -> str:
+    """What OpenSSL or the system says went wrong, without the names of objects."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message
+    if isinstance(cause, ssl.SSLError) and cause.reason:
+        return cause.reason.replace("_", " ").lower()
+    return cause.strerror if isinstance(cause, OSError) and cause.strerror else f"{cause!r:.200}"

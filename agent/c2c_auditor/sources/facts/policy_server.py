@@ -1,0 +1,262 @@
+"""policy-server-internal over mTLS: read only, bounded in time and size, and gentle, for a thousand cells ask the same two instances.
+
+``PUT`` is never sent: the one that VPA uses to learn the ingress router's tag creates it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import ssl
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import urllib3
+from attrs import frozen
+
+from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.model.cell import PolicySet, SecurityGroup
+from c2c_auditor.sources.facts.mutual_tls import describe_tls_error, mutual_tls
+from c2c_auditor.sources.facts.policy_answers import merged, parse_policies, parse_security_groups
+
+_API = "/networking/v1/internal"
+_MOST_BYTES = 64 << 20
+_CHUNK = 1 << 16
+# A request line of some 8 KiB passes every proxy and server; more guids are asked for in several requests.
+_GUIDS_PER_REQUEST = 200
+_PAGE = 5000
+_MOST_PAGES = 100
+_OK = 200
+_SERVERS_FAULT = 500
+
+
+@frozen(kw_only=True)
+class Retries:
+    """``attempts`` in all.
+
+    Pauses in seconds double from ``first`` and are disposition by up to half, so that cells do not come back in step.
+    """
+
+    attempts: int = 3
+    first: float = 0.5
+    sleep: Callable[[float], None] = time.sleep
+    spread: Callable[[], float] = random.random
+
+    def pauses(self) -> Iterator[float]:
+        """The pause before each further attempt."""
+        for attempt in range(self.attempts - 1):
+            yield self.first * 2**attempt * (1 + self.spread() / 2)
+
+
+class PolicyServer:
+    """A client. Certificates are read when it is made; SIGHUP makes a new one.
+
+    ``timeout`` bounds each request as a whole, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        ca_file: Path,
+        certificate_file: Path,
+        key_file: Path,
+        timeout: float = 10.0,
+        retries: Retries | None = None,
+    ) -> None:
+        if not url.startswith("https://"):
+            raise _failed(
+                Reason.TLS,
+                url,
+                "it is no https address, so nobody could tell whose answers these are",
+                "set policy_server.url",
+            )
+        self._url = url.rstrip("/")
+        self._timeout = timeout
+        self._retries = retries if retries is not None else Retries()
+        self._pool = urllib3.PoolManager(
+            num_pools=1,
+            maxsize=1,
+            retries=False,
+            ssl_context=mutual_tls(ca_file, certificate_file, key_file),
+            headers={"Accept": "application/json"},
+        )
+        self._answered: tuple[list[str], PolicySet] | None = None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+    def last_updated(self) -> int:
+        """When policies last changed, by the server's clock in ns. Raises SourceError."""
+        where = f"{self._url}{_API}/policies_last_updated"
+        text = self._get(where)
+        try:
+            return int(text)
+        except ValueError as error:
+            problem = f"expected a number, found {text[:40]!r}"
+            raise _failed(Reason.MALFORMED, where, problem, "is this the policy server's internal API?") from error
+
+    def policies(self, guids: Iterable[str]) -> PolicySet:
+        """The policies in which one of ``guids`` (apps, spaces) is source or destination.
+
+        None for no guids, without asking. Raises SourceError.
+
+        The identical object when the answer is the last one's, letter by letter: 20,000 policies are 4 MB and 0.15 s to
+        understand.
+        """
+        texts = list(self._policy_pages(guids))
+        if self._answered is None or self._answered[0] != texts:
+            self._answered = texts, merged(parse_policies(text, where=f"{self._url}{_API}/policies") for text in texts)
+        return self._answered[1]
+
+    def policies_text(self, guids: Iterable[str]) -> str:
+        """The same as the server's own JSON; several answers made into one, each policy once. Raises SourceError."""
+        texts = list(self._policy_pages(guids))
+        for text in texts:
+            parse_policies(text, where=f"{self._url}{_API}/policies")  # raises for what is no answer
+        if len(texts) == 1:
+            return texts[0]
+        found = {json.dumps(policy): policy for text in texts for policy in json.loads(text)["policies"]}
+        return json.dumps({"total_policies": len(found), "policies": list(found.values())})
+
+    def _policy_pages(self, guids: Iterable[str]) -> Iterator[str]:
+        for some in _chunks(guids):
+            yield self._get(f"{self._url}{_API}/policies?id={some}")
+
+    def security_groups(self, spaces: Iterable[str]) -> tuple[SecurityGroup, ...]:
+        """The security groups bound to ``spaces``, and the defaults, in the server's order; page by page.
+
+        Raises SourceError.
+        """
+        groups: dict[str, SecurityGroup] = {}
+        for text in self._group_pages(spaces):
+            for group in parse_security_groups(text, where=f"{self._url}{_API}/security_groups")[0]:
+                groups.setdefault(group.guid, group)
+        return tuple(groups.values())
+
+    def security_groups_text(self, spaces: Iterable[str]) -> str:
+        """The same as the server's own JSON; all pages made into one. Raises SourceError."""
+        texts = list(self._group_pages(spaces))
+        if len(texts) == 1:
+            return texts[0]
+        found: dict[str, object] = {}
+        for text in texts:
+            for group in json.loads(text)["security_groups"]:
+                found.setdefault(group["guid"], group)
+        return json.dumps({"next": 0, "security_groups": list(found.values())})
+
+    def _group_pages(self, spaces: Iterable[str]) -> Iterator[str]:
+        where = f"{self._url}{_API}/security_groups"
+        for some in list(_chunks(spaces)) or [""]:  # without spaces, the default groups
+            start = 0
+            for _ in range(_MOST_PAGES):
+                text = self._get(f"{where}?per_page={_PAGE}&space_guids={some}&from={start}")
+                _, start = parse_security_groups(text, where=where)
+                yield text
+                if start == 0:
+                    break
+            else:
+                raise _failed(
+                    Reason.TOO_LARGE, where, f"it has more than {_MOST_PAGES} pages", "look at the server's answers"
+                )
+
+    def _get(self, where: str) -> str:
+        """The body of a 200.
+
+        Only what may pass by itself is tried again, and not once the time of one request is over.
+        """
+        began = time.monotonic()
+        pauses = self._retries.pauses()
+        while True:
+            try:
+                status, text = self._once(where)
+                if status == _OK:
+                    return text
+                problem = f"it answered {status}{_said(text)}"
+                failed = _failed(Reason.STATUS, _shown(where), problem, "see the policy server's log")
+                passing = status >= _SERVERS_FAULT
+            except SourceError as error:
+                failed, passing = error, error.reason in (Reason.TIMEOUT, Reason.UNREACHABLE)
+            pause = next(pauses, None)
+            if not passing or pause is None or time.monotonic() + pause - began > self._timeout:
+                raise failed
+            self._retries.sleep(pause)
+
+    def _once(self, where: str) -> tuple[int, str]:
+        timeout = urllib3.Timeout(total=self._timeout)
+        try:
+            response = self._pool.request(
+                "GET", where, redirect=False, preload_content=False, decode_content=False, timeout=timeout
+            )
+            with response:
+                body = _body(response, _shown(where))
+        except urllib3.exceptions.HTTPError as error:
+            raise _transport(error, _shown(where), self._timeout) from error
+        return response.status, body.decode("utf-8", "replace")
+
+
+def _chunks(guids: Iterable[str]) -> Iterator[str]:
+    """Guids as query values. Metadata is not ours, so nothing in it may become more of a URL."""
+    wanted = [quote(guid, safe="", errors="replace") for guid in sorted(guids)]
+    for start in range(0, len(wanted), _GUIDS_PER_REQUEST):
+        yield ",".join(wanted[start : start + _GUIDS_PER_REQUEST])
+
+
+def _shown(where: str) -> str:
+    """The address without the guids."""
+    return where.partition("?")[0]
+
+
+def _body(response: urllib3.BaseHTTPResponse, where: str) -> bytes:
+    body = bytearray()
+    while chunk := response.read1(_CHUNK):
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise _failed(
+                Reason.TOO_LARGE,
+                where,
+                f"its answer is larger than {_MOST_BYTES >> 20} MiB",
+                "look at the server's answer",
+            )
+    return bytes(body)
+
+
+def _transport(error: Exception, where: str, timeout: float) -> SourceError:
+    """What went wrong below HTTP: told by the first cause of all, for urllib3's own words name objects and their addresses in memory."""
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    why = describe_tls_error(causes[-1])
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return _failed(
+            Reason.TLS, where, f"TLS failed: {why}", "compare the certificates' CA, names and dates on both sides"
+        )
+    refused = isinstance(error, urllib3.exceptions.NewConnectionError)  # which urllib3 counts among the time-outs
+    if not refused and any(isinstance(cause, urllib3.exceptions.TimeoutError | TimeoutError) for cause in causes):
+        return _failed(
+            Reason.TIMEOUT,
+            where,
+            f"no whole answer within {timeout:g} s",
+            "is the server overloaded, or a firewall between?",
+        )
+    if isinstance(error, urllib3.exceptions.ProtocolError):
+        return _failed(Reason.UNREACHABLE, where, f"the connection broke: {why}", "see the policy server's log")
+    return _failed(
+        Reason.UNREACHABLE, where, f"no connection: {why}", "does the name resolve, and does the server run?"
+    )
+
+
+def _said(body: str) -> str:
+    """The message in silk's JSON error body, if there is one."""
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    return f": {given['error']!r:.200}" if isinstance(given, dict) and "error" in given else ""
+
+
+def _failed(reason: Reason, where: str, problem: str, remedy: str) -> SourceError:
+    return SourceError(source="policy_server", reason=reason, where=where, problem=problem, remedy=remedy)

@@ -1,0 +1,197 @@
+"""A bundle: everything that one audit read, as a directory.
+
+Support case, offline audit and golden test are the same thing.
+
+| file | what |
+|---|---|
+| ``cell.json`` | backend, underlay interfaces, ``time`` of the capture (seconds since the epoch) |
+| ``store.json`` | container metadata |
+| ``vxlan-policy-agent.json`` | VPA's configuration; certificates and keys are never in a bundle |
+| ``policies.json``, ``policies_last_updated``, ``security_groups.json`` | the policy server's answers |
+| ``ingress_tag`` | the ingress router's tag, if it is known |
+| ``iptables-save.txt`` | the rules; on a cell with both backends in use also ``iptables-save.BACKEND.txt`` for the second |
+
+A file that is not there, or that cannot be understood, is a fact that is not known; nothing is invented for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from attrs import evolve, frozen
+
+from c2c_auditor.errors import Reason, SourceError, UsageError
+from c2c_auditor.model.cell import CellFacts, PolicySet
+from c2c_auditor.model.report import Problem, SourceStatus
+from c2c_auditor.sources.facts.policy_answers import parse_policies, parse_security_groups
+from c2c_auditor.sources.facts.store import parse_store
+from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
+from c2c_auditor.sources.files import read_text_file
+
+RULES = "iptables-save.txt"
+_RULES_NAME = re.compile(r"iptables-save(?:\.[a-z]+)?\.txt")
+_KNOWN = (
+    "store.json",
+    "vxlan-policy-agent.json",
+    "policies.json",
+    "security_groups.json",
+    "policies_last_updated",
+    "ingress_tag",
+    "cell.json",
+)
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@frozen(kw_only=True)
+class Bundle:
+    """A bundle as read: ``rules`` are texts by file name, the main backend's first.
+
+    ``time`` is None in recordings that do not tell it.
+
+    ``sources`` are the files that are there and cannot be used.
+    """
+
+    rules: Mapping[str, str]
+    facts: CellFacts
+    backend: str = ""
+    time: float | None = None
+    sources: tuple[SourceStatus, ...] = ()
+
+
+def read_bundle(directory: Path) -> Bundle:
+    """The bundle in ``directory``. Raises SourceError where there are no rules.
+
+    A fact that is absent is None and a note, one that makes no sense None and a failed source.
+    """
+    if not directory.is_dir():
+        raise _failed(directory, "there is no such directory", "give a directory made by `c2c-auditor capture`")
+    rules = {RULES: read_text_file(directory / RULES, source="rules")}
+    rules.update(
+        {path.name: read_text_file(path, source="rules") for path in sorted(directory.glob("iptables-save.*.txt"))}
+    )
+    facts = _Facts(directory)
+    cell = facts.read("cell.json", _cell) or {}
+    interfaces = cell.get("underlay_interfaces")
+    return Bundle(
+        rules=rules,
+        facts=CellFacts(
+            store=facts.read("store.json", parse_store),
+            config=facts.read("vxlan-policy-agent.json", parse_vpa_config),
+            policies=facts.policies(),
+            security_groups=facts.read(
+                "security_groups.json", lambda text, *, where: parse_security_groups(text, where=where)[0]
+            ),
+            ingress_tag=facts.read("ingress_tag", _tag, expected=False),
+            underlay_interfaces=tuple(map(str, interfaces)) if isinstance(interfaces, list) else None,
+            notes=tuple(facts.notes),
+        ),
+        backend=str(cell.get("backend") or ""),
+        time=cell.get("time"),
+        sources=tuple(facts.sources),
+    )
+
+
+class _Parse(Protocol[T_co]):
+    def __call__(self, text: str, *, where: str) -> T_co:
+        """``text`` as a value; raises SourceError."""
+
+
+class _Facts:
+    """The facts in a directory, and notes of those that cannot be had."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.notes: list[str] = []
+        self.sources: list[SourceStatus] = []
+
+    def read(self, name: str, parse: _Parse[T], *, expected: bool = True) -> T | None:
+        """What the file says; None where there is no such file, or nothing that could be understood."""
+        path = self._directory / name
+        try:
+            return parse(read_text_file(path, source="bundle"), where=str(path))
+        except SourceError as error:
+            if error.reason is not Reason.MISSING:
+                problem = Problem(
+                    source=name,
+                    reason=error.reason.value,
+                    where=error.where,
+                    problem=error.problem,
+                    remedy=error.remedy,
+                )
+                self.sources.append(SourceStatus(name=name, up=False, problem=problem))
+            elif expected:
+                self.notes.append(f"The bundle has no {name}.")
+        return None
+
+    def policies(self) -> PolicySet | None:
+        """The policies with the server's clock."""
+        policies = self.read("policies.json", parse_policies)
+        updated = self.read("policies_last_updated", _integer, expected=False)
+        return evolve(policies, last_updated=updated) if policies is not None else None
+
+
+def _cell(text: str, *, where: str) -> dict[str, Any]:
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise _malformed(where, f"not valid JSON: {error}") from error
+    if not isinstance(given, dict) or not isinstance(given.get("time"), int | float | None):
+        raise _malformed(where, "expected an object, with the time as a number")
+    return given
+
+
+def _tag(text: str, *, where: str) -> int:
+    return _integer(text, where=where, base=16)
+
+
+def _integer(text: str, *, where: str, base: int = 10) -> int:
+    try:
+        return int(text.strip(), base)
+    except ValueError as error:
+        raise _malformed(where, f"{text!r:.40} is no number of base {base}") from error
+
+
+def write_bundle(directory: Path, files: Mapping[str, str]) -> None:
+    """Write ``files`` (text by name) as a bundle: all of it or nothing, for its owner's eyes only.
+
+    Raises UsageError if there is something already, if it cannot be written, or for a file that is no part of a bundle:
+    keys never are.
+    """
+    strange = [name for name in files if name not in _KNOWN and not _RULES_NAME.fullmatch(name)]
+    if strange:
+        raise UsageError(f"{', '.join(strange)}: no part of a bundle; its files are {RULES}, {', '.join(_KNOWN)}")
+    try:
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise UsageError(
+                f"{directory}: there is something already; give a directory that does not exist or is empty"
+            )
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    except OSError as error:
+        raise UsageError(f"{directory}: it cannot be made: {error.strerror}; give another directory") from error
+    try:
+        for name, text in files.items():
+            descriptor = os.open(made / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as opened:
+                opened.write(text.encode("utf-8", "surrogateescape"))
+        made.replace(directory)
+    except OSError as error:
+        raise UsageError(f"{directory}: it cannot be written: {error.strerror}; give another directory") from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _malformed(where: str, problem: str) -> SourceError:
+    return _failed(Path(where), problem, "it is written by `c2c-auditor capture`")
+
+
+def _failed(path: Path, problem: str, remedy: str) -> SourceError:
+    return SourceError(source="bundle", reason=Reason.MALFORMED, where=str(path), problem=problem, remedy=remedy)

@@ -1,0 +1,139 @@
+"""Pseudonyms in a bundle: guids, handles, names and paths become made-up ones, the same in all files, so that the bundle audits the same.
+
+Addresses, ports, tags, interfaces and the names of others' chains stay: without them there is nothing left to audit.
+Comments that are not silk's and whatever text silk adds some day are scrambled like identifiers, for nobody knows what
+they say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Mapping
+
+_JSON = ("store.json", "vxlan-policy-agent.json", "policies.json", "security_groups.json")
+_BROKEN = "{"
+_NAMES = {"app_name": "app", "space_name": "space", "organization_name": "org", "name": "group"}
+_IDENTIFIERS = ("id", "guid", "handle", "policy_group_id")
+_KEPT = ("tag", "protocol", "container_workload", "ip", "ipv6", "log_level")
+_NESTED = ("log_config", "rules")
+_NUMBERS = re.compile(r"[0-9.:/, -]*")
+_ALPHABETS = {
+    sign: signs
+    for signs in ("0123456789abcdef", "ghijklmnopqrstuvwxyz", "ABCDEF", "GHIJKLMNOPQRSTUVWXYZ")
+    for sign in signs
+}
+# Where silk writes handles and guids into rules (lib/rules/rules.go, netrules/chain.go), and guids wherever they stand.
+_IN_RULES = re.compile(
+    r"""
+    \b(?P<chain>(?:overlay|netout|input|netin)--) (?P<handle>\S+?) (?P<end>(?:--(?:rl-)?log)?) (?=\s|$)
+  | \b(?P<asg>c?asg-) (?P<key>\S+)
+  | (?P<limit>--hashlimit-name\ ) (?P<limited>\S+)
+  | (?P<log>--log-prefix\ "?(?:OK|DENY)_(?:C2C_|ORL_)?(?:[0-9A-F]+_)?) (?P<logged>[^"\s]+)
+  | (?P<option>--comment\ ) (?P<comment>"(?:[^"\\]|\\.)*"|\S+)
+  | \b(?P<guid>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\b
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
+
+
+def redacted(files: Mapping[str, str]) -> dict[str, str]:
+    """``files`` (text by name) with pseudonyms, under a key that nobody keeps."""
+    pseudonyms = _Pseudonyms(secrets.token_bytes(32))
+    return {name: _redact(name, text, pseudonyms) for name, text in files.items()}
+
+
+def _redact(name: str, text: str, pseudonyms: _Pseudonyms) -> str:
+    if name in _JSON:
+        return pseudonyms.document(text, handles=name == "store.json") if text.strip() else text
+    return _IN_RULES.sub(pseudonyms.in_rule, text) if name.startswith("iptables-save") else text
+
+
+class _Pseudonyms:
+    """Made-up identifiers: each sign becomes one of its own sort, picked by the key and by the signs before it.
+
+    So the beginning of a pseudonym is the pseudonym of the beginning, and without dashes it is the pseudonym without
+    dashes: chain names and log prefixes still fit their handles however silk cuts them, also those of containers that
+    are long gone. Different identifiers stay different. Crypto-PAn does the same for addresses.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._known: dict[str, str] = {}
+        self._numbers: dict[tuple[str, str], int] = {}
+
+    def of(self, identifier: str) -> str:
+        """The pseudonym of an identifier or of its beginning."""
+        known = self._known.get(identifier)
+        if known is None:
+            rest = identifier.removeprefix("check-")  # silk leaves it out of ``asg-`` chains
+            known = self._known[identifier] = identifier[: len(identifier) - len(rest)] + self._scrambled(rest)
+        return known
+
+    def _scrambled(self, text: str) -> str:
+        made, before = [], b""
+        for sign in text:
+            signs = _ALPHABETS.get(sign)
+            if signs is None:
+                made.append("x" if sign.isalnum() else sign)
+                continue
+            shift = hashlib.blake2b(before, key=self._key, digest_size=8).digest()
+            made.append(signs[(signs.index(sign) + int.from_bytes(shift, "big")) % len(signs)])
+            before += sign.encode()
+        return "".join(made)
+
+    def numbered(self, kind: str, name: str) -> str:
+        """A name that tells nothing, not even its length."""
+        return f"{kind}-{self._numbers.setdefault((kind, name), len(self._numbers) + 1)}"
+
+    def document(self, text: str, *, handles: bool = False) -> str:
+        """JSON with its strings replaced; ``handles``: the keys of the outermost object too.
+
+        What is no JSON stays none, and says nothing more.
+        """
+        try:
+            given = json.loads(text)
+        except (ValueError, RecursionError):
+            return _BROKEN
+        if handles and isinstance(given, dict):
+            given = {self.of(handle): entry for handle, entry in given.items()}
+        return json.dumps(self._value("", given))
+
+    def _value(self, key: str, value: object) -> object:
+        if isinstance(value, dict):
+            return {inner: self._value(inner, item) for inner, item in value.items()}
+        if isinstance(value, list):
+            return [self._value(key, item) for item in value]
+        return self._string(key, value) if isinstance(value, str) else value
+
+    def _string(self, key: str, value: str) -> str:
+        if not value or key in _KEPT or (key not in _IDENTIFIERS and _NUMBERS.fullmatch(value)):
+            return value
+        if key in _NESTED:
+            return self.document(value)
+        if key in _NAMES:
+            return self.numbered(_NAMES[key], value)
+        if key.endswith("_url"):
+            return "https://redacted.invalid"
+        return f"/{self.numbered('path', value)}" if value.startswith("/") else self.of(value)
+
+    def in_rule(self, found: re.Match[str]) -> str:
+        """What stands in a rule's text instead of ``found``."""
+        if found["chain"]:
+            return found["chain"] + self.of(found["handle"]) + found["end"]
+        if found["asg"]:
+            return found["asg"] + self.of(found["key"])
+        if found["limit"]:
+            return found["limit"] + self.of(found["limited"])
+        if found["log"]:
+            return found["log"] + self.of(found["logged"])
+        if found["guid"]:
+            return self.of(found["guid"])
+        comment: str = found["comment"]
+        start = re.match('"?src:', comment)
+        if start is None:
+            return found["option"] + self.of(comment)
+        source, between, destination = comment[start.end() :].partition("_dst:")
+        return found["option"] + start[0] + self.of(source) + between + self.of(destination)

@@ -1,0 +1,80 @@
+"""Entries that were understood once and are only looked up afterwards, by the bytes that make their rules.
+
+Pure but for that memory.
+"""
+
+from __future__ import annotations
+
+from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.binary.entries import decode_entry, layout
+
+_SIZES = slice(88, 92)
+"""Where an entry tells its own size and that of its matches."""
+_JUMP_DATA = 8
+
+Key = bytes | tuple[bytes, bytes]
+
+
+class EntryRules:
+    """Rules by entry: equal parts give the identical `Rule`.
+
+    Parts are cut out by layout, and the layout is not known before they are; but entries of one size rarely have more
+    than two layouts, so each is tried. An entry that is found under a layout has that layout, because the names and
+    sizes in it are part of what was found.
+    """
+
+    def __init__(self) -> None:
+        self._shapes: dict[bytes, list[_Shape]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(shape.known) for shapes in self._shapes.values() for shape in shapes)
+
+    def rule(self, entry: bytes, chain: bytes | None) -> r.Rule:
+        """The rule of ``entry``; ``chain`` is its chain if it is a jump.
+
+        Raises ValueError for bytes that the kernel cannot have given.
+        """
+        for shape in self._shapes.get(entry[_SIZES], ()):
+            key = shape.key(entry, chain)
+            rule = shape.known.get(key)
+            if rule is not None:
+                shape.used[key] = rule
+                return rule
+        return self._learn(entry, chain)
+
+    def forget_unused(self) -> None:
+        """Drop what nobody asked for since the last call."""
+        for shapes in self._shapes.values():
+            for shape in shapes:
+                shape.known, shape.used = shape.used, {}
+            shapes[:] = [shape for shape in shapes if shape.known]
+        self._shapes = {sizes: shapes for sizes, shapes in self._shapes.items() if shapes}
+
+    def _learn(self, entry: bytes, chain: bytes | None) -> r.Rule:
+        new = _Shape(entry)
+        shapes = self._shapes.setdefault(entry[_SIZES], [])
+        shape = next((shape for shape in shapes if shape.parts.format == new.parts.format), new)
+        if shape is new:
+            shapes.append(new)
+        key = shape.key(entry, chain)
+        rule = shape.known[key] = shape.used[key] = decode_entry(
+            entry, None if chain is None else chain.decode("utf-8", "surrogateescape")
+        )
+        return rule
+
+
+class _Shape:
+    """Entries of one layout: the rules ``known``, and those of them that were ``used`` since it was last asked."""
+
+    def __init__(self, entry: bytes) -> None:
+        self.parts = layout(entry)
+        self.known: dict[Key, r.Rule] = {}
+        self.used: dict[Key, r.Rule] = {}
+
+    def key(self, entry: bytes, chain: bytes | None) -> Key:
+        """The bytes that make the rule of an entry of this layout.
+
+        A jump's offset moves with every rule before it: its chain stands for it.
+        """
+        parts = b"".join(self.parts.unpack(entry))
+        return parts if chain is None else (parts[:-_JUMP_DATA], chain)
