@@ -18,7 +18,7 @@ from cattrs.gen import make_dict_structure_fn
 from cattrs.v import format_exception
 
 from c2c_auditor.errors import ConfigError
-from c2c_auditor.model.cell import HostService
+from c2c_auditor.model.cni import HostService
 
 _VPA_CONFIG = Path("/var/vcap/jobs/vxlan-policy-agent/config/vxlan-policy-agent.json")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from c2c_auditor.audit.judge import judge
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.cell import HostService
+from c2c_auditor.model.cni import HostService
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.netfilter import canonical

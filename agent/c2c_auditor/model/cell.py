@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from attrs import field, frozen
 
+from c2c_auditor.model.cni import CniConfig, HostService, Lease
 from c2c_auditor.model.rule import PortRange
 
 
@@ -27,6 +28,7 @@ class Container:
 
     handle: str
     address: IPv4Address
+    ipv6: IPv6Address | None = None
     app: str = ""
     space: str = ""
     org: str = ""
@@ -146,15 +148,6 @@ class VpaConfig:
     store_file: str = "/var/vcap/data/container-metadata/store.json"
 
 
-@frozen(kw_only=True, cache_hash=True)
-class HostService:
-    """A service of the cell that containers may reach: DNS, metrics. ``protocol`` is ``tcp`` or ``udp``."""
-
-    address: IPv4Address
-    protocol: str
-    port: int
-
-
 @frozen(kw_only=True)
 class CellFacts:
     """Everything the plan is made from. None means: not known, so nothing that needs it is judged.
@@ -172,4 +165,6 @@ class CellFacts:
     ingress_tag: int | None = None
     underlay_interfaces: tuple[str, ...] | None = None
     host_services: tuple[HostService, ...] | None = None
+    cni: CniConfig | None = None
+    lease: Lease | None = None
     notes: tuple[str, ...] = field(default=())

@@ -7,7 +7,8 @@ Source: silk-release src/code.cloudfoundry.org/cni-wrapper-plugin/netrules/netou
 from __future__ import annotations
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.cell import Container, HostService
+from c2c_auditor.model.cell import Container
+from c2c_auditor.model.cni import HostService
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.chain_names import ContainerChains
 from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, remembered

@@ -1,0 +1,85 @@
+"""What silk's CNI wrapper plugin was told, and the cell's lease: with them nothing in a container's chains is a guess."""
+
+from __future__ import annotations
+
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+
+from attrs import frozen
+
+
+@frozen(kw_only=True, cache_hash=True)
+class HostService:
+    """A service of the cell that containers may reach: DNS, metrics. ``protocol`` is ``tcp`` or ``udp``."""
+
+    address: IPv4Address
+    protocol: str
+    port: int
+
+
+@frozen(kw_only=True, cache_hash=True)
+class DenyNetworks:
+    """Networks that no container may reach, whatever its security groups allow: by the kind of its workload."""
+
+    always: tuple[IPv4Network | IPv6Network, ...] = ()
+    running: tuple[IPv4Network | IPv6Network, ...] = ()
+    staging: tuple[IPv4Network | IPv6Network, ...] = ()
+
+
+@frozen(kw_only=True, cache_hash=True)
+class OutboundConnections:
+    """The limit of a container's new connections: ``burst`` at once, then ``rate_per_second``, to one destination and port.
+
+    ``dry_run`` (None: not told) logs what it would refuse and refuses nothing; VPA's configuration does not carry it.
+    """
+
+    limit: bool = False
+    logging: bool = False
+    burst: int = 1000
+    rate_per_second: int = 100
+    dry_run: bool | None = None
+
+
+@frozen(kw_only=True, cache_hash=True)
+class CniConfig:
+    """``plugins[0]`` of the CNI wrapper's configuration, under its own names' meaning.
+
+    ``no_masquerade`` is a network, or the first and last address of a range. ``host_services`` are DNS servers (port 53,
+    udp and tcp) and host services in the order in which the plugin writes them. ``underlay_interfaces`` are those that
+    the operator named; empty means that the plugin finds them by ``underlay_addresses``.
+
+    Source: ``jobs/silk-cni/templates/cni-wrapper-plugin.conflist.erb`` and ``cni-wrapper-plugin/lib/plugin_controller``
+    of silk-release.
+    """
+
+    no_masquerade: IPv4Network | tuple[IPv4Address, IPv4Address] | None = None
+    host_services: tuple[HostService, ...] = ()
+    underlay_interfaces: tuple[str, ...] = ()
+    underlay_addresses: tuple[IPv4Address, ...] = ()
+    instance_address: IPv4Address | None = None
+    ingress_tag: int = 0xFFFF0000
+    vtep_name: str = "silk-vtep"
+    deny_networks: DenyNetworks = DenyNetworks()
+    deny_networks_ipv6: DenyNetworks = DenyNetworks()
+    outbound_connections: OutboundConnections = OutboundConnections()
+    asg_logging: bool = False
+    c2c_logging: bool = False
+    denied_logs_per_second: int = 1
+    accepted_udp_logs_per_second: int = 100
+    daemon_port: int = 23954
+
+
+class LeaseSource(str, Enum):
+    """Who told a cell's lease, the surest first."""
+
+    SILK_DAEMON = "silk-daemon"
+    VTEP = "the address of silk-vtep"
+    RULES = "what most containers' rules have in common"
+
+
+@frozen(kw_only=True, cache_hash=True)
+class Lease:
+    """The overlay addresses that silk leased to this cell."""
+
+    network: IPv4Network
+    source: LeaseSource
