@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 import ssl
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.sources.facts.deadline import DeadlineSocket
 from c2c_auditor.sources.files import read_text_file
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+_MOST_BYTES = 4 << 20
 
 
-class _Socket(ssl.SSLSocket):
-    """A socket whose time-out runs from when it is set, not anew with each byte: a server that drips must not hold an audit up."""
-
-    _until: float | None = None
-
-    def settimeout(self, value: float | None) -> None:
-        """Allow ``value`` seconds for all that is received from now on."""
-        super().settimeout(value)
-        self._until = None if value is None else time.monotonic() + value
-
-    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        """Receive within what is left of the time."""
-        if self._until is not None:
-            left = self._until - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            super().settimeout(left)
-        return super().recv_into(buffer, nbytes, flags)
+class _Socket(DeadlineSocket, ssl.SSLSocket):
+    """A TLS socket with a deadline."""
 
 
 def mutual_tls(ca_file: Path, certificate_file: Path, key_file: Path) -> ssl.SSLContext:
     """A context that verifies the server and shows it a certificate. Raises SourceError that names the file."""
     for path in (ca_file, certificate_file, key_file):
-        read_text_file(path, source="policy_server")  # OpenSSL does not say which of them it could not read
+        # OpenSSL opens the files itself, waits for a FIFO's writer, and does not say which of them it could not read.
+        read_text_file(path, source="policy_server", most=_MOST_BYTES)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.sslsocket_class = _Socket
