@@ -14,6 +14,7 @@ from repo.code import PACKAGE, Import, Module, imports, parse_modules, read_modu
 # part may import that, and it imports none of them.
 LAYERS = (
     ("errors",),
+    ("decoding",),
     ("model",),
     ("netfilter",),
     ("netfilter.binary",),

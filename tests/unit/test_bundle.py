@@ -60,7 +60,8 @@ def test_a_recorded_cell_is_a_bundle(name: str) -> None:
     assert bundle.facts.policies.last_updated == int((CELLS / name / "policies_last_updated").read_text())
     assert bundle.facts.security_groups == expected.security_groups
     assert (bundle.facts.ingress_tag, bundle.facts.underlay_interfaces) == (expected.ingress_tag, ("eth0",))
-    assert (bundle.backend, bundle.time) == ("nft" if name.endswith("nft") else "legacy", None)
+    backend = "nft" if name.endswith(("nft", "-cell")) else "legacy"
+    assert (bundle.backend, bundle.time) == (backend, None)
     assert bundle.facts.notes == ()
 
 

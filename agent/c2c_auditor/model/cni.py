@@ -1,9 +1,9 @@
-"""What silk's CNI wrapper plugin was told, and the cell's lease: with them nothing in a container's chains is a guess."""
+"""The settings of silk's CNI wrapper plugin and the cell's lease: with them nothing in a container's chains is a guess."""
 
 from __future__ import annotations
 
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from attrs import frozen
 
@@ -44,18 +44,19 @@ class OutboundConnections:
 class CniConfig:
     """``plugins[0]`` of the CNI wrapper's configuration, under its own names' meaning.
 
-    ``no_masquerade`` is a network, or the first and last address of a range. ``host_services`` are DNS servers (port 53,
-    udp and tcp) and host services in the order in which the plugin writes them. ``underlay_interfaces`` are those that
-    the operator named; empty means that the plugin finds them by ``underlay_addresses``.
+    ``no_masquerade`` is a network, or the first and last address of a range; None lets newer silk take the lease.
+    ``host_services`` are the link-local DNS servers (port 53, tcp then udp) and the host services, IPv4 only, in the
+    order in which the plugin writes them. ``underlay_interfaces`` are those that the operator named; empty means that
+    the plugin finds them by ``underlay_addresses``.
 
-    Source: ``jobs/silk-cni/templates/cni-wrapper-plugin.conflist.erb`` and ``cni-wrapper-plugin/lib/plugin_controller``
-    of silk-release.
+    Source: ``jobs/silk-cni/templates/cni-wrapper-plugin.conflist.erb``, ``cni-wrapper-plugin/lib/lib.go`` and
+    ``cni-wrapper-plugin/main.go`` of silk-release.
     """
 
     no_masquerade: IPv4Network | tuple[IPv4Address, IPv4Address] | None = None
     host_services: tuple[HostService, ...] = ()
     underlay_interfaces: tuple[str, ...] = ()
-    underlay_addresses: tuple[IPv4Address, ...] = ()
+    underlay_addresses: tuple[IPv4Address | IPv6Address, ...] = ()
     instance_address: IPv4Address | None = None
     ingress_tag: int = 0xFFFF0000
     vtep_name: str = "silk-vtep"
