@@ -5,7 +5,6 @@ Every key has a default, so an empty object is a valid configuration of a stock 
 
 from __future__ import annotations
 
-import json
 import re
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
@@ -13,14 +12,15 @@ from typing import Any
 
 from attrs import Attribute, field, fields, frozen
 from attrs.validators import and_, ge, gt, in_, le, lt, optional
-from cattrs import Converter, transform_error
-from cattrs.gen import make_dict_structure_fn
-from cattrs.v import format_exception
 
-from c2c_auditor.errors import ConfigError
+from c2c_auditor.decoding import DecodeError, Dialect, decode, parse_tag
+from c2c_auditor.errors import ConfigError, SourceError
 from c2c_auditor.model.cni import HostService
+from c2c_auditor.sources.files import read_text_file
 
 _VPA_CONFIG = Path("/var/vcap/jobs/vxlan-policy-agent/config/vxlan-policy-agent.json")
+_CNI_CONFIG = Path("/var/vcap/jobs/silk-cni/config/cni/cni-wrapper-plugin.conflist")
+_MOST_BYTES = 1 << 20
 
 
 def _seconds(least: float, most: float) -> Any:  # noqa: ANN401 - what attrs calls a validator has no public type
@@ -89,13 +89,14 @@ class Config:
     """All settings. Times in seconds.
 
     ``grace`` overrides what is worked out from VPA's poll intervals; ``max_age`` is how long the last good expectations
-    are used while their source is away; ``ingress_tag`` (hexadecimal) is the policy server's tag of the ingress router,
-    otherwise inferred from the rules; ``host_services`` are the silk-cni job's DNS servers and host services, otherwise
-    taken from what most containers have in common; ``processes`` is false where the agent cannot see silk's processes,
+    are used while their source is away; ``cni_config`` is the CNI wrapper's configuration (a CNI list) and
+    ``host_services`` takes the place of the DNS servers and host services in it; ``ingress_tag`` (hexadecimal) is the
+    policy server's tag of the ingress router, otherwise inferred from the rules; ``processes`` is false where the agent cannot see silk's processes,
     being in a PID namespace of its own: it then says nothing about them, and never that they are gone.
     """
 
     vpa_config: Path = _VPA_CONFIG
+    cni_config: Path = _CNI_CONFIG
     store: Path | None = None
     policy_server: PolicyServerSettings = PolicyServerSettings()
     backend: str = field(default="auto", validator=in_(("auto", "nft", "legacy")))
@@ -119,14 +120,13 @@ class Config:
     @ingress_tag.validator
     def _hexadecimal(self, attribute: Attribute[str | None], value: str | None) -> None:
         del attribute
-        if value is not None and not 0 < int(value, 16) <= 0xFFFFFFFF:  # noqa: PLR2004 - marks have 32 bits
-            message = f"{value!r} is no tag"
-            raise ValueError(message)
+        if value is not None:
+            parse_tag(value)
 
 
 def host_service(text: str) -> HostService:
     """``169.254.0.2:53/udp``. Raises ValueError."""
-    found = re.fullmatch(r"([\d.]+):(\d{1,5})/(tcp|udp)", text)
+    found = re.fullmatch(r"([0-9.]+):([0-9]{1,5})/(tcp|udp)", text)
     if found is None or not 0 < int(found[2]) < 65536:  # noqa: PLR2004 - ports
         message = f"{text!r} is no service: write ADDRESS:PORT/tcp or ADDRESS:PORT/udp"
         raise ValueError(message)
@@ -136,75 +136,18 @@ def host_service(text: str) -> HostService:
 def load_config(path: Path) -> Config:
     """The configuration in ``path``. Raises ConfigError that names file, key and what is wrong with it."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        message = f"{path}: cannot be read: {error.strerror} (give the agent's own configuration with --config)"
+        text = read_text_file(path, source="config", most=_MOST_BYTES)
+    except SourceError as error:
+        message = f"{path}: {error.problem} (give the agent's own configuration with --config)"
         raise ConfigError(message) from error
     return parse_config(text, where=str(path))
 
 
 def parse_config(text: str, *, where: str) -> Config:
-    """``text`` as a `Config`; ``where`` is named in errors."""
+    """``text`` as a `Config`; ``where`` is named in errors. Raises ConfigError."""
     try:
-        given = json.loads(text)
-    except ValueError as error:
-        message = f"{where}: not valid JSON: {error}"
-        raise ConfigError(message) from error
-    try:
-        return _converter().structure(given, Config)
-    except Exception as error:
+        return decode(text, Config, Dialect.OWN)
+    except DecodeError as error:
         known = ", ".join(name.name for name in fields(Config))
-        details = "; ".join(transform_error(error, path="config", format_exception=_said))
-        message = f"{where}: {details} (keys: {known})"
+        message = f"{where}: {error} (keys: {known})"
         raise ConfigError(message) from error
-
-
-def _said(error: BaseException, kind: type | None) -> str:
-    """What is wrong with one value, in the words of whoever refused it."""
-    if isinstance(error, ValueError | TypeError) and error.args:
-        return str(error.args[0])
-    return format_exception(error, kind)
-
-
-def _converter() -> Converter:
-    """Strict: unknown keys are refused, and a value must have its JSON type; ``"15"`` is no number and 1 no truth."""
-    converter = Converter(forbid_extra_keys=True)
-    converter.register_structure_hook(Path, lambda value, _: Path(_typed(value, str)))
-    converter.register_structure_hook(str, lambda value, _: _typed(value, str))
-    converter.register_structure_hook(bool, lambda value, _: _typed(value, bool))
-    converter.register_structure_hook(int, lambda value, _: _number(value, int))
-    converter.register_structure_hook(float, lambda value, _: float(_number(value, (int, float))))
-    for cls in (
-        TlsSettings,
-        PolicyServerSettings,
-        ServerSettings,
-        Config,
-    ):  # inner ones first: the outer ones' hooks call them
-        converter.register_structure_hook(cls, _object(cls, converter))
-    return converter
-
-
-def _object(cls: type, converter: Converter) -> Any:  # noqa: ANN401 - cattrs' hooks have no public type
-    structure: Any = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
-
-    def hook(value: object, to: type) -> object:
-        if not isinstance(value, dict):
-            message = f"expected an object, found {value!r}"
-            raise ValueError(message)  # noqa: TRY004 - cattrs reports ValueErrors by their field
-        return structure(value, to)
-
-    return hook
-
-
-def _typed(value: object, kind: type) -> Any:  # noqa: ANN401 - the value, of the kind asked for
-    if not isinstance(value, kind):
-        message = f"expected {kind.__name__}, found {value!r}"
-        raise ValueError(message)  # noqa: TRY004 - cattrs reports ValueErrors by their field
-    return value
-
-
-def _number(value: object, kinds: type | tuple[type, ...]) -> Any:  # noqa: ANN401 - the value, of the kind asked for
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        message = f"expected a number, found {value!r}"
-        raise ValueError(message)  # noqa: TRY004 - as above
-    return value

@@ -33,6 +33,7 @@ LAYERS = (
 
 # The imports between two rooms of one layer: importer, imported, reason.
 SIDEWAYS = (
+    ("config", "sources", "the agent's own settings are read as every other file"),
     ("sources.recordings", "sources.facts", "a bundle holds what the readers of facts read, in their own format"),
     ("__main__", "cli", "`python -m c2c_auditor` is the command"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,11 @@ def test_what_is_given_is_taken() -> None:
     [
         ('{"intervall": 5}', "intervall"),
         ('{"server": {"prot": 1}}', "prot"),
-        ('{"interval": "5"}', "config.interval"),
-        ('{"interval": true}', "config.interval"),
+        ('{"interval": "5"}', "$.interval"),
+        ('{"interval": true}', "$.interval"),
         ('{"interval": 0}', "interval"),
         ('{"backend": "nftables"}', "backend"),
-        ('{"server": 3}', "config.server"),
+        ('{"server": 3}', "$.server"),
         ('{"server": {"port": 70000}}', "port"),
         ('{"server": {"health_port": 70000}}', "health_port"),
         ('{"server": {"health_port": "9764"}}', "health_port"),
@@ -48,6 +49,20 @@ def test_what_is_given_is_taken() -> None:
         ('{"server": {"address": "localhost"}}', "no IP address"),
         ('{"server": {"tls": {"certificate": "x"}}}', "key"),
         ('{"ingress_tag": "zz"}', "zz"),
+        ('{"ingress_tag": "1_0"}', "1_0"),
+        ('{"ingress_tag": "0x3"}', "0x3"),
+        ('{"ingress_tag": "100000000"}', "100000000"),
+        ('{"interval": NaN}', "NaN"),
+        ('{"interval": 1e999}', "$.interval"),
+        ('{"interval": %s}' % ("9" * 400), "$.interval"),
+        ('{"interval": %s}' % ("9" * 5000), "JSON"),
+        ('{"store": "a\\u0000b"}', "$.store"),
+        ('{"store": "\\ud800"}', "$.store"),
+        ('{"backend": "\\ud800"}', "$.backend"),
+        ('{"underlay_interfaces": "eth0"}', "$.underlay_interfaces"),
+        ('{"processes": 1}', "$.processes"),
+        ('{"server": {"port": 1.0}}', "$.server.port"),
+        ("[" * 100_000, "nested"),
         ('{"host_services": ["169.254.0.2:53"]}', "ADDRESS:PORT/udp"),
         ('{"host_services": ["169.254.0.2:0/udp"]}', "169.254.0.2:0/udp"),
         ("[]", "object"),
@@ -71,6 +86,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """With the option that gives another."""
     with pytest.raises(ConfigError, match="--config"):
         load_config(tmp_path / "absent.json")
+
+
+def test_what_is_no_regular_file_is_named(tmp_path: Path) -> None:
+    """A FIFO in its place would be waited for, for ever."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ConfigError, match="a FIFO"):
+        load_config(tmp_path / "fifo")
 
 
 def test_the_readme_names_every_setting() -> None:

@@ -1,55 +1,78 @@
-"""Reading files: bounded, without following into locks or writes, and with errors that say what to do."""
+"""Reading files: regular ones only, bounded, without waiting for a writer, with errors that say what to do."""
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from c2c_auditor.errors import Reason, SourceError
 
 _MOST_BYTES = 256 << 20
 _CHUNK = 1 << 20
+# Without O_NONBLOCK opening a FIFO waits for a writer, without O_NOCTTY a terminal may become the agent's own.
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class _NotRegularError(Exception):
+    """The path leads to something else than a regular file; the message is what it is."""
 
 
 def read_text_file(path: Path, *, source: str, most: int = _MOST_BYTES) -> str:
     """The file's text, undecodable bytes kept as surrogates.
 
-    Raises SourceError: missing, unreadable, a directory, more than ``most`` bytes.
+    Raises SourceError: missing, unreadable, no regular file, more than ``most`` bytes, no path at all.
     """
-    data = bytearray()
+    reason, remedy = Reason.FAILED, "check the path and the disk"
     try:
-        with path.open("rb") as opened:
-            while len(data) <= most and (chunk := opened.read(_CHUNK)):
-                data += chunk
-    except FileNotFoundError as error:
-        raise _failed(
-            source,
-            Reason.MISSING,
-            path,
-            problem="there is no such file",
-            remedy="check the path, and whether the job that writes it runs here",
-        ) from error
-    except PermissionError as error:
-        raise _failed(
-            source,
-            Reason.PERMISSION,
-            path,
-            problem="it may not be read",
-            remedy="run as the file's owner, or give the agent read access",
-        ) from error
+        data = _read(path, most + 1)
+    except FileNotFoundError:
+        reason, problem = Reason.MISSING, "there is no such file"
+        remedy = "check the path, and whether the job that writes it runs here"
+    except PermissionError:
+        reason, problem = Reason.PERMISSION, "it may not be read"
+        remedy = "run as the file's owner, or give the agent read access"
+    except _NotRegularError as error:
+        problem, remedy = f"it is {error}, no regular file", "give the path of a file"
     except OSError as error:
-        raise _failed(
-            source,
-            Reason.FAILED,
-            path,
-            problem=f"it cannot be read: {error.strerror}",
-            remedy="check the path and the disk",
-        ) from error
-    if len(data) > most:
-        raise _failed(
-            source, Reason.TOO_LARGE, path, problem=f"it is larger than {most} bytes", remedy="is it the right file?"
-        )
-    return data.decode("utf-8", "surrogateescape")
+        problem = f"it cannot be read: {error.strerror}"
+    except ValueError as error:  # a NUL, or a character that no file name can have
+        problem, remedy = f"it is no path: {error}", "check the setting that names it"
+    else:
+        if len(data) <= most:
+            return data.decode("utf-8", "surrogateescape")
+        reason, problem, remedy = Reason.TOO_LARGE, f"it is larger than {most} bytes", "is it the right file?"
+    raise SourceError(source=source, reason=reason, where=str(path), problem=problem, remedy=remedy)
 
 
-def _failed(source: str, reason: Reason, path: Path, *, problem: str, remedy: str) -> SourceError:
-    return SourceError(source=source, reason=reason, where=str(path), problem=problem, remedy=remedy)
+def is_empty_file(path: Path) -> bool:
+    """Whether ``path`` is a regular file without a byte in it, which its owner and mode do not hide."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0
+
+
+def _read(path: Path, most: int) -> bytes:
+    """The first ``most`` bytes."""
+    _refuse_other_kinds(path.stat())  # before opening: a device may act on that, and a socket cannot be opened
+    descriptor = os.open(path, _FLAGS)
+    with os.fdopen(descriptor, "rb", buffering=0) as opened:
+        _refuse_other_kinds(os.fstat(descriptor))  # again: something else may stand there by now
+        data = bytearray()
+        while len(data) < most and (chunk := opened.read(min(_CHUNK, most - len(data)))):
+            data += chunk
+    return bytes(data)
+
+
+def _refuse_other_kinds(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise _NotRegularError(next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "something else"))
