@@ -73,7 +73,7 @@ def structure(given: object, kind: type[T], dialect: Dialect = Dialect.SILK) -> 
     try:
         return _converter(dialect).structure(given, kind)
     except (BaseValidationError, ValueError) as error:
-        problems = transform_error(error, path="$", format_exception=_describe)
+        problems = [_by_key(line) for line in transform_error(error, path="$", format_exception=_describe)]
         more = [f"{len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
         raise DecodeError("; ".join(problems[:_MOST_PROBLEMS] + more)) from error
 
@@ -107,6 +107,13 @@ def _refuse_constant(text: str) -> object:
     raise ValueError(message)
 
 
+def _by_key(line: str) -> str:
+    """What cattrs gives as ``problem @ $.some.key`` as ``some.key: problem``."""
+    problem, _, path = line.rpartition(" @ ")
+    key = path.removeprefix("$").removeprefix(".")
+    return f"{key}: {problem}" if key else problem
+
+
 def _describe(error: BaseException, kind: type | None) -> str:
     """What is wrong with one value, in the words of the function that refused it."""
     if isinstance(error, ValueError | TypeError) and error.args:
@@ -130,6 +137,7 @@ def _converter(dialect: Dialect) -> Converter:
         Loose: lambda value: replace_surrogates(value) if isinstance(value, str) else "",
         IPv4Address: lambda value: IPv4Address(_text(value)),
         IPv4Network: lambda value: IPv4Network(_text(value), strict=False),
+        IPv6Network: lambda value: IPv6Network(_text(value), strict=False),
         Address: _address,
         Address | None: lambda value: None if value is None else _address(value),
         Network: lambda value: ip_network(_text(value), strict=False),

@@ -134,7 +134,7 @@ def config(text: str) -> VpaConfig:
     denied = {key: tuple(map(IPv4Network, nets)) for key, nets in given["deny_networks"].items()}
     limits = given["outbound_connections"]
     return VpaConfig(
-        overlay_network=IPv4Network(given["overlay_network"]),
+        overlay_networks=(IPv4Network(given["overlay_network"]),),
         poll_interval=given["poll_interval"],
         asg_poll_interval=given["asg_poll_interval"],
         asg_syncing=given["enable_asg_syncing"],

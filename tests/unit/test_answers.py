@@ -10,7 +10,7 @@ import pytest
 
 from c2c_auditor.errors import SourceError
 from c2c_auditor.model.cell import SecurityRule
-from c2c_auditor.sources.facts.policy_answers import merged, parse_policies, parse_security_groups
+from c2c_auditor.sources.facts.policy_answers import merged, parse_last_updated, parse_policies, parse_security_groups
 from support.recordings import CELL_NAMES, CELLS, recording
 
 GOOD = {
@@ -71,6 +71,39 @@ def test_one_bad_policy_does_not_hide_the_others(path: str, value: object, probl
     assert bad.where == "policies.json, policies[0]"
 
 
+@pytest.mark.parametrize("port", [True, 1.0, "1", None, [1]])
+def test_a_port_that_only_equals_a_known_one_is_none(port: object) -> None:
+    """Ports that were understood are remembered, and to Python True and 1.0 are the same key as 1."""
+    good, bad = (
+        _with("destination.ports", {"start": 1, "end": 1}),
+        _with("destination.ports", {"start": port, "end": 1}),
+    )
+    answer = parse_policies(json.dumps({"policies": [good, bad]}), where="x")
+    assert (len(answer.policies), len(answer.unreadable)) == (1, 1)
+
+
+def test_strange_values_make_bad_policies_and_no_other_error() -> None:
+    """Objects of any depth, and halves of characters, which are read as Go reads them."""
+    deep = '{"a":' * 300 + "1" + "}" * 300
+    text = f'{{"policies": [{{"source": {{"id": {deep}, "tag": {deep}}}, "destination": {deep}}}, {json.dumps(GOOD)}]}}'
+    answer = parse_policies(text.replace("app-b", "app-\\ud800"), where="x")
+    assert [policy.destination for policy in answer.policies] == ["app-\ufffd"]
+    assert len(answer.unreadable) == 1
+
+
+@pytest.mark.parametrize("text", ["1795397987677096000", "0\n", " 7 "])
+def test_the_servers_clock_is_a_number(text: str) -> None:
+    """In ns."""
+    assert parse_last_updated(text, where="x") == int(text)
+
+
+@pytest.mark.parametrize("text", ["", "1_0", "-1", "²", "\u0661", "<html>", "9" * 5000, "1.5", "\ud800"])
+def test_what_is_no_clock_is_a_clear_error(text: str) -> None:
+    """Digits and nothing else."""
+    with pytest.raises(SourceError, match="expected a number"):
+        parse_last_updated(text, where="x")
+
+
 def test_policies_are_sorted_and_there_once() -> None:
     """The server's order and repetitions say nothing, so equal answers are equal."""
     first, second = _with("source.id", "app-c"), _with("destination.ports.start", 8000)
@@ -110,7 +143,9 @@ def test_answers_to_several_questions_make_one() -> None:
     assert len(together.unreadable) == 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"policies": {}}', "<html></html>", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"policies": {}}', "<html></html>", "[" * 100_000, '{"policies": [NaN]}', "9" * 5000]
+)
 def test_what_is_no_answer_is_a_clear_error(text: str) -> None:
     """Also HTML, half a body, and JSON nested without end."""
     with pytest.raises(SourceError, match=r"policies\.json"):

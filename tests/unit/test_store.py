@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-import threading
+import shutil
+import tempfile
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import Names, Store
 from c2c_auditor.sources.facts.store import StoreReader, parse_store
+from c2c_auditor.sources.files import read_text_file
 from support.recordings import CELLS
 
 GOOD = {"ip": "10.255.1.4", "metadata": {"policy_group_id": "app-1", "ports": "8080, 2222"}}
@@ -71,13 +72,37 @@ def test_a_broken_log_config_is_told_and_the_container_kept(log_config: str) -> 
     assert (len(store.containers), len(store.unreadable)) == (1, 1)
 
 
-def test_unknown_fields_and_a_second_address_are_no_fault() -> None:
+@pytest.mark.parametrize(("ipv6", "expected"), [("fd00::1", IPv6Address("fd00::1")), ("", None), (None, None)])
+def test_unknown_fields_and_a_second_address_are_no_fault(ipv6: str | None, expected: IPv6Address | None) -> None:
     """Newer silk adds `ipv6`."""
-    store = parse_store(json.dumps({"one": {**GOOD, "ipv6": "fd00::1", "more": {}}}), where="store.json")
+    store = parse_store(json.dumps({"one": {**GOOD, "ipv6": ipv6, "more": {}}}), where="store.json")
     assert (len(store.containers), len(store.unreadable)) == (1, 0)
+    assert store.containers[0].ipv6 == expected
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "null", '{"a": ', "x" * 100, "[" * 100_000])
+@pytest.mark.parametrize("ipv6", ["10.0.0.1", "x", 7, ["fd00::1"]])
+def test_a_second_address_that_is_none_is_said_and_the_container_kept(ipv6: object) -> None:
+    """Its IPv4 address is what most is judged by."""
+    store = parse_store(json.dumps({"one": {**GOOD, "ipv6": ipv6}}), where="store.json")
+    assert [container.ipv6 for container in store.containers] == [None]
+    (bad,) = store.unreadable
+    assert "not IPv6" in bad.problem
+    assert (bad.subject, bad.address, bad.guids) == ("one", "10.255.1.4", ("app-1",))
+
+
+def test_metadata_that_is_no_text_is_none() -> None:
+    """Silk ignores it too; half a character is read as Go reads it."""
+    metadata = {"policy_group_id": 7, "space_id": ["s"], "org_id": "o\ud800", "log_config": None}
+    store = parse_store(
+        json.dumps({"h\udfff": {**GOOD, "metadata": metadata}, "n": {**GOOD, "metadata": 3}}), where="x"
+    )
+    first, second = store.containers
+    assert (first.handle, first.app, first.space, first.org) == ("h\ufffd", "", "", "o\ufffd")
+    assert second.app == ""
+    assert not store.unreadable
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", '{"a": ', "x" * 100, "[" * 100_000, '{"a": NaN}', "9" * 5000])
 def test_what_is_not_such_a_file_is_one_clear_error(tmp_path: Path, text: str) -> None:
     """File, problem and remedy are named, after reading again for a while."""
     path = tmp_path / "store.json"
@@ -122,40 +147,82 @@ def test_an_empty_file_whose_count_cannot_be_read_is_not_believed(tmp_path: Path
         _reader(path).read()
 
 
-def _busy(path: Path) -> Callable[[], None]:
-    """Makes ``path`` a pipe; each call is a writer that counts its write while the reader is in the middle of it."""
-    os.mkfifo(path)
-    counts = itertools.count(1)
+def _writes_meanwhile(monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
+    """During each of the first readings of a store silk counts a write."""
+    counts = iter(range(1, writes + 1))
 
-    def write() -> None:
-        with path.open("w") as pipe:
-            path.with_name("store.json_version").write_text(str(next(counts)))
-            pipe.write(json.dumps({"one": GOOD}))
+    def read(path: Path, *, source: str, most: int = 1 << 20) -> str:
+        text = read_text_file(path, source=source, most=most)
+        if path.name == "store.json" and (count := next(counts, None)) is not None:
+            path.with_name("store.json_version").write_text(str(count))
+        return text
 
-    return lambda: threading.Thread(target=write, daemon=True).start()
+    monkeypatch.setattr("c2c_auditor.sources.facts.store.read_text_file", read)
 
 
-def test_a_write_during_the_reading_means_reading_again(tmp_path: Path) -> None:
+def test_a_write_during_the_reading_means_reading_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The count of writes moved."""
     path = tmp_path / "store.json"
-    write = _busy(path)
-    write()
-
-    def rest() -> None:
-        path.unlink()
-        path.write_text(json.dumps({"one": GOOD, "two": GOOD}))
-
-    assert len(_reader(path, rest).read().containers) == 2
+    path.write_text(json.dumps({"one": GOOD}))
+    _writes_meanwhile(monkeypatch, 1)
+    store = _reader(path, lambda: path.write_text(json.dumps({"one": GOOD, "two": GOOD}))).read()
+    assert len(store.containers) == 2
 
 
-def test_a_store_that_never_rests_is_an_error(tmp_path: Path) -> None:
+def test_a_store_that_never_rests_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each reading met a write, so none of them is believed."""
     path = tmp_path / "store.json"
-    write = _busy(path)
-    write()
+    path.write_text(json.dumps({"one": GOOD}))
+    _writes_meanwhile(monkeypatch, 100)
     with pytest.raises(SourceError) as caught:
-        _reader(path, *[write] * 20).read()
+        _reader(path).read()
     assert caught.value.reason is Reason.INCONSISTENT
+
+
+def test_a_fifo_in_the_stores_place_is_an_error(tmp_path: Path) -> None:
+    """It would be waited for, for ever, and it is none that passes by itself."""
+    os.mkfifo(tmp_path / "store.json")
+    with pytest.raises(SourceError, match="a FIFO") as caught:
+        _reader(tmp_path / "store.json").read()
+    assert caught.value.reason is Reason.FAILED
+
+
+def _read_as_somebody_else(path: Path) -> str:
+    """What a process that may not read root's files gets, as text."""
+    os.seteuid(65534)
+    try:
+        return repr(_reader(path).read())
+    except SourceError as error:
+        return error.reason.value
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody who may not read root's files")
+@pytest.mark.parametrize(
+    ("text", "version", "expected"),
+    [
+        ("", None, repr(Store())),
+        ("", "", repr(Store())),
+        ("", "7", "permission"),
+        ("{}", None, "permission"),
+        (None, None, "missing"),
+    ],
+)
+def test_roots_empty_files_are_a_cell_that_never_had_a_container(
+    text: str | None, version: str | None, expected: str
+) -> None:
+    """VPA, as root, makes them before the first container; their size shows although they may not be read."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        folder.chmod(0o755)
+        for name, content in (("store.json", text), ("store.json_version", version)):
+            if content is not None:
+                (folder / name).write_text(content)
+                (folder / name).chmod(0o600)
+        assert _read_as_somebody_else(folder / "store.json") == expected
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("ports", ["8080, web", "8080,", "0", "70000", "9" * 5000, "8080;2222"])

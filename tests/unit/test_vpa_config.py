@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
 
 from c2c_auditor.errors import SourceError
+from c2c_auditor.model.cni import DenyNetworks
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config, read_vpa_config
 from support.recordings import CELL_NAMES, CELLS, recording
 
@@ -53,10 +54,17 @@ def test_a_null_is_a_switch_that_nobody_told() -> None:
         ("enable_asg_syncing", "yes"),
         ("underlay_ips", "10.0.0.1"),
         ("underlay_ips", ["10.0.0.300"]),
-        ("overlay_network", ["10.255.0.0/16", "10.254.0.0/16"]),
+        ("overlay_network", []),
+        ("overlay_network", [7]),
+        ("overlay_network", {"10.255.0.0/16": 1}),
+        ("enable_ipv6", 1),
+        ("deny_networks_ipv6", {"always": ["10.0.0.0/8"]}),
+        ("deny_networks", {"always": ["fd00::/8"]}),
+        ("deny_networks", {"always": "10.0.0.0/8"}),
+        ("outbound_connections", {"burst": 1.5}),
+        ("poll_interval", 10**400),
         ("overlay_network", ["fd00::/64"]),
         ("client_timeout_seconds", True),
-        ("poll_interval", float("inf")),
         ("deny_networks", []),
         ("iptables_denied_logs_per_sec", 0),
     ],
@@ -70,25 +78,31 @@ def test_a_value_of_the_wrong_kind_is_refused_by_name(key: str, value: object) -
 
 
 def test_a_cell_with_ipv6_is_understood() -> None:
-    """Since 2025 silk renders its overlay networks as a list, and the VM's addresses of both families.
-
-    IPv4 is what is audited.
-    """
-    text = '{"overlay_network": ["10.255.0.0/16", "fd00::/48"], "underlay_ips": ["10.0.0.101", "fd01::1"], "deny_networks_ipv6": {"always": []}}'
+    """Since 2025 silk renders its overlay networks as a list, and the VM's addresses of both families."""
+    text = """{"overlay_network": ["10.255.0.0/16", "fd00::/48", "10.254.0.0/16"], "enable_ipv6": true,
+        "underlay_ips": ["10.0.0.101", "fd01::1"], "deny_networks_ipv6": {"always": ["fd02::/16"]}}"""
     config = parse_vpa_config(text, where="x")
-    assert config.overlay_network == IPv4Network("10.255.0.0/16")
+    assert config.overlay_networks == (IPv4Network("10.255.0.0/16"), IPv4Network("10.254.0.0/16"))
+    assert config.overlay_networks_ipv6 == (IPv6Network("fd00::/48"),)
+    assert config.ipv6
+    assert config.deny_networks_ipv6 == DenyNetworks(always=(IPv6Network("fd02::/16"),))
     assert config.underlay_addresses == (IPv4Address("10.0.0.101"),)
+
+
+def test_half_a_character_is_read_as_go_reads_it() -> None:
+    """A path with one names no file, and the reader of that file says so."""
+    assert parse_vpa_config('{"ca_cert_file": "/a\\ud800"}', where="x").ca_file == "/a\ufffd"
 
 
 def test_a_nested_key_is_named_with_its_parent(tmp_path: Path) -> None:
     """And the file it stands in."""
     path = tmp_path / "vxlan-policy-agent.json"
     path.write_text('{"deny_networks": {"running": ["10.0.0"]}}')
-    with pytest.raises(SourceError, match=r"vxlan-policy-agent\.json: deny_networks\.running: .*10\.0\.0"):
+    with pytest.raises(SourceError, match=r"vxlan-policy-agent\.json: deny_networks\.running\[0\]: .*10\.0\.0"):
         read_vpa_config(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "[" * 100_000, '{"x": NaN}', '{"x": %s}' % ("9" * 5000)])
 def test_what_is_no_configuration_is_a_clear_error(text: str) -> None:
     """The file is named."""
     with pytest.raises(SourceError, match="some-file"):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from attrs import field, frozen
 
-from c2c_auditor.model.cni import CniConfig, HostService, Lease
+from c2c_auditor.model.cni import CniConfig, DenyNetworks, HostService, Lease
 from c2c_auditor.model.rule import PortRange
 
 
@@ -85,13 +85,13 @@ class PolicySet:
 
 @frozen(kw_only=True, cache_hash=True)
 class SecurityRule:
-    """One rule of a security group, as the policy server stores it.
+    """One rule of a security group, as the policy server stores it; what it does not say is empty.
 
     Nothing is validated yet, silk's own conversion decides (`silk.asg`).
     """
 
-    protocol: str
-    destination: str
+    protocol: str = ""
+    destination: str = ""
     ports: str = ""
     type: int = 0
     code: int = 0
@@ -114,15 +114,17 @@ class SecurityGroup:
 
 @frozen(kw_only=True, cache_hash=True)
 class VpaConfig:
-    """What the vxlan-policy-agent was told, under its own names' meaning; periods in seconds, paths as written.
+    """The vxlan-policy-agent's settings, under its own names' meaning; periods in seconds, paths as written.
 
-    The two switches that leave their own kind of rule behind may be None, not known: they are then inferred from the
-    rules.
+    ``overlay_networks`` are the IPv4 ones in the file's order, ``overlay_networks_ipv6`` the others. The two switches
+    that leave their own kind of rule behind may be None, not known: they are then inferred from the rules.
 
     Source: ``jobs/vxlan-policy-agent/templates/vxlan-policy-agent.json.erb`` of silk-release.
     """
 
-    overlay_network: IPv4Network = IPv4Network("10.255.0.0/16")
+    overlay_networks: tuple[IPv4Network, ...] = (IPv4Network("10.255.0.0/16"),)
+    overlay_networks_ipv6: tuple[IPv6Network, ...] = ()
+    ipv6: bool = False
     poll_interval: float = 5.0
     asg_poll_interval: float = 60.0
     asg_syncing: bool = False
@@ -133,6 +135,7 @@ class VpaConfig:
     deny_networks_always: tuple[IPv4Network, ...] = ()
     deny_networks_running: tuple[IPv4Network, ...] = ()
     deny_networks_staging: tuple[IPv4Network, ...] = ()
+    deny_networks_ipv6: DenyNetworks = DenyNetworks()
     connection_limit: bool = False
     connection_limit_logging: bool = False
     connection_burst: int = 1000
@@ -146,6 +149,11 @@ class VpaConfig:
     key_file: str = ""
     client_timeout: float = 5.0
     store_file: str = "/var/vcap/data/container-metadata/store.json"
+
+    @property
+    def overlay_network(self) -> IPv4Network:
+        """The first of `overlay_networks`, for the parts that know of one only."""
+        return self.overlay_networks[0]
 
 
 @frozen(kw_only=True)

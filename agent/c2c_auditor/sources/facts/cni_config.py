@@ -96,7 +96,7 @@ def parse_cni_config(text: str, *, where: str) -> CniConfig:
 
 def _config(whole: _List) -> CniConfig:
     if not whole.plugins:
-        raise DecodeError("it holds no plugin; the CNI wrapper should be the first one @ $.plugins")
+        raise DecodeError("plugins: expected the CNI wrapper as the first plugin, found none")
     given = whole.plugins[0]
     return CniConfig(
         no_masquerade=_range(given.no_masquerade_cidr_range),
@@ -133,15 +133,16 @@ def _limits(given: _Limits) -> OutboundConnections:
 
 def _range(text: str) -> IPv4Network | tuple[IPv4Address, IPv4Address] | None:
     """A network, or the first and last address of a range: the plugin hands either to iptables as it stands."""
+    key = "plugins[0].no_masquerade_cidr_range"
     first, dash, last = text.partition("-")
     try:
         if not dash:
             return IPv4Network(text, strict=False) if text else None
         ends = IPv4Address(first), IPv4Address(last)
     except ValueError as error:
-        raise DecodeError(f"{text!r:.80} is neither an IPv4 network nor a range @ no_masquerade_cidr_range") from error
+        raise DecodeError(f"{key}: {text!r:.80} is neither an IPv4 network nor a range") from error
     if ends[0] > ends[1]:
-        raise DecodeError(f"{text!r:.80} is the wrong way round @ no_masquerade_cidr_range")
+        raise DecodeError(f"{key}: {text!r:.80} is the wrong way round")
     return ends
 
 
@@ -157,7 +158,7 @@ def _services(given: _Wrapper) -> Iterator[HostService]:
             yield HostService(address=server, protocol="udp", port=_DNS_PORT)
     for protocol, services in (("tcp", given.host_tcp_services), ("udp", given.host_udp_services)):
         for index, text in enumerate(services):
-            address, port = _endpoint(text, f"host_{protocol}_services[{index}]")
+            address, port = _endpoint(text, f"plugins[0].host_{protocol}_services[{index}]")
             if isinstance(address, IPv4Address):
                 yield HostService(address=address, protocol=protocol, port=port)
 
@@ -168,7 +169,7 @@ def _endpoint(text: str, key: str) -> tuple[Address, int]:
     try:
         address = ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
     except ValueError as error:
-        raise DecodeError(f"{text!r:.80} is not of the form ADDRESS:PORT @ {key}") from error
+        raise DecodeError(f"{key}: {text!r:.80} is not of the form ADDRESS:PORT") from error
     if not _PORT.fullmatch(port) or not 0 < int(port) <= _LAST_PORT:
-        raise DecodeError(f"{text!r:.80} has no port from 1 to {_LAST_PORT} @ {key}")
+        raise DecodeError(f"{key}: {text!r:.80} has no port from 1 to {_LAST_PORT}")
     return address, int(port)

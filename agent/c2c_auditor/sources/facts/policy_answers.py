@@ -6,21 +6,39 @@ policy_client.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 from attrs import frozen
 
+from c2c_auditor.decoding import DecodeError, Loose, found, parse_json, parse_tag, replace_surrogates, structure
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import BadRecord, Policy, PolicySet, SecurityGroup, SecurityRule
 from c2c_auditor.model.rule import PortRange
 
 _PROTOCOLS = ("tcp", "udp")
 _LAST_PORT = 65535
-_HEXADECIMAL = re.compile("[0-9A-Fa-f]{1,8}")
-T = TypeVar("T", str, int, bool)
+_CLOCK = re.compile("[0-9]{1,20}")
+
+
+@frozen(kw_only=True)
+class _Group:
+    """A security group as it is stored. What is of another type than its kind is empty, as far as silk goes on then."""
+
+    guid: str
+    name: Loose = Loose("")
+    rules: Any = None
+    staging_default: Any = None
+    running_default: Any = None
+    staging_space_guids: Any = None
+    running_space_guids: Any = None
+
+
+@frozen(kw_only=True)
+class _Page:
+    security_groups: tuple[_Group, ...]
+    next: int = 0
 
 
 def parse_policies(text: str, *, where: str) -> PolicySet:
@@ -28,9 +46,10 @@ def parse_policies(text: str, *, where: str) -> PolicySet:
 
     Raises SourceError when the whole is not of that form.
     """
-    given = _object(text, where).get("policies")
-    if not isinstance(given, list):
-        raise _failed(where, f"expected a list of policies, found {type(given).__name__}")
+    whole = _parsed(text, where)
+    given = whole.get("policies") if isinstance(whole, dict) else whole
+    if not isinstance(whole, dict) or not isinstance(given, list):
+        raise _failed(where, f"expected an object with a list of policies, found {found(given)}")
     known = _Known(tags={}, ranges={})
     policies: set[Policy] = set()
     unreadable: list[BadRecord] = []
@@ -85,11 +104,13 @@ def _policy_or_problem(entry: object, known: _Known) -> Policy | str:
 
 
 def _policy(entry: Any, known: _Known) -> Policy:  # noqa: ANN401 - JSON; what is wrong with it is an error
+    """By hand, unlike every other record: 20,000 take 0.11 s with their JSON; cattrs needs 0.28 s on top of the JSON."""
     source, destination = entry["source"], entry["destination"]
     protocol = destination["protocol"]
     if protocol not in _PROTOCOLS:
-        raise ValueError(f"protocol {protocol!r} is neither tcp nor udp")
+        raise ValueError(f"protocol {found(protocol)} is neither tcp nor udp")
     first, last = destination["ports"]["start"], destination["ports"]["end"]
+    exact = type(first) is int and type(last) is int  # True and 1.0 are keys equal to 1
     return Policy(
         source=_guid(source["id"]),
         source_tag=_tag(source["tag"], known),
@@ -97,41 +118,45 @@ def _policy(entry: Any, known: _Known) -> Policy:  # noqa: ANN401 - JSON; what i
         # Nothing is planned from it, and the server leaves it out where there is none.
         destination_tag=_tag(destination["tag"], known) if destination.get("tag") else 0,
         protocol=protocol,
-        ports=known.ranges.get((first, last)) or _ports(first, last, known),
+        ports=(known.ranges.get((first, last)) if exact else None) or _ports(first, last, known),
     )
 
 
 def _guid(value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"id {value!r} is no guid")
-    return value
+        raise ValueError(f"id {found(value)} is no guid")
+    return replace_surrogates(value)
 
 
 def _tag(value: object, known: _Known) -> int:
     tag = known.tags.get(value)
     if tag is None:
-        # int() alone would take 0x3, 1_0 and -3 too, of which silk makes rules that iptables refuses.
-        tag = int(value, 16) if isinstance(value, str) and _HEXADECIMAL.fullmatch(value) else 0
-        if not tag:
-            raise ValueError(f"tag {value!r} is no hexadecimal mark above 0")
-        known.tags[value] = tag
+        tag = known.tags[value] = parse_tag(value)
     return tag
 
 
 def _ports(first: Any, last: Any, known: _Known) -> PortRange:  # noqa: ANN401 - JSON, as above
     for port in (first, last):
-        if isinstance(port, bool) or not isinstance(port, int) or not 0 < port <= _LAST_PORT:
-            raise ValueError(f"port {port!r} is not between 1 and 65535")
+        if type(port) is not int or not 0 < port <= _LAST_PORT:
+            raise ValueError(f"port {found(port)} is not between 1 and 65535")
     if first > last:
         raise ValueError(f"ports {first} to {last} are the wrong way round")
-    found = known.ranges[first, last] = PortRange(first=first, last=last)
-    return found
+    ports = known.ranges[first, last] = PortRange(first=first, last=last)
+    return ports
 
 
 def _bad(entry: object, where: str, problem: str) -> BadRecord:
     ends = [entry.get(end) if isinstance(entry, dict) else None for end in ("source", "destination")]
-    guids = tuple(str(end["id"]) if isinstance(end, dict) and end.get("id") else "" for end in ends)
+    ids = [end.get("id") if isinstance(end, dict) else None for end in ends]
+    guids = tuple(replace_surrogates(guid) if isinstance(guid, str) else "" for guid in ids)
     return BadRecord(subject=" to ".join(guid or "nobody" for guid in guids), where=where, problem=problem, guids=guids)
+
+
+def parse_last_updated(text: str, *, where: str) -> int:
+    """When something last changed, by the server's clock in ns: digits and nothing else. Raises SourceError."""
+    if not _CLOCK.fullmatch(text.strip()):
+        raise _failed(where, f"expected a number, found {text[:40]!r}")
+    return int(text)
 
 
 def parse_security_groups(text: str, *, where: str) -> tuple[tuple[SecurityGroup, ...], int]:
@@ -139,25 +164,23 @@ def parse_security_groups(text: str, *, where: str) -> tuple[tuple[SecurityGroup
 
     Raises SourceError when the whole is not of that form.
     """
-    given = _object(text, where)
-    groups, following = given.get("security_groups"), given.get("next", 0)
-    if not isinstance(groups, list) or isinstance(following, bool) or not isinstance(following, int):
-        raise _failed(where, "expected a list of security groups and the number of the next page")
-    return tuple(_group(entry, f"{where}, security_groups[{index}]") for index, entry in enumerate(groups)), following
+    try:
+        page = structure(_parsed(text, where), _Page)
+    except DecodeError as error:
+        raise _failed(where, str(error)) from error
+    return tuple(map(_group, page.security_groups)), page.next
 
 
-def _group(entry: object, where: str) -> SecurityGroup:
-    if not isinstance(entry, dict) or not isinstance(entry.get("guid"), str):
-        raise _failed(where, "it has no guid")
-    rules, problem = _rules(entry.get("rules"))
+def _group(given: _Group) -> SecurityGroup:
+    rules, problem = _rules(given.rules)
     return SecurityGroup(
-        guid=entry["guid"],
-        name=str(entry.get("name") or entry["guid"]),
+        guid=given.guid,
+        name=given.name or given.guid,
         rules=rules,
-        staging_default=entry.get("staging_default") is True,
-        running_default=entry.get("running_default") is True,
-        staging_spaces=_spaces(entry.get("staging_space_guids")),
-        running_spaces=_spaces(entry.get("running_space_guids")),
+        staging_default=given.staging_default is True,
+        running_default=given.running_default is True,
+        staging_spaces=_spaces(given.staging_space_guids),
+        running_spaces=_spaces(given.running_space_guids),
         problem=problem,
     )
 
@@ -169,45 +192,19 @@ def _spaces(value: object) -> frozenset[str]:
 def _rules(value: object) -> tuple[tuple[SecurityRule, ...], str]:
     """``rules`` is JSON in a string; what is wrong with it belongs to its group."""
     try:
-        given = json.loads(value) if isinstance(value, str) else value
+        given = parse_json(value) if isinstance(value, str) else value
         if not isinstance(given, list):
             return (), "its rules are no list"
-        return tuple(map(_rule, given)), ""
-    except (ValueError, RecursionError) as error:
+        return tuple(structure(rule, SecurityRule) for rule in given), ""
+    except DecodeError as error:
         return (), f"its rules cannot be read: {error}"
 
 
-def _rule(given: object) -> SecurityRule:
-    """As Go decodes it: what is absent or null is empty, what is of another type is an error."""
-    if not isinstance(given, dict):
-        raise ValueError(f"expected an object, found {given!r:.80}")  # noqa: TRY004 - one error for all that is wrong with rules
-    return SecurityRule(
-        protocol=_value(given, "protocol", ""),
-        destination=_value(given, "destination", ""),
-        ports=_value(given, "ports", ""),
-        type=_value(given, "type", 0),
-        code=_value(given, "code", 0),
-        log=_value(given, "log", usual=False),
-    )
-
-
-def _value(given: Mapping[str, object], key: str, usual: T) -> T:
-    value = given.get(key)
-    if value is None:
-        return usual
-    if type(value) is not type(usual):
-        raise ValueError(f"{key}: expected {type(usual).__name__}, found {value!r:.80}")
-    return value
-
-
-def _object(text: str, where: str) -> dict[str, Any]:
+def _parsed(text: str, where: str) -> object:
     try:
-        given = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _failed(where, f"not valid JSON: {error}; it begins {text[:40]!r}") from error
-    if not isinstance(given, dict):
-        raise _failed(where, f"expected an object, found {type(given).__name__}")
-    return given
+        return parse_json(text)
+    except DecodeError as error:
+        raise _failed(where, f"{error}; it begins {text[:40]!r}") from error
 
 
 def _failed(where: str, problem: str) -> SourceError:

@@ -4,20 +4,27 @@ silk's writers lock ``store.json_lock``, truncate ``store.json``, write it, and 
 ``store.json_version``. This reader takes no lock, so it can meet the file empty or half written: then it reads again
 for up to a second, and again when the count moved during a reading. Source: silk-release lib/datastore/datastore.go,
 lib/serial/serial.go; vxlan-policy-agent/planner for what of an entry makes silk give up.
+
+Before a cell's first container VPA, as root, creates these files empty with mode 0600, and the first container's CNI
+plugin gives them to vcap. Until then the agent may not read them, but sees their size: nothing in either is a cell that
+never had a container.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Callable, Mapping
-from ipaddress import AddressValueError, IPv4Address
+from collections.abc import Callable
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Any
 
+from attrs import frozen
+
+from c2c_auditor.decoding import DecodeError, Loose, found, parse_json, replace_surrogates, structure
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import BadRecord, Container, Names, Store
-from c2c_auditor.sources.files import read_text_file
+from c2c_auditor.sources.files import is_empty_file, read_text_file
 
 _SOURCE = "store"
 _ATTEMPTS = 8
@@ -28,11 +35,38 @@ _REMEDY = (
 )
 
 
+@frozen(kw_only=True)
+class _Metadata:
+    """What of a container's metadata counts; silk ignores a value that is no string (vxlan-policy-agent planner)."""
+
+    policy_group_id: Loose = Loose("")
+    space_id: Loose = Loose("")
+    org_id: Loose = Loose("")
+    container_workload: Loose = Loose("")
+    ports: Loose = Loose("")
+    log_config: Loose = Loose("")
+
+
+@frozen(kw_only=True)
+class _Entry:
+    ip: Loose = Loose("")
+    ipv6: Any = None
+    metadata: Any = None
+
+
+@frozen(kw_only=True)
+class _Tags:
+    app_name: Loose = Loose("")
+    space_name: Loose = Loose("")
+    organization_name: Loose = Loose("")
+
+
 class StoreReader:
-    """Reads one store; ``sleep`` is given so that nobody waits in vain."""
+    """Reads one store; ``sleep`` is given so that tests need not wait."""
 
     def __init__(self, path: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._path = path
+        self._version_path = path.with_name(f"{path.name}_version")
         self._sleep = sleep
 
     def read(self) -> Store:
@@ -43,10 +77,7 @@ class StoreReader:
                 self._sleep(_PAUSE_SECONDS)
             before = self._version()
             try:
-                text = read_text_file(self._path, source=_SOURCE)
-                # silk makes both files when it first looks and counts only what it writes: nothing in either is a cell
-                # that never had a container.
-                store = Store() if not text and not before else parse_store(text, where=str(self._path))
+                store = self._read_once(never_written=not before)
             except SourceError as error:
                 if error.reason is not Reason.MALFORMED:
                     raise
@@ -56,12 +87,25 @@ class StoreReader:
                 return store
         raise problem
 
-    def _version(self) -> str:
-        """The count of silk's writes; empty where it never wrote."""
+    def _read_once(self, *, never_written: bool) -> Store:
+        """Nothing in the file is a cell without containers only if silk never counted a write."""
         try:
-            return read_text_file(self._path.with_name(self._path.name + "_version"), source=_SOURCE, most=4096).strip()
+            text = read_text_file(self._path, source=_SOURCE)
         except SourceError as error:
-            return "" if error.reason is Reason.MISSING else "unknown"
+            if error.reason is Reason.PERMISSION and never_written and is_empty_file(self._path):
+                return Store()
+            raise
+        return Store() if not text and never_written else parse_store(text, where=str(self._path))
+
+    def _version(self) -> str:
+        """The count of silk's writes; empty where it never wrote, ``unknown`` where that cannot be told."""
+        try:
+            return read_text_file(self._version_path, source=_SOURCE, most=4096).strip()
+        except SourceError as error:
+            never = error.reason is Reason.MISSING or (
+                error.reason is Reason.PERMISSION and is_empty_file(self._version_path)
+            )
+            return "" if never else "unknown"
 
 
 def parse_store(text: str, *, where: str) -> Store:
@@ -72,73 +116,79 @@ def parse_store(text: str, *, where: str) -> Store:
     if not text.strip():
         raise _failed(Reason.MALFORMED, where, "it is empty: truncated, and not written again")
     try:
-        given = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _failed(Reason.MALFORMED, where, f"it is not valid JSON: {error}") from error
+        given = parse_json(text)
+    except DecodeError as error:
+        raise _failed(Reason.MALFORMED, where, str(error)) from error
     if not isinstance(given, dict):
         raise _failed(
             Reason.MALFORMED, where, f"expected an object of containers by handle, found {type(given).__name__}"
         )
     containers: list[Container] = []
     unreadable: list[BadRecord] = []
-    for handle, entry in sorted(given.items()):
-        metadata = _object(_object(entry).get("metadata"))
-        problems: list[str] = []
-        container = _container(handle, entry, metadata, problems.append)
+    for handle, value in sorted(given.items()):
+        container, bad = _entry(replace_surrogates(handle), value, where)
         containers += [container] if container is not None else []
-        app = _text(metadata, "policy_group_id")
-        for problem in problems:
-            bad = BadRecord(
-                subject=handle,
-                where=where,
-                problem=problem,
-                guids=(app,) if app else (),
-                address=_text(_object(entry), "ip"),
-            )
-            unreadable.append(bad)
+        unreadable += bad
     return Store(containers=tuple(containers), unreadable=tuple(unreadable))
 
 
-def _container(
-    handle: str, entry: object, metadata: Mapping[str, object], complain: Callable[[str], None]
-) -> Container | None:
-    """None for what is no container.
+def _entry(handle: str, value: object, where: str) -> tuple[Container | None, list[BadRecord]]:
+    """One entry as a container, None if it has no IPv4 address, and what is wrong with it.
 
-    A complaint about metadata alone is no reason to leave the container out: it runs.
+    A complaint about anything but the address is no reason to leave the container out: it runs.
     """
-    names, ports = _names(metadata, complain), _ports(metadata, complain)
-    if not isinstance(entry, dict):
-        complain(f"expected an object, found {type(entry).__name__}")
-        return None
-    address = _address(entry.get("ip"), complain)
-    if address is None:
-        return None
-    return Container(
-        handle=handle,
-        address=address,
-        app=_text(metadata, "policy_group_id"),
-        space=_text(metadata, "space_id"),
-        org=_text(metadata, "org_id"),
-        workload=_text(metadata, "container_workload"),
-        ports=ports,
-        names=names,
+    if not isinstance(value, dict):
+        return None, [BadRecord(subject=handle, where=where, problem=f"expected an object, found {found(value)}")]
+    entry = structure(value, _Entry)
+    metadata = structure(_object(entry.metadata), _Metadata)
+    problems: list[str] = []
+    address, ipv6 = _address(entry.ip, problems.append), _ipv6(entry.ipv6, problems.append)
+    names, ports = _names(metadata.log_config, problems.append), _ports(metadata.ports, problems.append)
+    container = (
+        None
+        if address is None
+        else Container(
+            handle=handle,
+            address=address,
+            ipv6=ipv6,
+            app=metadata.policy_group_id,
+            space=metadata.space_id,
+            org=metadata.org_id,
+            workload=metadata.container_workload,
+            ports=ports,
+            names=names,
+        )
     )
+    guids = (metadata.policy_group_id,) if metadata.policy_group_id else ()
+    return container, [
+        BadRecord(subject=handle, where=where, problem=problem, guids=guids, address=entry.ip) for problem in problems
+    ]
 
 
-def _address(value: object, complain: Callable[[str], None]) -> IPv4Address | None:
-    if not isinstance(value, str) or not value:
+def _address(text: str, complain: Callable[[str], None]) -> IPv4Address | None:
+    if not text:
         complain("it has no address")
         return None
     try:
-        return IPv4Address(value)
+        return IPv4Address(text)
     except AddressValueError:
-        complain(f"its address {value!r:.80} is not IPv4")
+        complain(f"its address {text!r:.80} is not IPv4")
         return None
 
 
-def _ports(metadata: Mapping[str, object], complain: Callable[[str], None]) -> tuple[int, ...]:
+def _ipv6(value: object, complain: Callable[[str], None]) -> IPv6Address | None:
+    """Since 2025 silk writes ``ipv6`` beside ``ip``; absent or empty on a cell without IPv6."""
+    if value is None or value == "":
+        return None
+    try:
+        return IPv6Address(value if isinstance(value, str) else "")
+    except AddressValueError:
+        complain(f"its second address {found(value)} is not IPv6")
+        return None
+
+
+def _ports(text: str, complain: Callable[[str], None]) -> tuple[int, ...]:
     """``"8080, 2222"``. What is no port is left out, but silk's planner stops at it."""
-    text = _text(metadata, "ports")
     parts = [part.strip() for part in text.split(",")] if text else []
     ports = tuple(int(part) for part in parts if _PORT.fullmatch(part) and 0 < int(part) < 65536)  # noqa: PLR2004 - ports
     if len(ports) < len(parts):
@@ -148,24 +198,19 @@ def _ports(metadata: Mapping[str, object], complain: Callable[[str], None]) -> t
     return ports
 
 
-def _names(metadata: Mapping[str, object], complain: Callable[[str], None]) -> Names:
+def _names(log_config: str, complain: Callable[[str], None]) -> Names:
     """What people call the app: in ``log_config``, itself a JSON string. silk's planner stops at one that is none."""
-    text = _text(metadata, "log_config")
     try:
-        tags = _object(_object(json.loads(text)).get("tags")) if text else {}
-    except (ValueError, RecursionError) as error:
-        complain(f"its log_config is not JSON, for which silk drops its whole plan: {error}")
-        tags = {}
-    return Names(app=_text(tags, "app_name"), space=_text(tags, "space_name"), org=_text(tags, "organization_name"))
+        given = parse_json(log_config) if log_config else {}
+    except DecodeError as error:
+        complain(f"its log_config cannot be read, for which silk drops its whole plan: {error}")
+        given = {}
+    tags = structure(_object(_object(given).get("tags")), _Tags)
+    return Names(app=tags.app_name, space=tags.space_name, org=tags.organization_name)
 
 
-def _object(value: object) -> Mapping[str, object]:
+def _object(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
-
-
-def _text(given: Mapping[str, object], key: str) -> str:
-    value = given.get(key)
-    return value if isinstance(value, str) else ""
 
 
 def _failed(reason: Reason, where: str, problem: str) -> SourceError:
