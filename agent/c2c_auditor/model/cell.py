@@ -150,11 +150,6 @@ class VpaConfig:
     client_timeout: float = 5.0
     store_file: str = "/var/vcap/data/container-metadata/store.json"
 
-    @property
-    def overlay_network(self) -> IPv4Network:
-        """The first of `overlay_networks`, for the parts that know of one only."""
-        return self.overlay_networks[0]
-
 
 @frozen(kw_only=True)
 class CellFacts:
