@@ -409,7 +409,7 @@ def test_links_tell_the_rest_of_silk() -> None:
     told = vpa_told(
         links={"cf_network": {"properties": {"network": "10.200.0.0/16"}}, "cni_config": {"properties": CNI}}
     )
-    assert told.overlay_network == IPv4Network("10.200.0.0/16")
+    assert told.overlay_networks == (IPv4Network("10.200.0.0/16"),)
     assert (told.asg_logging, told.connection_limit_logging, told.denied_logs_per_second) == (True, True, 7)
     assert (told.deny_networks_always, told.deny_networks_running) == (
         (IPv4Network("192.0.2.0/24"),),
@@ -420,12 +420,8 @@ def test_links_tell_the_rest_of_silk() -> None:
 
 def test_an_overlay_of_two_families_is_taken_as_silk_gives_it() -> None:
     """Newer silk has a list; IPv4 is what is audited."""
-    assert (
-        vpa_told(
-            links={"cf_network": {"properties": {"network": ["10.200.0.0/16", "fd00::/64"]}}}
-        ).overlay_network.prefixlen
-        == 16
-    )
+    told = vpa_told(links={"cf_network": {"properties": {"network": ["10.200.0.0/16", "fd00::/64"]}}})
+    assert told.overlay_networks == (IPv4Network("10.200.0.0/16"),)
 
 
 def test_a_link_without_its_properties_is_as_good_as_none() -> None:
@@ -443,7 +439,7 @@ TOLD: Mapping[str, tuple[Any, str, Any]] = {
     "iptables_accepted_udp_logs_per_sec": (50, "accepted_udp_logs_per_second", 50),
     "enable_overlay_ingress_rules": (True, "overlay_ingress", True),
     "disable_container_network_policy": (True, "policy_disabled", True),
-    "overlay_network": ("10.1.0.0/16", "overlay_network", IPv4Network("10.1.0.0/16")),
+    "overlay_network": ("10.1.0.0/16", "overlay_networks", (IPv4Network("10.1.0.0/16"),)),
     "cni.iptables_logging": (False, "asg_logging", False),
     "cni.iptables_denied_logs_per_sec": (2, "denied_logs_per_second", 2),
     "cni.deny_networks": ({"staging": ["10.9.0.0/16"]}, "deny_networks_staging", (IPv4Network("10.9.0.0/16"),)),

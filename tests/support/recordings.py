@@ -22,6 +22,7 @@ from c2c_auditor.model.cell import (
     Store,
     VpaConfig,
 )
+from c2c_auditor.model.cni import CniConfig, DenyNetworks, HostService, Lease, LeaseSource, OutboundConnections
 from c2c_auditor.model.rule import PortRange, Ruleset
 from c2c_auditor.netfilter.savefile import parse_save
 
@@ -57,7 +58,7 @@ class Recording:
 def recording(name: str) -> Recording:
     """The recorded cell ``name`` with everything that was recorded of it."""
     folder = CELLS / name
-    tag = folder / "ingress_tag"
+    tag, conflist = folder / "ingress_tag", folder / "cni-wrapper-plugin.conflist"
     facts = CellFacts(
         store=store((folder / "store.json").read_text()),
         policies=policies((folder / "policies.json").read_text()),
@@ -65,6 +66,8 @@ def recording(name: str) -> Recording:
         ingress_tag=int(tag.read_text(), 16) if tag.exists() else None,
         security_groups=security_groups((folder / "security_groups.json").read_text()),
         underlay_interfaces=("eth0",),
+        cni=cni(conflist.read_text()) if conflist.exists() else None,
+        lease=_lease((folder / "cell.json").read_text()),
     )
     return Recording(name=name, facts=facts, ruleset=parse_save((folder / "iptables-save.txt").read_text(), where=name))
 
@@ -134,7 +137,7 @@ def config(text: str) -> VpaConfig:
     denied = {key: tuple(map(IPv4Network, nets)) for key, nets in given["deny_networks"].items()}
     limits = given["outbound_connections"]
     return VpaConfig(
-        overlay_networks=(IPv4Network(given["overlay_network"]),),
+        overlay_networks=_networks(given["overlay_network"]),
         poll_interval=given["poll_interval"],
         asg_poll_interval=given["asg_poll_interval"],
         asg_syncing=given["enable_asg_syncing"],
@@ -152,6 +155,52 @@ def config(text: str) -> VpaConfig:
         underlay_addresses=tuple(map(IPv4Address, given["underlay_ips"])),
         overlay_ingress=given["enable_overlay_ingress_rules"],
         policy_disabled=given["disable_container_network_policy"],
+    )
+
+
+def _networks(given: str | list[str]) -> tuple[IPv4Network, ...]:
+    return tuple(map(IPv4Network, [given] if isinstance(given, str) else given))
+
+
+def _lease(text: str) -> Lease | None:
+    """The cell's lease, where it was recorded."""
+    given = json.loads(text).get("lease")
+    return Lease(network=IPv4Network(given["network"]), source=LeaseSource(given["source"])) if given else None
+
+
+def cni(text: str) -> CniConfig:
+    """The CNI wrapper's configuration, as far as the recorded cells use it."""
+    (given,) = (plugin for plugin in json.loads(text)["plugins"] if plugin["type"] == "cni-wrapper-plugin")
+    dns = [(IPv4Address(one), protocol, 53) for one in given["dns_servers"] for protocol in ("tcp", "udp")]
+    tcp, udp = (
+        [(IPv4Address(host), protocol, int(port)) for host, _, port in (one.rpartition(":") for one in services)]
+        for protocol, services in (("tcp", given["host_tcp_services"]), ("udp", given["host_udp_services"]))
+    )
+    limits = given["outbound_connections"]
+    return CniConfig(
+        no_masquerade=IPv4Network(given["no_masquerade_cidr_range"]) if given["no_masquerade_cidr_range"] else None,
+        host_services=tuple(
+            HostService(address=address, protocol=protocol, port=port) for address, protocol, port in (*dns, *tcp, *udp)
+        ),
+        underlay_interfaces=tuple(given.get("temporary_underlay_interface_names", ())),
+        underlay_addresses=tuple(map(IPv4Address, given["underlay_ips"])),
+        instance_address=IPv4Address(given["instance_address"]),
+        ingress_tag=int(given["ingress_tag"], 16),
+        vtep_name=given["vtep_name"],
+        deny_networks=DenyNetworks(
+            **{key: tuple(map(IPv4Network, nets)) for key, nets in given["deny_networks"].items()}
+        ),
+        outbound_connections=OutboundConnections(
+            limit=limits["limit"],
+            logging=limits["logging"],
+            burst=limits["burst"],
+            rate_per_second=limits["rate_per_sec"],
+            dry_run=limits.get("dry_run", False),
+        ),
+        asg_logging=given["iptables_asg_logging"],
+        c2c_logging=given["iptables_c2c_logging"],
+        denied_logs_per_second=given["iptables_denied_logs_per_sec"],
+        accepted_udp_logs_per_second=given["iptables_accepted_udp_logs_per_sec"],
     )
 
 

@@ -72,7 +72,17 @@ def test_a_rule_becomes_what_silk_makes_of_it(rule: SecurityRule, written: list[
 
 @pytest.mark.parametrize(
     "destination",
-    ["", "10.0.0", "10.0.0.0/33", "10.0.0.0/x", "10.0.0.1-", "example.com", "fd00::1", "1.1.1.1, 2.2.2.2"],
+    [
+        "",
+        "10.0.0",
+        "10.0.0.0/33",
+        "10.0.0.0/x",
+        "10.0.0.1-",
+        "example.com",
+        "fd00::/200",
+        "fd00::1%eth0",
+        "1.1.1.1, 2.2.2.2",
+    ],
 )
 def test_a_malformed_destination_is_refused_with_the_groups_name(destination: str) -> None:
     """Silk drops the container's whole update for it."""

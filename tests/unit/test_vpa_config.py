@@ -20,7 +20,7 @@ def test_what_boshs_template_rendered_is_understood(name: str) -> None:
     text = (CELLS / name / "vxlan-policy-agent.json").read_text()
     given, expected = parse_vpa_config(text, where=name), recording(name).facts.config
     assert expected is not None
-    assert given.overlay_network == expected.overlay_network
+    assert given.overlay_networks == expected.overlay_networks
     assert (given.c2c_logging, given.asg_logging, given.overlay_ingress) == (
         expected.c2c_logging,
         expected.asg_logging,
@@ -33,7 +33,7 @@ def test_what_boshs_template_rendered_is_understood(name: str) -> None:
 def test_keys_of_later_versions_are_ignored() -> None:
     """And absent ones have VPA's defaults."""
     config = parse_vpa_config('{"something_new": {"a": 1}}', where="x")
-    assert config.overlay_network == IPv4Network("10.255.0.0/16")
+    assert config.overlay_networks == (IPv4Network("10.255.0.0/16"),)
 
 
 def test_a_null_is_a_switch_that_nobody_told() -> None:

@@ -22,6 +22,7 @@ from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.netfilter.flows import ALL, FlowSet, both, matching, union
 from c2c_auditor.netfilter.packet import Packet
+from c2c_auditor.silk.chain_names import ChainFamily, family_of
 
 _MOST_SENTENCES = 3
 # A rule that stands there and decides what it should not is to blame, whatever its kind does as a rule.
@@ -250,7 +251,7 @@ def _on_overlay(finding: Finding) -> bool:
         for rule in (finding.expected, finding.found)
         if rule is not None and isinstance(rule.target, r.Jump | r.Goto)
     ]
-    return any(chain.startswith(("overlay--", "vpa--")) for chain in chains)
+    return any(family_of(chain) in (ChainFamily.OVERLAY, ChainFamily.POLICY) for chain in chains)
 
 
 def _harmless(finding: Finding) -> Finding:

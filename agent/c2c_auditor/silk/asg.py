@@ -7,20 +7,21 @@ reverse, so what is added last is met first.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, NetmaskValueError
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, SecurityGroup, SecurityRule, VpaConfig
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.silk.chain_names import ContainerChains
-from c2c_auditor.silk.policy import open_rule
-from c2c_auditor.silk.shapes import ChainPlan, limited, logged
+from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
+from c2c_auditor.silk.netout import RUNNING, STAGING, before_allowed, denied_log
+from c2c_auditor.silk.policy import open_rules
+from c2c_auditor.silk.settings import as_cni
+from c2c_auditor.silk.shapes import ChainPlan
 
-_RUNNING = ("app", "task")
 _PROTOCOLS = {"tcp": r.TCP, "udp": r.UDP}
+_ICMP_IPV6 = "icmpv6"
 
 
 class Unconvertible(ValueError):  # noqa: N818 - says what it is: a rule for which silk drops the container's whole update
@@ -35,9 +36,9 @@ def groups_of(container: Container, groups: Iterable[SecurityGroup]) -> tuple[Se
     defaults: list[SecurityGroup] = []
     bound: list[SecurityGroup] = []
     for group in groups:
-        if container.workload == "staging":
+        if container.workload == STAGING:
             default, spaces = group.staging_default, group.staging_spaces
-        elif container.workload in _RUNNING:
+        elif container.workload in RUNNING:
             default, spaces = group.running_default, group.running_spaces
         else:
             continue
@@ -50,7 +51,7 @@ def groups_of(container: Container, groups: Iterable[SecurityGroup]) -> tuple[Se
 
 def has_chain(container: Container) -> bool:
     """Whether silk makes a security group chain for this container: one with a space and a workload that it knows."""
-    return bool(container.space) and container.workload in (*_RUNNING, "staging")
+    return bool(container.space) and container.workload in (*RUNNING, STAGING)
 
 
 def asg_plan(container: Container, groups: tuple[SecurityGroup, ...], config: VpaConfig) -> ChainPlan:
@@ -58,10 +59,10 @@ def asg_plan(container: Container, groups: tuple[SecurityGroup, ...], config: Vp
 
     Raises Unconvertible for a rule that makes silk leave the chain as it was.
     """
-    of = ContainerChains.of(container.handle)
     return ChainPlan(
+        family=ChainFamily.ASG,
         table="filter",
-        name=of.asg,
+        name=ContainerChains.of(container.handle).asg,
         container=container,
         head=_rules(container.handle, container.workload, groups, config),
     )
@@ -70,49 +71,17 @@ def asg_plan(container: Container, groups: tuple[SecurityGroup, ...], config: Vp
 @lru_cache(maxsize=2048)
 def _rules(handle: str, workload: str, groups: tuple[SecurityGroup, ...], config: VpaConfig) -> tuple[r.Rule, ...]:
     of = ContainerChains.of(handle)
-    forwards: list[r.Rule] = []
+    settings = as_cni(config)
     logs = any(rule.log for group in groups for rule in group.rules) or config.asg_logging
-    forwards += _allowed(groups, of.netout_log if logs else "", everything=config.asg_logging)
-    forwards += [r.Rule(destination=canonical.network(net), target=r.REJECT) for net in _denied(workload, config)]
-    if config.connection_limit:
-        forwards.append(
-            _rate_limit(handle, of.netout_rate_limit_log if config.connection_limit_logging else "", config)
-        )
-    invalid = canonical.states(frozenset({"INVALID"}))
-    forwards.append(r.Rule(protocol=canonical.protocol(r.TCP), matches=(invalid,), target=r.DROP))
-    forwards.append(r.Rule(matches=(canonical.states(frozenset({"RELATED", "ESTABLISHED"})),), target=r.ACCEPT))
+    allowed = _allowed(groups, of.netout_log if logs else "", everything=config.asg_logging)
     end = [r.Rule(target=r.REJECT)]
     if config.asg_logging:
-        end.insert(
-            0, r.Rule(matches=(limited(config.denied_logs_per_second),), target=r.Log(prefix=logged("DENY_", handle)))
-        )
-    start = [open_rule(config)] if config.policy_disabled else []
-    return (*start, *reversed(forwards), *end)
-
-
-def _denied(workload: str, config: VpaConfig) -> tuple[IPv4Network, ...]:
-    if workload in _RUNNING:
-        return (*config.deny_networks_always, *config.deny_networks_running)
-    if workload == "staging":
-        return (*config.deny_networks_always, *config.deny_networks_staging)
-    return config.deny_networks_always
-
-
-def _rate_limit(handle: str, log_chain: str, config: VpaConfig) -> r.Rule:
-    """New connections to one destination and port beyond the rate."""
-    expire = math.ceil(config.connection_burst / config.connection_rate_per_second) * 1000
-    limit = r.HashLimitMatch(
-        name=handle,
-        period=canonical.limit_period(config.connection_rate_per_second, 1, 1_000_000),
-        burst=config.connection_burst,
-        above=True,
-        mode=("dstip", "dstport"),
-        expire=expire,
-    )
-    return r.Rule(
-        protocol=canonical.protocol(r.TCP),
-        matches=(canonical.states(frozenset({"NEW"})), limit),
-        target=r.Jump(chain=log_chain) if log_chain else r.REJECT,
+        end.insert(0, denied_log(handle, config.denied_logs_per_second))
+    return (
+        *(open_rules(config.overlay_networks) if config.policy_disabled else ()),
+        *before_allowed(handle, workload, settings.deny_networks, settings.outbound_connections),
+        *reversed(allowed),
+        *end,
     )
 
 
@@ -129,10 +98,21 @@ def _allowed(groups: tuple[SecurityGroup, ...], log_chain: str, *, everything: b
     return tuple(rules)
 
 
+def mixes_families(group: SecurityGroup) -> bool:
+    """Whether one rule of ``group`` names IPv4 and IPv6 destinations together: what silk makes of that was not seen."""
+    return any(len({_is_ipv6(part) for part in rule.destination.split(",")}) > 1 for rule in group.rules)
+
+
 def _converted(rule: SecurityRule, target: r.Target, group: str) -> Iterator[r.Rule]:
-    """One security group rule as none, one or several iptables rules: silk skips what makes no sense to it and says so in its log only."""
+    """One security group rule as none, one or several rules of IPv4.
+
+    Silk skips what makes no sense to it and says so in its log only. What names IPv6 belongs to ip6tables
+    (planner_linux.go, ``filterRulesByIPVersion``, since 2025).
+    """
+    if rule.protocol == _ICMP_IPV6:
+        return
     ports = _ports(rule.ports)
-    for first, last in [_range(part, group) for part in rule.destination.split(",")]:
+    for first, last in [_range(part, group) for part in rule.destination.split(",") if not _is_ipv6(part)]:
         where = r.IpRangeMatch(destination=(first, last, False))
         if rule.protocol in _PROTOCOLS:
             number = _PROTOCOLS[rule.protocol]
@@ -151,6 +131,21 @@ def _converted(rule: SecurityRule, target: r.Target, group: str) -> Iterator[r.R
             )
         elif rule.protocol == "all" and not ports:
             yield r.Rule(matches=(where,), target=target)
+
+
+def _is_ipv6(text: str) -> bool:
+    """Whether ``text`` is an IPv6 address, CIDR or ``a-b``."""
+    if ":" not in text or "%" in text:  # Go's ParseIP takes no zone
+        return False
+    try:
+        if "/" in text:
+            IPv6Network(text, strict=False)
+        else:
+            for end in text.split("-", 1):
+                IPv6Address(end)
+    except ValueError:
+        return False
+    return True
 
 
 def _icmp(rule: SecurityRule) -> r.IcmpMatch:

@@ -1,9 +1,11 @@
-"""The names that silk gives to its chains. All are cut at 28 characters (lib/rules, ``maxChainLength``)."""
+"""The names that silk gives to its chains, and what a name says of its chain. All are cut at 28 characters (lib/rules, ``maxChainLength``)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from enum import Enum
+from functools import lru_cache
 from ipaddress import IPv4Address
 
 from attrs import frozen
@@ -11,7 +13,56 @@ from attrs import frozen
 _LENGTH = 28
 _POLICY_CHAIN = re.compile(r"vpa--(\d{1,19})")
 CONTAINER_INTERFACE_PREFIX = "s-"
-_PREFIXES = ("overlay--", "netout--", "input--", "netin--", "casg-", "asg-")
+
+
+class ChainFamily(str, Enum):
+    """What a chain of silk's is for. Every family but `POLICY` has one chain for each container."""
+
+    POLICY = "policy"
+    OVERLAY = "overlay"
+    NETOUT = "netout"
+    NETOUT_LOG = "netout log"
+    RATE_LIMIT_LOG = "rate-limit log"
+    INPUT = "input"
+    NETIN = "netin"
+    ASG = "asg"
+    ASG_CANDIDATE = "casg candidate"
+
+
+# A security group chain's next content, until VPA renames it (vxlan-policy-agent/enforcer, ``candidateChainName``).
+_CANDIDATE = "c"
+_LOG, _RATE_LIMIT_LOG = "--log", "--rl-log"
+_PREFIXES = {
+    "overlay--": ChainFamily.OVERLAY,
+    "netout--": ChainFamily.NETOUT,
+    "input--": ChainFamily.INPUT,
+    "netin--": ChainFamily.NETIN,
+    "asg-": ChainFamily.ASG,
+    f"{_CANDIDATE}asg-": ChainFamily.ASG_CANDIDATE,
+}
+_WRITTEN_BY_VPA = (ChainFamily.POLICY, ChainFamily.ASG, ChainFamily.ASG_CANDIDATE)
+
+
+@lru_cache(maxsize=8192)
+def family_of(chain: str) -> ChainFamily | None:
+    """The family that a chain's name shows, None for a name that silk does not give."""
+    if policy_chain_time(chain) is not None:
+        return ChainFamily.POLICY
+    prefix = _prefix(chain)
+    if prefix == "netout--" and chain.endswith(_RATE_LIMIT_LOG):
+        return ChainFamily.RATE_LIMIT_LOG
+    if prefix == "netout--" and chain.endswith(_LOG):
+        return ChainFamily.NETOUT_LOG
+    return _PREFIXES.get(prefix)
+
+
+def handle_part(chain: str) -> str:
+    """What a container chain's name keeps of the handle, without dashes; a log chain's suffix follows it."""
+    return chain.removeprefix(_prefix(chain)).replace("-", "")
+
+
+def _prefix(chain: str) -> str:
+    return next((prefix for prefix in _PREFIXES if chain.startswith(prefix)), "")
 
 
 def policy_chain_time(chain: str) -> float | None:
@@ -37,12 +88,12 @@ def netout(handle: str) -> str:
 
 def netout_log(handle: str) -> str:
     """The chain that logs and accepts what a security group's rule allows."""
-    return f"netout--{handle}"[: _LENGTH - len("--log")] + "--log"
+    return f"netout--{handle}"[: _LENGTH - len(_LOG)] + _LOG
 
 
 def netout_rate_limit_log(handle: str) -> str:
     """The chain that logs and rejects connections beyond the rate limit."""
-    return f"netout--{handle}"[: _LENGTH - len("--rl-log")] + "--rl-log"
+    return f"netout--{handle}"[: _LENGTH - len(_RATE_LIMIT_LOG)] + _RATE_LIMIT_LOG
 
 
 def input_(handle: str) -> str:
@@ -64,18 +115,23 @@ def asg(handle: str) -> str:
     return f"asg-{_asg_key(handle)}"
 
 
+def asg_candidate(handle: str) -> str:
+    """The chain of a container's security groups while VPA replaces it."""
+    return f"{_CANDIDATE}{asg(handle)}"
+
+
 def is_container_chain(chain: str) -> bool:
     """Whether a chain's name is of the kind that belongs to one container."""
-    return chain.startswith(_PREFIXES)
+    return family_of(chain) not in (None, ChainFamily.POLICY)
 
 
 def author(chains: Iterable[str]) -> str:
     """Which of silk's programs writes to such chains: ``vpa``, ``cni``, or ``foreign`` for neither."""
     found = "foreign"
-    for chain in chains:
-        if policy_chain_time(chain) is not None or chain.startswith(("asg-", "casg-")):
+    for family in map(family_of, chains):
+        if family in _WRITTEN_BY_VPA:
             return "vpa"
-        if is_container_chain(chain):
+        if family is not None:
             found = "cni"
     return found
 
@@ -91,6 +147,7 @@ class ContainerChains:
     input: str
     netin: str
     asg: str
+    asg_candidate: str
 
     @classmethod
     def of(cls, handle: str) -> ContainerChains:
@@ -103,4 +160,5 @@ class ContainerChains:
             input=input_(handle),
             netin=netin(handle),
             asg=asg(handle),
+            asg_candidate=asg_candidate(handle),
         )

@@ -10,20 +10,19 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.cni import HostService
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.silk.chain_names import ContainerChains
+from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
 from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, remembered
 
 
 @remembered
-def input_plan(container: Container) -> ChainPlan:
-    """``input--H``: answers, then DNS servers and host services (properties of silk-cni that VPA's configuration does not hold), then reject."""
+def input_plan(container: Container, services: tuple[r.Rule, ...]) -> ChainPlan:
+    """``input--H``: answers, then ``services`` (the rules of DNS servers and host services, in silk's order), then reject."""
     return ChainPlan(
+        family=ChainFamily.INPUT,
         table="filter",
         name=ContainerChains.of(container.handle).input,
         container=container,
-        head=(r.Rule(matches=(ESTABLISHED,), target=r.ACCEPT),),
-        tail=(r.Rule(target=r.REJECT),),
-        middle=True,
+        head=(r.Rule(matches=(ESTABLISHED,), target=r.ACCEPT), *services, r.Rule(target=r.REJECT)),
     )
 
 

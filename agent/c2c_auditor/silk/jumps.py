@@ -1,6 +1,6 @@
 """The jumps that hang a container's chains into the built-in ones.
 
-Source: silk-release src/code.cloudfoundry.org/cni-wrapper-plugin/netrules/netout.go, netin.go and masquerader.go.
+Source: silk-release src/code.cloudfoundry.org/cni-wrapper-plugin/netrules/netout.go and netin.go.
 """
 
 from __future__ import annotations
@@ -8,19 +8,20 @@ from __future__ import annotations
 from attrs import frozen
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.cell import Container, VpaConfig
+from c2c_auditor.model.cell import Container
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.silk.chain_names import ContainerChains
-from c2c_auditor.silk.shapes import VTEP, remembered
+from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
+from c2c_auditor.silk.shapes import remembered
 
 
 @frozen(kw_only=True)
 class JumpPlan:
-    """A jump into a container's chain.
+    """A jump from the built-in ``chain`` of ``table`` into a container's chain of ``family``.
 
     ``on_interface``: the rule holds one outgoing interface, and which is not known.
     """
 
+    family: ChainFamily
     table: str
     chain: str
     rule: r.Rule
@@ -29,35 +30,33 @@ class JumpPlan:
 
 
 @remembered
-def jump_plans(container: Container, overlay: VpaConfig, underlay: tuple[str, ...] | None) -> tuple[JumpPlan, ...]:
-    """The jumps that hang a container's chains into the built-in ones, and its address translation, which silk hangs there directly."""
+def jump_plans(container: Container, underlay: tuple[str, ...] | None) -> tuple[JumpPlan, ...]:
+    """The jumps into a container's chains.
+
+    Its egress chain hangs from FORWARD once for each of the ``underlay`` interfaces; None where those are not known.
+    """
     of = ContainerChains.of(container.handle)
     here = canonical.host(container.address)
+    overlay, netin = r.Rule(target=r.Jump(chain=of.overlay)), r.Rule(target=r.Jump(chain=of.netin))
+    from_container = r.Rule(source=here, target=r.Jump(chain=of.input))
     jumps = [
-        JumpPlan(table="filter", chain="FORWARD", rule=r.Rule(target=r.Jump(chain=of.overlay)), container=container),
-        JumpPlan(
-            table="filter", chain="INPUT", rule=r.Rule(source=here, target=r.Jump(chain=of.input)), container=container
-        ),
-        JumpPlan(table="nat", chain="PREROUTING", rule=r.Rule(target=r.Jump(chain=of.netin)), container=container),
-        JumpPlan(table="mangle", chain="PREROUTING", rule=r.Rule(target=r.Jump(chain=of.netin)), container=container),
-        JumpPlan(table="nat", chain="POSTROUTING", rule=masquerade_rule(container, overlay), container=container),
+        (ChainFamily.OVERLAY, "filter", "FORWARD", overlay),
+        (ChainFamily.INPUT, "filter", "INPUT", from_container),
+        (ChainFamily.NETIN, "nat", "PREROUTING", netin),
+        (ChainFamily.NETIN, "mangle", "PREROUTING", netin),
     ]
-    netout = r.Rule(source=here, target=r.Jump(chain=of.netout))
-    if underlay is None:
-        jumps.append(JumpPlan(table="filter", chain="FORWARD", rule=netout, container=container, on_interface=True))
-    for name in underlay or ():
-        rule = r.Rule(source=here, out_interface=r.InterfaceMatch(name=name), target=netout.target)
-        jumps.append(JumpPlan(table="filter", chain="FORWARD", rule=rule, container=container))
-    return tuple(jumps)
-
-
-def masquerade_rule(container: Container, config: VpaConfig) -> r.Rule:
-    """What leaves the overlay leaves with the cell's address."""
-    network = canonical.network(config.overlay_network)
-    inside = r.AddressMatch(value=network.value, mask=network.mask, negated=True) if network is not None else None
-    return r.Rule(
-        source=canonical.host(container.address),
-        destination=inside,
-        out_interface=r.InterfaceMatch(name=VTEP.name, negated=True),
-        target=r.Masquerade(),
+    for name in underlay if underlay is not None else ("",):
+        out = r.InterfaceMatch(name=name) if name else None
+        netout = r.Rule(source=here, out_interface=out, target=r.Jump(chain=of.netout))
+        jumps.append((ChainFamily.NETOUT, "filter", "FORWARD", netout))
+    return tuple(
+        JumpPlan(
+            family=family,
+            table=table,
+            chain=chain,
+            rule=rule,
+            container=container,
+            on_interface=family is ChainFamily.NETOUT and underlay is None,
+        )
+        for family, table, chain, rule in jumps
     )

@@ -13,7 +13,6 @@ from attrs import frozen
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.silk.shapes import CNI_INGRESS_TAG
 
 
 @frozen(kw_only=True)
@@ -36,14 +35,14 @@ def forwarding_rule(container: Container, mapping: Mapping) -> r.Rule:
     )
 
 
-def marking_rule(mapping: Mapping, interface: str) -> r.Rule:
-    """mangle: what comes in on the underlay for this port gets the tag that every container's overlay chain accepts."""
+def marking_rule(mapping: Mapping, interface: str, tag: int) -> r.Rule:
+    """mangle: what comes in on the underlay for this port gets the ingress ``tag``, which every container's overlay chain accepts."""
     return r.Rule(
         destination=r.AddressMatch(value=mapping.host),
         in_interface=r.InterfaceMatch(name=interface),
         protocol=canonical.protocol(r.TCP),
         matches=(canonical.transport(r.TCP, mapping.host_port, mapping.host_port),),
-        target=canonical.set_mark(CNI_INGRESS_TAG),
+        target=canonical.set_mark(tag),
     )
 
 
@@ -59,8 +58,8 @@ def mapping_of(container: Container, rule: r.Rule) -> Mapping | None:
     return mapping if rule == forwarding_rule(container, mapping) else None
 
 
-def marked_port(rule: r.Rule) -> tuple[int, int, str] | None:
-    """Host, port and interface that a mangle rule marks, if it is exactly such a rule."""
+def marked_port(rule: r.Rule, tag: int) -> tuple[int, int, str] | None:
+    """Host, port and interface whose packets a mangle rule marks with ``tag``, if it is exactly such a rule."""
     if rule.destination is None or rule.in_interface is None or not rule.matches:
         return None
     ports = rule.matches[0]
@@ -69,6 +68,6 @@ def marked_port(rule: r.Rule) -> tuple[int, int, str] | None:
     mapping = Mapping(host=rule.destination.value, host_port=ports.destination.first, port=0)
     return (
         (mapping.host, mapping.host_port, rule.in_interface.name)
-        if rule == marking_rule(mapping, rule.in_interface.name)
+        if rule == marking_rule(mapping, rule.in_interface.name, tag)
         else None
     )

@@ -7,10 +7,11 @@ Source: silk-release src/code.cloudfoundry.org/cni-wrapper-plugin/netrules/netou
 from __future__ import annotations
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.cell import Container, VpaConfig
+from c2c_auditor.model.cell import Container
+from c2c_auditor.model.cni import CniConfig
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.silk.chain_names import ContainerChains
-from c2c_auditor.silk.shapes import CNI_INGRESS_TAG, ESTABLISHED, VTEP, ChainPlan, limited, logged, remembered
+from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
+from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, limited, logged, remembered
 
 
 def default_deny(container: Container) -> r.Rule:
@@ -19,18 +20,25 @@ def default_deny(container: Container) -> r.Rule:
 
 
 @remembered
-def overlay_plan(container: Container, config: VpaConfig) -> ChainPlan:
-    """``overlay--H``: marked packets may leave for other cells, answers and the cell's own router may come in, everything else is rejected."""
+def overlay_plan(container: Container, cni: CniConfig) -> ChainPlan:
+    """``overlay--H``: marked packets may leave for other cells, answers and the cell's mapped ports come in, the rest is rejected."""
     here = canonical.host(container.address)
+    vtep = r.InterfaceMatch(name=cni.vtep_name)
     rules = [
-        r.Rule(source=here, out_interface=VTEP, matches=(canonical.mark(0, negated=True),), target=r.ACCEPT),
+        r.Rule(source=here, out_interface=vtep, matches=(canonical.mark(0, negated=True),), target=r.ACCEPT),
         r.Rule(destination=here, matches=(ESTABLISHED,), target=r.ACCEPT),
-        r.Rule(destination=here, matches=(canonical.mark(CNI_INGRESS_TAG),), target=r.ACCEPT),
+        r.Rule(destination=here, matches=(canonical.mark(cni.ingress_tag),), target=r.ACCEPT),
     ]
-    if config.c2c_logging:
-        limit = limited(config.denied_logs_per_second)
+    if cni.c2c_logging:
+        limit = limited(cni.denied_logs_per_second)
         rules.append(
             r.Rule(destination=here, matches=(limit,), target=r.Log(prefix=logged("DENY_C2C_", container.handle)))
         )
     chain = ContainerChains.of(container.handle).overlay
-    return ChainPlan(table="filter", name=chain, container=container, head=(*rules, default_deny(container)))
+    return ChainPlan(
+        family=ChainFamily.OVERLAY,
+        table="filter",
+        name=chain,
+        container=container,
+        head=(*rules, default_deny(container)),
+    )

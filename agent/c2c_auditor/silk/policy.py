@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
+from ipaddress import IPv4Network
 
 from attrs import frozen
 
@@ -40,10 +41,16 @@ class Planned:
     policy: Policy | None = None
 
 
-def open_rule(config: VpaConfig) -> r.Rule:
-    """Everything on the overlay passes (``disable_container_network_policy``)."""
-    overlay = canonical.network(config.overlay_network)
-    return r.Rule(source=overlay, destination=overlay, target=r.ACCEPT)
+def open_rules(networks: Sequence[IPv4Network]) -> tuple[r.Rule, ...]:
+    """Everything on the overlay passes (``disable_container_network_policy``): from each of its networks to each.
+
+    Source: vxlan-policy-agent/enforcer/enforcer.go (``enforce``; several networks since 0a8b534b). In which order silk
+    writes the pairs was not seen; they all accept, so it decides nothing.
+    """
+    ends = [canonical.network(network) for network in networks]
+    return tuple(
+        r.Rule(source=source, destination=destination, target=r.ACCEPT) for source in ends for destination in ends
+    )
 
 
 def mark_rule(container: Container, tag: int) -> r.Rule:
@@ -108,7 +115,8 @@ def plan_policy_chain(
     """
     containers = [container for container in store.containers if container.app]
     as_source, as_destination = _by_app(policies.policies)
-    planned = [Planned(rule=open_rule(config), purpose=Purpose.OPEN)] if config.policy_disabled else []
+    opened = open_rules(config.overlay_networks) if config.policy_disabled else ()
+    planned = [Planned(rule=rule, purpose=Purpose.OPEN) for rule in opened]
     planned += _marks(containers, as_source)
     logged = config if config.c2c_logging else None
     accepts = [_accepts(container, as_destination.get(container.app, ()), logged) for container in containers]

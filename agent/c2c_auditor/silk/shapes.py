@@ -9,12 +9,11 @@ from attrs import frozen
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.netfilter import canonical
+from c2c_auditor.silk.chain_names import ChainFamily
 
 # Containers and settings change seldom, audits are many: a plan is made once. A cell holds some 250 containers.
 remembered = lru_cache(maxsize=4096)
 
-CNI_INGRESS_TAG = 0xFFFF0000  # property of the silk-cni job; not the policy server's tag of the ingress router
-VTEP = r.InterfaceMatch(name="silk-vtep")
 ESTABLISHED = canonical.states(frozenset({"RELATED", "ESTABLISHED"}))
 NEW_CONNECTIONS = canonical.states(frozenset({"INVALID", "NEW", "UNTRACKED"}))
 _LOG_PREFIX = 28
@@ -24,10 +23,11 @@ _LOG_PREFIX = 28
 class ChainPlan:
     """What one chain of a container should hold.
 
-    ``middle`` is False where ``head`` and ``tail`` are all of it; where it is True, rules that nobody on the cell can
-    foretell stand between them.
+    ``middle`` is False where ``head`` and ``tail`` are all of it. Where it is True, rules stand between them that
+    nothing on the cell tells.
     """
 
+    family: ChainFamily
     table: str
     name: str
     container: Container

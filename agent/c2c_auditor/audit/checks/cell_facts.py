@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from c2c_auditor.audit.checks import describe
+from c2c_auditor.audit.comparison import fields
+from c2c_auditor.audit.comparison.entry import Entry
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.policy_chains import jumped_chain
 from c2c_auditor.model import rule as r
@@ -15,32 +17,48 @@ from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.netfilter.render import render_ports
 from c2c_auditor.silk import asg
-from c2c_auditor.silk.chain_names import overlay
-from c2c_auditor.silk.policy import open_rule
+from c2c_auditor.silk.chain_names import ChainFamily, family_of, overlay
+from c2c_auditor.silk.policy import open_rules
 
 
 def enforcement_disabled(inputs: Inputs) -> Iterator[Finding]:
-    """Everything on the overlay is open: by the operator's switch, or by a rule that nobody asked for."""
-    opening = open_rule(inputs.config)
+    """The overlay is open: by the operator's switch, or by rules that no configuration asks for."""
+    opening = open_rules(inputs.config.overlay_networks)
     outcome = inputs.comparison
     places = inputs.chains.rules
-    if outcome is not None:  # what was compared needs no second look: the rule is the plan's first, or one too many
-        places = (*(entry for _, entry in outcome.matched[:1]), *outcome.extra)
-    found = next((entry for entry in places if entry.rule == opening), None)
-    if not inputs.config.policy_disabled and found is None:
+    if outcome is not None:  # what was compared needs no second look: open rules are the plan's first, or too many
+        places = (*(entry for _, entry in outcome.matched[: len(opening)]), *outcome.extra)
+    found = [entry for entry in places if entry.rule in opening]
+    if inputs.config.policy_disabled:
+        yield _open(
+            found[0] if found else None,
+            every=True,
+            why="as disable_container_network_policy asks for",
+            remedy="Set disable_container_network_policy to false and deploy.",
+        )
         return
-    told = inputs.config.policy_disabled
-    yield describe.finding(
+    for entry in found:
+        yield _open(
+            entry,
+            every=len(opening) == 1,
+            why="although disable_container_network_policy is off",
+            remedy=describe.REPLAN,
+        )
+
+
+def _open(entry: Entry | None, *, every: bool, why: str, remedy: str) -> Finding:
+    """``every``: the rule opens the whole overlay, and not only the way from one of its networks to another."""
+    where: tuple[str, ...] = ()
+    what = "every container reaches every other on all ports"
+    if not every and entry is not None:
+        ends = fields.shown(entry.rule, fields.ADDRESS).replace(" ", " to ")
+        where, what = (describe.text(entry.rule),), f"everything passes from {ends}"
+    return describe.finding(
         Kind.ENFORCEMENT_DISABLED,
-        subject=(),
-        summary="Network policy is not enforced on this cell: every container reaches every other on all ports"
-        + (
-            ", as disable_container_network_policy asks for."
-            if told
-            else ", although disable_container_network_policy is off."
-        ),
-        remedy="Set disable_container_network_policy to false and deploy." if told else describe.REPLAN,
-        entry=found,
+        subject=where,
+        summary=f"Network policy is not enforced on this cell: {what}, {why}.",
+        remedy=remedy,
+        entry=entry,
         chain="FORWARD",
     )
 
@@ -70,7 +88,7 @@ def _wired(inputs: Inputs) -> tuple[str, ...]:
     forward = chains.get("FORWARD", r.Chain(name="FORWARD")).rules
     return tuple(
         dict.fromkeys(
-            chain for chain in map(jumped_chain, forward) if chain.startswith("overlay--") and chain in chains
+            chain for chain in map(jumped_chain, forward) if family_of(chain) is ChainFamily.OVERLAY and chain in chains
         )
     )
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from attrs import evolve, frozen
 
 from c2c_auditor.audit.checks import describe
+from c2c_auditor.audit.checks.asg_swap import ASG_SYNC, Swap, asg_swap, unfinished
 from c2c_auditor.audit.checks.container_jumps import RECREATE, BuiltinRules, container_jumps, evidence, who
 from c2c_auditor.audit.comparison import fields
 from c2c_auditor.audit.comparison.compare import compare
@@ -20,12 +20,35 @@ from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk import asg, chain_names
-from c2c_auditor.silk.input import host_service, input_plan, service_rule
-from c2c_auditor.silk.netout import netout_log_plan, netout_plan, netout_rate_limit_log_plan
+from c2c_auditor.silk.chain_names import ChainFamily
+from c2c_auditor.silk.input import input_plan
+from c2c_auditor.silk.netout import (
+    has_rate_limit_log,
+    netout_log_plan,
+    netout_plan,
+    netout_rate_limit_log_plan,
+    synced_netout_plan,
+)
 from c2c_auditor.silk.overlay import default_deny, overlay_plan
 from c2c_auditor.silk.shapes import ChainPlan
 
-_ASG_SYNC = "Restart vxlan-policy-agent on this cell: at start it writes all security group chains afresh."
+_LOGS_LOST = (Kind.CONTAINER_CHAIN_MISSING, Effect.OUTAGE, "rules that log go nowhere")
+_LOST_CHAIN = {
+    ChainFamily.OVERLAY: (
+        Kind.DEFAULT_DENY_MISSING,
+        Effect.BREACH,
+        "everybody on the overlay reaches it on all ports, and its own packets to other cells pass unchecked",
+    ),
+    ChainFamily.NETOUT: (
+        Kind.CONTAINER_CHAIN_MISSING,
+        Effect.BREACH,
+        "its egress is not restricted by any security group",
+    ),
+    ChainFamily.NETOUT_LOG: _LOGS_LOST,
+    ChainFamily.RATE_LIMIT_LOG: _LOGS_LOST,
+    ChainFamily.INPUT: (Kind.CONTAINER_CHAIN_MISSING, Effect.BREACH, "it reaches the cell's own services"),
+    ChainFamily.ASG: (Kind.ASG_MISSING, Effect.OUTAGE, "nothing that its security groups allow passes"),
+}
 
 
 @frozen(kw_only=True)
@@ -39,13 +62,14 @@ def container_chains(inputs: Inputs) -> Iterator[Finding]:
     """Each container of the store, each of its chains, each jump."""
     if inputs.facts.store is None:
         return
-    middle = _usual_middle(inputs)
     builtin_rules = BuiltinRules(inputs.ruleset)
     for container in inputs.facts.store.containers:
         if not _present(inputs, container):
             yield from _absent(inputs, container)
             continue
-        for plan in _plans(inputs, container, middle):
+        swap = asg_swap(inputs.ruleset.chains("filter"), container)
+        yield from unfinished(inputs, container, swap)
+        for plan in _plans(inputs, container, swap):
             yield from _chain(inputs, plan)
         yield from container_jumps(inputs, container, builtin_rules)
 
@@ -77,42 +101,26 @@ def _absent(inputs: Inputs, container: Container) -> Iterator[Finding]:
     )
 
 
-def _plans(inputs: Inputs, container: Container, middle: tuple[r.Rule, ...]) -> Iterator[ChainPlan]:
-    config = inputs.config
-    yield overlay_plan(container, config)
-    groups = inputs.facts.security_groups
-    syncing = config.asg_syncing and asg.has_chain(container)
-    yield netout_plan(container, config, has_asg=syncing)
-    yield netout_log_plan(container, config)
-    if config.connection_limit and config.connection_limit_logging:
-        yield netout_rate_limit_log_plan(container, config)
-    services = input_plan(container)
-    yield evolve(services, head=(*services.head, *middle), middle=False)
-    if syncing and groups is not None:
-        try:
-            yield asg.asg_plan(container, asg.groups_of(container, groups), config)
-        except asg.Unconvertible:
-            return  # silk leaves such a chain as it was; `facts.unconvertible` says so
-
-
-def _usual_middle(inputs: Inputs) -> tuple[r.Rule, ...]:
-    """DNS servers and host services: as the configuration says, else as the containers' ``input--`` chains show them.
-
-    A rule belongs to the usual middle when most containers have it; with two containers that disagree, a rule that has
-    the shape belongs.
-    """
-    if inputs.facts.host_services is not None:
-        return tuple(map(service_rule, inputs.facts.host_services))
-    store = inputs.facts.store
-    chains = inputs.ruleset.chains("filter")
-    middles = []
-    for container in store.containers if store is not None else ():
-        found = chains.get(chain_names.input_(container.handle))
-        if found is not None:
-            middles.append([rule for rule in found.rules if host_service(rule)])
-    counts = Counter(rule for middle in middles for rule in dict.fromkeys(middle))
-    ordered = dict.fromkeys(rule for middle in middles for rule in middle)
-    return tuple(rule for rule in ordered if counts[rule] * 2 >= len(middles))
+def _plans(inputs: Inputs, container: Container, swap: Swap) -> Iterator[ChainPlan]:
+    """The plans of a container's chains: its own as the CNI plugin writes them, the security groups' as VPA does."""
+    config, cni, groups = inputs.config, inputs.wrapper.config, inputs.facts.security_groups
+    yield overlay_plan(container, cni)
+    yield input_plan(container, inputs.wrapper.services)
+    yield netout_log_plan(container, cni)
+    if has_rate_limit_log(cni.outbound_connections):
+        yield netout_rate_limit_log_plan(container, cni)
+    if not (config.asg_syncing and asg.has_chain(container)):
+        known = inputs.facts.cni is not None and inputs.facts.config is not None
+        yield netout_plan(container, cni, garden=not config.asg_syncing, frame=known)
+        return
+    yield synced_netout_plan(container, swap.jumped)
+    if groups is None:
+        return
+    try:
+        plan = asg.asg_plan(container, asg.groups_of(container, groups), config)
+    except asg.Unconvertible:
+        return  # silk leaves such a chain as it was; `cell_facts.unconvertible` says so
+    yield evolve(plan, name=swap.in_force)
 
 
 def _chain(inputs: Inputs, plan: ChainPlan) -> Iterator[Finding]:
@@ -143,7 +151,7 @@ def _chain(inputs: Inputs, plan: ChainPlan) -> Iterator[Finding]:
 
 
 def _structure(inputs: Inputs, plan: ChainPlan, chain: r.Chain) -> Iterator[Finding]:
-    """A chain whose middle nobody can foretell: only its head and its end are judged."""
+    """A chain whose middle is not known: only its head and its end are judged."""
     for at, rule in enumerate(plan.head):
         if chain.rules[at : at + 1] != (rule,):
             yield _missing_rule(inputs, plan, rule, None)
@@ -156,29 +164,17 @@ def _subject(plan: ChainPlan, rule: r.Rule | None = None) -> tuple[str, ...]:
 
 
 def _is_asg(plan: ChainPlan) -> bool:
-    return plan.name.startswith("asg-")
+    return plan.family is ChainFamily.ASG
 
 
 def _missing_chain(inputs: Inputs, plan: ChainPlan) -> Finding:
     container = who(inputs, plan.container)
-    family = plan.name.split("-", 1)[0]
-    kind, effect, what = {
-        "overlay": (
-            Kind.DEFAULT_DENY_MISSING,
-            Effect.BREACH,
-            "everybody on the overlay reaches it on all ports, and its own packets to other cells pass unchecked",
-        ),
-        "netout": (Kind.CONTAINER_CHAIN_MISSING, Effect.BREACH, "its egress is not restricted by any security group"),
-        "input": (Kind.CONTAINER_CHAIN_MISSING, Effect.BREACH, "it reaches the cell's own services"),
-        "asg": (Kind.ASG_MISSING, Effect.OUTAGE, "nothing that its security groups allow passes"),
-    }[family]
-    if plan.name.endswith(("--log", "--rl-log")):
-        kind, effect, what = Kind.CONTAINER_CHAIN_MISSING, Effect.OUTAGE, "rules that log go nowhere"
+    kind, effect, what = _LOST_CHAIN[plan.family]
     return describe.finding(
         kind,
         subject=_subject(plan),
         summary=f"{container} has lost its chain {plan.name}: {what}.",
-        remedy=_ASG_SYNC if _is_asg(plan) else RECREATE,
+        remedy=ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=effect,
         chain=plan.name,
         **evidence(inputs, plan.container),
@@ -204,7 +200,7 @@ def _missing_rule(inputs: Inputs, plan: ChainPlan, rule: r.Rule, entry: Entry | 
         kind,
         subject=_subject(plan, rule),
         summary=summary,
-        remedy=_ASG_SYNC if _is_asg(plan) else RECREATE,
+        remedy=ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=effect,
         entry=entry,
         expected=rule,
@@ -240,7 +236,7 @@ def _extra_rule(inputs: Inputs, plan: ChainPlan, entry: Entry) -> Finding:
             f"Rule {entry.position} in {plan.name} of {who(inputs, plan.container)} is none that silk would write "
             f"there: {describe.does(effect)}."
         ),
-        remedy=_ASG_SYNC if _is_asg(plan) else RECREATE,
+        remedy=ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=effect,
         entry=entry,
         **evidence(inputs, plan.container),
@@ -255,7 +251,7 @@ def _repeated(inputs: Inputs, plan: ChainPlan, entry: Entry) -> Finding:
             f"The same rule stands more than once in {plan.name} of {who(inputs, plan.container)}; only its first "
             "copy does anything."
         ),
-        remedy=_ASG_SYNC if _is_asg(plan) else RECREATE,
+        remedy=ASG_SYNC if _is_asg(plan) else RECREATE,
         entry=entry,
         **evidence(inputs, plan.container),
     )
@@ -274,7 +270,7 @@ def _moved(inputs: Inputs, plan: ChainPlan, one: Moved) -> Finding:
             f"Rule {one.entry.position} in {plan.name} of {who(inputs, plan.container)} was moved: "
             f"{describe.does(one.effect)}."
         ),
-        remedy=_ASG_SYNC if _is_asg(plan) else RECREATE,
+        remedy=ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=one.effect,
         entry=one.entry,
         **evidence(inputs, plan.container),

@@ -1,4 +1,4 @@
-"""Findings about the jumps into single containers' chains, and about their address translation, which hangs beside them."""
+"""Findings about the jumps into single containers' chains."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TypedDict
 from attrs import evolve
 
 from c2c_auditor.audit.checks import describe
-from c2c_auditor.audit.comparison import fields
 from c2c_auditor.audit.comparison.entry import Entry
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.policy_chains import jumped_chain
@@ -17,11 +16,28 @@ from c2c_auditor.model.cell import Container
 from c2c_auditor.model.finding import App, Finding
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.rule import Loss
+from c2c_auditor.silk.chain_names import ChainFamily
 from c2c_auditor.silk.jumps import JumpPlan, jump_plans
 
 RECREATE = (
     "Recreate the container (cf restart-app-instance, or cf restart): its chains are written once, when it is created."
 )
+
+
+_LOST = {
+    ChainFamily.OVERLAY: (
+        Kind.DEFAULT_DENY_MISSING,
+        Effect.BREACH,
+        "has lost its default deny: everybody on the overlay reaches it on all ports",
+    ),
+    ChainFamily.NETOUT: (
+        Kind.JUMP_MISSING,
+        Effect.BREACH,
+        "sends to the outside without any security group being asked",
+    ),
+    ChainFamily.INPUT: (Kind.JUMP_MISSING, Effect.BREACH, "reaches the cell's own services"),
+    ChainFamily.NETIN: (Kind.JUMP_MISSING, Effect.OUTAGE, "is not reached on its mapped ports"),
+}
 
 
 class Evidence(TypedDict):
@@ -47,35 +63,31 @@ def who(inputs: Inputs, container: Container) -> str:
 
 
 class BuiltinRules:
-    """The rules of the built-in chains, to be found by what they lead to, or by their source where they lead nowhere: one pass for all containers."""
+    """The jumps of the built-in chains, to be found by where they lead: one pass for all containers."""
 
     def __init__(self, ruleset: r.Ruleset) -> None:
-        self._found: dict[tuple[str, str, str | r.AddressMatch | None], list[Entry]] = {}
+        self._found: dict[tuple[str, str, str], list[Entry]] = {}
         for table, chain in (
             ("filter", "FORWARD"),
             ("filter", "INPUT"),
             ("nat", "PREROUTING"),
-            ("nat", "POSTROUTING"),
             ("mangle", "PREROUTING"),
         ):
             known = ruleset.chains(table).get(chain)
             for at, rule in enumerate(known.rules if known is not None else (), 1):
-                key = table, chain, jumped_chain(rule) or rule.source
+                key = table, chain, jumped_chain(rule)
                 self._found.setdefault(key, []).append(Entry(chain=chain, position=at, rule=rule))
 
     def of(self, plan: JumpPlan) -> Sequence[Entry]:
         """Rules that are the planned one, or were it before somebody changed it."""
-        target = jumped_chain(plan.rule)
-        found = self._found.get((plan.table, plan.chain, target or plan.rule.source), ())
-        return [entry for entry in found if target or len(fields.differing(plan.rule, entry.rule)) <= 1]
+        return self._found.get((plan.table, plan.chain, jumped_chain(plan.rule)), ())
 
 
 def container_jumps(inputs: Inputs, container: Container, builtin_rules: BuiltinRules) -> Iterator[Finding]:
-    """Each jump into a container's chains, and its address translation."""
-    underlay = inputs.facts.underlay_interfaces if Loss.INTERFACES not in inputs.ruleset.lost else None
-    for plan in jump_plans(container, inputs.config, underlay):
-        target = jumped_chain(plan.rule)
-        if plan.table not in inputs.ruleset.tables or (target and target not in inputs.ruleset.chains(plan.table)):
+    """Each jump into a container's chains."""
+    underlay = inputs.wrapper.underlay_interfaces if Loss.INTERFACES not in inputs.ruleset.lost else None
+    for plan in jump_plans(container, underlay):
+        if plan.table not in inputs.ruleset.tables or jumped_chain(plan.rule) not in inputs.ruleset.chains(plan.table):
             continue  # a listing of one table says nothing of the others; a chain that is not there is missed already
         found = builtin_rules.of(plan)
         right = [entry for entry in found if _fits(plan, entry.rule)]
@@ -90,35 +102,12 @@ def _fits(plan: JumpPlan, rule: r.Rule) -> bool:
 
 
 def _missing_jump(inputs: Inputs, plan: JumpPlan, entry: Entry | None) -> Finding:
-    container = who(inputs, plan.container)
-    target = jumped_chain(plan.rule)
-    if target.startswith("overlay--"):
-        kind, effect, what = (
-            Kind.DEFAULT_DENY_MISSING,
-            Effect.BREACH,
-            "has lost its default deny: everybody on the overlay reaches it on all ports",
-        )
-    elif target.startswith("netout--"):
-        kind, effect, what = (
-            Kind.JUMP_MISSING,
-            Effect.BREACH,
-            "sends to the outside without any security group being asked",
-        )
-    elif target.startswith("input--"):
-        kind, effect, what = Kind.JUMP_MISSING, Effect.BREACH, "reaches the cell's own services"
-    elif target:
-        kind, effect, what = Kind.JUMP_MISSING, Effect.OUTAGE, "is not reached on its mapped ports"
-    else:
-        kind, effect, what = (
-            Kind.NAT_RULE_MISSING,
-            Effect.OUTAGE,
-            "sends to the outside with its overlay address, and no answer comes back",
-        )
-    how = f"the jump from {plan.chain} to {target}" if target else f"its MASQUERADE rule in {plan.chain}"
+    kind, effect, what = _LOST[plan.family]
+    how = f"the jump from {plan.chain} to {jumped_chain(plan.rule)}"
     return describe.finding(
         kind,
         subject=(plan.container.handle, plan.table, plan.chain, describe.text(plan.rule)),
-        summary=f"{container} {what}: {how} is {'gone' if entry is None else 'changed'}.",
+        summary=f"{who(inputs, plan.container)} {what}: {how} is {'gone' if entry is None else 'changed'}.",
         remedy=RECREATE,
         effect=effect,
         entry=entry,

@@ -13,17 +13,19 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
-from c2c_auditor.silk.policy import ingress_tag_of, open_rule
+from c2c_auditor.silk.chain_names import ChainFamily, family_of
+from c2c_auditor.silk.policy import ingress_tag_of, open_rules
 
 
 def extra_rules(inputs: Inputs, entries: Iterable[Entry]) -> Iterator[Finding]:
     """One finding per rule, or none where it concerns a policy that could not be read: what is not known is not accused."""
     untold = {bad.guids for bad in inputs.facts.policies.unreadable} if inputs.facts.policies is not None else set()
     wired = wired_addresses(inputs)
+    opening = open_rules(inputs.config.overlay_networks)
     for entry in entries:
         source, destination = comment_guids(entry.rule)
-        if (source, destination) in untold or entry.rule == open_rule(inputs.config):
-            continue  # the open rule is `facts.enforcement_disabled`'s
+        if (source, destination) in untold or entry.rule in opening:
+            continue  # open rules are the matter of `cell_facts.enforcement_disabled`
         yield from _extra(inputs, entry, wired)
 
 
@@ -43,7 +45,7 @@ def wired_addresses(inputs: Inputs) -> frozenset[int]:
     jumped = [
         rule.target.chain
         for rule in forward.rules
-        if isinstance(rule.target, r.Jump) and rule.target.chain.startswith("overlay--")
+        if isinstance(rule.target, r.Jump) and family_of(rule.target.chain) is ChainFamily.OVERLAY
     ]
     return frozenset(
         rule.destination.value

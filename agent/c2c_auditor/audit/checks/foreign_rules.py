@@ -7,7 +7,7 @@ policy allows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network
 
 from c2c_auditor.audit.checks import describe
@@ -17,7 +17,7 @@ from c2c_auditor.audit.reading.policy_chains import jumped_chain
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
-from c2c_auditor.silk.chain_names import is_container_chain, policy_chain_time
+from c2c_auditor.silk.chain_names import family_of
 
 _DEEPEST = 64
 _REMEDY = "Find out who added it (its owner's job or a person); silk neither adds nor removes it."
@@ -33,7 +33,7 @@ def foreign_rules(inputs: Inputs) -> Iterator[Finding]:
         ours = [at for at, rule in enumerate(chain.rules, 1) if _is_silks(rule)]
         last = max(ours, default=0)
         for at, rule in enumerate(chain.rules, 1):
-            if at not in ours and touches(rule, inputs.config.overlay_network, source_only=name == "INPUT"):
+            if at not in ours and touches(rule, inputs.config.overlay_networks, source_only=name == "INPUT"):
                 yield from _foreign(
                     Entry(chain=name, position=at, rule=rule), chains, decides=at < last, inside=name == "FORWARD"
                 )
@@ -52,8 +52,7 @@ def foreign_rules(inputs: Inputs) -> Iterator[Finding]:
 
 def _is_silks(rule: r.Rule) -> bool:
     """A jump into one of silk's chains; whether it is as it should be is judged elsewhere."""
-    target = jumped_chain(rule)
-    return bool(target) and (policy_chain_time(target) is not None or is_container_chain(target))
+    return family_of(jumped_chain(rule)) is not None
 
 
 def _foreign(entry: Entry, chains: Mapping[str, r.Chain], *, decides: bool, inside: bool) -> Iterator[Finding]:
@@ -88,16 +87,15 @@ def _foreign(entry: Entry, chains: Mapping[str, r.Chain], *, decides: bool, insi
     )
 
 
-def touches(rule: r.Rule, overlay: IPv4Network, *, source_only: bool) -> bool:
-    """Whether a packet from or to the overlay can meet the rule's addresses.
+def touches(rule: r.Rule, overlay: Sequence[IPv4Network], *, source_only: bool) -> bool:
+    """Whether a packet from or to the overlay's networks can meet the rule's addresses.
 
     ``source_only`` where only a source can be on the overlay.
     """
-    network = int(overlay.network_address), int(overlay.netmask)
-    if source_only:
-        return _overlaps(rule.source, *network)
+    networks = [(int(network.network_address), int(network.netmask)) for network in overlay]
     # a packet of the overlay has its source or its destination there, not necessarily both
-    return _overlaps(rule.source, *network) or _overlaps(rule.destination, *network)
+    ends = (rule.source,) if source_only else (rule.source, rule.destination)
+    return any(_overlaps(end, *network) for end in ends for network in networks)
 
 
 def _overlaps(match: r.AddressMatch | None, value: int, mask: int) -> bool:

@@ -82,7 +82,8 @@ def _wrong(inputs: Inputs, container: Container, mapping: Mapping | None) -> str
         return "is no translation to this container"
     if container.ports and mapping.port not in container.ports:
         return f"leads to port {mapping.port}, which the container does not have"
-    underlay = inputs.config.underlay_addresses
+    cni = inputs.wrapper.config
+    underlay = cni.underlay_addresses if cni.instance_address is None else (cni.instance_address,)
     if underlay and IPv4Address(mapping.host) not in underlay:
         return f"takes packets for {IPv4Address(mapping.host)}, which is no address of this cell"
     return ""
@@ -92,10 +93,10 @@ def _marks(
     inputs: Inputs, container: Container, mapped: dict[tuple[int, int], Entry], mangle: list[Entry]
 ) -> Iterator[Finding]:
     """Each mapped port is marked on each underlay interface, and no other port is."""
-    interfaces = inputs.facts.underlay_interfaces
+    interfaces, tag = inputs.wrapper.underlay_interfaces, inputs.wrapper.config.ingress_tag
     marked: dict[tuple[int, int], set[str]] = {}
     for entry in mangle:
-        port = marked_port(entry.rule)
+        port = marked_port(entry.rule, tag)
         known = interfaces is None or (port is not None and port[2] in interfaces)
         if port is not None and known:
             marked.setdefault(port[:2], set()).add(port[2])
@@ -114,7 +115,7 @@ def _marks(
         found = marked.get((host, host_port), set())
         for interface in interfaces if interfaces is not None else ():
             if interface not in found:
-                expected = marking_rule(Mapping(host=host, host_port=host_port, port=0), interface)
+                expected = marking_rule(Mapping(host=host, host_port=host_port, port=0), interface, tag)
                 what = f"port {host_port} of the cell leads to it but is not marked on {interface}: its default deny rejects what comes in"
                 yield describe.finding(
                     Kind.NAT_RULE_MISSING,
@@ -145,7 +146,7 @@ def _leads_nowhere(inputs: Inputs, container: Container, entry: Entry, mapped: d
 
     To which of the container's ports it led is known when only one of them is not mapped.
     """
-    port = marked_port(entry.rule) or (0, 0, "")
+    port = marked_port(entry.rule, inputs.wrapper.config.ingress_tag) or (0, 0, "")
     led = {mapping.port for one in mapped.values() if (mapping := mapping_of(container, one.rule)) is not None}
     candidates = [number for number in container.ports if number not in led]
     expected = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from c2c_auditor.audit.checks import describe
@@ -10,9 +9,8 @@ from c2c_auditor.audit.checks.cell_facts import lost_chains
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Kind
-from c2c_auditor.silk.chain_names import ContainerChains, is_container_chain
+from c2c_auditor.silk.chain_names import ContainerChains, handle_part, is_container_chain
 
-_PREFIX = re.compile(r"(?:overlay|netout|input|netin)--|c?asg-")
 # The shortest beginning of a handle in a chain's name: ``netout--72346c38-e3b--rl-log`` without dashes.
 _SHORTEST = 11
 
@@ -52,10 +50,18 @@ def orphan_chains(inputs: Inputs) -> Iterator[Finding]:
 
 def _all_names(handle: str) -> tuple[str, ...]:
     of = ContainerChains.of(handle)
-    # casg- is not among them: it lives for the moments of a swap, and one that stays was left behind
-    return of.overlay, of.netout, of.netout_log, of.netout_rate_limit_log, of.input, of.netin, of.asg
+    return (
+        of.overlay,
+        of.netout,
+        of.netout_log,
+        of.netout_rate_limit_log,
+        of.input,
+        of.netin,
+        of.asg,
+        of.asg_candidate,  # `asg_swap.unfinished` says what it means beside its container
+    )
 
 
 def _key(name: str) -> str:
     """What the names of one container's chains share."""
-    return _PREFIX.sub("", name, count=1).replace("-", "")[:_SHORTEST]
+    return handle_part(name)[:_SHORTEST]

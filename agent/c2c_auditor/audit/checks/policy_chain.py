@@ -11,7 +11,7 @@ from c2c_auditor.audit.reading.policy_chains import jumped_chain
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Finding, Place
 from c2c_auditor.model.kind import Effect, Kind
-from c2c_auditor.silk.chain_names import policy_chain_time
+from c2c_auditor.silk.chain_names import ChainFamily, family_of, policy_chain_time
 
 # A chain may be this much younger than the auditor's clock says it can be before that is worth a word.
 _CLOCK_TOLERANCE_SECONDS = 60.0
@@ -74,7 +74,7 @@ def _unreached(inputs: Inputs) -> Iterator[Finding]:
 def _place(inputs: Inputs) -> Iterator[Finding]:
     """Silk inserts the jump at 1; a container's ``overlay--`` chain before it rejects what a policy would accept."""
     forward = inputs.ruleset.chains("filter")["FORWARD"].rules
-    overlays = [at for at, rule in enumerate(forward, 1) if jumped_chain(rule).startswith("overlay--")]
+    overlays = [at for at, rule in enumerate(forward, 1) if family_of(jumped_chain(rule)) is ChainFamily.OVERLAY]
     plain = _unconditional(inputs)
     first = min(jump.position for jump in plain)
     before = [at for at in overlays if at < first]

@@ -97,7 +97,13 @@ class _Question:
         self._allowed: FlowSet = union(*map(intent.flows_of, self._policies))
         self._flow = flow if flow is not None else self._offered()
         named = frozenset(int(container.address) for end in (source, destination) for container in end.containers)
-        self._overlay = Overlay(inputs.config.overlay_network, named, underlay="eth0")
+        self._overlay = Overlay(
+            inputs.config.overlay_networks,
+            named,
+            underlay=inputs.wrapper.underlay,
+            vtep=inputs.wrapper.config.vtep_name,
+            ingress_tag=inputs.wrapper.config.ingress_tag,
+        )
         self._chains = inputs.ruleset.chains("filter")
         self._paths = Paths(self._chains, "FORWARD")
 

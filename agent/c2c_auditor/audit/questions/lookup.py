@@ -97,9 +97,10 @@ def _at(address: IPv4Address, containers: Iterable[Container], inputs: Inputs) -
     here = tuple(container for container in containers if container.address == address)
     if here:
         return End(app=here[0].app, containers=here[:1])
-    if address not in inputs.config.overlay_network:
+    networks = inputs.config.overlay_networks
+    if not any(address in network for network in networks):
         message = (
-            f"{address} is not on the overlay network {inputs.config.overlay_network}: only traffic between "
+            f"{address} is not on the overlay network {' or '.join(map(str, networks))}: only traffic between "
             "containers can be explained"
         )
         raise UsageError(message)

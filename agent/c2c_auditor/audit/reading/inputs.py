@@ -11,8 +11,10 @@ from c2c_auditor.audit.comparison.compare import Comparison, compare
 from c2c_auditor.audit.comparison.entry import Entry
 from c2c_auditor.audit.reading.people import People
 from c2c_auditor.audit.reading.policy_chains import PolicyChains
+from c2c_auditor.audit.reading.wrapper import Wrapper, wrapper_of
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, VpaConfig
+from c2c_auditor.silk import asg
 from c2c_auditor.silk.policy import Planned, infer_ingress_tag, plan_policy_chain
 
 _LOST = {
@@ -36,6 +38,7 @@ class Inputs:
     facts: CellFacts
     ruleset: r.Ruleset
     config: VpaConfig
+    wrapper: Wrapper
     people: People
     chains: PolicyChains
     planned: tuple[Planned, ...] | None
@@ -75,6 +78,8 @@ class Inputs:
                 if tag is not None
                 else "The ingress router's tag is not known and cannot be inferred: ingress rules were not judged.",
             )
+        wrapper = wrapper_of(facts, config, ruleset)
+        notes += wrapper.notes
         notes += _unjudged(facts, config)
         planned = None
         if facts.store is not None and facts.policies is not None:
@@ -84,6 +89,7 @@ class Inputs:
             facts=facts,
             ruleset=ruleset,
             config=config,
+            wrapper=wrapper,
             people=people,
             chains=chains,
             planned=planned,
@@ -96,18 +102,22 @@ class Inputs:
 
 
 def _unjudged(facts: CellFacts, config: VpaConfig) -> Iterator[str]:
-    """What nobody on this cell can foretell, so that it was judged by structure only."""
+    """What of the cell was judged by structure only, or for one address family."""
     if facts.store is None:
         return
     if not config.asg_syncing:
-        yield "Security groups are not synced here: of the netout chains only the end was judged, not what they allow."
-    if facts.host_services is None and facts.store.containers:
         yield (
-            "DNS servers and host services are not configured: in the input chains, what most containers have in "
-            "common was taken for right."
+            "Security groups are not synced here: of the netout chains, the rules that garden was given were not judged."
+            if facts.cni is not None
+            else "Security groups are not synced here: of the netout chains only the end was judged, not what they allow."
         )
-    if facts.underlay_interfaces is None:
-        yield "The underlay's interfaces are not known: jumps and marks on any one interface were taken for right."
+        return
+    mixed = [group.name for group in facts.security_groups or () if asg.mixes_families(group)]
+    if mixed:
+        yield (
+            f"Security groups with IPv4 and IPv6 destinations in one rule ({', '.join(sorted(mixed))}): what silk makes "
+            "of such a rule is not certain; its IPv4 destinations were expected in the container's chain."
+        )
 
 
 def _compared(planned: tuple[Planned, ...] | None, chains: PolicyChains, people: People) -> Comparison[Planned] | None:

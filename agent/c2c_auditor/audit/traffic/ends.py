@@ -7,6 +7,7 @@ tag, whoever has no mark, and whoever has a mark that nobody owns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network
 
@@ -16,7 +17,6 @@ from c2c_auditor.audit.reading.people import People
 from c2c_auditor.model.cell import Container
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.silk.chain_names import container_interface
-from c2c_auditor.silk.shapes import VTEP
 
 # VXLAN carries 16 bits of the mark as group policy id (drivers/net/vxlan, VXLAN_GBP_ID_MASK).
 LARGEST_TAG = 0xFFFF
@@ -65,16 +65,26 @@ UNMARKED = Source(kind=SourceKind.UNMARKED, mark=0)
 
 
 class Overlay:
-    """The overlay network as this cell sees it.
+    """The overlay as this cell sees it.
 
-    ``stranger`` is an address of it that no container here has and no rule names; ``underlay`` an interface.
+    ``stranger`` is an address of it that no container here has and no rule names. ``underlay`` and ``vtep`` are the
+    interfaces to the outside and to other cells; ``ingress_tag`` marks what comes in by the cell's mapped ports.
     """
 
-    def __init__(self, network: IPv4Network, named: frozenset[int], *, underlay: str) -> None:
+    def __init__(
+        self, networks: Sequence[IPv4Network], named: frozenset[int], *, underlay: str, vtep: str, ingress_tag: int
+    ) -> None:
         self.underlay = underlay
+        self.vtep = vtep
+        self.ingress_tag = ingress_tag
         # From the far end: cells lease subnets, containers take addresses from the near end of them.
-        addresses = range(int(network.broadcast_address) - 1, int(network.network_address), -1)
-        self.stranger = next((address for address in addresses if address not in named), int(network.broadcast_address))
+        addresses = (
+            address
+            for network in networks
+            for address in range(int(network.broadcast_address) - 1, int(network.network_address), -1)
+        )
+        last = int(networks[0].broadcast_address)
+        self.stranger = next((address for address in addresses if address not in named), last)
 
     def arriving(self, destination: Container, mark: int) -> Packet:
         """From another cell to a container here."""
@@ -82,7 +92,7 @@ class Overlay:
             source=self.stranger,
             destination=int(destination.address),
             protocol=0,
-            in_interface=VTEP_NAME,
+            in_interface=self.vtep,
             out_interface=container_interface(destination.address),
             mark=mark,
             source_type="UNICAST",
@@ -116,10 +126,7 @@ class Overlay:
             destination=self.stranger,
             protocol=0,
             in_interface=container_interface(source.address),
-            out_interface=VTEP_NAME,
+            out_interface=self.vtep,
             source_type="UNICAST",
             destination_type="UNICAST",
         )
-
-
-VTEP_NAME = VTEP.name

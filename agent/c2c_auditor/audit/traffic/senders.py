@@ -15,7 +15,6 @@ from c2c_auditor.netfilter.flows import ALL, ports, union, without
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.paths import Disposition, Paths
 from c2c_auditor.silk.chain_names import CONTAINER_INTERFACE_PREFIX
-from c2c_auditor.silk.shapes import CNI_INGRESS_TAG
 
 _Outline = tuple[object, ...]
 
@@ -94,7 +93,11 @@ class Senders:
         containers = store.containers if store is not None else ()
         named = frozenset(int(container.address) for container in containers) | paths.hosts()
         overlay = Overlay(
-            inputs.config.overlay_network, named, underlay=next(iter(inputs.facts.underlay_interfaces or ()), "eth0")
+            inputs.config.overlay_networks,
+            named,
+            underlay=inputs.wrapper.underlay,
+            vtep=inputs.wrapper.config.vtep_name,
+            ingress_tag=inputs.wrapper.config.ingress_tag,
         )
         first = FirstMarks(paths, out=CONTAINER_INTERFACE_PREFIX)
         found = {}
@@ -152,7 +155,7 @@ def _sender(paths: Paths, overlay: Overlay, container: Container, old: Sender | 
         and old.container.address == container.address
     ):
         return old if old.container == container else evolve(old, container=container)
-    outside = overlay.outside(container, CNI_INGRESS_TAG)
+    outside = overlay.outside(container, overlay.ingress_tag)
     leaving, arriving = overlay.leaving(container), overlay.arriving(container, 0)
     return Sender(
         container=container,

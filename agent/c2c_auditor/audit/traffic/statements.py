@@ -11,9 +11,17 @@ from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.report import Passage
 from c2c_auditor.netfilter.flows import FlowSet, both, shown, without
+from c2c_auditor.silk.chain_names import ChainFamily, family_of
 
-# Chains that only traffic to the outside meets.
-_OUTWARD = ("asg-", "casg-", "netout--", "input--")
+# Families of chains that only traffic to the outside, or to the cell itself, meets.
+_OUTWARD = (
+    ChainFamily.ASG,
+    ChainFamily.ASG_CANDIDATE,
+    ChainFamily.NETOUT,
+    ChainFamily.NETOUT_LOG,
+    ChainFamily.RATE_LIMIT_LOG,
+    ChainFamily.INPUT,
+)
 
 
 class Places:
@@ -26,7 +34,7 @@ class Places:
     def _found(self) -> Mapping[r.Rule, Entry]:
         found: dict[r.Rule, Entry] = {}
         for name, chain in self._chains.items():
-            if not name.startswith(_OUTWARD):
+            if family_of(name) not in _OUTWARD:
                 for at, rule in enumerate(chain.rules, 1):
                     found.setdefault(rule, Entry(chain=name, position=at, rule=rule))
         return found

@@ -1,0 +1,68 @@
+"""How VPA replaces a container's security group chain, and findings about a replacement that stopped halfway.
+
+VPA makes ``casg-…``, lets ``netout--H`` jump there first, fills it, removes ``asg-…`` with its jump, and renames
+``casg-…`` to ``asg-…`` (vxlan-policy-agent/enforcer/enforcer.go, ``replaceChainRules``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from attrs import frozen
+
+from c2c_auditor.audit.checks import describe
+from c2c_auditor.audit.checks.container_jumps import evidence, who
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.reading.policy_chains import jumped_chain
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import Container
+from c2c_auditor.model.finding import Finding
+from c2c_auditor.model.kind import Kind
+from c2c_auditor.silk.chain_names import ContainerChains
+
+ASG_SYNC = (
+    "Restart vxlan-policy-agent on this cell: at start it writes all security group chains afresh. Do not wait for it to "
+    "mend this: with newer policy servers it asks for security groups only when one of them has changed "
+    "(security_groups_last_updated), so a lost write may stay lost for long."
+)
+
+
+@frozen(kw_only=True)
+class Swap:
+    """Where a container's egress is decided: the chains that ``netout--H`` should jump to, and the one ``in_force``."""
+
+    jumped: tuple[str, ...]
+    in_force: str
+
+
+def asg_swap(chains: Mapping[str, r.Chain], container: Container) -> Swap:
+    """How far the swap of a container's security groups is; outside of one, ``asg-…`` alone is jumped to.
+
+    Each of both chains ends in REJECT, so the first one that is filled decides.
+    """
+    of = ContainerChains.of(container.handle)
+    netout = chains.get(of.netout)
+    targets = map(jumped_chain, netout.rules if netout is not None else ())
+    jumped = tuple(dict.fromkeys(name for name in targets if name in (of.asg, of.asg_candidate) and name in chains))
+    if of.asg_candidate not in jumped:
+        return Swap(jumped=(of.asg,), in_force=of.asg)
+    return Swap(jumped=jumped, in_force=next((name for name in jumped if chains[name].rules), of.asg))
+
+
+def unfinished(inputs: Inputs, container: Container, swap: Swap) -> Iterator[Finding]:
+    """A ``casg-…`` chain that is there: for a moment that is a swap, for longer one that stopped halfway."""
+    candidate = ContainerChains.of(container.handle).asg_candidate
+    if candidate not in inputs.ruleset.chains("filter"):
+        return
+    decides = f"{swap.in_force} decides what passes" if candidate in swap.jumped else "nothing jumps to it"
+    yield describe.finding(
+        Kind.CONTAINER_CHAIN_ORPHAN,
+        subject=(container.handle, "filter", candidate),
+        summary=(
+            f"A swap of the security groups of {who(inputs, container)} stopped halfway: {candidate} is still there, and "
+            f"{decides}."
+        ),
+        remedy=ASG_SYNC,
+        chain=candidate,
+        **evidence(inputs, container),
+    )

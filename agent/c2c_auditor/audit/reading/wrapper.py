@@ -1,0 +1,148 @@
+"""The settings that the containers' own chains were written from: as the CNI wrapper's configuration says, else inferred."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network
+
+from attrs import evolve, frozen
+
+from c2c_auditor.audit.comparison.masquerading import excluded, network_of
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import CellFacts, Container, VpaConfig
+from c2c_auditor.model.cni import CniConfig, Lease, LeaseSource
+from c2c_auditor.silk import chain_names
+from c2c_auditor.silk.input import host_service, service_rule
+from c2c_auditor.silk.masquerade import Excluded
+from c2c_auditor.silk.settings import as_cni
+
+_HOST_PREFIX = 32
+
+
+@frozen(kw_only=True)
+class Wrapper:
+    """The CNI wrapper's settings for one reading.
+
+    ``services`` are the rules of DNS servers and host services. ``left_out`` is what MASQUERADE rules leave out. It,
+    ``underlay_interfaces`` and ``lease`` are None where they are not known. ``notes`` say what was inferred, and from
+    what.
+    """
+
+    config: CniConfig
+    services: tuple[r.Rule, ...] = ()
+    underlay_interfaces: tuple[str, ...] | None = None
+    lease: Lease | None = None
+    left_out: Excluded | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def underlay(self) -> str:
+        """An interface of the underlay; where none is known, the name that a stemcell gives the first one."""
+        return next(iter(self.underlay_interfaces or ()), "eth0")
+
+
+def wrapper_of(facts: CellFacts, vpa: VpaConfig, ruleset: r.Ruleset) -> Wrapper:
+    """What is known of the settings, and what of them the rules of most containers show."""
+    containers = facts.store.containers if facts.store is not None else ()
+    notes: list[str] = []
+    config = _config(facts, vpa, ruleset.chains("filter"), notes)
+    services = _services(facts, ruleset.chains("filter"), notes)
+    interfaces = facts.underlay_interfaces
+    if interfaces is None and facts.cni is not None:
+        interfaces = facts.cni.underlay_interfaces or None
+    if interfaces is None and facts.store is not None:
+        notes.append(
+            "The underlay's interfaces are not known: jumps and marks on any one interface were taken for right."
+        )
+    usual = _usually_left_out(containers, vpa, ruleset)
+    lease = facts.lease
+    if lease is None and usual is not None and usual not in vpa.overlay_networks:
+        lease = Lease(network=usual, source=LeaseSource.RULES)
+    if lease is not None and config.no_masquerade is None and containers and "nat" in ruleset.tables:
+        notes.append(f"MASQUERADE was judged by this cell's lease, {lease.network}; its source: {lease.source.value}.")
+    return Wrapper(
+        config=config,
+        services=services,
+        underlay_interfaces=interfaces,
+        lease=lease,
+        left_out=_left_out(config, usual, lease, vpa),
+        notes=tuple(notes),
+    )
+
+
+def _config(facts: CellFacts, vpa: VpaConfig, chains: Mapping[str, r.Chain], notes: list[str]) -> CniConfig:
+    """The wrapper's configuration, else what VPA's says of it; the rules show a dry run where neither tells."""
+    config = facts.cni if facts.cni is not None else as_cni(vpa)
+    if config.outbound_connections.dry_run is not None:
+        return config
+    dry_run = facts.store is not None and _only_logs(facts.store.containers, chains)
+    if dry_run:
+        notes.append(
+            "Whether the limit of outbound connections is a dry run is not known: it was taken for one, because the "
+            "chains for what goes beyond it only log."
+        )
+    return evolve(config, outbound_connections=evolve(config.outbound_connections, dry_run=dry_run))
+
+
+def _services(facts: CellFacts, chains: Mapping[str, r.Chain], notes: list[str]) -> tuple[r.Rule, ...]:
+    """The rules of DNS servers and host services: the agent's own setting, the wrapper's, else the usual ones."""
+    known = facts.host_services
+    if known is None and facts.cni is not None:
+        known = facts.cni.host_services
+    if known is not None:
+        return tuple(map(service_rule, known))
+    containers = facts.store.containers if facts.store is not None else ()
+    if containers:
+        notes.append(
+            "DNS servers and host services are not configured: in the input chains, what most containers have in "
+            "common was taken for right."
+        )
+    return _usual_services(containers, chains)
+
+
+def _left_out(config: CniConfig, usual: IPv4Network | None, lease: Lease | None, vpa: VpaConfig) -> Excluded | None:
+    """What a MASQUERADE rule is expected to leave out: the operator's range, or what silk of this cell's version takes."""
+    if config.no_masquerade is not None:
+        return config.no_masquerade
+    if usual is not None:
+        return usual
+    if lease is not None:
+        return lease.network
+    return vpa.overlay_networks[0] if len(vpa.overlay_networks) == 1 else None
+
+
+def _usual_services(containers: Iterable[Container], chains: Mapping[str, r.Chain]) -> tuple[r.Rule, ...]:
+    """The rules of DNS servers and host services that most containers' ``input--`` chains hold.
+
+    With two containers that disagree, a rule that has the shape belongs.
+    """
+    names = (chain_names.input_(container.handle) for container in containers)
+    middles = [[rule for rule in chains[name].rules if host_service(rule)] for name in names if name in chains]
+    counts = Counter(rule for middle in middles for rule in dict.fromkeys(middle))
+    ordered = dict.fromkeys(rule for middle in middles for rule in middle)
+    return tuple(rule for rule in ordered if counts[rule] * 2 >= len(middles))
+
+
+def _only_logs(containers: Iterable[Container], chains: Mapping[str, r.Chain]) -> bool:
+    """Whether most chains for connections beyond the limit hold a LOG and nothing else, as a dry run leaves them."""
+    names = (chain_names.netout_rate_limit_log(container.handle) for container in containers)
+    found = [chains[name].rules for name in names if name in chains]
+    logging = [rules for rules in found if len(rules) == 1 and isinstance(rules[0].target, r.Log)]
+    return len(logging) * 2 > len(found)
+
+
+def _usually_left_out(containers: Iterable[Container], vpa: VpaConfig, ruleset: r.Ruleset) -> IPv4Network | None:
+    """The part of the overlay that the MASQUERADE rules of most containers leave out, if it holds each of them."""
+    chain = ruleset.chains("nat").get("POSTROUTING")
+    hosts = {int(container.address) for container in containers}
+    found: Counter[IPv4Network | None] = Counter()
+    for rule in chain.rules if chain is not None else ():
+        if rule.source is not None and rule.source.host is not None and rule.source.value in hosts:
+            network = network_of(excluded(rule))
+            holds = network is not None and rule.source.host in network and network.prefixlen < _HOST_PREFIX
+            found[network if holds else None] += 1
+    for network, count in found.most_common(1):
+        if network is not None and count * 2 > found.total() and any(map(network.subnet_of, vpa.overlay_networks)):
+            return network
+    return None
