@@ -11,6 +11,9 @@ saw nothing in between. So its clock starts again when two sightings are further
 delayed the second one: sources that were away, a stopped process, a slow machine. It stays known all the same, and a
 confirmed finding stays confirmed as long as no reading is without it. A machine whose every reading comes late must
 not wait for ever, so what still stands there after `_MOST_PAUSES` such pauses is confirmed as well.
+
+A finding that a change would explain which the agent cannot know of, because a source is away (`staleness`), is not
+confirmed, and its clock starts when the source is back. It says since when what should be is not known.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from collections.abc import Iterable, Mapping
 from attrs import evolve, field, frozen
 
 from c2c_auditor.audit.judgement import Judgement
+from c2c_auditor.audit.staleness import FRESH, Staleness
 from c2c_auditor.model.cell import Policy
 from c2c_auditor.model.finding import Finding, State
 from c2c_auditor.model.kind import Family, Kind
@@ -107,14 +111,20 @@ class Settlement:
     converged: tuple[float, ...] = ()
 
 
-def settle(memory: Memory, judgement: Judgement, now: float, grace: Grace) -> Settlement:
-    """What has lasted, by ``judgement`` of a consistent reading taken at ``now`` (seconds, any epoch, never backwards)."""
+def settle(
+    memory: Memory, judgement: Judgement, now: float, grace: Grace, *, staleness: Staleness = FRESH
+) -> Settlement:
+    """What has lasted, by ``judgement`` of a consistent reading taken at ``now`` (seconds, any epoch, never backwards).
+
+    ``staleness`` tells of the sources whose last answers ``judgement`` rests on because they are away.
+    """
     tracks: dict[tuple[str, ...], Track] = {
         key: track for key, track in memory.tracks.items() if track.finding.kind in judgement.unknown
     }
     confirmed: list[Finding] = []
     for finding in _distinct(judgement.findings):
-        track = _seen(memory.tracks.get(finding.key), finding, now, grace)
+        dated = evolve(finding, unknown_since=staleness.unknown_since(finding, judgement))
+        track = _seen(memory.tracks.get(finding.key), dated, now, grace)
         tracks[finding.key] = track
         if track.since is not None and _was_pending(memory.tracks.get(finding.key)):
             confirmed.append(_state_of(track))
@@ -165,16 +175,16 @@ def _seen(track: Track | None, finding: Finding, now: float, grace: Grace) -> Tr
     """The track of a finding that this reading shows."""
     if track is None:
         return Track(finding=finding, first_seen=now, seen=now, lasting=now)
-    paused = now - track.seen > grace.closeness(finding.kind)
-    track = evolve(
-        track,
-        finding=finding,
-        seen=now,
-        lasting=now if paused else track.lasting,
-        pauses=track.pauses + paused,
-    )
-    lasted = now - track.lasting >= grace.of(finding.kind) and not paused
-    return evolve(track, since=now) if track.since is None and (lasted or track.pauses >= _MOST_PAUSES) else track
+    if track.since is not None:
+        return evolve(track, finding=finding, seen=now)
+    if finding.unknown_since is not None or track.finding.unknown_since is not None:
+        return evolve(track, finding=finding, seen=now, lasting=now, pauses=0)
+    if now - track.seen > grace.closeness(finding.kind):
+        pauses = track.pauses + 1
+        since = now if pauses >= _MOST_PAUSES else None
+        return evolve(track, finding=finding, seen=now, lasting=now, pauses=pauses, since=since)
+    since = now if now - track.lasting >= grace.of(finding.kind) else None
+    return evolve(track, finding=finding, seen=now, since=since)
 
 
 def _was_pending(track: Track | None) -> bool:
