@@ -14,6 +14,7 @@ from attrs import evolve, field, frozen
 from c2c_auditor.audit.judge import judge_cell
 from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.settle import Grace, Memory, Settlement, settle
+from c2c_auditor.audit.staleness import Staleness
 from c2c_auditor.audit.traffic.reachability import Reachability
 from c2c_auditor.errors import SourceError
 from c2c_auditor.model.cell import CellFacts
@@ -155,8 +156,8 @@ class Cycle:
         self.scene = Scene(facts=facts, ruleset=rulesets[0], reach=judgement.reach, time=now)
         return judgement
 
-    def _settle(self, judgement: Judgement, facts: CellFacts) -> Settlement:
-        config = facts.config
+    def _settle(self, judgement: Judgement, reading: FactsReading) -> Settlement:
+        config = reading.facts.config
         grace = self.grace
         if grace is None:
             grace = (
@@ -164,7 +165,9 @@ class Cycle:
                 if config is None
                 else Grace.for_polls(policy=config.poll_interval, security_group=config.asg_poll_interval)
             )
-        settlement = settle(self._memory, judgement, self._clocks.steady(), grace)
+        settlement = settle(
+            self._memory, judgement, self._clocks.steady(), grace, staleness=Staleness.of(reading.sources)
+        )
         self._memory = settlement.memory
         return settlement
 
@@ -183,7 +186,7 @@ class Cycle:
         )
 
     def _report(self, now: float, reading: FactsReading, rulesets: Sequence[Ruleset], judgement: Judgement) -> Report:
-        settlement = self._timed("settle", lambda: self._settle(judgement, reading.facts))
+        settlement = self._timed("settle", lambda: self._settle(judgement, reading))
         result = result_of(settlement.findings, judgement.unknown)
         if result is not Result.BLIND:
             self._last_conclusive = now

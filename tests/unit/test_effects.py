@@ -103,6 +103,19 @@ def test_a_stale_accept_is_a_breach_until_no_packet_can_use_it() -> None:
     assert _only(_judged(cell, vpa=[*rules, far]), Kind.ACCEPT_STALE).effect is Effect.RESIDUE
 
 
+def test_a_log_rule_that_decides_is_judged_by_what_it_does_to_traffic() -> None:
+    """Turned into a DROP it stops its policy's flows, and the finding says whose; turned into an ACCEPT it opens nothing."""
+    cell = recording("pair-c2c-logging")
+    rules = _rules(cell, cell.policy_chain)
+    at = next(index for index, rule in enumerate(rules) if isinstance(rule.target, r.Log))
+    effects = {}
+    for target in (r.DROP, r.ACCEPT):
+        found = _judged(cell, vpa=[*rules[:at], evolve(rules[at], target=target), *rules[at + 1 :]]).findings
+        (finding,) = (finding for finding in found if finding.kind is Kind.LOG_RULE_MISSING)
+        effects[target] = finding.effect, bool(finding.details)
+    assert effects == {r.DROP: (Effect.OUTAGE, True), r.ACCEPT: (Effect.RESIDUE, False)}
+
+
 def test_a_missing_accept_that_another_rule_covers_is_residue() -> None:
     """Nothing is refused because of it."""
     cell = recording("pair-policy-disabled")

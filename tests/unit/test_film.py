@@ -61,6 +61,14 @@ def test_frames_dropped_at_random_confirm_nothing_else(seed: int) -> None:
     assert _kinds([frame for frame in film() if chosen.random() < share]) <= {Kind.RULE_LEFTOVER}
 
 
+@pytest.mark.parametrize("stride", range(2, 60))
+def test_every_so_manieth_frame_confirms_nothing_else(stride: int) -> None:
+    """From whichever frame on: passing states of two swaps, far apart, are no lasting difference."""
+    frames = film()
+    for start in range(stride):
+        assert _kinds(frames[start::stride]) <= {Kind.RULE_LEFTOVER}
+
+
 @pytest.mark.parametrize("late", [0, 1])
 @pytest.mark.parametrize("interval", [1.0, 2.0, 5.0, 7.0, 15.0])
 def test_readings_at_every_offset_confirm_nothing_else(interval: float, late: int) -> None:

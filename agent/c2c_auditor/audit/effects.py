@@ -20,34 +20,12 @@ from c2c_auditor.audit.traffic.statements import Places, aims, sentences
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
+from c2c_auditor.model.scope import Scope
 from c2c_auditor.netfilter.flows import ALL, FlowSet, both, matching, union
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.silk.chain_names import ChainFamily, family_of
 
 _MOST_SENTENCES = 3
-# A rule that stands there and decides what it should not is to blame, whatever its kind does as a rule.
-_BLAMED = frozenset(
-    {Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RULE, Kind.RULE_UNKNOWN, Kind.CONTAINER_RULE_STALE}
-)
-# What these do is a matter of traffic to one container alone, and of the rule's own flows.
-_ONE_RULE = frozenset(
-    {Kind.ACCEPT_MISSING, Kind.ACCEPT_CHANGED, Kind.ACCEPT_STALE, Kind.INGRESS_MISSING, Kind.INGRESS_STALE}
-)
-# Whoever of these lets something pass is to blame for it, and nobody else.
-_ACCUSED = _BLAMED | _ONE_RULE | {Kind.ENFORCEMENT_DISABLED}
-# Of traffic from or to one container.
-_ONE_CONTAINER = frozenset({Kind.MARK_MISSING, Kind.RULE_MISPLACED})
-_OVERLAY = frozenset(
-    {
-        Kind.DEFAULT_DENY_MISSING,
-        Kind.CONTAINER_RULE_MISSING,
-        Kind.CONTAINER_RULE_STALE,
-        Kind.JUMP_MISSING,
-        Kind.JUMP_MISPLACED,
-    }
-)
-# Of any traffic between containers.
-_WHOLE_CELL = frozenset({Kind.POLICY_CHAIN_MISSING, Kind.POLICY_CHAIN_REPEATED, Kind.JUMP_MISSING, Kind.JUMP_MISPLACED})
 
 
 class _Harm(NamedTuple):
@@ -100,7 +78,7 @@ class Effects:
         """``findings`` with their effects as traffic shows them, and what traffic shows beyond them."""
         given = list(findings)
         self._accused = frozenset(
-            finding.found for finding in given if finding.found is not None and finding.kind in _ACCUSED
+            finding.found for finding in given if finding.found is not None and _decides_flows(finding.kind.scope)
         )
         known = [self._decided(finding) for finding in given]
         return [*known, *self._unexplained([finding for finding in known if finding.effect.harms])]
@@ -119,22 +97,35 @@ class Effects:
         return evolve(finding, effect=effect, details=(*finding.details, *said))
 
     def _concerned(self, finding: Finding) -> list[_Harm] | None:
-        """The differences that ``finding`` is about.
+        """The differences in traffic that ``finding`` accounts for, by what its kind is about.
 
-        None where traffic between containers does not decide, and the finding stays what it is.
+        None where traffic between containers does not tell what the finding does, so that it keeps the effect that its
+        check gave it.
         """
-        kind, found = finding.kind, finding.found
-        if kind in _BLAMED and found in self._blamed:
-            return self._blamed[found]
+        scope = finding.kind.scope
+        if scope is Scope.STRANGER and finding.found in self._blamed:
+            return self._blamed[finding.found]  # whatever its check made of it: this rule decides
         if not finding.effect.harms:
             return None
-        if kind in _ONE_RULE:
-            return self._of_rule(finding)
-        if kind in _ONE_CONTAINER or (kind in _OVERLAY and finding.addresses and _on_overlay(finding)):
-            return [*self._near(finding), *self._marked_by(found)]
-        if kind in _WHOLE_CELL and not finding.addresses:
-            return [one for one in self._rows if one.effect is finding.effect]
-        return None
+        match scope:
+            case Scope.POLICY_RULE:
+                return self._of_rule(finding)
+            case Scope.SENDER:
+                return self._of_container(finding)
+            case Scope.CONTAINER | Scope.STRANGER:
+                return self._of_container(finding) if finding.addresses and _on_overlay(finding) else None
+            case Scope.JUMP if finding.addresses:
+                return self._of_container(finding) if _on_overlay(finding) else None
+            case Scope.JUMP | Scope.CELL:
+                return [one for one in self._rows if one.effect is finding.effect]
+            case Scope.EGRESS | Scope.MAPPED_PORTS | Scope.SETTING | Scope.BACKENDS | Scope.FACTS:
+                return None
+            case Scope.IDENTITY | Scope.FLOWS | Scope.HYGIENE:
+                return None
+
+    def _of_container(self, finding: Finding) -> list[_Harm]:
+        """Differences of the containers that ``finding`` names, and of the senders that its MARK rule marks."""
+        return [*self._near(finding), *self._marked_by(finding.found)]
 
     def _of_rule(self, finding: Finding) -> list[_Harm]:
         """What one rule of the policy chain does or fails to do: what passes by the rule found, what does not pass that the expected one would let."""
@@ -174,7 +165,7 @@ class Effects:
     def _starved(self, finding: Finding) -> bool:
         """Whether a container that ``finding`` is about lacks what comes by its mapped ports, or the answers to what it asks elsewhere."""
         senders = (self._senders.get(handle) for handle in finding.handles)
-        return finding.kind in _OVERLAY and any(not sender.served for sender in senders if sender is not None)
+        return _chains_of_one(finding.kind.scope) and any(not sender.served for sender in senders if sender is not None)
 
     def _sentences(self, one: _Harm) -> Iterator[str]:
         return sentences(one.to, one.row, self._inputs.people, self._places)
@@ -224,6 +215,28 @@ class Effects:
             details=tuple(said[1 : 1 + _MOST_SENTENCES]),
             **describe.apps(self._inputs, row.source.app, to.app),
         )
+
+
+def _decides_flows(scope: Scope) -> bool:
+    """Whether the rule found is itself to blame for the flows that it decides, and no other finding is."""
+    match scope:
+        case Scope.POLICY_RULE | Scope.STRANGER | Scope.SETTING:
+            return True
+        case Scope.CELL | Scope.SENDER | Scope.CONTAINER | Scope.JUMP | Scope.EGRESS | Scope.MAPPED_PORTS:
+            return False
+        case Scope.IDENTITY | Scope.BACKENDS | Scope.FACTS | Scope.FLOWS | Scope.HYGIENE:
+            return False
+
+
+def _chains_of_one(scope: Scope) -> bool:
+    """Whether findings are about a container's chains, which also serve its mapped ports and bring it its answers."""
+    match scope:
+        case Scope.CONTAINER | Scope.STRANGER | Scope.JUMP:
+            return True
+        case Scope.POLICY_RULE | Scope.SENDER | Scope.CELL | Scope.SETTING | Scope.EGRESS | Scope.MAPPED_PORTS:
+            return False
+        case Scope.IDENTITY | Scope.BACKENDS | Scope.FACTS | Scope.FLOWS | Scope.HYGIENE:
+            return False
 
 
 def _harm(row: Row, flows: FlowSet) -> Iterator[tuple[Effect, FlowSet]]:

@@ -34,6 +34,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, Policy
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.rule import Loss
+from c2c_auditor.silk.chain_names import policy_chain_time
 
 Check = Callable[[Inputs], Iterable[Finding]]
 
@@ -93,6 +94,7 @@ def judge(
         tally=evolve(tally, flows=reach.flows) if reach is not None else tally,
         notes=(*facts_.notes, *inputs.notes, *notes),
         statements=statements,
+        policy_chain_time=policy_chain_time(inputs.chains.names[-1]) if inputs.chains.names else None,
         reach=reach,
     )
 

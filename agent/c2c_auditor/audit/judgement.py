@@ -17,7 +17,8 @@ class Judgement:
 
     ``unknown`` kinds could not be judged; ``carried`` are the policies that this cell has to carry out (None: not
     known), ``unmet`` those of them that the kernel does not. ``reach`` is who reaches whom, None where that is not
-    known; ``statements`` are its differences in words, the first of them.
+    known; ``statements`` are its differences in words, the first of them. ``policy_chain_time`` is when silk made its
+    newest policy chain, in force or not, in seconds since the epoch.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -27,4 +28,5 @@ class Judgement:
     tally: Tally = field(factory=Tally)
     notes: tuple[str, ...] = ()
     statements: tuple[str, ...] = ()
+    policy_chain_time: float | None = None
     reach: Reachability | None = field(default=None, eq=False, repr=False)

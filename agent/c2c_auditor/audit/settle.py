@@ -5,25 +5,40 @@ finding is *pending* until it was seen in two readings and has outlived what sil
 *confirmed*, and *resolved* when a reading no longer shows it. The clock of a finding starts when it is first seen,
 which is never before its expectation was known: a policy added a second ago is not missing yet. Kinds that an audit
 could not judge keep their findings as they were: what cannot be seen has neither gone nor lasted.
+
+A finding lasts only while it is looked at: two passing states of two swaps look like one difference to a reader who
+saw nothing in between. So its clock starts again when two sightings are further apart than `Grace.closeness`, whatever
+delayed the second one: sources that were away, a stopped process, a slow machine. It stays known all the same, and a
+confirmed finding stays confirmed as long as no reading is without it. A machine whose every reading comes late must
+not wait for ever, so what still stands there after `_MOST_PAUSES` such pauses is confirmed as well.
+
+A finding that a change would explain which the agent cannot know of, because a source is away (`staleness`), is not
+confirmed, and its clock starts when the source is back. It says since when what should be is not known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from c2c_auditor.audit.judgement import Judgement
+from c2c_auditor.audit.staleness import FRESH, Staleness
 from c2c_auditor.model.cell import Policy
 from c2c_auditor.model.finding import Finding, State
 from c2c_auditor.model.kind import Family, Kind
 
-_READINGS = 2
 # How much longer than two polls silk may take: planning, six iptables commands, and an auditor that looks a moment too
 # early.
 _MARGIN_SECONDS = 5.0
 # A policy is often made before the app that it opens a port of is pushed with that port.
 _HINT_SECONDS = 600.0
+# Of the grace: readings may be this far apart, so that at least three of them confirm a finding.
+_CLOSE_SHARE = 2 / 3
+# The agent looks every 5 s while something is pending (`daemon.Loop`); a machine under load takes its time over that.
+_CLOSE_SECONDS = 10.0
+# Six distant sightings, and no reading in between without it: silk's passing states take moments, so it is none.
+_MOST_PAUSES = 5
 
 
 @frozen(kw_only=True)
@@ -48,14 +63,24 @@ class Grace:
             return self.hint
         return self.security_group if kind.family is Family.SECURITY_GROUP else self.policy
 
+    def closeness(self, kind: Kind) -> float:
+        """How many seconds may lie between two readings that show a finding of ``kind`` for it to have lasted."""
+        return max(_CLOSE_SHARE * self.of(kind), _CLOSE_SECONDS)
+
 
 @frozen(kw_only=True)
 class Track:
-    """One finding over time; ``since`` is when it was confirmed."""
+    """One finding over time.
+
+    ``seen`` is when a reading last showed it, ``lasting`` the first of the readings up to then that were close to each
+    other, ``pauses`` how often they were not. ``since`` is when it was confirmed.
+    """
 
     finding: Finding
     first_seen: float
-    readings: int = 1
+    seen: float
+    lasting: float
+    pauses: int = 0
     since: float | None = None
 
 
@@ -73,7 +98,11 @@ class Memory:
 
 @frozen(kw_only=True)
 class Settlement:
-    """One reading, settled: the findings that are known now, those that this reading confirmed or resolved, and seconds that policies took to arrive."""
+    """One reading, settled.
+
+    ``findings`` are those known now; ``confirmed`` and ``resolved`` those that this reading confirmed or ended;
+    ``converged`` the seconds that policies took to arrive.
+    """
 
     memory: Memory
     findings: tuple[Finding, ...] = ()
@@ -81,20 +110,21 @@ class Settlement:
     resolved: tuple[Finding, ...] = ()
     converged: tuple[float, ...] = ()
 
-    @property
-    def next_due(self) -> float | None:
-        """When the earliest pending finding was first seen; None if none is pending."""
-        return min((finding.first_seen for finding in self.findings if finding.state is State.PENDING), default=None)
 
+def settle(
+    memory: Memory, judgement: Judgement, now: float, grace: Grace, *, staleness: Staleness = FRESH
+) -> Settlement:
+    """What has lasted, by ``judgement`` of a consistent reading taken at ``now`` (seconds, any epoch, never backwards).
 
-def settle(memory: Memory, judgement: Judgement, now: float, grace: Grace) -> Settlement:
-    """``judgement`` of a consistent reading taken at ``now`` (seconds, any epoch, never backwards) into what has lasted."""
+    ``staleness`` tells of the sources whose last answers ``judgement`` rests on because they are away.
+    """
     tracks: dict[tuple[str, ...], Track] = {
         key: track for key, track in memory.tracks.items() if track.finding.kind in judgement.unknown
     }
     confirmed: list[Finding] = []
     for finding in _distinct(judgement.findings):
-        track = _seen(memory.tracks.get(finding.key), finding, now, grace)
+        dated = evolve(finding, unknown_since=staleness.unknown_since(finding, judgement))
+        track = _seen(memory.tracks.get(finding.key), dated, now, grace)
         tracks[finding.key] = track
         if track.since is not None and _was_pending(memory.tracks.get(finding.key)):
             confirmed.append(_state_of(track))
@@ -142,13 +172,19 @@ def _distinct(findings: Iterable[Finding]) -> Iterable[Finding]:
 
 
 def _seen(track: Track | None, finding: Finding, now: float, grace: Grace) -> Track:
+    """The track of a finding that this reading shows."""
     if track is None:
-        return Track(finding=finding, first_seen=now)
-    readings = track.readings + 1
-    since = track.since
-    if since is None and readings >= _READINGS and now - track.first_seen >= grace.of(finding.kind):
-        since = now
-    return Track(finding=finding, first_seen=track.first_seen, readings=readings, since=since)
+        return Track(finding=finding, first_seen=now, seen=now, lasting=now)
+    if track.since is not None:
+        return evolve(track, finding=finding, seen=now)
+    if finding.unknown_since is not None or track.finding.unknown_since is not None:
+        return evolve(track, finding=finding, seen=now, lasting=now, pauses=0)
+    if now - track.seen > grace.closeness(finding.kind):
+        pauses = track.pauses + 1
+        since = now if pauses >= _MOST_PAUSES else None
+        return evolve(track, finding=finding, seen=now, lasting=now, pauses=pauses, since=since)
+    since = now if now - track.lasting >= grace.of(finding.kind) else None
+    return evolve(track, finding=finding, seen=now, since=since)
 
 
 def _was_pending(track: Track | None) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from c2c_auditor.export.details import details_of
 from c2c_auditor.model.finding import App, Finding
 from c2c_auditor.model.report import ProcessStatus, Report, SourceStatus
 from c2c_auditor.model.rule import Rule
@@ -75,7 +76,7 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "addresses": list(finding.addresses),
         "handles": list(finding.handles),
         "policy": finding.policy,
-        "details": list(finding.details),
+        "details": list(details_of(finding)),
         "first_seen": _time(finding.first_seen),
         "since": _time(finding.since),
     }

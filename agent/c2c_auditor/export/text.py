@@ -7,6 +7,7 @@ from itertools import groupby
 
 from rich.console import Console
 
+from c2c_auditor.export.details import details_of
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.terminal import Page
 from c2c_auditor.model.finding import App, Finding, State
@@ -104,8 +105,13 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
         yield "expected", render_rule(finding.expected)
     for difference in finding.differences:
         yield "differs", f"{difference.field}: {difference.found}, expected {difference.expected}"
-    if finding.details:
-        yield "details", _listed(finding.details)
+    details = details_of(finding)
+    listed = [detail for detail in details if not detail.endswith(".")]
+    if listed:
+        yield "details", _listed(listed)
+    for sentence in details:
+        if sentence.endswith("."):
+            yield "details", sentence
 
 
 def _app(app: App) -> str:

@@ -54,6 +54,8 @@ class Finding:
 
     ``found`` and ``expected`` are the rules in question, either may be absent. ``policy`` names the policy behind an
     expected rule.
+
+    ``unknown_since`` is set while what should be is not known: when it was last known, in seconds since the epoch.
     """
 
     kind: Kind
@@ -74,6 +76,7 @@ class Finding:
     state: State = field(default=State.PENDING, eq=False)
     first_seen: float = field(default=0.0, eq=False)
     since: float = field(default=0.0, eq=False)
+    unknown_since: float | None = field(default=None, eq=False)
 
     @property
     def key(self) -> tuple[str, ...]:

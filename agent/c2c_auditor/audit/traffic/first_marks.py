@@ -29,7 +29,7 @@ class FirstMarks:
         self.own: set[int] = set()
         self._out = out
         self._marks: dict[int, list[tuple[_Place, int]]] = {}
-        self._asked: dict[int, _Place] = {}
+        self._first_match: dict[int, _Place] = {}
         self._barrier: _Place | None = None
         self._read(paths, paths.start, ())
         self._last = max((place for marks in self._marks.values() for place, _ in marks), default=())
@@ -58,7 +58,7 @@ class FirstMarks:
         return self._last >= self._limit(destination)
 
     def _limit(self, destination: int) -> _Place:
-        return min(limit for limit in (self._barrier, self._asked.get(destination), _NEVER) if limit is not None)
+        return min(limit for limit in (self._barrier, self._first_match.get(destination), _NEVER) if limit is not None)
 
     def _read(self, paths: Paths, chain: str, before: _Place) -> None:
         index = paths.index(chain)
@@ -74,10 +74,10 @@ class FirstMarks:
                 self._source(source, index.rules[at], (*before, at))
         for destination, positions in index.destinations():
             jumps.update(at for at in positions if index.rules[at].destination is None)
-            asking = [at for at in positions if index.rules[at].destination is not None]
-            if asking:
-                place = (*before, min(asking))
-                self._asked[destination] = min(place, self._asked.get(destination, place))
+            matching = [at for at in positions if index.rules[at].destination is not None]
+            if matching:
+                place = (*before, min(matching))
+                self._first_match[destination] = min(place, self._first_match.get(destination, place))
         for at in sorted(jumps):
             self._enter(paths, index.rules[at], (*before, at))
 

@@ -1,8 +1,8 @@
-"""Who reaches whom: for every container of this cell and every source, the exact flows that pass, beside those that the policies allow.
+"""Who reaches whom: for each container of this cell and each source the flows that pass, beside those that policies allow.
 
-Exact, not sampled: `netfilter.paths` carries whole sets of flows through the rules. Sources whose packets the rules
-cannot tell apart are walked once. What was worked out for a container is kept as long as the rules, the policies and
-the senders that concern it are the same ones.
+The answer is exact and not sampled: `netfilter.paths` carries whole sets of flows through the rules. Sources whose
+packets the rules cannot tell apart are walked once. What was worked out for a container is taken over from the reading
+before as long as the rules, the policies and the senders that concern it are the same ones (`memory`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,14 @@ from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.traffic import intent
 from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row, answered, row_of
 from c2c_auditor.audit.traffic.ends import UNMARKED, Source, SourceKind
+from c2c_auditor.audit.traffic.memory import (
+    DestinationKey,
+    DispositionKey,
+    Remembered,
+    SenderConditions,
+    if_same_rules,
+)
 from c2c_auditor.audit.traffic.senders import Sender, Senders
-from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, Policy
 from c2c_auditor.model.report import Passage
 from c2c_auditor.netfilter.flows import NOTHING, FlowSet, both, union, without
@@ -25,57 +31,18 @@ from c2c_auditor.netfilter.paths import Disposition, Paths
 
 
 @frozen(kw_only=True)
-class _Asked:
-    """What the rules towards one container ask of its senders: the ``marks`` they name, and whether all others are ``alike``.
-
-    ``telling`` are the rules that tell sources apart by anything else.
-    """
-
-    outline: tuple[object, ...]
-    marks: tuple[int, ...]
-    alike: bool
-    telling: tuple[r.Rule, ...]
-
-    @classmethod
-    def of(cls, outline: tuple[object, ...]) -> _Asked:
-        """Of an outline (`Paths.outline`). Masks make no two marks alike."""
-        rules = [part for part in outline if isinstance(part, r.Rule)]
-        asked = [match for rule in rules for match in rule.matches if isinstance(match, r.MarkMatch)]
-        masks = [match.mask for match in asked] + [
-            rule.target.mask for rule in rules if isinstance(rule.target, r.SetMark)
-        ]
-        return cls(
-            outline=outline,
-            marks=tuple(dict.fromkeys(match.value for match in asked)),
-            alike=all(mask == r.ALL_BITS for mask in masks),
-            telling=tuple(rule for rule in rules if _tells_sources_apart(rule)),
-        )
-
-
-@frozen(kw_only=True)
-class _Remembered:
-    """What a container's rows were worked out from."""
-
-    asked: _Asked
-    key: tuple[object, ...]
-    dispositions: dict[tuple[object, ...], Disposition]
-    reached: DestinationFlows
-    named: int
-
-
-@frozen(kw_only=True)
 class Reachability:
     """All of one reading.
 
     ``flows`` counts, for each pair of ends, the stretches of ports on which policies and rules agree, or do not.
 
-    ``memory`` is for the next reading only.
+    ``memory`` is what the next reading takes over, by handle.
     """
 
     reached: tuple[DestinationFlows, ...]
     flows: Mapping[tuple[Passage, Passage], int]
     senders: Senders = field(eq=False)
-    memory: Mapping[str, _Remembered] = field(eq=False, repr=False)
+    memory: Mapping[str, Remembered] = field(eq=False, repr=False)
 
     def differences(self) -> Iterator[tuple[DestinationFlows, Row]]:
         """Where the two differ."""
@@ -94,19 +61,19 @@ def reachability(inputs: Inputs, previous: Reachability | None = None) -> Reacha
     paths = Paths(chains, "FORWARD")
     to, of = intent.grouped(policies.policies)
     senders = Senders.of(inputs, paths, frozenset(of), previous.senders if previous is not None else None)
-    memory: dict[str, _Remembered] = {}
+    memory: dict[str, Remembered] = {}
     for container in store.containers:
         old = previous.memory.get(container.handle) if previous is not None else None
         work = _Destination(inputs, paths, senders, container=container, policies=to.get(container.app, ()), old=old)
         memory[container.handle] = work.remembered()
     here = [found.reached for found in memory.values()]
     away = list(_elsewhere(senders, of, frozenset(container.app for container in store.containers)))
-    quiet = sum(senders.count - 1 - found.named for found in memory.values())
-    return Reachability(reached=(*here, *away), flows=_total((*here, *away), quiet), senders=senders, memory=memory)
+    unlisted = sum(senders.count - 1 - found.listed for found in memory.values())
+    return Reachability(reached=(*here, *away), flows=_total((*here, *away), unlisted), senders=senders, memory=memory)
 
 
 class _Destination:
-    """One container and everybody who may send to it."""
+    """One container and all sources that may send to it."""
 
     def __init__(
         self,
@@ -116,7 +83,7 @@ class _Destination:
         *,
         container: Container,
         policies: tuple[Policy, ...],
-        old: _Remembered | None,
+        old: Remembered | None,
     ) -> None:
         self._paths = paths
         self._senders = senders
@@ -126,47 +93,56 @@ class _Destination:
         self._ingress = intent.ingress(container, inputs.config)
         self._ingress_tag = inputs.ingress_tag
         self._sender = senders.sender(container)
-        # Of an outline that equals the one before, everything that follows from it is taken over.
-        same = old is not None and old.asked.outline == self._sender.inward
-        self._asked = old.asked if old is not None and same else _Asked.of(self._sender.inward)
-        self._old = old if same else None
-        self._known = old.dispositions if old is not None and same else {}
-        self._dispositions: dict[tuple[object, ...], Disposition] = {}  # of those known what is still asked for
-        # Where rules ask for single bits, no two marks are alike, and each app's is one of those that count.
-        self._named = (
-            self._asked.marks if self._asked.alike else tuple(dict.fromkeys((*self._asked.marks, *senders.tags)))
+        # Rules that are the same as before have the same conditions and decide the same flows in the same way.
+        self._before = if_same_rules(old, self._sender.inward)
+        self._conditions = (
+            self._before.conditions if self._before is not None else SenderConditions.of(self._sender.inward)
         )
-        # Whoever nobody knows reaches something here: then everybody may, and each has to be looked at.
-        stranger = self._disposition(senders.strange(self._asked.marks))
+        self._known = self._before.dispositions if self._before is not None else {}
+        # Those that this reading needs, so that the memory forgets the others.
+        self._dispositions: dict[DispositionKey, Disposition] = {}
+        # Where rules compare single bits, no two marks are alike, and the mark of every app counts.
+        self._marks = (
+            self._conditions.marks
+            if self._conditions.whole_marks
+            else tuple(dict.fromkeys((*self._conditions.marks, *senders.tags)))
+        )
+        # Where a sender that no rule knows reaches something, all senders may, and each has to be looked at.
+        stranger = self._disposition(senders.strange(self._conditions.marks))
         self._open = bool(stranger.passes or stranger.may_pass)
 
-    def remembered(self) -> _Remembered:
+    def remembered(self) -> Remembered:
         """The rows, taken over from before where nothing that concerns them changed."""
         locals_ = self._locals()
-        key = (
-            self._container,
-            self._policies,
-            self._ingress,
-            self._ingress_tag,
-            self._senders.overlay.stranger,
-            tuple((mark, self._senders.owners(mark)) for mark in self._named),
-            self._senders.apps if self._open else None,
-            tuple((sender.key, start) for sender, start in locals_),
-            self._sender.key,
+        key = DestinationKey(
+            container=self._container,
+            policies=self._policies,
+            ingress=self._ingress,
+            ingress_tag=self._ingress_tag,
+            stranger=self._senders.overlay.stranger,
+            mark_owners=tuple((mark, self._senders.owners(mark)) for mark in self._marks),
+            apps_elsewhere=self._senders.apps if self._open else None,
+            senders=tuple((sender.key, start) for sender, start in locals_),
+            itself=self._sender.key,
         )
-        if self._old is not None and self._old.key == key:
-            return self._old
-        rows, named = self._rows(locals_)
-        reached = DestinationFlows.of(self._container.app, self._container, rows)
-        return _Remembered(asked=self._asked, key=key, dispositions=self._dispositions, reached=reached, named=named)
+        if self._before is not None and self._before.key == key:
+            return self._before
+        rows, listed = self._rows(locals_)
+        return Remembered(
+            conditions=self._conditions,
+            key=key,
+            dispositions=self._dispositions,
+            reached=DestinationFlows.of(self._container.app, self._container, rows),
+            listed=listed,
+        )
 
     def _locals(self) -> list[tuple[Sender, int | None]]:
-        """The containers here that need a row of their own or may, each with the mark it can be taken to start with."""
+        """The containers of this cell that may need a row, each with the mark that it can be taken to start with."""
         senders = self._senders
         late = senders.unusual(self._address)
         some: Iterable[Sender] = senders.all
-        if self._asked.alike and not self._asked.telling and not late and not self._open:
-            some = senders.that(apps={policy.source for policy in self._policies}, marks=self._asked.marks)
+        if self._conditions.whole_marks and not self._conditions.others and not late and not self._open:
+            some = senders.that(apps={policy.source for policy in self._policies}, marks=self._conditions.marks)
         me = self._container.handle
         return [
             (sender, senders.start(sender, self._address) if late else sender.mark)
@@ -175,7 +151,7 @@ class _Destination:
         ]
 
     def _rows(self, locals_: list[tuple[Sender, int | None]]) -> tuple[tuple[Row, ...], int]:
-        """All rows that say something, and how many of the sources were looked at one by one."""
+        """The rows with something to say, and how many sources were looked at one by one."""
         allowed = intent.by_source(self._policies)
         found = [
             self._from_here(sender, start, allowed.get(sender.container.app, NOTHING)) for sender, start in locals_
@@ -183,12 +159,12 @@ class _Destination:
         away = list(self._away(allowed))
         found += [self._from_elsewhere(source, intended) for source, intended in away]
         counted = sum(source.kind is SourceKind.APP for source, _ in away)
-        if self._open:  # of the apps elsewhere that nothing names, one row speaks for all
+        if self._open:  # one row speaks for all apps elsewhere that neither a policy nor a rule names
             others = self._senders.apps - counted
             found[-1] = evolve(found[-1], count=max(others, 1))
             counted += others
-        # Beside a row that speaks for all others, one that reaches nothing says so.
-        told = [
+        # Beside a row that speaks for all others, a source that reaches nothing needs a row that says so.
+        kept = [
             row
             for row in found
             if row.intended
@@ -196,10 +172,10 @@ class _Destination:
             or row.may_pass
             or (self._open and row.source.kind in (SourceKind.APP, SourceKind.MARK))
         ]
-        return tuple(told), len(locals_) + counted
+        return tuple(kept), len(locals_) + counted
 
     def _away(self, allowed: Mapping[str, FlowSet]) -> Iterator[tuple[Source, FlowSet]]:
-        """Senders on other cells: each that a policy or a rule names, one for all others with a mark, one for all without."""
+        """Senders on other cells: each that a policy or a rule names, one for all others with a mark, one without."""
         senders = self._senders
         seen: set[str] = set()
         for policy in self._policies:
@@ -208,7 +184,7 @@ class _Destination:
                 yield Source(kind=SourceKind.APP, app=policy.source, mark=policy.source_tag), allowed[policy.source]
         if self._ingress_tag is not None:
             yield Source(kind=SourceKind.ROUTER, mark=self._ingress_tag), self._ingress
-        for mark in self._named:
+        for mark in self._marks:
             owners = senders.owners(mark)
             for app in owners:
                 if app not in seen:
@@ -217,7 +193,7 @@ class _Destination:
             if senders.carried(mark) and not owners and mark not in (0, self._ingress_tag):
                 yield Source(kind=SourceKind.MARK, mark=mark), NOTHING
         yield UNMARKED, NOTHING
-        yield Source(kind=SourceKind.STRANGER, mark=senders.strange(self._asked.marks)), NOTHING
+        yield Source(kind=SourceKind.STRANGER, mark=senders.strange(self._conditions.marks)), NOTHING
 
     def _from_elsewhere(self, source: Source, intended: FlowSet) -> Row:
         mark = source.mark or 0
@@ -232,22 +208,24 @@ class _Destination:
         )
 
     def _disposition(self, mark: int, sender: Sender | None = None, *, alone: bool = False) -> Disposition:
-        """The flows of a source.
+        """What becomes of one source's flows.
 
         Two sources that no rule tells apart are one, and so are two marks that no rule asks for.
         """
-        overlay = self._senders.overlay
+        overlay, conditions = self._senders.overlay, self._conditions
         packet = None
-        if sender is not None and (alone or self._asked.telling):
+        if sender is not None and (alone or conditions.others):
             packet = overlay.local(sender.container.address, self._container, mark)
-        elif self._asked.telling:
+        elif conditions.others:
             packet = overlay.arriving(self._container, mark)
-        told = tuple(end_conditions(rule, packet) for rule in self._asked.telling) if packet is not None else ()
-        known = mark if not self._asked.alike or mark in self._asked.marks else None
-        key = known, told, packet.source if packet is not None and alone else None
+        key = DispositionKey(
+            mark if not conditions.whole_marks or mark in conditions.marks else None,
+            tuple(end_conditions(rule, packet) for rule in conditions.others) if packet is not None else (),
+            packet.source if packet is not None and alone else None,
+        )
         found = self._dispositions.get(key) or self._known.get(key)
         if found is None:
-            # Where nobody is told apart anybody's packet will do, and a stranger's meets the fewest rules.
+            # Where no rule tells sources apart any source's packet will do, and a stranger's meets the fewest rules.
             found = self._paths.disposition(packet if packet is not None else overlay.arriving(self._container, mark))
         self._dispositions[key] = found
         return found
@@ -256,7 +234,7 @@ class _Destination:
 def _elsewhere(
     senders: Senders, of: Mapping[str, tuple[Policy, ...]], here: frozenset[str]
 ) -> Iterator[DestinationFlows]:
-    """Apps that run on other cells only, as far as this cell decides: packets to them leave with the mark that stands for their source."""
+    """Apps that run on other cells only, as far as this cell decides: its packets must leave with their source's mark."""
     rows: dict[str, list[Row]] = {}
     for sender in senders.all:
         policies = of.get(sender.container.app, ())
@@ -283,17 +261,11 @@ def _elsewhere(
         yield DestinationFlows.of(app, None, tuple(found))
 
 
-def _total(reached: Iterable[DestinationFlows], quiet: int) -> dict[tuple[Passage, Passage], int]:
-    """All counts, with ``quiet`` pairs of ends that nothing was asked or found of."""
+def _total(reached: Iterable[DestinationFlows], unlisted: int) -> dict[tuple[Passage, Passage], int]:
+    """All counts; ``unlisted`` pairs of ends have no row: no policy allows anything between them, and nothing passes."""
     counts = dict.fromkeys(((intended, actual) for intended in (Passage.ALLOW, Passage.DENY) for actual in Passage), 0)
-    counts[Passage.DENY, Passage.DENY] = quiet
+    counts[Passage.DENY, Passage.DENY] = unlisted
     for to in reached:
         for key, count in to.flows.items():
             counts[key] += count
     return counts
-
-
-def _tells_sources_apart(rule: r.Rule) -> bool:
-    if rule.source is not None or rule.in_interface is not None:
-        return True
-    return any((isinstance(match, r.IpRangeMatch | r.AddressTypeMatch) and match.source) for match in rule.matches)

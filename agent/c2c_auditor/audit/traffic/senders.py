@@ -1,8 +1,10 @@
-"""Everybody who may send to a container of this cell, and what the rules do to each on the way out and on the way back."""
+"""The containers of this cell as senders, and what the rules do to their packets on the way out and on the way back."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from attrs import evolve, field, frozen
 
@@ -11,7 +13,7 @@ from c2c_auditor.audit.traffic.ends import LARGEST_TAG, Overlay
 from c2c_auditor.audit.traffic.first_marks import FirstMarks
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.rule import TCP
-from c2c_auditor.netfilter.flows import ALL, ports, union, without
+from c2c_auditor.netfilter.flows import ALL, FlowSet, ports, union, without
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.paths import Disposition, Paths
 from c2c_auditor.silk.chain_names import CONTAINER_INTERFACE_PREFIX
@@ -19,12 +21,26 @@ from c2c_auditor.silk.chain_names import CONTAINER_INTERFACE_PREFIX
 _Outline = tuple[object, ...]
 
 
+class SenderKey(NamedTuple):
+    """What of a sender others' flows depend on."""
+
+    address: IPv4Address
+    app: str
+    replies_pass: FlowSet
+    replies_may_pass: FlowSet
+    answers_pass: FlowSet
+    answers_may_pass: FlowSet
+
+
 @frozen(kw_only=True)
 class Sender:
-    """A container of this cell. ``mark`` is what its packets can be taken to start with, None if that has to be walked.
+    """A container of this cell.
 
-    ``egress``: its first packets to other cells; ``answers``: its answers to them; ``replies``: answers that come to it
-    from there. ``edge``: what comes to it by the cell's mapped ports; ``news``: answers from outside the overlay.
+    ``mark`` is what its packets can be taken to start with, None if it has to be walked by itself.
+
+    Between it and other cells: ``egress`` are its first packets to them, ``answers`` its answers to them, ``replies``
+    their answers to it. Between it and the world outside the overlay: ``requests_in`` are requests to the ports of the
+    cell that lead to it, ``outside_answers`` the answers to what it sends there.
     """
 
     container: Container
@@ -32,21 +48,21 @@ class Sender:
     egress: Disposition
     answers: Disposition
     replies: Disposition
-    edge: Disposition
-    news: Disposition
+    requests_in: Disposition
+    outside_answers: Disposition
     inward: _Outline = field(repr=False)
     outward: _Outline = field(repr=False)
 
     @property
     def served(self) -> bool:
-        """Whether it gets the answers to what it asks, and the requests to its mapped ports."""
+        """Whether answers from outside reach it, and the requests to its mapped ports."""
         wanted = union(*(ports(TCP, port, port) for port in self.container.ports))
-        return self.news.passes == ALL and not without(wanted, self.edge.passes)
+        return self.outside_answers.passes == ALL and not without(wanted, self.requests_in.passes)
 
     @property
-    def key(self) -> tuple[object, ...]:
+    def key(self) -> SenderKey:
         """What others' flows depend on."""
-        return (
+        return SenderKey(
             self.container.address,
             self.container.app,
             self.replies.passes,
@@ -88,7 +104,7 @@ class Senders:
 
     @classmethod
     def of(cls, inputs: Inputs, paths: Paths, apps: frozenset[str], previous: Senders | None) -> Senders:
-        """Work out the ways of every container; what an equal outline gave before is taken over."""
+        """Work out what becomes of each container's packets; what equal rules gave before is taken over."""
         store = inputs.facts.store
         containers = store.containers if store is not None else ()
         named = frozenset(int(container.address) for container in containers) | paths.hosts()
@@ -118,17 +134,17 @@ class Senders:
         return self._found[container.handle]
 
     def that(self, *, apps: Iterable[str], marks: Iterable[int]) -> list[Sender]:
-        """The containers of these apps, those that come with one of these marks, and those that are a matter of their own."""
+        """The containers of these apps, those that send with one of these marks, and those that are walked by themselves."""
         found = [sender for app in apps for sender in self._by_app.get(app, ())]
         found += [sender for mark in marks for sender in self._by_mark.get(mark, ())]
         return list({sender.container.handle: sender for sender in (*found, *self._own)}.values())
 
     def start(self, sender: Sender, destination: int) -> int | None:
-        """The mark that ``sender`` can be taken to start with on its way to ``destination``, None if it has to be walked by itself."""
+        """The mark that ``sender`` can be taken to start with towards ``destination``, None if it is walked by itself."""
         return self._first.of(int(sender.container.address), destination)
 
     def unusual(self, destination: int) -> bool:
-        """Whether on the way to ``destination`` some are marked too late."""
+        """Whether some senders are marked only behind the rules that ask for marks on the way to ``destination``."""
         return self._first.too_late(destination)
 
     def owners(self, mark: int) -> tuple[str, ...]:
@@ -163,8 +179,8 @@ def _sender(paths: Paths, overlay: Overlay, container: Container, old: Sender | 
         egress=paths.disposition(leaving),
         answers=paths.disposition(_answer(leaving)),
         replies=paths.disposition(_answer(arriving)),
-        edge=paths.disposition(outside),
-        news=paths.disposition(_answer(evolve(outside, mark=0))),
+        requests_in=paths.disposition(outside),
+        outside_answers=paths.disposition(_answer(evolve(outside, mark=0))),
         inward=inward,
         outward=outward,
     )

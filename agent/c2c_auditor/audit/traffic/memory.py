@@ -1,0 +1,103 @@
+"""What reachability remembers of each container from one reading to the next, and what must be equal for that to hold.
+
+Only values are kept here. How they are worked out is in `reachability`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from attrs import frozen
+
+from c2c_auditor.audit.traffic.destinations import DestinationFlows
+from c2c_auditor.audit.traffic.senders import SenderKey
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.cell import Container, Policy
+from c2c_auditor.netfilter.flows import FlowSet
+from c2c_auditor.netfilter.paths import Disposition
+
+
+@frozen(kw_only=True)
+class SenderConditions:
+    """What the rules towards one container ask of its senders.
+
+    ``marks`` are those that the rules name. ``whole_marks`` is whether every rule compares or sets all bits of a mark:
+    then all other marks are alike. ``others`` are the rules that tell senders apart by anything but marks.
+    """
+
+    outline: tuple[object, ...]
+    marks: tuple[int, ...]
+    whole_marks: bool
+    others: tuple[r.Rule, ...]
+
+    @classmethod
+    def of(cls, outline: tuple[object, ...]) -> SenderConditions:
+        """The conditions of the rules in an outline (`Paths.outline`)."""
+        rules = [part for part in outline if isinstance(part, r.Rule)]
+        matches = [match for rule in rules for match in rule.matches if isinstance(match, r.MarkMatch)]
+        masks = [match.mask for match in matches]
+        masks += [rule.target.mask for rule in rules if isinstance(rule.target, r.SetMark)]
+        return cls(
+            outline=outline,
+            marks=tuple(dict.fromkeys(match.value for match in matches)),
+            whole_marks=all(mask == r.ALL_BITS for mask in masks),
+            others=tuple(rule for rule in rules if _asks_for_a_source(rule)),
+        )
+
+
+class DispositionKey(NamedTuple):
+    """What one sender's flows to one container depend on: senders with equal keys have equal flows.
+
+    ``mark`` is None for every mark that no rule asks for, ``conditions_met`` one value for each of
+    `SenderConditions.others`, ``address`` only that of a sender whose walk is its own.
+    """
+
+    mark: int | None
+    conditions_met: tuple[object, ...]
+    address: int | None
+
+
+@frozen(kw_only=True)
+class DestinationKey:
+    """What the rows of one container depend on besides the rules: with equal keys and rules the rows are equal.
+
+    ``mark_owners`` are the apps behind each mark that counts here. ``apps_elsewhere`` is how many apps may send from
+    other cells, None where they are not counted one by one. ``senders`` are the containers of this cell that have a
+    row, each with the mark that it is taken to start with.
+    """
+
+    container: Container
+    policies: tuple[Policy, ...]
+    ingress: FlowSet
+    ingress_tag: int | None
+    stranger: int
+    mark_owners: tuple[tuple[int, tuple[str, ...]], ...]
+    apps_elsewhere: int | None
+    senders: tuple[tuple[SenderKey, int | None], ...]
+    itself: SenderKey
+
+
+@frozen(kw_only=True)
+class Remembered:
+    """The rows of one container and what they were worked out from.
+
+    ``dispositions`` hold as long as the rules do, ``reached`` as long as the key does too. ``listed`` is how many
+    sources were looked at one by one.
+    """
+
+    conditions: SenderConditions
+    key: DestinationKey
+    dispositions: dict[DispositionKey, Disposition]
+    reached: DestinationFlows
+    listed: int
+
+
+def if_same_rules(remembered: Remembered | None, outline: tuple[object, ...]) -> Remembered | None:
+    """What is remembered of a container, None where the rules towards it have changed."""
+    return remembered if remembered is not None and remembered.conditions.outline == outline else None
+
+
+def _asks_for_a_source(rule: r.Rule) -> bool:
+    if rule.source is not None or rule.in_interface is not None:
+        return True
+    return any((isinstance(match, r.IpRangeMatch | r.AddressTypeMatch) and match.source) for match in rule.matches)
