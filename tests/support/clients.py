@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPException
 from pathlib import Path
 
 import psutil
@@ -44,12 +43,24 @@ def client_context(ca: trustme.CA, *, certificate: bool = True) -> ssl.SSLContex
     return context
 
 
+def connect(address: str, *, timeout: float = 20.0) -> socket.socket:
+    """A connection that has said nothing yet."""
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=timeout)
+
+
+def half_hello(address: str) -> socket.socket:
+    """A connection that has sent half of a ClientHello."""
+    client = connect(address)
+    client.sendall(_HALF_HELLO)
+    return client
+
+
 def scrape(address: str, context: ssl.SSLContext | None = None, *, timeout: float = 20.0) -> str:
     """The status line's number, or how the server closed the connection instead."""
-    host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), timeout=timeout) as plain:
-            client = context.wrap_socket(plain, server_hostname=host) if context is not None else plain
+        with connect(address, timeout=timeout) as plain:
+            client = context.wrap_socket(plain, server_hostname="127.0.0.1") if context is not None else plain
             with client:
                 client.sendall(_REQUEST)
                 answer = b""
@@ -57,7 +68,7 @@ def scrape(address: str, context: ssl.SSLContext | None = None, *, timeout: floa
                     answer += part
     except TimeoutError:
         return "timeout"
-    except (OSError, HTTPException):
+    except OSError:
         return "closed"
     return answer[9:12].decode() or "closed"
 
@@ -70,16 +81,13 @@ def many(what: Callable[[], str], count: int, *, parallel: int) -> Counter[str]:
 
 @contextlib.contextmanager
 def half_hellos(address: str, *, per_second: float) -> Iterator[None]:
-    """Connections that send half of a ClientHello and stay open, so many a second until the block ends."""
-    host, _, port = address.rpartition(":")
+    """Connections that send half of a ClientHello and stay open, so many per second until the block ends."""
     stop = threading.Event()
     held: list[socket.socket] = []
 
     def run() -> None:
         while not stop.wait(1 / per_second):
-            client = socket.create_connection((host, int(port)), timeout=20)
-            client.sendall(_HALF_HELLO)
-            held.append(client)
+            held.append(half_hello(address))
 
     thread = threading.Thread(target=run)
     thread.start()
