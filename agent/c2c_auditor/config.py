@@ -58,7 +58,10 @@ class ServerSettings:
     ``plaintext`` allows an address other than loopback without TLS.
 
     ``health_port`` opens a second listener, in plain HTTP, on 127.0.0.1 only, for ``/healthz`` and ``/readyz`` only:
-    where client certificates are demanded, whoever supervises the agent on its own machine has none to show.
+    where client certificates are demanded, what supervises the agent on its own machine has none to show.
+
+    ``user`` is who the process that listens becomes: where the agent is started as root, ``nobody`` if left out; where
+    it is not, that process stays the user that it is.
     """
 
     tls: TlsSettings | None = None
@@ -68,6 +71,7 @@ class ServerSettings:
     threads: int = field(default=4, validator=and_(ge(1), le(64)))
     health_port: int | None = field(default=None, validator=optional(and_(ge(0), lt(65536))))
     ready_max_age: float = field(default=120.0, validator=_seconds(1, 86400))
+    user: str | None = None
 
 
 @frozen(kw_only=True)

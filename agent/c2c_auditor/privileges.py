@@ -1,18 +1,25 @@
-"""L5: giving up every capability for good, so that whoever takes over this process has gained nothing.
+"""L5: what a process gives up for good before it reads a client's first byte: capabilities, root, its parent's absence.
 
-Sources: Linux include/uapi/linux/capability.h (version 3, two words of 32 capabilities), prctl(2), capabilities(7).
-capset works on the calling thread, so a process is stripped while it has only one; threads made later inherit.
+Sources: Linux include/uapi/linux/capability.h (version 3, two words of 32 capabilities), prctl(2), capabilities(7),
+credentials(7). capset works on the calling thread, so a process is stripped while it has only one; threads made later
+inherit.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import pwd
+import resource
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 from c2c_auditor.errors import AuditorError
 
 _VERSION_3 = 0x20080522
+_PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 24, 38, 47, 4
 _SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
 _LAST = 64
@@ -24,6 +31,57 @@ class _Header(ctypes.Structure):
 
 class _Data(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def become(user: str | None) -> None:
+    """Change to ``user`` for good, without supplementary groups; None is ``nobody`` for root, and no change for others.
+
+    Raises AuditorError where there is no such user, where it is root, or where the kernel refuses.
+    """
+    if user is None and os.geteuid() != 0:
+        return
+    name = user if user is not None else "nobody"
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError as error:
+        raise AuditorError(f"{name}: there is no such user for the listening process (server.user)") from error
+    if entry.pw_uid == 0:
+        raise AuditorError(f"{name}: the listening process must not run as root (server.user)")
+    if os.getresuid() == (entry.pw_uid,) * 3:
+        return
+    try:
+        os.setgroups([])
+        os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+        os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+    except OSError as error:
+        raise AuditorError(
+            f"the listening process cannot become {name}: {error.strerror}: start the agent with CAP_SETUID and "
+            "CAP_SETGID, or as that user (server.user)"
+        ) from error
+
+
+def end_with(parent: int) -> None:
+    """SIGKILL for this process when ``parent``, which forked it, ends: a stopped process reads no end of a pipe.
+
+    To be called after `become`: the kernel forgets the wish when the user changes (prctl(2), PR_SET_PDEATHSIG).
+    """
+    _prctl(ctypes.CDLL(None, use_errno=True), _PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the call
+        os._exit(1)
+
+
+def limit(which: int, most: int) -> None:
+    """At most ``most`` of a resource (``resource.RLIMIT_...``) for this process, and no way back up."""
+    _, hard = resource.getrlimit(which)
+    bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(which, (bound, bound))
+
+
+def drop_bounding_set() -> None:
+    """No exec gains a capability. This takes CAP_SETPCAP; where that is missing, no_new_privs (`drop_here`) has to do."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in range(_LAST):
+        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def drop_all() -> None:
@@ -39,26 +97,32 @@ def drop_here() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
     _prctl(libc, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    # This takes CAP_SETPCAP. Where that is missing the bounding set stays, and nothing comes of it: no exec gains
-    # anything after the first line.
-    for capability in range(_LAST):
-        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    drop_bounding_set()
     header, data = _Header(_VERSION_3, 0), (_Data * 2)()
     if libc.capset(ctypes.byref(header), ctypes.byref(data)) != 0:
         raise AuditorError(
-            f"capset: {os.strerror(ctypes.get_errno())}: whoever serves the network must not keep capabilities"
+            f"capset: {os.strerror(ctypes.get_errno())}: a process that serves the network must not keep capabilities"
         )
 
 
 def held() -> dict[str, int]:
     """The capability sets of this process as bits, by the kernel's own account: what any of its threads holds counts."""
     sets = dict.fromkeys(_SETS, 0)
-    for thread in Path("/proc/self/task").iterdir():
-        for line in (thread / "status").read_text(encoding="ascii", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name in sets:
-                sets[name] |= int(value, 16)
+    for line in _thread_statuses():
+        name, _, value = line.partition(":")
+        if name in sets:
+            sets[name] |= int(value, 16)
     return sets
+
+
+def _thread_statuses() -> Iterator[str]:
+    """The status lines of every thread. One that ends before its file is read holds nothing.
+
+    The kernel says ENOENT when it ended before the file was opened, and ESRCH afterwards.
+    """
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            yield from (thread / "status").read_text(encoding="utf-8", errors="replace").splitlines()
 
 
 def _prctl(libc: ctypes.CDLL, option: int, value: int) -> None:

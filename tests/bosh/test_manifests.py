@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from c2c_auditor.config import Config, TlsSettings, parse_config
-from c2c_auditor.server.listener import tls_context
+from c2c_auditor.server.tls import Credentials, tls_context
 from support.bosh_cli import bosh
 from support.bosh_layout import RELEASE, job
 from support.erb import parse_yaml, render
@@ -122,9 +122,8 @@ def test_its_metrics_are_for_clients_of_the_scrapers_ca(cf: Mapping[str, Any], t
     tls = _only(cf["addons"], "c2c_auditor")["jobs"][0]["properties"]["c2c_auditor"]["tls"]
     for name, text in (("server.crt", tls["cert"]), ("server.key", tls["key"]), ("ca.crt", tls["ca_cert"])):
         (tmp_path / name).write_text(text)
-    tls_context(
-        TlsSettings(certificate=tmp_path / "server.crt", key=tmp_path / "server.key", client_ca=tmp_path / "ca.crt")
-    )
+    files = TlsSettings(certificate=tmp_path / "server.crt", key=tmp_path / "server.key", client_ca=tmp_path / "ca.crt")
+    tls_context(Credentials.read(files))
     certificate, ca = (x509.load_pem_x509_certificate(text.encode()) for text in (tls["cert"], tls["ca_cert"]))
     certificate.verify_directly_issued_by(ca)
     assert "metricScraperCA" in ca.subject.rfc4514_string()

@@ -22,7 +22,7 @@ from c2c_auditor.config import Config, PolicyServerSettings, ServerSettings, Tls
 from c2c_auditor.errors import ConfigError
 from c2c_auditor.model.cell import VpaConfig
 from c2c_auditor.server import Answers, ServerProcess
-from c2c_auditor.server.listener import tls_context
+from c2c_auditor.server.tls import Credentials, tls_context
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from support.bosh_layout import job
 from support.erb import Rendered, RenderError, parse_yaml
@@ -174,6 +174,7 @@ TOGETHER = {"vpa_config", "policy_server.ca", "policy_server.certificate", "poli
 NOT_REACHABLE = {
     "store": "bpm mounts the one directory in which silk keeps it, and VPA's configuration says which file it is",
     "policy_server.url": "VPA's configuration says it, mounted or made from c2c_auditor.vpa.policy_server_url",
+    "server.user": "bpm starts the agent as vcap, which is not root and cannot become another user",
     "server.threads": "scrapers and operators are few; what they wait for is bounded otherwise",
 }
 
@@ -286,11 +287,10 @@ def test_with_tls_everything_is_served_and_scraped_over_it(tmp_path: Path) -> No
     assert not server.plaintext
     for name in ("server.crt", "server.key", "client_ca.crt"):
         (tmp_path / name).write_text(rendered.files[f"config/certs/{name}"])
-    context = tls_context(
-        TlsSettings(
-            certificate=tmp_path / "server.crt", key=tmp_path / "server.key", client_ca=tmp_path / "client_ca.crt"
-        )
+    files = TlsSettings(
+        certificate=tmp_path / "server.crt", key=tmp_path / "server.key", client_ca=tmp_path / "client_ca.crt"
     )
+    context = tls_context(Credentials.read(files))
     assert len(context.get_ca_certs()) == 2
     scrape = parse_yaml(rendered.files["config/prom_scraper_config.yml"])
     assert (scrape["scheme"], scrape["server_name"]) == ("https", "c2c_auditor")

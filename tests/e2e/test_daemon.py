@@ -158,3 +158,26 @@ def _ends_too(folder: Path) -> None:
         (listener,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(listener), signal.SIGKILL)
         assert process.wait(timeout=20) == 1
+
+
+def test_a_listener_that_was_stopped_does_not_outlive_the_agent(tmp_path: Path) -> None:
+    """It reads no end of a pipe: the kernel ends it with its parent, and the port is free for the next start."""
+    _ends_with_it(tmp_path)
+
+
+@in_namespace
+def _ends_with_it(folder: Path) -> None:
+    _loopback_up()
+    with _daemon(_settings(folder, policy_server={"url": "https://127.0.0.1:1"})) as (process, log):
+        _events(log, "started")
+        (listener,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(listener), signal.SIGSTOP)
+        process.kill()
+        process.wait(timeout=20)
+        for _ in range(100):
+            status = Path(f"/proc/{listener}/status")
+            if not status.exists() or "State:\tZ" in status.read_text():
+                return
+            time.sleep(0.05)
+        os.kill(int(listener), signal.SIGKILL)
+        pytest.fail("it was still there after five seconds")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,78 @@ thread.join()
 """
 
 
+_CHURN = """
+import threading
+from c2c_auditor.privileges import held
+ends = threading.Event()
+def churn():
+    while not ends.is_set():
+        threads = [threading.Thread(target=int) for _ in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+churning = threading.Thread(target=churn)
+churning.start()
+try:
+    print(len({tuple(held()) for _ in range(2000)}))
+finally:
+    ends.set()
+    churning.join()
+"""
+
+_USER = """
+import os
+from c2c_auditor.privileges import become, drop_all
+become({user})
+drop_all()
+print(os.getresuid(), os.getresgid(), os.getgroups())
+try:
+    os.setuid(0)
+except PermissionError:
+    print("for good")
+"""
+
+_REFUSED = """
+from c2c_auditor.errors import AuditorError
+from c2c_auditor.privileges import become
+try:
+    become({user!r})
+except AuditorError as error:
+    print(error)
+"""
+
+# The middle process forks one that stops itself, and ends; the first sees the stopped one disappear.
+_ORPHAN = """
+import os, signal, time
+from c2c_auditor.privileges import become, end_with
+reading, writing = os.pipe()
+if (middle := os.fork()) == 0:
+    parent = os.getpid()
+    if os.fork() == 0:
+        become(None)
+        end_with(parent)
+        os.write(writing, b"%d" % os.getpid())
+        os.close(writing)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(1)
+    os.waitid(os.P_ALL, 0, os.WSTOPPED)
+    os._exit(0)
+os.close(writing)
+stopped = int(os.read(reading, 16))
+os.waitpid(middle, 0)
+for _ in range(200):
+    try:
+        state = open(f"/proc/{stopped}/stat").read().rpartition(")")[2].split()[0]
+    except OSError:
+        state = "gone"
+    if state in ("gone", "Z"):
+        print("ended")
+        break
+    time.sleep(0.05)
+else:
+    os.kill(stopped, signal.SIGKILL)
+"""
+
+
 def _run(script: str) -> str:
     """What ``script`` prints, run in a process of its own."""
     done = subprocess.run(
@@ -92,3 +165,46 @@ def test_a_thread_that_keeps_its_capabilities_is_noticed() -> None:
 def test_it_is_no_error_to_have_none() -> None:
     """Under bpm without capabilities, and when called twice."""
     assert _run("from c2c_auditor.privileges import drop_all\ndrop_all()\ndrop_all()\nprint('fine')").strip() == "fine"
+
+
+def test_a_thread_that_ends_meanwhile_holds_nothing() -> None:
+    """Its file in /proc is gone before it is opened or read, and that is no failure to look."""
+    assert _run(_CHURN).strip() == "1"
+
+
+@_capable
+def test_root_becomes_another_user_for_good() -> None:
+    """``nobody`` where none is named, and the groups of root are gone."""
+    nobody = pwd.getpwnam("nobody")
+    ids = f"{(nobody.pw_uid,) * 3} {(nobody.pw_gid,) * 3} []"
+    assert _run(_USER.format(user=None)).splitlines() == [ids, "for good"]
+    daemon = pwd.getpwnam("daemon")
+    assert _run(_USER.format(user="'daemon'")).splitlines()[0].startswith(f"{(daemon.pw_uid,) * 3}")
+
+
+@pytest.mark.parametrize(("user", "problem"), [("no-such-user", "no such user"), ("root", "must not run as root")])
+def test_a_user_that_does_not_exist_or_is_root_is_refused(user: str, problem: str) -> None:
+    """With the setting that names it."""
+    said = _run(_REFUSED.format(user=user))
+    assert problem in said
+    assert "server.user" in said
+
+
+@_capable
+def test_without_the_right_to_change_the_user_it_refuses() -> None:
+    """Root without CAP_SETUID would stay root."""
+    script = "from c2c_auditor.privileges import drop_all\ndrop_all()\n" + _REFUSED.format(user="nobody")
+    assert "CAP_SETUID" in _run(script)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="only root changes its user")
+def test_others_stay_who_they_are() -> None:
+    """An agent that an unprivileged user started has nothing to change."""
+    assert _run("import os\nfrom c2c_auditor.privileges import become\nbecome(None)\nprint(os.geteuid())").strip() == (
+        str(os.geteuid())
+    )
+
+
+def test_a_stopped_process_ends_with_its_parent() -> None:
+    """It could not read the end of a pipe."""
+    assert _run(_ORPHAN).strip() == "ended"

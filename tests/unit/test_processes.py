@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import psutil
+
 from c2c_auditor.config import Config
 from c2c_auditor.model.report import ProcessStatus
 from c2c_auditor.sources.facts.gatherer import CellReader
@@ -31,7 +33,9 @@ def _running(directory: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _status(name: str) -> ProcessStatus:
-    (status,) = (status for status in read_processes() if status.name == name)
+    """Among the processes that this test made: a real silk may run on the same machine."""
+    mine = psutil.Process().children(recursive=True)
+    (status,) = (status for status in read_processes(mine) if status.name == name)
     return status
 
 
@@ -51,6 +55,28 @@ def test_a_name_longer_than_the_kernel_keeps_is_recognised(tmp_path: Path) -> No
     assert (
         before - 2 <= status.start_time <= time.time() + 2
     )  # the boot time, from which it counts, is kept in whole seconds
+
+
+def test_without_a_choice_all_processes_are_read(tmp_path: Path) -> None:
+    """Those of other parents, too."""
+    with _running(tmp_path, "netmon"):
+        everywhere = {status.name: status for status in read_processes()}
+        mine = _status("netmon")
+    assert everywhere["netmon"].up
+    assert (everywhere["netmon"].start_time or 0) <= (mine.start_time or 0)
+
+
+def test_a_process_that_ends_while_it_is_read_does_not_run(tmp_path: Path) -> None:
+    """It was there when the list was made."""
+    with _running(tmp_path, "netmon"):
+        listed = psutil.Process().children(recursive=True)
+    assert not any(status.up for status in read_processes(listed))
+
+
+def test_another_silk_on_the_machine_is_not_the_tests_own(tmp_path: Path) -> None:
+    """A process that some other process started under the same name is left out."""
+    with _running(tmp_path, "silk-daemon"):
+        assert not any(status.up for status in read_processes([psutil.Process()]))
 
 
 def test_garden_is_up_under_either_name(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from c2c_auditor.config import ServerSettings
 from c2c_auditor.cycle import Scene
 from c2c_auditor.server import Answers, ServerProcess
 from c2c_auditor.server.questions import Answer, QuestionClient, QuestionServer
+from support.clients import scrape
 from support.recordings import recording
 
 
@@ -87,6 +89,9 @@ def test_the_matrix_is_told_over_http(server: ServerProcess, answers: Answers) -
         ("/api/v1/explain", {"source": "source-app", "destination": "dest-app", "flow": "none"}, "8080/tcp"),
         ("/api/v1/explain", {"source": "10.1.1.1", "destination": "dest-app"}, "not on the overlay"),
         ("/api/v1/matrix", {"first": "-1"}, "number"),
+        ("/api/v1/matrix", {"first": "99999999999999999999"}, "number"),
+        ("/api/v1/matrix", {"first": "9" * 3000}, "number"),
+        ("/api/v1/matrix", {"first": "\N{SUPERSCRIPT TWO}"}, "number"),
     ],
 )
 def test_bad_questions_are_told_what_to_ask(server: ServerProcess, path: str, query: dict[str, str], said: str) -> None:
@@ -106,6 +111,46 @@ def test_without_a_reading_there_is_no_answer(server: ServerProcess, answers: An
 def test_questions_that_are_too_long_are_refused(server: ServerProcess) -> None:
     """What goes to the auditing process is bounded before it gets there."""
     assert _get(server, "/api/v1/explain", source="x" * 5000, destination="b")[0] == 414
+
+
+def test_what_one_question_breaks_does_not_break_the_next() -> None:
+    """An error that nothing foresaw is a 500 for that question only."""
+    here, there = multiprocessing.Pipe()
+
+    def answer(subject: str, arguments: object) -> Answer:
+        if arguments:
+            raise IndexError(subject)
+        return Answer(status=200, body=b"{}")
+
+    QuestionServer(there, answer).start()
+    client = QuestionClient(here)
+    broken = client.ask("matrix", {"first": "1"})
+    assert (broken.status, json.loads(broken.body)) == (
+        500,
+        {"error": "this question cannot be answered: IndexError: matrix"},
+    )
+    assert client.ask("matrix", {}).status == 200
+    here.close()
+
+
+def test_many_who_ask_leave_the_scrapes_alone() -> None:
+    """One waits for the auditing process in a thread of its own; the others are refused at once."""
+    asked, free = threading.Event(), threading.Event()
+
+    def answer(subject: str, arguments: object) -> Answer:
+        del subject, arguments
+        asked.set()
+        free.wait(20)
+        return Answer(status=200, body=b"{}")
+
+    with ServerProcess(ServerSettings(port=0, threads=1), answer) as server, ThreadPoolExecutor(8) as pool:
+        first = pool.submit(_get, server, "/api/v1/matrix")
+        assert asked.wait(10)
+        others = [pool.submit(_get, server, "/api/v1/explain", source="a", destination="b") for _ in range(7)]
+        assert {other.result()[0] for other in others} == {503}
+        assert scrape(server.address) == "200"
+        free.set()
+        assert first.result()[0] == 200
 
 
 def test_the_answering_thread_holds_no_capability() -> None:

@@ -30,6 +30,7 @@ from c2c_auditor.errors import ConfigError
 from c2c_auditor.model.report import Report
 from c2c_auditor.server import ServerProcess
 from c2c_auditor.server.questions import Answer, refused
+from support.clients import certificates
 from support.reports import blind_report, clean_report
 
 
@@ -280,14 +281,6 @@ def test_a_port_that_is_taken_is_a_clear_error() -> None:
         ServerProcess(ServerSettings(port=taken.getsockname()[1]), _silent)
 
 
-def _tls(folder: Path, ca: trustme.CA) -> TlsSettings:
-    leaf = ca.issue_cert("127.0.0.1")
-    leaf.cert_chain_pems[0].write_to_path(str(folder / "server.crt"))
-    leaf.private_key_pem.write_to_path(str(folder / "server.key"))
-    ca.cert_pem.write_to_path(str(folder / "ca.crt"))
-    return TlsSettings(certificate=folder / "server.crt", key=folder / "server.key", client_ca=folder / "ca.crt")
-
-
 def _status(address: str, context: ssl.SSLContext) -> int:
     host, _, port = address.rpartition(":")
     connection = HTTPSConnection(host, int(port), timeout=5, context=context)
@@ -301,7 +294,7 @@ def _status(address: str, context: ssl.SSLContext) -> int:
 def test_with_a_client_ca_only_its_clients_are_let_in(tmp_path: Path) -> None:
     """TLS 1.2 and newer; a client without a certificate gets nothing."""
     ca = trustme.CA()
-    with ServerProcess(ServerSettings(port=0, tls=_tls(tmp_path, ca)), _silent) as server:
+    with ServerProcess(ServerSettings(port=0, tls=certificates(tmp_path, ca)), _silent) as server:
         context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         with pytest.raises((ssl.SSLError, ConnectionError)):
             _status(server.address, context)
@@ -312,7 +305,9 @@ def test_with_a_client_ca_only_its_clients_are_let_in(tmp_path: Path) -> None:
 def test_clients_that_do_not_shake_hands_hold_up_nobody(tmp_path: Path) -> None:
     """Neither those that say nothing nor those that begin and stop."""
     ca = trustme.CA()
-    with ServerProcess(ServerSettings(port=0, tls=evolve(_tls(tmp_path, ca), client_ca=None)), _silent) as server:
+    with ServerProcess(
+        ServerSettings(port=0, tls=evolve(certificates(tmp_path, ca), client_ca=None)), _silent
+    ) as server:
         context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         held = [_connect(server) for _ in range(20)]
         for client in held[: 2 * ServerSettings().threads]:
@@ -325,7 +320,9 @@ def test_clients_that_do_not_shake_hands_hold_up_nobody(tmp_path: Path) -> None:
 def test_tls_1_1_and_plain_http_are_refused(tmp_path: Path) -> None:
     """And the next client is served."""
     ca = trustme.CA()
-    with ServerProcess(ServerSettings(port=0, tls=evolve(_tls(tmp_path, ca), client_ca=None)), _silent) as server:
+    with ServerProcess(
+        ServerSettings(port=0, tls=evolve(certificates(tmp_path, ca), client_ca=None)), _silent
+    ) as server:
         context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         old = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         with warnings.catch_warnings():
@@ -342,7 +339,7 @@ def test_tls_1_1_and_plain_http_are_refused(tmp_path: Path) -> None:
 def test_each_of_several_client_cas_in_one_file_is_trusted(tmp_path: Path) -> None:
     """While one replaces the other; a third is not."""
     ca, other, stranger = trustme.CA(), trustme.CA(), trustme.CA()
-    settings = _tls(tmp_path, ca)
+    settings = certificates(tmp_path, ca)
     both = tmp_path / "both.crt"
     both.write_bytes(ca.cert_pem.bytes() + other.cert_pem.bytes())
     with ServerProcess(ServerSettings(port=0, tls=evolve(settings, client_ca=both)), _silent) as server:
@@ -359,14 +356,14 @@ def test_each_of_several_client_cas_in_one_file_is_trusted(tmp_path: Path) -> No
 def test_sighup_takes_new_certificates(tmp_path: Path) -> None:
     """Without a restart. Broken ones are refused aloud, and the old ones stay."""
     old, new = trustme.CA(), trustme.CA()
-    settings = _tls(tmp_path, old)
+    settings = certificates(tmp_path, old)
     with ServerProcess(ServerSettings(port=0, tls=evolve(settings, client_ca=None)), _silent) as server:
         context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         (tmp_path / "server.crt").write_text("broken")
         with pytest.raises(ConfigError, match=r"server\.crt"):
             server.reload()
         assert _status(server.address, context) == 200
-        _tls(tmp_path, new)
+        certificates(tmp_path, new)
         server.reload()
         context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
         for _ in range(50):
@@ -379,7 +376,7 @@ def test_sighup_takes_new_certificates(tmp_path: Path) -> None:
 
 def test_a_key_behind_a_password_is_an_error_and_no_question(tmp_path: Path) -> None:
     """Nobody sits at the agent's terminal."""
-    settings = _tls(tmp_path, trustme.CA())
+    settings = certificates(tmp_path, trustme.CA())
     key = load_pem_private_key(settings.key.read_bytes(), None)
     settings.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
     with pytest.raises(ConfigError, match=r"server\.crt"):
@@ -400,7 +397,9 @@ def test_broken_certificates_are_named(tmp_path: Path) -> None:
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[ServerProcess]:
     """A server that demands client certificates, with a door for supervisors beside it."""
-    with ServerProcess(ServerSettings(port=0, health_port=0, tls=_tls(tmp_path, trustme.CA())), _silent) as running:
+    with ServerProcess(
+        ServerSettings(port=0, health_port=0, tls=certificates(tmp_path, trustme.CA())), _silent
+    ) as running:
         yield running
 
 
@@ -440,7 +439,7 @@ def test_a_supervisor_learns_nothing_else(guarded: ServerProcess) -> None:
 def test_supervisors_are_answered_on_loopback_only(tmp_path: Path) -> None:
     """Wherever the others are answered."""
     with ServerProcess(
-        ServerSettings(address="0.0.0.0", port=0, health_port=0, tls=_tls(tmp_path, trustme.CA())),  # noqa: S104
+        ServerSettings(address="0.0.0.0", port=0, health_port=0, tls=certificates(tmp_path, trustme.CA())),  # noqa: S104
         _silent,
     ) as server:
         assert (server.health_address or "").startswith("127.0.0.1:")

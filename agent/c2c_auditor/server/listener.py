@@ -1,71 +1,134 @@
-"""Sockets and threads: cheroot, made so that clients who are slow, silent or many starve nobody.
+"""Sockets and threads: cheroot, made so that clients who are slow, silent or many keep no other client waiting.
 
 As it comes, cheroot gives each new connection to a thread at once, shakes hands for TLS in the thread that accepts, and
-lets a client take its time as long as a byte comes now and then: two connections that say nothing hold up everybody.
-Here a connection meets a thread only when it has something to say, the handshake is part of its own time, that time is
-short, and shorter while others wait.
+lets a client take its time as long as a byte comes now and then: two connections that say nothing hold up all others.
+Here the thread that accepts also takes what clients send, without ever waiting for more: halves of handshakes and of
+requests cost a place among the waiting, of which there is a fixed number, and the oldest loses its own. A thread is given
+only to a complete request; when too many of these wait for a thread, the next is refused with 503.
+
+Internals of cheroot that this relies on: `process_conn`, `put_conn`, `serve` and `_connections` of the server,
+`communicate` of a connection and its reader's buffer, `read_request_headers` of a request. So pyproject.toml bounds
+cheroot's version.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import select
 import socket
 import ssl
 import time
+import traceback as traceback_
 from collections.abc import Callable
 
 import bottle
-from cheroot.server import HTTPConnection
+from cheroot.server import HTTPConnection, HTTPRequest
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Server
 
-from c2c_auditor.config import ServerSettings, TlsSettings
+from c2c_auditor.config import ServerSettings
 from c2c_auditor.errors import ConfigError
 
-# Seconds that one request may take from its first byte (of the handshake, with TLS) to the last byte of its answer:
-# alone, and while others wait.
+# Seconds that one request may keep a thread, to the last byte of its answer: alone, and while others wait.
 _PATIENCE_SECONDS = 10.0
 _PATIENCE_UNDER_PRESSURE_SECONDS = 1.0
-# How long a connection may say nothing before it is closed: less than most scrape intervals, so most scrapes shake
-# hands anew, which is cheap.
-_SILENCE_SECONDS = 5
-# Far more than every Prometheus and load balancer there is, and far less than the descriptors a process may have.
-_CONNECTIONS = 128
-# Connections that the kernel holds until they are accepted. A short queue overflows in a burst, and whoever is left out
-# tries again only after a second.
-_BACKLOG = 512
+# Seconds for a client to bring its handshake and its whole request; also how long an idle connection is kept. Less than
+# most scrape intervals, so most scrapes shake hands anew, which is cheap.
+_ARRIVAL_SECONDS = 5
+# Connections that owe a handshake or a request: far more than every Prometheus and load balancer there is. At 10,000
+# new ones a second each still has 12 ms, several times what a handshake takes in one network.
+_WAITING = 128
+# Complete requests that wait for a thread: two seconds' work at the slowest, well within a scrape's time-out.
+_QUEUED = 256
+# Connections that the kernel holds until they are accepted. A short queue overflows in a burst, and a client that is
+# left out tries again only after a second.
+_BACKLOG = 1024
+_FAILED_SECONDS = 0.05
+_LONGEST_HEAD = 16 << 10
+_HEAD_ENDS = b"\r\n\r\n"
+_REFUSAL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n"
+    b"Connection: close\r\n\r\nbusy\n"
+)
+_NOT_YET = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
+
+
+class _Request(HTTPRequest):
+    """One request, without a body: nothing here takes one, and a thread would have to wait for it."""
+
+    def read_request_headers(self) -> bool:
+        """Whether the request can be answered; one that announces a body is refused."""
+        if not super().read_request_headers():  # type: ignore[no-untyped-call]  # cheroot's stubs leave it bare
+            return False
+        if self.inheaders.get(b"Content-Length", b"0") != b"0" or b"Transfer-Encoding" in self.inheaders:
+            self.simple_response("413 Request Entity Too Large")
+            return False
+        return True
 
 
 class _Connection(HTTPConnection):
     """One client.
 
-    ``heard``: it has said something; ``started``: since when (monotonic) a thread is busy with it, None if none is.
+    ``waiting_since``: since when it owes a handshake or a request; ``started``: since when a thread is busy with it,
+    None if none is. Both monotonic.
     """
+
+    RequestHandlerClass = _Request
 
     def __init__(self, server: Listener, sock: socket.socket, makefile: Callable[..., object]) -> None:
         super().__init__(server, sock, makefile)
-        self.heard = False
+        # cheroot wraps these two methods in caches of the instance's own, a circle that only the collector could free.
+        del self.get_peer_creds, self.resolve_peer_creds
+        sock.settimeout(0)
+        self.waiting_since = time.monotonic()
         self.started: float | None = None
-        server.admit(self)
+        self._encrypted = isinstance(sock, ssl.SSLSocket)
+        self._shaken = not self._encrypted
+        self._head = bytearray()
+
+    def advance(self) -> bool:
+        """Take what the client has sent; whether a thread can answer now. Never waits. Raises OSError when it is over."""
+        try:
+            if not self._shaken:
+                self.socket.do_handshake()
+                self._shaken = True
+            while _HEAD_ENDS not in self._head and len(self._head) <= _LONGEST_HEAD:
+                part = self.socket.recv(_LONGEST_HEAD)
+                if not part:
+                    raise ConnectionResetError
+                self._head += part
+        except _NOT_YET:
+            return False
+        return True
 
     def communicate(self) -> bool:
-        """One request; whether the connection stays open for another."""
+        """Answer the request that `advance` took; whether the connection stays open for another."""
         self.started = time.monotonic()
+        self.rfile._reset_read_buf()  # noqa: SLF001 - as below
+        self.rfile._read_buf = bytes(self._head)  # noqa: SLF001 - what was taken off the socket ahead of cheroot's reader
+        self._head.clear()
         try:
-            if isinstance(self.socket, ssl.SSLSocket) and self.socket.version() is None:
-                self.socket.do_handshake()
-            return bool(super().communicate())  # type: ignore[no-untyped-call]  # cheroot's stubs leave it bare
-        except OSError:  # a handshake that failed, a client that left
+            self.socket.settimeout(_ARRIVAL_SECONDS)
+            again = bool(super().communicate())  # type: ignore[no-untyped-call]  # cheroot's stubs leave it bare
+            self.socket.settimeout(0)
+        except OSError:  # a client that left
             return False
         finally:
             self.started = None
+        # A second request sent before the answer to the first (pipelining) would wait unseen in a buffer: no scraper
+        # does it, and HTTP lets a server close instead (RFC 9112 section 9.3.2).
+        return again and not self.rfile.has_data() and not (self._encrypted and self.socket.pending())
+
+    def refuse(self) -> None:
+        """503 and the end, without waiting for a client that does not read."""
+        with contextlib.suppress(OSError):
+            self.socket.send(_REFUSAL)
+        self.close()
 
     def hang_up(self) -> None:
-        """Wake whoever waits for this client with the end of its connection.
-
-        Past the TLS layer, whose own shutdown is for its own thread only.
-        """
+        """End the connection from another thread, past the TLS layer, whose own shutdown is for its own thread only."""
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
@@ -76,117 +139,142 @@ class _Connection(HTTPConnection):
 
 
 class _Tls(BuiltinSSLAdapter):
-    """TLS 1.2 and newer; with a client CA, certificates are demanded of clients."""
+    """cheroot's adapter around a context that is made elsewhere (`server.tls`)."""
 
-    def __init__(self, settings: TlsSettings) -> None:
-        context = tls_context(settings)  # first: it says what is wrong with the files
-        super().__init__(str(settings.certificate), str(settings.key))
+    def __init__(self, context: ssl.SSLContext) -> None:  # the base class would read the files itself
         self.context = context
 
     def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
-        """The handshake is left to the thread that serves the connection: the one that accepts must never wait for a client."""
+        """No handshake yet: the thread that accepts must not wait for a client."""
         return self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), {
             "wsgi.url_scheme": "https"
         }
 
 
-def tls_context(settings: TlsSettings) -> ssl.SSLContext:
-    """A server's context. Raises ConfigError that names the file."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    what = settings.certificate
+def bind(settings: ServerSettings) -> socket.socket:
+    """A socket at the address of ``settings``, not yet listening. Raises ConfigError."""
+    where = settings.address, settings.port
+    family = socket.AF_INET6 if ":" in settings.address else socket.AF_INET
     try:
-        # Without a password given, an encrypted key would ask the terminal for one.
-        context.load_cert_chain(settings.certificate, settings.key, password="")
-        if settings.client_ca is not None:
-            what = settings.client_ca
-            context.load_verify_locations(cafile=settings.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{what}: not a usable certificate: {error} (server.tls)") from error
-    return context
+        sock: socket.socket = Server.prepare_socket(
+            where, family, socket.SOCK_STREAM, 0, nodelay=True, ssl_adapter=None
+        )
+        try:
+            sock.bind(where)
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        raise ConfigError(
+            f"{settings.address} port {settings.port}: cannot listen: {error} "
+            "(server.address, server.port, server.health_port)"
+        ) from error
+    return sock
 
 
 class Listener(Server):
-    """An HTTP server.
-
-    ``bound`` is called once the address is bound, before its first thread and its first connection.
-    """
+    """An HTTP server on the socket ``bound``; with a ``context`` it speaks TLS."""
 
     ConnectionClass = _Connection
 
-    def __init__(self, settings: ServerSettings, app: bottle.Bottle, *, bound: Callable[[], None]) -> None:
+    def __init__(
+        self, bound: socket.socket, app: bottle.Bottle, *, threads: int, context: ssl.SSLContext | None = None
+    ) -> None:
         super().__init__(
-            (settings.address, settings.port),
+            bound.getsockname()[:2],
             app,
-            numthreads=settings.threads,
-            max=settings.threads,
+            numthreads=threads,
+            max=threads,
             server_name="c2c-auditor",
             request_queue_size=_BACKLOG,
-            timeout=_SILENCE_SECONDS,
+            timeout=_ARRIVAL_SECONDS,
             shutdown_timeout=1,
         )
         self.version = "c2c-auditor"
-        self.max_request_header_size = 16 << 10
-        self.max_request_body_size = 1  # 0 would be no limit
-        self._settings = settings
+        self.max_request_header_size = _LONGEST_HEAD
         self._bound = bound
-        self._open: dict[_Connection, None] = {}  # oldest first; single operations on a dict need no lock
-        if settings.tls is not None:
-            self.ssl_adapter = _Tls(settings.tls)
+        # Oldest first; single operations on a dict need no lock.
+        self._waiting: dict[_Connection, None] = {}
+        self._answered: dict[_Connection, None] = {}
+        if context is not None:
+            self.ssl_adapter = _Tls(context)
 
-    def listen(self) -> str:
-        """Bind, and start the threads that answer; the address in use. Raises ConfigError."""
-        try:
-            self.prepare()
-        except OSError as error:
-            where = f"{self._settings.address} port {self._settings.port}"
-            raise ConfigError(
-                f"{where}: cannot listen: {error} (server.address, server.port, server.health_port)"
-            ) from error
-        return f"{self._settings.address}:{self.bind_addr[1]}"
+    def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002, ARG002 - cheroot's signature
+        """The socket that was bound before the process gave up its rights."""
+        self.socket = self._bound
+        return self._bound
 
-    def bind(self, family: int, type: int, proto: int = 0) -> None:  # noqa: A002 - cheroot's name for it
-        """Bind; what needs privileges is then done."""
-        super().bind(family, type, proto)
-        self._bound()
+    def serve(self) -> None:
+        """Accept clients and take what they send, until the process ends."""
+        while self.ready:
+            try:
+                self._connections.run(self.expiration_interval)  # type: ignore[attr-defined]  # stubs leave it out
+            except Exception as error:  # noqa: BLE001 - no client may end this thread
+                if not isinstance(error, OSError):  # else no descriptor is free: the kernel holds new clients meanwhile
+                    self.error_log("the listener's loop failed", logging.ERROR, traceback=True)
+                time.sleep(_FAILED_SECONDS)
 
-    def renew(self) -> None:
-        """Certificates again; broken ones leave the old in place."""
-        if self._settings.tls is not None:
-            with contextlib.suppress(ConfigError):
-                self.ssl_adapter.context = tls_context(self._settings.tls)
+    def renew(self, context: ssl.SSLContext) -> None:
+        """Serve new connections with another certificate."""
+        self.ssl_adapter.context = context
 
     def process_conn(self, conn: _Connection) -> None:
-        """A new connection waits among the idle ones until it says something, and only then takes a thread."""
-        if conn.heard:
-            super().process_conn(conn)
+        """A new connection, or one that has sent something. Runs in the thread that accepts."""
+        self._waiting.setdefault(conn)
+        try:
+            complete = conn.advance()
+        except (OSError, ValueError):  # a handshake that failed, a client that left
+            conn.close()
+            return
+        if not complete:
+            super().put_conn(conn)
+            self._bound_waiting()
+            return
+        self._waiting.pop(conn, None)
+        if self.requests.qsize >= _QUEUED:
+            conn.refuse()
         else:
-            conn.heard = True
-            self.put_conn(conn)
+            self._answered[conn] = None
+            self.requests.put(conn)
 
-    def admit(self, conn: _Connection) -> None:
-        """A new connection; when there are too many, the oldest goes."""
-        self._open[conn] = None
-        if len(self._open) > _CONNECTIONS:
-            oldest = next(iter(self._open))
-            self.forget(oldest)
-            oldest.hang_up()
+    def put_conn(self, conn: _Connection) -> None:
+        """A connection whose request was answered waits for the next one."""
+        self._answered.pop(conn, None)
+        conn.waiting_since = time.monotonic()
+        self._waiting[conn] = None
+        super().put_conn(conn)
 
     def forget(self, conn: _Connection) -> None:
         """A connection is closed."""
-        self._open.pop(conn, None)
+        self._waiting.pop(conn, None)
+        self._answered.pop(conn, None)
+
+    def _bound_waiting(self) -> None:
+        if len(self._waiting) > _WAITING:
+            oldest = tuple(self._waiting)[0]  # noqa: RUF015 - in one step: other threads take connections out meanwhile
+            self._waiting.pop(oldest, None)
+            oldest.hang_up()
 
     def lose_patience(self) -> None:
-        """Hang up on clients that keep a thread too long. To be called about once a second."""
+        """Hang up on clients that take too long to ask or to take their answer. To be called about once a second."""
+        now = time.monotonic()
         patience = _PATIENCE_UNDER_PRESSURE_SECONDS if self.requests.qsize else _PATIENCE_SECONDS
-        latest = time.monotonic() - patience
-        for conn in list(self._open):
+        for conn in tuple(self._waiting):
+            if conn.waiting_since < now - _ARRIVAL_SECONDS:
+                conn.hang_up()
+        for conn in tuple(self._answered):
             started = conn.started
-            if started is not None and started < latest:
+            if started is not None and started < now - patience:
                 conn.hang_up()
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - cheroot's signature
-        """Only what is wrong with this server is worth a line: what clients do could be many."""
-        if level >= logging.ERROR:
-            super().error_log(msg, level, traceback)
+        """Errors of this server on standard error, unless that would wait for its reader.
+
+        What clients do is no error, and could be many lines.
+        """
+        if level < logging.ERROR:
+            return
+        text = f"{msg}\n{traceback_.format_exc() if traceback else ''}"
+        with contextlib.suppress(OSError):
+            if select.select((), (2,), (), 0)[1]:
+                os.write(2, text.encode("utf-8", "replace")[: select.PIPE_BUF])

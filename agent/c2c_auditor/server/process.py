@@ -3,97 +3,153 @@
 from __future__ import annotations
 
 import contextlib
+import encodings.ascii
+import encodings.idna  # noqa: F401 - as the line above: imported before the user that may read the library's files is gone
+import gc
 import multiprocessing
 import os
-import queue
+import resource
 import signal
 import threading
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from c2c_auditor.config import ServerSettings
 from c2c_auditor.errors import AuditorError, ConfigError
 from c2c_auditor.model.report import Report
-from c2c_auditor.privileges import drop_all
-from c2c_auditor.server.listener import Listener, tls_context
+from c2c_auditor.privileges import become, drop_all, drop_bounding_set, end_with, limit
+from c2c_auditor.server.listener import Listener, bind
 from c2c_auditor.server.questions import Answering, QuestionClient, QuestionServer
 from c2c_auditor.server.routes import Latest, application, health_application
+from c2c_auditor.server.tls import Credentials, tls_context
 
 _STARTUP_SECONDS = 15.0
 _STOP_SECONDS = 0.8
 _WATCH_SECONDS = 0.5
+# Bounds of the listening process: several times what 400 connections and the largest report take.
+_DATA_BYTES = 512 << 20
+_DESCRIPTORS = 1024
+# Of a thread's stack all counts as data, used or not.
+_STACK_BYTES = 1 << 20
 
 
-def _serve(reports: Connection, ready: Connection, question_client: QuestionClient, settings: ServerSettings) -> None:
+@frozen(kw_only=True)
+class _Ends:
+    """The child's ends of the pipes: what it is to serve, whether it can, and the questions it may put."""
+
+    news: Connection
+    ready: Connection
+    questions: Connection
+
+
+def _serve(ends: _Ends, settings: ServerSettings, credentials: Credentials | None) -> None:
     """The child's life.
 
-    Its main thread takes reports and watches the clients; for each listener another accepts, and a fixed number
-    answers.
+    Its main thread takes reports and certificates and watches the clients; for each listener another accepts, and a
+    fixed number answers.
     """
+    gc.freeze()  # what the fork brought along lives as long as this process
+    gc.enable()  # the auditing process starts without: what clients leave behind here would never be freed
     latest = Latest()
     try:
-        listeners = _listeners(settings, latest, question_client)
-        addresses = [listener.listen() for listener in listeners]
+        listeners = _listeners(settings, latest, ends, credentials)
+        for listener in listeners:
+            listener.prepare()
     except AuditorError as error:
-        ready.send_bytes(f"error {error}".encode())
+        ends.ready.send_bytes(f"error {error}".encode())
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the auditing process decides
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # likewise
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    signal.signal(signal.SIGHUP, lambda *_: listeners[0].renew())  # the other has no certificate
-    ready.send_bytes(" ".join(addresses).encode())
-    ready.close()
     for listener in listeners:
         threading.Thread(target=listener.serve, name="http", daemon=True).start()
+    limit(resource.RLIMIT_NPROC, 0)  # every thread is there
+    ends.ready.send_bytes(" ".join(f"{host}:{port}" for host, port in (one.bind_addr for one in listeners)).encode())
+    ends.ready.close()
     with contextlib.suppress(EOFError, OSError):
         while True:
-            if reports.poll(_WATCH_SECONDS):
-                latest.put(reports.recv())
+            if ends.news.poll(_WATCH_SECONDS):
+                news = ends.news.recv()
+                if isinstance(news, Credentials):
+                    with contextlib.suppress(ConfigError):  # `ServerProcess.reload` has tried them
+                        listeners[0].renew(tls_context(news))  # the other has no certificate
+                else:
+                    latest.put(news)
             for listener in listeners:
                 listener.lose_patience()
     os._exit(0)
 
 
-def _listeners(settings: ServerSettings, latest: Latest, question_client: QuestionClient) -> tuple[Listener, ...]:
-    """The one that everybody asks, and the one for supervisors.
-
-    The first that listens drops the capabilities; the second then has none to drop.
-    """
+def _listeners(
+    settings: ServerSettings, latest: Latest, ends: _Ends, credentials: Credentials | None
+) -> tuple[Listener, ...]:
+    """The one for everybody, and the one for supervisors; this process has given up its rights once both are bound."""
+    context = tls_context(credentials) if credentials is not None else None
+    local = evolve(settings, address="127.0.0.1", port=settings.health_port or 0, tls=None)
+    sockets = [bind(settings)] + ([bind(local)] if settings.health_port is not None else [])
+    auditor = os.getppid()
+    _give_up(settings.user, auditor)
     main = Listener(
-        settings,
-        application(latest, question_client, ready_max_age=settings.ready_max_age, pid=os.getppid()),
-        bound=drop_all,
+        sockets[0],
+        application(latest, QuestionClient(ends.questions), ready_max_age=settings.ready_max_age, pid=auditor),
+        threads=settings.threads
+        + 1,  # one may wait for the auditing process (`QuestionClient`); the rest is for scrapes
+        context=context,
     )
-    if settings.health_port is None:
-        return (main,)
-    local = evolve(settings, address="127.0.0.1", port=settings.health_port, tls=None, threads=1)
-    return main, Listener(local, health_application(latest, ready_max_age=settings.ready_max_age), bound=drop_all)
+    health = health_application(latest, ready_max_age=settings.ready_max_age)
+    return main, *(Listener(bound, health, threads=1) for bound in sockets[1:])
+
+
+def _give_up(user: str | None, auditor: int) -> None:
+    """All that a taken-over listener could use, before its first thread. Raises AuditorError where that cannot be done."""
+    drop_bounding_set()  # while there is the right to
+    become(user)
+    drop_all()
+    end_with(auditor)
+    threading.stack_size(_STACK_BYTES)
+    limit(resource.RLIMIT_DATA, _DATA_BYTES)
+    limit(resource.RLIMIT_NOFILE, _DESCRIPTORS)
+    limit(resource.RLIMIT_CORE, 0)  # the server's key is in its memory
 
 
 class _Sender(threading.Thread):
-    """Writes reports into the pipe, so that a listening process that takes none holds up no audit.
+    """Writes reports and certificates into the pipe, so that a listening process that takes none holds up no audit.
 
-    Of those that it missed it gets the last.
+    Of those that it missed it gets the last of each.
     """
 
     def __init__(self, pipe: Connection) -> None:
         super().__init__(name="reports", daemon=True)
         self._pipe = pipe
-        self._next: queue.Queue[Report | None] = queue.Queue(maxsize=1)
+        self._changed = threading.Condition()
+        self._next: dict[type, Report | Credentials] = {}
+        self._ended = False
 
-    def put(self, report: Report | None) -> None:
-        """The next one, in place of one that was not sent yet; None is the end. For one caller only."""
-        with contextlib.suppress(queue.Empty):
-            self._next.get_nowait()
-        self._next.put_nowait(report)
+    def put(self, news: Report | Credentials) -> None:
+        """The next one, in place of one of its type that was not sent yet."""
+        with self._changed:
+            self._next[type(news)] = news
+            self._changed.notify()
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
 
     def run(self) -> None:
-        """Send until the end, or until nobody listens: that is noticed through `ServerProcess.sentinel`."""
+        """Send until the end, or until the child is gone: that is noticed through `ServerProcess.sentinel`."""
         with self._pipe, contextlib.suppress(OSError):
-            while (report := self._next.get()) is not None:
-                self._pipe.send(report)
+            while True:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._next or self._ended)
+                    if self._ended:
+                        return
+                    _, news = self._next.popitem()
+                self._pipe.send(news)
 
 
 class ServerProcess:
@@ -106,39 +162,46 @@ class ServerProcess:
         """``answer`` is called in a thread of this process's, for one question after the other."""
         context = multiprocessing.get_context("fork")
         self._settings = settings
-        self._reports: Connection
-        receiving, self._reports = context.Pipe(duplex=False)
+        receiving, self._news = context.Pipe(duplex=False)
         told, telling = context.Pipe(duplex=False)
         self._questions, asking = context.Pipe(duplex=True)
         self._child: BaseProcess = context.Process(
-            target=self._run, args=(receiving, telling, asking, settings), daemon=True
+            target=self._run,
+            args=(_Ends(news=receiving, ready=telling, questions=asking), settings, self._credentials()),
+            daemon=True,
         )
         self._child.start()
-        receiving.close()
-        telling.close()
-        asking.close()
-        try:
-            said = (
-                told.recv_bytes(4096).decode()
-                if told.poll(_STARTUP_SECONDS)
-                else "error the server did not start in time"
-            )
-        except EOFError:
-            said = "error the server ended before it could say why: see standard error"
-        told.close()
-        if said.startswith("error "):
-            self._child.join(_STOP_SECONDS)
-            raise ConfigError(said.removeprefix("error "))
-        self.address, *health = said.split()
-        self.health_address = health[0] if health else None
-        self._sender = _Sender(self._reports)  # the first threads of this process, and only after the fork
+        for end in (receiving, telling, asking):
+            end.close()
+        self.address, self.health_address = self._started(told)
+        self._sender = _Sender(self._news)  # the first threads of this process, and only after the fork
         self._sender.start()
         QuestionServer(self._questions, answer).start()
 
-    def _run(self, receiving: Connection, telling: Connection, asking: Connection, settings: ServerSettings) -> None:
-        self._reports.close()  # the child's copies of the other ends: without this the pipes would never end
+    def _started(self, told: Connection) -> tuple[str, str | None]:
+        """The addresses that the child serves at. Raises ConfigError with what it says when it cannot."""
+        with told:
+            try:
+                said = (
+                    told.recv_bytes(4096).decode()
+                    if told.poll(_STARTUP_SECONDS)
+                    else "error the server did not start in time"
+                )
+            except EOFError:
+                said = "error the server ended before it could say why: see standard error"
+        if said.startswith("error "):
+            self._child.join(_STOP_SECONDS)
+            raise ConfigError(said.removeprefix("error "))
+        address, *health = said.split()
+        return address, health[0] if health else None
+
+    def _credentials(self) -> Credentials | None:
+        return Credentials.read(self._settings.tls) if self._settings.tls is not None else None
+
+    def _run(self, ends: _Ends, settings: ServerSettings, credentials: Credentials | None) -> None:
+        self._news.close()  # the child's copies of the other ends: without this the pipes would never end
         self._questions.close()
-        _serve(receiving, telling, QuestionClient(asking), settings)
+        _serve(ends, settings, credentials)
 
     @property
     def sentinel(self) -> int:
@@ -150,14 +213,14 @@ class ServerProcess:
         self._sender.put(report)
 
     def reload(self) -> None:
-        """Make the child read its certificates again.
+        """Read the certificates again and hand them to the child.
 
         Raises ConfigError if they are broken; the old ones then stay in use.
         """
-        if self._settings.tls is not None:
-            tls_context(self._settings.tls)  # the child cannot say what it thinks of them
-        if self._child.pid is not None and self._child.is_alive():
-            os.kill(self._child.pid, signal.SIGHUP)
+        credentials = self._credentials()
+        if credentials is not None:
+            tls_context(credentials)  # the child cannot say what is wrong with them
+            self._sender.put(credentials)
 
     def __enter__(self) -> ServerProcess:
         return self
@@ -165,7 +228,7 @@ class ServerProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._sender.put(None)
+        self._sender.end()
         self._child.join(_STOP_SECONDS)
         if self._child.is_alive():
             self._child.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 
@@ -18,14 +19,19 @@ _PROCESSES = {
 }
 
 
-def read_processes() -> tuple[ProcessStatus, ...]:
-    """Whether each program runs, and since when. A process that ends while it is looked at does not run."""
+def read_processes(among: Iterable[psutil.Process] | None = None) -> tuple[ProcessStatus, ...]:
+    """Whether each of silk's programs runs ``among`` these processes (all that there are when left out), and since when.
+
+    A process that ends while it is read does not run.
+    """
     started: dict[str, float] = {}
-    for process in psutil.process_iter(["name", "create_time", "status"]):
-        name, time = process.info["name"], process.info["create_time"]
-        dead = process.info["status"] == psutil.STATUS_ZOMBIE
-        if name and time and not dead and time < started.get(name, float("inf")):
-            started[name] = time
+    for process in psutil.process_iter() if among is None else among:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            known = process.as_dict(["name", "create_time", "status"])
+            name, time = known["name"], known["create_time"]
+            dead = known["status"] == psutil.STATUS_ZOMBIE
+            if name and time and not dead and time < started.get(name, float("inf")):
+                started[name] = time
     statuses = []
     for shown, names in _PROCESSES.items():
         times = [started[name] for name in names if name in started]
