@@ -8,13 +8,15 @@ from typing import TypeVar
 from attrs import define, evolve, field
 
 from c2c_auditor.audit.settle import Grace
-from c2c_auditor.cycle import Clocks, Cycle
+from c2c_auditor.cycle import Cycle
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.kind import Kind
-from c2c_auditor.model.report import FactsReading, Report, Result
+from c2c_auditor.model.reading import FactsReading
+from c2c_auditor.model.report import Report, Result
+from c2c_auditor.sources.facts.known import Clocks
 from support.mutations import with_rules
 from support.recordings import recording
 
@@ -66,8 +68,7 @@ class _Rules:
 class _Facts:
     script: Scripted
 
-    def read(self, now: float) -> FactsReading:
-        assert now == self.script.wall
+    def read(self) -> FactsReading:
         return FactsReading(facts=self.script.facts)
 
 

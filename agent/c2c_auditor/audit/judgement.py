@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from attrs import field, frozen
 
 from c2c_auditor.audit.traffic.reachability import Reachability
@@ -18,6 +20,9 @@ class Judgement:
     ``unknown`` kinds could not be judged; ``carried`` are the policies that this cell has to carry out (None: not
     known), ``unmet`` those of them that the kernel does not. ``reach`` is who reaches whom, None where that is not
     known; ``statements`` are its differences in words, the first of them.
+
+    Facts and rules alone do not decide: the judgement holds from ``holds_from`` until before ``holds_until`` by the
+    cell's clock (seconds since the epoch), and must be made anew outside.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -28,3 +33,5 @@ class Judgement:
     notes: tuple[str, ...] = ()
     statements: tuple[str, ...] = ()
     reach: Reachability | None = field(default=None, eq=False, repr=False)
+    holds_from: float = -math.inf
+    holds_until: float = math.inf

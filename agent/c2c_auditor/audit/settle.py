@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.model.cell import Policy
@@ -123,13 +123,11 @@ def confirmed_at_once(judgement: Judgement, now: float) -> tuple[Finding, ...]:
 def agreed(first: Judgement, second: Judgement) -> Judgement:
     """``second`` without the findings that ``first`` did not have: what two readings agree on."""
     keys = {finding.key for finding in first.findings}
-    return Judgement(
+    return evolve(
+        second,
         findings=tuple(finding for finding in second.findings if finding.key in keys),
         unknown=second.unknown | first.unknown,
         unmet=second.unmet & first.unmet,
-        carried=second.carried,
-        tally=second.tally,
-        notes=second.notes,
     )
 
 

@@ -29,10 +29,17 @@ _REMEDY = (
 
 
 class StoreReader:
-    """Reads one store; ``sleep`` is given so that nobody waits in vain."""
+    """Reads one store; ``keep`` gets each text that was read, before it is parsed; ``sleep`` waits between readings."""
 
-    def __init__(self, path: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        keep: Callable[[str], None] = lambda _: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._path = path
+        self._keep = keep
         self._sleep = sleep
 
     def read(self) -> Store:
@@ -44,6 +51,7 @@ class StoreReader:
             before = self._version()
             try:
                 text = read_text_file(self._path, source=_SOURCE)
+                self._keep(text)
                 # silk makes both files when it first looks and counts only what it writes: nothing in either is a cell
                 # that never had a container.
                 store = Store() if not text and not before else parse_store(text, where=str(self._path))
