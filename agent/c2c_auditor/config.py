@@ -78,14 +78,14 @@ class ServerSettings:
 class PolicyServerSettings:
     """How to reach policy-server-internal where that differs from what VPA's own configuration says.
 
-    ``timeout`` in seconds per request.
+    ``timeout`` is in seconds per request; without one VPA's own client timeout counts.
     """
 
     url: str | None = None
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
-    timeout: float = field(default=10.0, validator=_seconds(0.1, 300))
+    timeout: float | None = field(default=None, validator=optional(_seconds(0.1, 300)))
 
 
 @frozen(kw_only=True)

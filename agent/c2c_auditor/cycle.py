@@ -1,80 +1,39 @@
-"""L6: one audit: read, judge, settle, report.
+"""L6: audits one after the other: read, judge, settle, report.
 
-A cycle is a function of what it reads; `audit.settle.Memory` and the counters are all it remembers.
+A cycle is a function of what it reads; what it remembers are `audit.settle.Memory`, the last scene and the counters.
 """
 
 from __future__ import annotations
 
-import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from pathlib import PurePath
+from typing import TypeVar
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
-from c2c_auditor.audit.judge import judge_cell
-from c2c_auditor.audit.judgement import Judgement
+from c2c_auditor.assembly.live import FactsSource, LiveReader, RulesSource
+from c2c_auditor.audit.reporting import blind_report, report_of
+from c2c_auditor.audit.scene import Scene, judge_cell
 from c2c_auditor.audit.settle import Grace, Memory, Settlement, settle
 from c2c_auditor.audit.staleness import Staleness
-from c2c_auditor.audit.traffic.reachability import Reachability
-from c2c_auditor.errors import SourceError
-from c2c_auditor.model.cell import CellFacts
-from c2c_auditor.model.finding import Finding, State
+from c2c_auditor.errors import Reason
+from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Kind
-from c2c_auditor.model.report import Counters, FactsReading, Histogram, Problem, Report, Result, SourceStatus
-from c2c_auditor.model.rule import Ruleset
+from c2c_auditor.model.reading import Reading
+from c2c_auditor.model.report import Counters, Histogram, Problem, Report, Result, SourceStatus
+from c2c_auditor.sources.facts.known import Clocks
 
 _PHASES = ("rules", "facts", "judge", "settle")
 _DURATION_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 K = TypeVar("K")
 
 
-class RulesSource(Protocol):
-    """Where rules come from."""
-
-    def read(self) -> tuple[Ruleset, ...]:
-        """The backends in use, the main one first; identical objects when nothing changed. Raises SourceError."""
-
-    def changes(self) -> Mapping[str, int]:
-        """Commits seen since the last call, by who made them (``vpa``, ``cni``, ``foreign``).
-
-        None where the backend does not tell.
-        """
-
-
-class FactsSource(Protocol):
-    """Where expectations come from; failures are part of the reading, never raised."""
-
-    def read(self, now: float) -> FactsReading:
-        """What is known at ``now``, seconds since the epoch."""
-
-
-@frozen(kw_only=True)
-class Scene:
-    """What the last audit saw, for questions about it: of two backends the one that holds silk's rules."""
-
-    facts: CellFacts
-    ruleset: Ruleset
-    reach: Reachability | None
-    time: float
-
-
-@frozen(kw_only=True)
-class Clocks:
-    """``wall`` in seconds since the epoch, for people.
-
-    ``steady`` never steps, for durations and for how long findings last.
-    """
-
-    wall: Callable[[], float] = field(default=time.time)
-    steady: Callable[[], float] = field(default=time.monotonic)
-
-
 class Cycle:
     """Audits again and again; `run` gives the report of one audit.
 
-    ``grace`` may be changed in between; None takes it from VPA's polls.
-
-    ``scene`` is what the last audit saw, None while rules cannot be read.
+    ``grace`` may be changed in between; None takes it from VPA's polls. ``scene`` is what the last audit saw, None
+    while rules cannot be read. ``on_bug`` gets the traceback of an error that no part of the agent expects.
     """
 
     def __init__(
@@ -85,15 +44,16 @@ class Cycle:
         version: str,
         grace: Grace | None = None,
         clocks: Clocks | None = None,
+        on_bug: Callable[[str], None] | None = None,
     ) -> None:
-        self._rules = rules
-        self._facts = facts
+        self._clocks = clocks if clocks is not None else Clocks()
+        self._reader = LiveReader(rules, facts, self._clocks)
         self._version = version
         self.grace = grace
-        self._clocks = clocks if clocks is not None else Clocks()
+        self._on_bug = on_bug
         self._memory = Memory()
+        self._judged: Scene | None = None
         self.scene: Scene | None = None
-        self._judged: tuple[Sequence[Ruleset], CellFacts, Judgement] | None = None
         self._counters = Counters(
             confirmed=dict.fromkeys(Kind, 0),
             resolved=dict.fromkeys(Kind, 0),
@@ -101,62 +61,33 @@ class Cycle:
             ruleset_changes=dict.fromkeys(("vpa", "cni", "foreign"), 0),
             durations={phase: Histogram.empty(*_DURATION_BOUNDS) for phase in _PHASES},
         )
-        self._rules_status = SourceStatus(name="rules", up=False)
+        self._counted: dict[str, Problem] = {}
         self._last_conclusive: float | None = None
 
     def run(self) -> Report:
-        """One audit.
+        """One audit. Never raises: a source that fails, and a bug in this agent, make the report blind and say why."""
+        reading = Reading(time=self._clocks.wall())
+        try:
+            reading = self._reader.read()
+            return self._audit(reading)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one audit, the next one may work
+            return self._failed(reading, error)
 
-        Never raises for what the world does: a source that fails makes the report blind or partly so, and says why.
-        """
-        now = self._clocks.wall()
-        reading = self._timed("facts", lambda: self._facts.read(now))
-        rulesets = self._timed("rules", lambda: self._read_rules(now))
-        reading = evolve(reading, sources=(self._rules_status, *reading.sources))
-        self._count_errors(reading.sources)
-        if rulesets is None:
+    def _audit(self, reading: Reading) -> Report:
+        self._count_reading(reading)
+        if not reading.rulesets:
             self.scene = None
-            return self._blind(now, reading)
-        judgement = self._timed("judge", lambda: self._judge(rulesets, reading.facts, now))
-        return self._report(now, reading, rulesets, judgement)
-
-    def _timed(self, phase: str, work: Callable[[], K]) -> K:
+            return self._blind(reading)
         started = self._clocks.steady()
-        try:
-            return work()
-        finally:
-            durations = dict(self._counters.durations)
-            durations[phase] = durations[phase].observed(self._clocks.steady() - started)
-            self._counters = evolve(self._counters, durations=durations)
+        if self._judged is None or not self._judged.holds_for(reading):
+            self._judged = judge_cell(reading, self._judged)
+        scene = self.scene = self._judged
+        judged = self._clocks.steady()
+        settlement = self._settle(scene, reading)
+        self._count_seconds({"judge": judged - started, "settle": self._clocks.steady() - judged})
+        return self._report(reading, scene, settlement)
 
-    def _read_rules(self, now: float) -> tuple[Ruleset, ...] | None:
-        try:
-            rulesets = self._rules.read()
-        except SourceError as error:
-            self._rules_status = evolve(self._rules_status, up=False, problem=problem_of(error))
-            return None
-        self._rules_status = SourceStatus(name="rules", up=True, last_success=now)
-        made = [author for author, count in self._rules.changes().items() for _ in range(count)]
-        self._counters = evolve(self._counters, ruleset_changes=_added(self._counters.ruleset_changes, made))
-        return rulesets
-
-    def _judge(self, rulesets: tuple[Ruleset, ...], facts: CellFacts, now: float) -> Judgement:
-        """Judged anew only when something changed; a cell at rest costs nothing here."""
-        if self._judged is not None:
-            seen, known, judgement = self._judged
-            if (
-                known is facts
-                and len(seen) == len(rulesets)
-                and all(old is new or old == new for old, new in zip(seen, rulesets, strict=True))
-            ):
-                self.scene = self.scene or Scene(facts=facts, ruleset=rulesets[0], reach=judgement.reach, time=now)
-                return judgement
-        judgement = judge_cell(facts, rulesets, now, self._judged[2] if self._judged is not None else None)
-        self._judged = rulesets, facts, judgement
-        self.scene = Scene(facts=facts, ruleset=rulesets[0], reach=judgement.reach, time=now)
-        return judgement
-
-    def _settle(self, judgement: Judgement, reading: FactsReading) -> Settlement:
+    def _settle(self, scene: Scene, reading: Reading) -> Settlement:
         config = reading.facts.config
         grace = self.grace
         if grace is None:
@@ -165,87 +96,88 @@ class Cycle:
                 if config is None
                 else Grace.for_polls(policy=config.poll_interval, security_group=config.asg_poll_interval)
             )
-        settlement = settle(
-            self._memory, judgement, self._clocks.steady(), grace, staleness=Staleness.of(reading.sources)
-        )
+        now, staleness = self._clocks.steady(), Staleness.of(reading.sources)
+        settlement = settle(self._memory, scene.judgement, now, grace, staleness=staleness)
         self._memory = settlement.memory
         return settlement
 
-    def _blind(self, now: float, reading: FactsReading) -> Report:
-        self._count(Result.BLIND)
-        return Report(
-            time=now,
-            result=Result.BLIND,
-            unknown=frozenset(Kind),
-            sources=reading.sources,
-            processes=reading.processes,
-            counters=self._counters,
-            last_conclusive=self._last_conclusive,
-            version=self._version,
-            notes=reading.facts.notes,
-        )
-
-    def _report(self, now: float, reading: FactsReading, rulesets: Sequence[Ruleset], judgement: Judgement) -> Report:
-        settlement = self._timed("settle", lambda: self._settle(judgement, reading))
-        result = result_of(settlement.findings, judgement.unknown)
-        if result is not Result.BLIND:
-            self._last_conclusive = now
-        self._count(result, settlement)
-        offset = now - self._clocks.steady()
-        return Report(
-            time=now,
-            result=result,
-            backend=rulesets[0].backend,
-            findings=_dated(settlement.findings, offset),
-            confirmed=_dated(settlement.confirmed, offset),
-            resolved=_dated(settlement.resolved, offset),
-            unknown=judgement.unknown,
-            sources=reading.sources,
-            processes=reading.processes,
-            tally=judgement.tally,
-            counters=self._counters,
-            notes=judgement.notes,
-            statements=judgement.statements,
-            last_conclusive=self._last_conclusive,
-            version=self._version,
-        )
-
-    def _count(self, result: Result, settlement: Settlement | None = None) -> None:
-        counters = evolve(self._counters, audits=_added(self._counters.audits, [result]))
-        if settlement is not None:
-            convergence = counters.convergence
-            for seconds in settlement.converged:
-                convergence = convergence.observed(seconds)
-            counters = evolve(
-                counters,
-                confirmed=_added(counters.confirmed, [finding.kind for finding in settlement.confirmed]),
-                resolved=_added(counters.resolved, [finding.kind for finding in settlement.resolved]),
-                convergence=convergence,
+    def _report(self, reading: Reading, scene: Scene, settlement: Settlement) -> Report:
+        offset = (reading.time or 0.0) - self._clocks.steady()
+        report = report_of(reading, scene.judgement, _dated(settlement.findings, offset))
+        if report.result is not Result.BLIND:
+            self._last_conclusive = reading.time
+        self._count_findings(settlement)
+        return self._counted_in(
+            evolve(
+                report,
+                confirmed=_dated(settlement.confirmed, offset),
+                resolved=_dated(settlement.resolved, offset),
             )
-        self._counters = counters
+        )
+
+    def _blind(self, reading: Reading) -> Report:
+        return self._counted_in(blind_report(reading))
+
+    def _failed(self, reading: Reading, error: Exception) -> Report:
+        """The report of an audit that a bug ended. What is known of findings stays as it was: nothing was judged."""
+        if self._on_bug is not None:
+            self._on_bug("".join(traceback.format_exception(error)))
+        self.scene = self._judged = None
+        status = SourceStatus(name="audit", up=False, problem=_problem_of_bug(error))
+        self._count_errors((*reading.sources, status))
+        return self._blind(evolve(reading, sources=(*reading.sources, status)))
+
+    def _counted_in(self, report: Report) -> Report:
+        """``report``, counted, with the counters as they are then."""
+        self._counters = evolve(self._counters, audits=_added(self._counters.audits, [report.result]))
+        return evolve(report, counters=self._counters, last_conclusive=self._last_conclusive, version=self._version)
+
+    def _count_reading(self, reading: Reading) -> None:
+        commits = [author for author, count in reading.commits.items() for _ in range(count)]
+        self._counters = evolve(self._counters, ruleset_changes=_added(self._counters.ruleset_changes, commits))
+        self._count_seconds(reading.seconds)
+        self._count_errors(reading.sources)
+
+    def _count_seconds(self, seconds: Mapping[str, float]) -> None:
+        durations = dict(self._counters.durations)
+        for phase, duration in seconds.items():
+            durations[phase] = durations[phase].observed(duration)
+        self._counters = evolve(self._counters, durations=durations)
+
+    def _count_findings(self, settlement: Settlement) -> None:
+        counters = self._counters
+        convergence = counters.convergence
+        for seconds in settlement.converged:
+            convergence = convergence.observed(seconds)
+        self._counters = evolve(
+            counters,
+            confirmed=_added(counters.confirmed, [finding.kind for finding in settlement.confirmed]),
+            resolved=_added(counters.resolved, [finding.kind for finding in settlement.resolved]),
+            convergence=convergence,
+        )
 
     def _count_errors(self, sources: Sequence[SourceStatus]) -> None:
-        failed = [
-            (status.problem.source, status.problem.reason)
-            for status in sources
-            if not status.up and status.problem is not None
-        ]
-        self._counters = evolve(self._counters, source_errors=_added(self._counters.source_errors, failed))
+        """Count each failed reading of a source once.
+
+        A source that is read beside the audits shows the identical problem in each audit until its next reading.
+        """
+        failed = {status.name: status.problem for status in sources if status.problem is not None}
+        new = [problem for name, problem in failed.items() if self._counted.get(name) is not problem]
+        self._counted = failed
+        labels = [(problem.source, problem.reason) for problem in new]
+        self._counters = evolve(self._counters, source_errors=_added(self._counters.source_errors, labels))
 
 
-def result_of(findings: Sequence[Finding], unknown: frozenset[Kind]) -> Result:
-    """One word for an audit: blind if anything could not be judged, then confirmed findings, then pending ones."""
-    if unknown:
-        return Result.BLIND
-    if any(finding.state is State.CONFIRMED for finding in findings):
-        return Result.FINDINGS
-    return Result.UNSETTLED if findings else Result.CLEAN
-
-
-def problem_of(error: SourceError) -> Problem:
-    """A source's failure as part of a report."""
+def _problem_of_bug(error: Exception) -> Problem:
+    """Where the error was raised, and what it is."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{PurePath(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "c2c-auditor"
     return Problem(
-        source=error.source, reason=error.reason.value, where=error.where, problem=error.problem, remedy=error.remedy
+        source="audit",
+        reason=Reason.FAILED.value,
+        where=where,
+        problem=f"a bug in this agent: {type(error).__name__}: {error}"[:500],
+        remedy="report it with the log's traceback and the output of `c2c-auditor capture --redact`",
     )
 
 

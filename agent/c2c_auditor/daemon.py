@@ -1,4 +1,4 @@
-"""L7: the agent: audits by the clock and at each commit to the rules, and hands its reports to the server.
+"""L7: the agent: audits by the clock, at each commit to the rules and at news of policies; reports go to the server.
 
 Two processes. The one that audits needs CAP_NET_ADMIN and CAP_NET_RAW; the one that listens on the network has dropped
 every capability. Reports go from the first to the second over a pipe; what comes back are short questions, answered by
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import resource
 import selectors
 import signal
 import time
@@ -24,15 +25,16 @@ from c2c_auditor.audit.settle import Grace
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.report import Report
 
-# After a reading the next one waits this many times its cost: at most 5 % of a core, whatever happens on the cell.
+# After an audit the next one waits this many times its processor time: at most 5 % of a core, whatever happens on the
+# cell. Time spent waiting costs nothing and is not counted.
 _REST = 20
-# Commits come in bursts (a policy swap is six of them); a moment's wait makes one audit of each burst.
+# Changes come in bursts (a policy swap is six commits); a moment's wait makes one audit of each burst.
 _GATHER_SECONDS = 0.1
 _JITTER = 0.1
 
 
 class _Stopped(BaseException):
-    """Raised by the signal's handler wherever the loop is: a policy server that hangs or a reading of seconds must not delay the stop."""
+    """Raised by the signal's handler wherever the loop is: a reading of seconds must not delay the stop."""
 
 
 class Audits(Protocol):
@@ -44,7 +46,7 @@ class Audits(Protocol):
 
 @frozen(kw_only=True)
 class Hooks:
-    """What the loop is given: ``publish`` takes each report, ``reload`` re-reads configuration and certificates (SIGHUP)."""
+    """Calls from the loop: ``publish`` takes each report, ``reload`` re-reads configuration and certificates (SIGHUP)."""
 
     publish: Callable[[Report], None]
     reload: Callable[[], None]
@@ -53,21 +55,23 @@ class Hooks:
 class Loop:
     """Runs audits until SIGTERM or SIGINT.
 
-    ``interval`` (seconds) may be changed while it runs. ``commits`` is a descriptor that becomes readable at each
-    commit to nf_tables, or None; ``alive`` one that becomes readable when the server process has ended: the loop then
-    ends too, with status 1, so that monit restarts both.
+    ``interval`` (seconds) may be changed while it runs. ``changes`` are descriptors that are readable while there is
+    something new to audit (a commit to nf_tables, other policies); an audit reads them empty. ``alive`` becomes
+    readable when the server process has ended: the loop then ends too, with status 1, so that monit restarts both.
     """
 
-    def __init__(self, *, cycle: Audits, hooks: Hooks, interval: float, commits: int | None, alive: int | None) -> None:
+    def __init__(
+        self, *, cycle: Audits, hooks: Hooks, interval: float, changes: tuple[int, ...], alive: int | None
+    ) -> None:
         self._cycle = cycle
         self._hooks = hooks
         self.interval = interval
-        self._commits = commits
+        self._changes = changes
         self._alive = alive
         self._reloading = False
 
     def run(self) -> int:
-        """Audit until told to stop; the exit status."""
+        """Audit until a signal ends it; the exit status."""
         with (
             _signals(self._stop, self._reload) as wake,
             selectors.DefaultSelector() as selector,
@@ -80,10 +84,10 @@ class Loop:
                 if self._reloading:
                     self._reloading = False
                     self._hooks.reload()
-                started = time.monotonic()
+                started = processor_seconds()
                 report = self._cycle.run()
                 self._hooks.publish(report)
-                cost = time.monotonic() - started
+                cost = processor_seconds() - started
                 if self._wait(selector, wake, rest=_REST * cost, until=self._pause(report)) == "server":
                     return 1
         return 0
@@ -95,15 +99,15 @@ class Loop:
         self._reloading = True
 
     def _pause(self, report: Report) -> float:
-        """Seconds to the next audit if nothing happens: sooner while something is pending, never in step with a thousand other cells."""
+        """Seconds to the next audit if nothing happens: sooner while a finding is pending; random, so that cells differ."""
         pending = any(finding.state is State.PENDING for finding in report.findings)
         interval = min(self.interval, Grace().policy / 3) if pending else self.interval
         return interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - dispositions load, guards nothing
 
     def _wait(self, selector: selectors.BaseSelector, wake: int, *, rest: float, until: float) -> str:
-        """Wait for the clock, a commit, a signal or the server's end; commits count only after ``rest`` seconds.
+        """Wait for the clock, a change, a signal or the server's end; changes count only after ``rest`` seconds.
 
-        What ended the wait.
+        The value names what ended the wait.
         """
         began = time.monotonic()
         deadline = began + max(until, rest)
@@ -111,10 +115,11 @@ class Loop:
         try:
             while True:
                 now = time.monotonic()
-                if not listening and self._commits is not None and now >= began + rest:
-                    selector.register(self._commits, selectors.EVENT_READ, "commit")
+                if not listening and now >= began + rest:
+                    for descriptor in self._changes:
+                        selector.register(descriptor, selectors.EVENT_READ, "change")
                     listening = True
-                bound = deadline if listening or self._commits is None else min(deadline, began + rest)
+                bound = deadline if listening else min(deadline, began + rest)
                 what = {key.data for key, _ in selector.select(max(0.0, bound - now))}
                 if "signal" in what:
                     os.read(wake, 64)
@@ -122,14 +127,20 @@ class Loop:
                         return "signal"
                 if "server" in what:
                     return "server"
-                if "commit" in what:
+                if "change" in what:
                     time.sleep(_GATHER_SECONDS)
-                    return "commit"
+                    return "change"
                 if time.monotonic() >= deadline:
                     return "clock"
         finally:
-            if listening and self._commits is not None:
-                selector.unregister(self._commits)
+            for descriptor in self._changes if listening else ():
+                selector.unregister(descriptor)
+
+
+def processor_seconds() -> float:
+    """Processor time that this thread and the ended child processes (iptables) have used so far."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.thread_time() + children.ru_utime + children.ru_stime
 
 
 @contextlib.contextmanager

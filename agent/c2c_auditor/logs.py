@@ -1,4 +1,4 @@
-"""L5: log lines in lager's shape, one JSON object each: timestamp, level, source, message, data."""
+"""L7: log lines in lager's shape, one JSON object each: timestamp, level, source, message, data."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ def _lager(_: object, level: str, event: MutableMapping[str, Any]) -> Mapping[st
 
 
 class Events:
-    """What the daemon says, and nothing else: its own life, and what reports tell from one to the next."""
+    """The daemon's log: its own life, and what changes from one report to the next."""
 
     def __init__(self, logger: structlog.stdlib.BoundLogger) -> None:
         self._logger = logger
         self._before: Report | None = None
+        self._bug = ""
 
     def started(self, **data: object) -> None:
         """The agent runs."""
@@ -59,6 +60,12 @@ class Events:
     def refused(self, problem: str) -> None:
         """A new configuration was not taken; the old one stays in force."""
         self._logger.error("reload-refused", problem=problem)
+
+    def bug(self, trace: str) -> None:
+        """An audit met an error that no part of the agent expects; the same one again is not logged again."""
+        if trace != self._bug:
+            self._logger.error("audit-failed", traceback=trace)
+        self._bug = trace
 
     def report(self, report: Report) -> None:
         """One line per finding confirmed or resolved, and per source that fails or comes back."""

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from attrs import frozen
 
-from c2c_auditor.audit.judge import judge_cell
+from c2c_auditor.audit.scene import judge_cell
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Kind
+from c2c_auditor.model.reading import Reading
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.sources.recordings.bundle import Bundle, read_bundle
 from demo.screen import Screen
@@ -61,7 +62,7 @@ def replay(screen: Screen) -> int:
 def _audit(bundle: Bundle, change: Callable[[Lines], Lines]) -> tuple[Finding, ...]:
     damaged = ["\n".join(change(text.splitlines())) + "\n" for text in bundle.rules.values()]
     rulesets = tuple(parse_save(text, where="the recording") for text in damaged)
-    return judge_cell(bundle.facts, rulesets, bundle.time).findings
+    return judge_cell(Reading(time=bundle.time, facts=bundle.facts, rulesets=rulesets)).judgement.findings
 
 
 def _at(lines: Lines, *words: str) -> int:

@@ -119,7 +119,7 @@ def test_a_source_that_fails_is_said_once_and_blindness_is_shown(tmp_path: Path)
 @in_namespace
 def _says_it_once(folder: Path) -> None:
     _loopback_up()
-    subprocess.run(("iptables-nft-restore",), input=(PAIR / "iptables-save.txt").read_bytes(), check=True, timeout=30)
+    _load_pair()
     config = _settings(folder, policy_server={"url": "https://127.0.0.1:1"})
     with _daemon(config) as (process, log):
         address = _events(log, "started")[0]["data"]["address"]
@@ -143,6 +143,80 @@ def _says_it_once(folder: Path) -> None:
         process.send_signal(signal.SIGHUP)
         assert "intervall" in _events(log, "reload-refused")[0]["data"]["problem"]
         assert process.poll() is None
+
+
+@pytest.mark.parametrize("server", ["hanging", "refusing"])
+def test_each_change_is_audited_at_once_whatever_the_policy_server_does(server: str, tmp_path: Path) -> None:
+    """Policies are fetched beside the audits; only work counts for the rest after one, not waiting."""
+    _audits_each_change(tmp_path, server == "hanging")
+
+
+@in_namespace
+def _audits_each_change(folder: Path, hanging: bool) -> None:  # noqa: FBT001 - passed by position into the namespace
+    _loopback_up()
+    _load_pair()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1] if hanging else 1
+        config = _settings(folder, policy_server={"url": f"https://127.0.0.1:{port}"}, interval=60)
+        with _daemon(config) as (process, log):
+            address = _events(log, "started")[0]["data"]["address"]
+            _wait_for_audit(address, 0.0)
+            _audits_changes(address, judged=True)
+            bare = [task for task in Path(f"/proc/{process.pid}/task").iterdir() if not _capabilities(task)]
+            assert len(bare) == 2  # the thread that answers questions, and the one that fetches policies
+
+
+def test_each_change_is_audited_at_once_although_the_store_is_torn(tmp_path: Path) -> None:
+    """Reading it again for a second is waiting, which needs no rest."""
+    _audits_beside_a_torn_store(tmp_path)
+
+
+@in_namespace
+def _audits_beside_a_torn_store(folder: Path) -> None:
+    _loopback_up()
+    _load_pair()
+    config = _settings(folder, policy_server={"url": "https://127.0.0.1:1"}, interval=60)
+    (folder / "store.json").write_text('{"torn')
+    with _daemon(config) as (_, log):
+        address = _events(log, "started")[0]["data"]["address"]
+        _wait_for_audit(address, 0.0)
+        _audits_changes(address, judged=False)
+
+
+def _load_pair() -> None:
+    subprocess.run(("iptables-nft-restore",), input=(PAIR / "iptables-save.txt").read_bytes(), check=True, timeout=30)
+
+
+def _audits_changes(address: str, *, judged: bool) -> None:
+    """Make and remove a chain that looks like a container's, four times; each is audited within three seconds.
+
+    ``judged``: the chain is a finding while it is there.
+    """
+    chain = "overlay--ffffffff-0000-4000-"
+    for made in (True, False, True, False):
+        before = time.time()
+        subprocess.run(("iptables-nft", "-N" if made else "-X", chain), check=True, timeout=30)
+        _wait_for_audit(address, before, orphans=int(made and judged), seconds=3)
+
+
+def _wait_for_audit(address: str, moment: float, *, orphans: int = 0, seconds: float = 15) -> None:
+    """Wait for the report of an audit that began after ``moment`` and found as many orphaned container chains."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        status, body = _get(address, "/api/v1/report")
+        if status == 200:
+            report = json.loads(body)
+            found = sum(finding["kind"] == "container_chain_orphan" for finding in report["findings"])
+            if report["time"]["epoch"] >= moment and found == orphans:
+                return
+        time.sleep(0.02)
+    pytest.fail(f"no such audit within {seconds} s")
+
+
+def _capabilities(task: Path) -> int:
+    """The effective capabilities of a thread."""
+    (line,) = (line for line in (task / "status").read_text().splitlines() if line.startswith("CapEff:"))
+    return int(line.split()[1], 16)
 
 
 def test_when_its_listener_dies_it_ends_too(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ import pytest
 from attrs import define, evolve
 
 from c2c_auditor.audit.settle import Grace
-from c2c_auditor.cycle import Clocks, Cycle
+from c2c_auditor.cycle import Cycle
 from c2c_auditor.model.cell import BadRecord, CellFacts, PolicySet
 from c2c_auditor.model.kind import Kind
-from c2c_auditor.model.report import FactsReading, Result
+from c2c_auditor.model.reading import FactsReading
+from c2c_auditor.model.report import Result
 from c2c_auditor.model.rule import PortRange
+from c2c_auditor.sources.facts.known import Clocks
 from c2c_auditor.sources.rules.backends import AutoBackend
 from c2c_auditor.sources.rules.legacy import LegacyReader, tables_in_use
 from c2c_auditor.sources.rules.netlink import Nftables
@@ -61,8 +63,7 @@ class _Script:
     facts: CellFacts
     steady: float = 0.0
 
-    def read(self, now: float) -> FactsReading:
-        assert now
+    def read(self) -> FactsReading:
         return FactsReading(facts=self.facts)
 
 

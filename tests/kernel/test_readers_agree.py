@@ -9,9 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from c2c_auditor.audit.judge import judge_cell
+from c2c_auditor.audit.judge import judge
+from c2c_auditor.audit.scene import judge_cell
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.kind import Kind
+from c2c_auditor.model.reading import Reading
 from c2c_auditor.netfilter.render import render_ruleset
 from c2c_auditor.sources.rules.backends import AutoBackend
 from c2c_auditor.sources.rules.legacy import LegacyReader, tables_in_use
@@ -61,7 +63,7 @@ def _audits_clean(name: str, backend: str) -> None:
         _printed(f"iptables-{backend}", "-L", "-n", "-v", "--line-numbers"),
     ]
     for ruleset in (live[0], *(read_text(text, where="x") for text in texts)):
-        found = {finding.kind for finding in judge_cell(cell.facts, (ruleset,), None).findings}
+        found = {finding.kind for finding in judge(cell.facts, ruleset, None).findings}
         assert found - {Kind.PORT_NOT_EXPOSED} == expected
 
 
@@ -82,7 +84,9 @@ def test_rules_in_both_backends_are_both_read() -> None:
     with Nftables() as netlink:
         live = _auto(netlink).read()
     assert [ruleset.backend.value for ruleset in live] == ["legacy", "nft"]
-    found = {finding.kind for finding in judge_cell(recording("pair").facts, live, None).findings}
+    found = {
+        finding.kind for finding in judge_cell(Reading(facts=recording("pair").facts, rulesets=live)).judgement.findings
+    }
     assert found == {Kind.BACKEND_SPLIT}
 
 

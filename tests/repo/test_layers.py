@@ -26,6 +26,7 @@ LAYERS = (
     ("audit",),
     ("export", "config", "privileges", "sources"),
     ("sources.rules", "sources.facts", "sources.recordings"),
+    ("assembly",),
     ("cycle",),
     ("daemon", "server", "logs"),
     ("cli", "__main__"),

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from c2c_auditor.audit.judge import judge_cell
+from c2c_auditor.audit.scene import judge_cell
 from c2c_auditor.errors import Reason, SourceError, UsageError
+from c2c_auditor.model.reading import Reading
 from c2c_auditor.sources.recordings.bundle import RULES, Bundle, read_bundle, write_bundle
 from c2c_auditor.sources.recordings.redact import redacted
 from c2c_auditor.sources.rules.text import read_text
@@ -43,10 +44,8 @@ def _bundle(directory: Path, **changed: str | None) -> Path:
 
 def _findings(bundle: Bundle) -> Counter[tuple[str, str]]:
     rulesets = tuple(read_text(text, where=name) for name, text in bundle.rules.items())
-    return Counter(
-        (finding.kind.value, finding.effect.value)
-        for finding in judge_cell(bundle.facts, rulesets, bundle.time).findings
-    )
+    reading = Reading(time=bundle.time, facts=bundle.facts, rulesets=rulesets)
+    return Counter((finding.kind.value, finding.effect.value) for finding in judge_cell(reading).judgement.findings)
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)

@@ -191,6 +191,66 @@ def test_a_bundle_without_policies_is_not_clean(tmp_path: Path) -> None:
     assert "policies.json" in done.stdout
 
 
+def _capture(tmp_path: Path, *more: str, **damaged: str) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """A capture of the recorded pair's files, some of them damaged, on a machine without iptables and policy server."""
+    cell = _copy(tmp_path)
+    for name, text in damaged.items():
+        (cell / name.replace("__", ".")).write_text(text)
+    (tmp_path / "bin").mkdir()
+    settings = {
+        "vpa_config": str(cell / "vxlan-policy-agent.json"),
+        "store": str(cell / "store.json"),
+        "backend": "nft",
+        "iptables_bin_dir": str(tmp_path / "bin"),
+        "policy_server": {"url": "https://127.0.0.1:1"},
+    }
+    (tmp_path / "auditor.json").write_text(json.dumps(settings))
+    return _run("capture", tmp_path / "bundle", "--config", tmp_path / "auditor.json", *more), tmp_path / "bundle"
+
+
+def test_a_capture_holds_what_could_be_read_and_says_what_could_not(tmp_path: Path) -> None:
+    """Without rules and policies the files are there, letter by letter, and in cell.json the reasons."""
+    done, bundle = _capture(tmp_path)
+    assert done.returncode == 2
+    for name in ("store.json", "vxlan-policy-agent.json"):
+        assert (bundle / name).read_text() == (CELLS / "pair" / name).read_text()
+    problems = json.loads((bundle / "cell.json").read_text())["problems"]
+    assert {problem["source"] for problem in problems} == {"rules", "policy_server", "security_groups"}
+    assert all(problem["where"] and problem["problem"] for problem in problems)
+    assert done.stderr.count("not in the bundle: ") == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "source"),
+    [
+        ("store__json", '{"broken', "store"),
+        ("store__json", "[]", "store"),
+        ("vxlan-policy-agent__json", '{"poll_interval": "x"}', "vpa_config"),
+        ("vxlan-policy-agent__json", "{", "vpa_config"),
+    ],
+)
+def test_a_capture_holds_what_cannot_be_understood_as_it_is(tmp_path: Path, file: str, text: str, source: str) -> None:
+    """A malformed file is the reason for the capture; everything else is in it all the same."""
+    done, bundle = _capture(tmp_path, **{file: text})
+    assert done.returncode == 2
+    assert {"store.json", "vxlan-policy-agent.json", "cell.json"} <= {path.name for path in bundle.iterdir()}
+    assert (bundle / file.replace("__", ".")).read_text() == text
+    problems = {problem["source"]: problem for problem in json.loads((bundle / "cell.json").read_text())["problems"]}
+    assert problems[source]["reason"] == "malformed"
+    assert problems[source]["where"].endswith(file.replace("__", "."))
+    assert "in the bundle as it is: " in done.stderr
+
+
+def test_a_redacted_capture_does_not_quote_what_was_wrong(tmp_path: Path) -> None:
+    """Errors quote what was read; the reason stays."""
+    done, bundle = _capture(tmp_path, "--redact", **{"vxlan-policy-agent__json": '{"poll_interval": "payroll"}'})
+    assert done.returncode == 2
+    assert "payroll" in done.stderr
+    assert all("payroll" not in path.read_text() for path in bundle.iterdir())
+    problems = json.loads((bundle / "cell.json").read_text())["problems"]
+    assert {problem["reason"] for problem in problems if problem["source"] == "vpa_config"} == {"malformed"}
+
+
 def test_version_and_help() -> None:
     """Of the command itself."""
     assert _run("--version").stdout.startswith("c2c-auditor, version ")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+import pytest
 from attrs import define, evolve, field
 
+from c2c_auditor.audit.scene import Scene, judge_cell
 from c2c_auditor.audit.settle import Grace
-from c2c_auditor.cycle import Clocks, Cycle
+from c2c_auditor.cycle import Cycle
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.kind import Kind
-from c2c_auditor.model.report import FactsReading, Report, Result
+from c2c_auditor.model.reading import FactsReading, Reading
+from c2c_auditor.model.report import Problem, Report, Result, SourceStatus
+from c2c_auditor.silk.chain_names import policy_chain_time
+from c2c_auditor.sources.facts.known import Clocks
 from support.mutations import with_rules
 from support.recordings import recording
 
@@ -32,14 +37,16 @@ class Scripted:
     wall: float = 1_795_400_000.0
     steady: float = 100.0
     commits: dict[str, int] = field(factory=dict)
+    sources: tuple[SourceStatus, ...] = ()
 
-    def cycle(self) -> Cycle:
+    def cycle(self, on_bug: Callable[[str], None] | None = None) -> Cycle:
         """The real cycle over this script; a grace of 15 s, from VPA's polls of 5 s."""
         return Cycle(
             rules=_Rules(self),
             facts=_Facts(self),
             version="t",
             clocks=Clocks(wall=lambda: self.wall, steady=lambda: self.steady),
+            on_bug=on_bug,
         )
 
     def pass_(self, seconds: float) -> None:
@@ -66,9 +73,8 @@ class _Rules:
 class _Facts:
     script: Scripted
 
-    def read(self, now: float) -> FactsReading:
-        assert now == self.script.wall
-        return FactsReading(facts=self.script.facts)
+    def read(self) -> FactsReading:
+        return FactsReading(facts=self.script.facts, sources=self.script.sources)
 
 
 def _without_mark() -> r.Ruleset:
@@ -199,3 +205,107 @@ def test_the_grace_comes_from_vpas_own_polls() -> None:
     """Two polls and a margin; security groups have their own poll."""
     assert Grace.for_polls(policy=5, security_group=60) == Grace(policy=15, security_group=125)
     assert Grace().of(Kind.ASG_MISSING) > Grace().of(Kind.MARK_MISSING)
+
+
+def test_a_chain_from_the_future_is_resolved_when_its_time_has_come() -> None:
+    """Neither rules nor facts change meanwhile: the clock alone makes the difference."""
+    made = policy_chain_time(CELL.policy_chain)
+    assert made is not None
+    script = Scripted(wall=made - 100)
+    cycle = script.cycle()
+    assert _states(cycle.run()) == {Kind.POLICY_CHAIN_FROM_FUTURE: State.PENDING}
+    script.pass_(20)
+    assert _states(cycle.run()) == {Kind.POLICY_CHAIN_FROM_FUTURE: State.CONFIRMED}
+    script.pass_(20)
+    report = cycle.run()
+    assert (report.findings, [one.kind for one in report.resolved]) == ((), [Kind.POLICY_CHAIN_FROM_FUTURE])
+
+
+def test_a_clock_that_is_set_back_shows_the_chain_from_the_future() -> None:
+    """The judgement of the same rules and facts from before the step does not hold after it."""
+    made = policy_chain_time(CELL.policy_chain)
+    assert made is not None
+    script = Scripted(wall=made + 100)
+    cycle = script.cycle()
+    assert cycle.run().findings == ()
+    script.wall = made - 100
+    assert _states(cycle.run()) == {Kind.POLICY_CHAIN_FROM_FUTURE: State.PENDING}
+
+
+def test_an_unchanged_cell_is_not_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell at rest costs a comparison; a change of rules or facts is judged."""
+    judged: list[Reading] = []
+
+    def counting(reading: Reading, previous: Scene | None = None) -> Scene:
+        judged.append(reading)
+        return judge_cell(reading, previous)
+
+    monkeypatch.setattr("c2c_auditor.cycle.judge_cell", counting)
+    script = Scripted()
+    cycle = script.cycle()
+    for _ in range(3):
+        cycle.run()
+    assert len(judged) == 1
+    script.facts = evolve(CELL.facts, notes=("other",))
+    cycle.run()
+    script.ruleset = _without_mark()
+    cycle.run()
+    assert len(judged) == 3
+
+
+@pytest.mark.parametrize("place", ["judge_cell", "settle", "report_of"])
+def test_a_bug_is_a_blind_audit_with_its_traceback_and_not_the_end(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report says what and where; findings stay as they were; the next audit works."""
+    script = Scripted(ruleset=_without_mark())
+    traces: list[str] = []
+    cycle = script.cycle(traces.append)
+    cycle.run()
+    with monkeypatch.context() as patched:
+        patched.setattr(f"c2c_auditor.cycle.{place}", _raise)
+        script.facts = evolve(CELL.facts, notes=("other",))
+        report = cycle.run()
+    assert (report.result, report.findings, report.unknown) == (Result.BLIND, (), frozenset(Kind))
+    problem = report.sources[-1].problem
+    assert (report.sources[-1].name, report.sources[-1].up) == ("audit", False)
+    assert problem is not None
+    assert "KeyError: 'surprise'" in problem.problem
+    assert problem.where.startswith("test_cycle.py, line ")
+    assert report.counters.source_errors == {("audit", "failed"): 1}
+    assert report.counters.audits[Result.BLIND] == 1
+    (trace,) = traces
+    assert trace.startswith("Traceback")
+    assert cycle.scene is None
+    script.pass_(20)
+    assert _states(cycle.run()) == {Kind.MARK_MISSING: State.CONFIRMED}
+
+
+@pytest.mark.parametrize("source", [_Rules, _Facts])
+def test_a_bug_in_a_reader_is_a_blind_audit_too(source: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was read then, and the report says so."""
+    script = Scripted()
+    cycle = script.cycle()
+    with monkeypatch.context() as patched:
+        patched.setattr(source, "read", _raise)
+        report = cycle.run()
+    assert (report.result, [status.name for status in report.sources]) == (Result.BLIND, ["audit"])
+    assert cycle.run().result is Result.CLEAN
+
+
+def _raise(*_: object, **__: object) -> None:
+    raise KeyError("surprise")
+
+
+def test_a_failed_reading_of_a_source_is_counted_once_however_often_it_is_seen() -> None:
+    """Policies are fetched beside the audits: several audits see one failure."""
+    script = Scripted()
+    cycle = script.cycle()
+
+    def failure() -> SourceStatus:
+        problem = Problem(source="policy_server", reason="timeout", where="x", problem="hangs", remedy="look")
+        return SourceStatus(name="policy_server", up=False, problem=problem)
+
+    script.sources = (failure(),)
+    cycle.run()
+    assert cycle.run().counters.source_errors == {("policy_server", "timeout"): 1}
+    script.sources = (failure(),)
+    assert cycle.run().counters.source_errors == {("policy_server", "timeout"): 2}

@@ -129,7 +129,7 @@ def test_a_rule_is_met_by_the_overlay_if_one_of_its_addresses_can_be_there(
         destination=canonical.network(IPv4Network(destination)) if destination else None,
         target=r.ACCEPT,
     )
-    assert touches(rule, OVERLAY, source_only=False) is met
+    assert touches(rule, (OVERLAY,), source_only=False) is met
 
 
 @pytest.mark.parametrize(("network", "met"), [("10.255.0.0/16", False), ("10.0.0.0/8", False), ("10.255.3.0/24", True)])
@@ -138,4 +138,4 @@ def test_all_but_a_network_is_met_unless_that_holds_the_whole_overlay(network: s
     match = canonical.network(IPv4Network(network))
     assert match is not None
     rule = r.Rule(source=evolve(match, negated=True), target=r.ACCEPT)
-    assert touches(rule, OVERLAY, source_only=True) is met
+    assert touches(rule, (OVERLAY,), source_only=True) is met

@@ -18,6 +18,7 @@ from attrs import frozen
 from cryptography.hazmat.primitives import serialization
 
 from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.sources.facts.answer_texts import TextKeepingServer
 from c2c_auditor.sources.facts.policy_server import PolicyServer, Retries
 
 Handler = Callable[[ssl.SSLSocket, str], None]
@@ -441,13 +442,30 @@ def test_the_servers_own_texts_are_kept_and_several_become_one(certificates: Cer
         _says(groups if "security_groups" in path else POLICIES)(connection, path)
 
     with _serving(certificates.ca, certificates.ca.issue_cert("127.0.0.1"), handler) as url:
-        client = _client(url, certificates)
-        many = [f"guid-{number}" for number in range(500)]
-        assert client.policies_text(["a"]) == POLICIES
-        assert client.security_groups_text(["s"]) == groups
-        assert json.loads(client.policies_text(many)) == {"total_policies": 1, **json.loads(POLICIES)}
-        assert json.loads(client.security_groups_text(many)) == json.loads(groups)
-        assert json.loads(client.policies_text([]))["policies"] == []
+        kept: dict[str, str] = {}
+        client = TextKeepingServer(_client(url, certificates), kept.__setitem__)
+        many = frozenset(f"guid-{number}" for number in range(500))
+        assert len(client.policies(frozenset({"a"})).policies) == 1
+        assert [group.guid for group in client.security_groups(frozenset({"s"}))] == ["g"]
+        assert kept == {"policies.json": POLICIES, "security_groups.json": groups}
+        assert len(client.policies(many).policies) == 1
+        assert [group.guid for group in client.security_groups(many)] == ["g"]
+        assert json.loads(kept["policies.json"]) == {"total_policies": 1, **json.loads(POLICIES)}
+        assert json.loads(kept["security_groups.json"]) == json.loads(groups)
+        client.policies(frozenset())
+        assert json.loads(kept["policies.json"])["policies"] == []
+
+
+@pytest.mark.parametrize("broken", ['{"policies": 7}', "<html>"])
+def test_an_answer_that_cannot_be_parsed_is_kept_too(certificates: Certificates, broken: str) -> None:
+    """A capture holds what the server said, above all when it makes no sense."""
+    kept: dict[str, str] = {}
+    with _serving(certificates.ca, certificates.ca.issue_cert("127.0.0.1"), _says(broken)) as url:
+        client = TextKeepingServer(_client(url, certificates), kept.__setitem__)
+        for read in (client.policies, client.security_groups):
+            with pytest.raises(SourceError):
+                read(frozenset({"a"}))
+    assert kept == {"policies.json": broken, "security_groups.json": broken}
 
 
 def test_security_groups_without_spaces_are_the_default_ones(certificates: Certificates) -> None:

@@ -109,5 +109,5 @@ def test_the_interface_with_an_underlay_address_is_found() -> None:
 def test_an_agent_that_cannot_see_them_says_nothing_of_them() -> None:
     """In a PID namespace of its own all of silk would look dead; down is a claim, and this one it could not make."""
     nowhere = Path("/nonexistent")
-    assert CellReader(Config(vpa_config=nowhere, store=nowhere, processes=False)).read(time.time()).processes == ()
-    assert len(CellReader(Config(vpa_config=nowhere, store=nowhere)).read(time.time()).processes) == 4
+    assert CellReader(Config(vpa_config=nowhere, store=nowhere, processes=False)).read().processes == ()
+    assert len(CellReader(Config(vpa_config=nowhere, store=nowhere)).read().processes) == 4

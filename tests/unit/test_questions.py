@@ -15,10 +15,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from c2c_auditor.audit.reading.inputs import Inputs
-from c2c_auditor.audit.traffic.reachability import reachability
+from c2c_auditor.audit.scene import Scene, judge_cell
 from c2c_auditor.config import ServerSettings
-from c2c_auditor.cycle import Scene
+from c2c_auditor.model.reading import Reading
 from c2c_auditor.server import Answers, ServerProcess
 from c2c_auditor.server.questions import Answer, QuestionClient, QuestionServer
 from support.clients import scrape
@@ -27,8 +26,7 @@ from support.recordings import recording
 
 def _scene(name: str) -> Scene:
     cell = recording(name)
-    reach = reachability(Inputs.of(cell.facts, cell.ruleset, None))
-    return Scene(facts=cell.facts, ruleset=cell.ruleset, reach=reach, time=0.0)
+    return judge_cell(Reading(facts=cell.facts, rulesets=(cell.ruleset,)))
 
 
 @pytest.fixture

@@ -8,13 +8,15 @@ from ipaddress import IPv4Address
 import pytest
 from attrs import define, evolve
 
-from c2c_auditor.cycle import Clocks, Cycle
+from c2c_auditor.cycle import Cycle
 from c2c_auditor.export.details import details_of
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.kind import Kind
-from c2c_auditor.model.report import FactsReading, Report, SourceStatus
+from c2c_auditor.model.reading import FactsReading
+from c2c_auditor.model.report import Report, SourceStatus
+from c2c_auditor.sources.facts.known import Clocks
 from support.mutations import with_rules
 from support.recordings import recording
 
@@ -74,9 +76,9 @@ class _Rules:
 class _Facts:
     world: World
 
-    def read(self, now: float) -> FactsReading:
+    def read(self) -> FactsReading:
         sources = tuple(
-            SourceStatus(name=name, up=True, last_success=now)
+            SourceStatus(name=name, up=True, last_success=self.world.wall)
             if name != self.world.away
             else SourceStatus(name=name, up=False, last_success=self.world.last_success)
             for name in (POLICIES, STORE, GROUPS)

@@ -5,13 +5,12 @@ A check is a function from `Inputs` to findings; adding one is a line in `CHECKS
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 from attrs import evolve
 
 from c2c_auditor.audit.checks import (
-    backend_split,
     cell_facts,
     consistency,
     container_chains,
@@ -68,34 +67,39 @@ def judge(
     *,
     previous: Judgement | None = None,
 ) -> Judgement:
+    """`judge_inputs` of what the arguments come to; ``others``: see `Inputs.of`."""
+    return judge_inputs(Inputs.of(facts_, ruleset, now, others), previous.reach if previous is not None else None)
+
+
+def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgement:
     """Every difference in this reading, worst first. Pure: equal inputs give equal judgements.
 
-    ``others``: see `Inputs.of`.
-
-    ``previous`` is the judgement before this one, of which what did not change is taken over.
+    ``previous`` is the reachability before this one, of which what did not change is taken over.
     """
-    inputs = Inputs.of(facts_, ruleset, now, others)
     findings = [finding for check in CHECKS for finding in check(inputs)]
-    reach, notes = _reached(inputs, previous.reach if previous is not None else None)
+    reach, notes = _reached(inputs, previous)
     statements: tuple[str, ...] = ()
     if reach is not None:
-        places = Places(ruleset)
+        places = Places(inputs.ruleset)
         findings = Effects(inputs, reach, places).decided(findings)
         every = (text for to, row in reach.differences() for text in sentences(to, row, inputs.people, places))
         statements = tuple(islice(every, _MOST_STATEMENTS))
     outcome = inputs.comparison
     carried = _carried(inputs)
     tally = tally_of(inputs)
+    holds_from, holds_until = policy_chain.time_bounds(inputs)
     return Judgement(
-        findings=tuple(sorted(findings, key=_worst_first)),
+        findings=tuple(sorted(findings, key=worst_first)),
         unknown=unknown_kinds(inputs),
         carried=carried,
         unmet=policy_rules.unmet_policies(outcome) if outcome is not None else carried or frozenset(),
         tally=evolve(tally, flows=reach.flows) if reach is not None else tally,
-        notes=(*facts_.notes, *inputs.notes, *notes),
+        notes=(*inputs.facts.notes, *inputs.notes, *notes),
         statements=statements,
         policy_chain_time=policy_chain_time(inputs.chains.names[-1]) if inputs.chains.names else None,
         reach=reach,
+        holds_from=holds_from,
+        holds_until=holds_until,
     )
 
 
@@ -126,25 +130,7 @@ def _carried(inputs: Inputs) -> frozenset[Policy] | None:
     return frozenset(policy for policy in policies.policies if policy.destination in here)
 
 
-def judge_cell(
-    facts_: CellFacts, rulesets: Sequence[r.Ruleset], now: float | None, previous: Judgement | None = None
-) -> Judgement:
-    """One cell: the backend that holds silk's rules, or both, the fuller one first.
-
-    The kernel applies both, so both are judged.
-
-    ``previous`` is the judgement before this one, of which what did not change is taken over.
-    """
-    first = judge(facts_, rulesets[0], now, previous=previous)
-    if len(rulesets) == 1:
-        return first
-    findings = list(backend_split.split(rulesets))
-    findings += first.findings
-    for ruleset in rulesets[1:]:
-        findings += backend_split.elsewhere(judge(facts_, ruleset, now).findings, ruleset)
-    return evolve(first, findings=tuple(sorted(findings, key=_worst_first)))
-
-
-def _worst_first(finding: Finding) -> tuple[int, str, tuple[str, ...]]:
+def worst_first(finding: Finding) -> tuple[int, str, tuple[str, ...]]:
+    """Sorts findings: by effect, then by kind and subject."""
     order = ("breach", "outage", "residue", "advice")
     return order.index(finding.effect.value), finding.kind.value, finding.subject

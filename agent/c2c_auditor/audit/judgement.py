@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from attrs import field, frozen
 
 from c2c_auditor.audit.traffic.reachability import Reachability
@@ -19,6 +21,9 @@ class Judgement:
     known), ``unmet`` those of them that the kernel does not. ``reach`` is who reaches whom, None where that is not
     known; ``statements`` are its differences in words, the first of them. ``policy_chain_time`` is when silk made its
     newest policy chain, in force or not, in seconds since the epoch.
+
+    Facts and rules alone do not decide: the judgement holds from ``holds_from`` until before ``holds_until`` by the
+    cell's clock (seconds since the epoch), and must be made anew outside.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -30,3 +35,5 @@ class Judgement:
     statements: tuple[str, ...] = ()
     policy_chain_time: float | None = None
     reach: Reachability | None = field(default=None, eq=False, repr=False)
+    holds_from: float = -math.inf
+    holds_until: float = math.inf

@@ -153,13 +153,11 @@ def confirmed_at_once(judgement: Judgement, now: float) -> tuple[Finding, ...]:
 def agreed(first: Judgement, second: Judgement) -> Judgement:
     """``second`` without the findings that ``first`` did not have: what two readings agree on."""
     keys = {finding.key for finding in first.findings}
-    return Judgement(
+    return evolve(
+        second,
         findings=tuple(finding for finding in second.findings if finding.key in keys),
         unknown=second.unknown | first.unknown,
         unmet=second.unmet & first.unmet,
-        carried=second.carried,
-        tally=second.tally,
-        notes=second.notes,
     )
 
 

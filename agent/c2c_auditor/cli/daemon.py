@@ -9,7 +9,7 @@ import click
 
 from c2c_auditor import __version__
 from c2c_auditor.audit.settle import Grace
-from c2c_auditor.cli.wiring import rules_of
+from c2c_auditor.cli.wiring import policy_pace, rules_of
 from c2c_auditor.config import Config, load_config
 from c2c_auditor.cycle import Cycle
 from c2c_auditor.daemon import Hooks, Loop
@@ -18,6 +18,9 @@ from c2c_auditor.logs import Events, configure
 from c2c_auditor.model.report import Report
 from c2c_auditor.server import Answers, ServerProcess
 from c2c_auditor.sources.facts.gatherer import CellReader
+from c2c_auditor.sources.facts.known import Clocks
+from c2c_auditor.sources.facts.policy_fetcher import PolicyFetcher
+from c2c_auditor.sources.facts.policy_thread import PolicyThread
 
 
 @click.command()
@@ -42,8 +45,10 @@ def daemon(*, config_file: Path) -> int:
     with ServerProcess(config.server, answers.answer) as server:
         events.started(version=__version__, address=server.address, config=str(config_file))
         rules = rules_of(config)
-        cell = CellReader(config)
-        cycle = Cycle(rules=rules.source, facts=cell, version=__version__, grace=_grace(config))
+        policies = PolicyThread(PolicyFetcher(Clocks()), policy_pace(config))
+        policies.start()
+        cell = CellReader(config, policies=policies)
+        cycle = Cycle(rules=rules.source, facts=cell, version=__version__, grace=_grace(config), on_bug=events.bug)
 
         def publish(report: Report) -> None:
             if not gc.isenabled():
@@ -68,7 +73,7 @@ def daemon(*, config_file: Path) -> int:
             cycle=cycle,
             hooks=Hooks(publish=publish, reload=reload),
             interval=config.interval,
-            commits=rules.netlink.fileno() if rules.netlink is not None else None,
+            changes=tuple(source.fileno() for source in (rules.netlink, policies) if source is not None),
             alive=server.sentinel,
         )
         status = loop.run()

@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
-from c2c_auditor.audit.questions.explanation import explain as explained
-from c2c_auditor.audit.questions.explanation import parse_flow
-from c2c_auditor.audit.questions.matrix import matrix as lined
-from c2c_auditor.cli.scene import read_reachability, read_scene, scene_options
+from c2c_auditor.assembly.once import inputs_of, scene_of
+from c2c_auditor.audit.questions import explanation
+from c2c_auditor.audit.questions import matrix as matrix_lines
+from c2c_auditor.cli.wiring import cell_reader
+from c2c_auditor.errors import UsageError
 from c2c_auditor.export.traffic import explanation_document, matrix_document, print_explanation, print_matrix
 from c2c_auditor.netfilter.packet import Certainty
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--bundle",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Ask a directory made by `c2c-auditor capture`.",
+    ),
+    click.option("--config", "config_file", type=_FILE, help="The agent's own configuration."),
+    click.option("--vpa-config", type=_FILE, help="vxlan-policy-agent.json, where it is not at its usual path."),
+    click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True),
+)
+
+
+def _cell_options(command: Callable[..., int]) -> Callable[..., int]:
+    """The options that say which cell the question is about."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command()
 @click.argument("source")
 @click.argument("destination")
 @click.argument("flow", metavar="[PORT/PROTOCOL]", required=False)
-@scene_options
+@_cell_options
 def explain(
     *,
     source: str,
@@ -36,8 +58,10 @@ def explain(
     Both are an app's name or guid, a container's handle or an address. Exit status: 0 as the policies want, 1 not so, 2
     could not look.
     """
-    inputs = read_scene(bundle, config_file, vpa_config)
-    answer = explained(inputs, source, destination, parse_flow(flow) if flow is not None else None)
+    with cell_reader(bundle, config_file, vpa_config) as reader:
+        inputs = inputs_of(reader)
+    asked = explanation.parse_flow(flow) if flow is not None else None
+    answer = explanation.explain(inputs, source, destination, asked)
     if form == "json":
         click.echo(json.dumps(explanation_document(answer), indent=1))
     else:
@@ -49,7 +73,7 @@ def explain(
 
 @click.command()
 @click.option("--differences", is_flag=True, help="Only where rules and policies differ.")
-@scene_options
+@_cell_options
 def matrix(
     *, differences: bool, bundle: Path | None, config_file: Path | None, vpa_config: Path | None, form: str
 ) -> int:
@@ -57,10 +81,17 @@ def matrix(
 
     Exit status: 0 as the policies want, 1 not so, 2 could not look.
     """
-    inputs = read_scene(bundle, config_file, vpa_config)
-    told = lined(inputs, read_reachability(inputs), differences=differences)
+    with cell_reader(bundle, config_file, vpa_config) as reader:
+        scene = scene_of(reader)
+    if scene.judgement.reach is None:
+        message = (
+            "who reaches whom cannot be worked out: it takes the rules, the container metadata and the policies (see "
+            "c2c-auditor audit)"
+        )
+        raise UsageError(message)
+    found = matrix_lines.matrix(scene.inputs, scene.judgement.reach, differences=differences)
     if form == "json":
-        click.echo(json.dumps(matrix_document(told), indent=1))
+        click.echo(json.dumps(matrix_document(found), indent=1))
     else:
-        print_matrix(told, Console())
-    return int(any(line.differs for line in told.lines))
+        print_matrix(found, Console())
+    return int(any(line.differs for line in found.lines))

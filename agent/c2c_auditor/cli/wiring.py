@@ -1,14 +1,21 @@
-"""From settings to parts: which readers, which facts, which report."""
+"""From settings to parts: which readers of rules, which facts, and the reader of the live cell made of both."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import evolve, frozen
 
+from c2c_auditor.assembly.live import LiveReader, RulesSource
+from c2c_auditor.assembly.once import Reader
+from c2c_auditor.assembly.recorded import BundleReader
 from c2c_auditor.config import Config, load_config
-from c2c_auditor.cycle import RulesSource
-from c2c_auditor.errors import SourceError
+from c2c_auditor.errors import SourceError, UsageError
+from c2c_auditor.sources.facts.answer_texts import KeepText
+from c2c_auditor.sources.facts.gatherer import CellReader
+from c2c_auditor.sources.facts.policy_thread import Pace
 from c2c_auditor.sources.rules.backends import AutoBackend, OneBackend
 from c2c_auditor.sources.rules.command import Limits
 from c2c_auditor.sources.rules.legacy import LegacyReader, tables_in_use
@@ -38,6 +45,43 @@ def rules_of(config: Config) -> Rules:
     return Rules(
         source=AutoBackend(nft=nft, witness=nft, legacy=LegacyReader(), legacy_in_use=tables_in_use), netlink=netlink
     )
+
+
+def policy_pace(config: Config) -> Pace:
+    """How often the daemon fetches policies: every 5 s, and four times within a grace that is shorter than usual.
+
+    A policy must be known well before a rule without it counts as a finding that has lasted.
+    """
+    usual = Pace()
+    pause = usual.pause if config.grace is None else min(usual.pause, config.grace / 4)
+    return evolve(usual, pause=pause, breath=min(usual.breath, pause))
+
+
+@contextmanager
+def live_reader(config: Config, keep: KeepText | None = None) -> Iterator[LiveReader]:
+    """The reader of this cell as it is, for a single audit: each reading waits for all sources.
+
+    ``keep`` gets the sources' own texts (`CellReader`).
+    """
+    rules = rules_of(config)
+    try:
+        yield LiveReader(rules.source, CellReader(config, keep=keep))
+    finally:
+        if rules.netlink is not None:
+            rules.netlink.close()
+
+
+@contextmanager
+def cell_reader(bundle: Path | None, config_file: Path | None, vpa_config: Path | None) -> Iterator[Reader]:
+    """The reader of a bundle, or without one of this cell as it is. Raises UsageError, ConfigError."""
+    if bundle is None:
+        with live_reader(configured(config_file, vpa_config=vpa_config)) as reader:
+            yield reader
+    elif config_file or vpa_config:
+        message = "--bundle brings everything with it: leave out --config and --vpa-config"
+        raise UsageError(message)
+    else:
+        yield BundleReader(directory=bundle)
 
 
 def configured(path: Path | None, **overrides: object) -> Config:

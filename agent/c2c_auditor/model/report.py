@@ -7,7 +7,6 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from c2c_auditor.model.cell import CellFacts
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.rule import Backend
@@ -89,15 +88,6 @@ class ProcessStatus:
 
 
 @frozen(kw_only=True)
-class FactsReading:
-    """What is known of the cell now; ``facts`` is the identical object as long as nothing changed."""
-
-    facts: CellFacts
-    sources: tuple[SourceStatus, ...] = ()
-    processes: tuple[ProcessStatus, ...] = ()
-
-
-@frozen(kw_only=True)
 class Histogram:
     """Cumulative-ready counts per bucket: ``counts[i]`` observations at or below ``bounds[i]``, the last beyond all bounds; ``total`` is their sum."""
 
@@ -170,8 +160,3 @@ class Report:
     statements: tuple[str, ...] = ()
     last_conclusive: float | None = None
     version: str = ""
-
-    @property
-    def conclusive(self) -> bool:
-        """Whether this audit could judge everything that it is meant to judge; what is still pending was judged too."""
-        return self.result is not Result.BLIND

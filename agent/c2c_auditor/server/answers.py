@@ -1,4 +1,4 @@
-"""What the auditing process answers: explanations and the matrix, from the last reading."""
+"""What the auditing process answers: explanations and the matrix, from the last scene."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Mapping
 
 from c2c_auditor.audit.questions.explanation import explain, parse_flow
 from c2c_auditor.audit.questions.matrix import matrix
-from c2c_auditor.audit.reading.inputs import Inputs
-from c2c_auditor.cycle import Scene
+from c2c_auditor.audit.scene import Scene
 from c2c_auditor.errors import EvaluationError, UsageError
 from c2c_auditor.export.traffic import explanation_document, matrix_document
 from c2c_auditor.server.questions import Answer, refused
@@ -18,14 +17,13 @@ _MOST_LINES = 2000
 
 
 class Answers:
-    """Answers from the last scene; what follows from one is worked out once, when somebody first asks."""
+    """Answers from the last scene, which holds everything that a question needs."""
 
     def __init__(self) -> None:
         self._scene: Scene | None = None
-        self._inputs: tuple[Scene, Inputs] | None = None
 
     def put(self, scene: Scene | None) -> None:
-        """The last reading; None while rules cannot be read."""
+        """Take the last scene; None while rules cannot be read."""
         self._scene = scene
 
     def answer(self, subject: str, arguments: Mapping[str, str]) -> Answer:
@@ -35,41 +33,32 @@ class Answers:
             return refused(503, "the last audit could not read the rules, or there was none yet")
         try:
             if subject == "explain":
-                return self._explain(scene, arguments)
-            return self._matrix(scene, arguments)
+                return _explain(scene, arguments)
+            return _matrix(scene, arguments)
         except UsageError as error:
             return refused(400, str(error))
         except EvaluationError as error:
             return refused(409, str(error))
 
-    def _explain(self, scene: Scene, arguments: Mapping[str, str]) -> Answer:
-        if "source" not in arguments or "destination" not in arguments:
-            return refused(400, "ask with ?source=…&destination=… and, if you like, &flow=8080/tcp")
-        flow = parse_flow(arguments["flow"]) if "flow" in arguments else None
-        return _found(
-            explanation_document(explain(self._read(scene), arguments["source"], arguments["destination"], flow))
-        )
 
-    def _matrix(self, scene: Scene, arguments: Mapping[str, str]) -> Answer:
-        if scene.reach is None:
-            return refused(409, "who reaches whom is not known: see the notes of /api/v1/report")
-        first = arguments.get("first", "0")
-        if not re.fullmatch(r"[0-9]{1,9}", first):
-            return refused(400, f"first={first}: give the number of the first line")
-        told = matrix(
-            self._read(scene),
-            scene.reach,
-            differences=arguments.get("differences") == "1",
-            first=int(first),
-            most=_MOST_LINES,
-        )
-        return _found(matrix_document(told))
+def _explain(scene: Scene, arguments: Mapping[str, str]) -> Answer:
+    if "source" not in arguments or "destination" not in arguments:
+        return refused(400, "ask with ?source=…&destination=… and, if you like, &flow=8080/tcp")
+    flow = parse_flow(arguments["flow"]) if "flow" in arguments else None
+    return _found(explanation_document(explain(scene.inputs, arguments["source"], arguments["destination"], flow)))
 
-    def _read(self, scene: Scene) -> Inputs:
-        known = self._inputs
-        if known is None or known[0] is not scene:
-            known = self._inputs = scene, Inputs.of(scene.facts, scene.ruleset, scene.time)
-        return known[1]
+
+def _matrix(scene: Scene, arguments: Mapping[str, str]) -> Answer:
+    reach = scene.judgement.reach
+    if reach is None:
+        return refused(409, "who reaches whom is not known: see the notes of /api/v1/report")
+    first = arguments.get("first", "0")
+    if not re.fullmatch(r"[0-9]{1,9}", first):
+        return refused(400, f"first={first}: give the number of the first line")
+    differences = arguments.get("differences") == "1"
+    return _found(
+        matrix_document(matrix(scene.inputs, reach, differences=differences, first=int(first), most=_MOST_LINES))
+    )
 
 
 def _found(document: dict[str, object]) -> Answer:

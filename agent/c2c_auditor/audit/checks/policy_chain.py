@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from c2c_auditor.audit.checks import describe
@@ -159,6 +160,17 @@ def _from_future(inputs: Inputs) -> Iterator[Finding]:
                 remedy="Check the clock (chronyc tracking); delete the chain and its jump by hand once a newer one is in place.",
                 place=Place(table="filter", chain=chain),
             )
+
+
+def time_bounds(inputs: Inputs) -> tuple[float, float]:
+    """From when (inclusive) until when (exclusive) `_from_future` says what it says now, by the cell's clock."""
+    if inputs.now is None:
+        return -math.inf, math.inf
+    turns = [_time(chain) - _CLOCK_TOLERANCE_SECONDS for chain in inputs.chains.names]
+    return (
+        max((turn for turn in turns if turn <= inputs.now), default=-math.inf),
+        min((turn for turn in turns if turn > inputs.now), default=math.inf),
+    )
 
 
 def _time(chain: str) -> float:

@@ -1,148 +1,173 @@
-"""The facts of a live cell, gathered from all their sources.
+"""The facts of a live cell, gathered from all their sources; the last good ones are used while a source is away.
 
-The last good ones are kept while a source is away, up to an age.
+Files and the process table are read whenever facts are read; where policies come from is given: a fetcher that waits
+for them (`policy_fetcher`), or a thread that fetches them beside (`policy_thread`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from c2c_auditor.config import Config, host_service
 from c2c_auditor.errors import Reason, SourceError
-from c2c_auditor.model.cell import CellFacts, PolicySet, SecurityGroup, Store, VpaConfig
-from c2c_auditor.model.report import FactsReading, Problem, ProcessStatus, SourceStatus
-from c2c_auditor.sources.facts.policy_feed import PolicyFeed, SecurityGroupFeed
+from c2c_auditor.model.cell import CellFacts, Store, VpaConfig
+from c2c_auditor.model.reading import FactsReading
+from c2c_auditor.model.report import ProcessStatus
+from c2c_auditor.sources.facts.answer_texts import KeepText, TextKeepingServer
+from c2c_auditor.sources.facts.known import Clocks, Known
+from c2c_auditor.sources.facts.policy_fetcher import (
+    PolicyClient,
+    PolicyFetcher,
+    PolicyKnowledge,
+    PolicyQuery,
+    PolicySource,
+)
 from c2c_auditor.sources.facts.policy_server import PolicyServer
 from c2c_auditor.sources.facts.processes import read_processes, underlay_interfaces
 from c2c_auditor.sources.facts.store import StoreReader
-from c2c_auditor.sources.facts.vpa_config import read_vpa_config
+from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
+from c2c_auditor.sources.files import read_text_file
 
-T = TypeVar("T")
 _PROCESSES_SECONDS = 15.0
-
-
-class LastGood(Generic[T]):
-    """The last good value of one source, with when it was good and what is wrong since."""
-
-    def __init__(self, name: str, max_age: float) -> None:
-        self._max_age = max_age
-        self._value: T | None = None
-        self.status = SourceStatus(name=name, up=False)
-
-    def refresh(self, now: float, read: Callable[[], T]) -> T | None:
-        """What ``read`` gives.
-
-        When it fails, the last good value as long as that is no older than the limit, else None.
-        """
-        try:
-            value = read()
-        except SourceError as error:
-            return self._failed(now, error)
-        if value != self._value:  # an equal value stays the identical object, so that nothing is judged anew
-            self._value = value
-        self.status = SourceStatus(name=self.status.name, up=True, last_success=now)
-        return self._value
-
-    def _failed(self, now: float, error: SourceError) -> T | None:
-        last = self.status.last_success
-        old = last is None or now - last > self._max_age
-        problem = Problem(
-            source=self.status.name,
-            reason=error.reason.value,
-            where=error.where,
-            problem=error.problem,
-            remedy=error.remedy,
-        )
-        self.status = SourceStatus(
-            name=self.status.name, up=False, last_success=last, problem=problem, age_limit_passed=old
-        )
-        return None if old else self._value
+_MOST_CONFIG_BYTES = 16 << 20
 
 
 @frozen(kw_only=True)
-class _Server:
-    """The policy server as one configuration describes it."""
+class _Address:
+    """Where the policy server is and how to identify oneself there; empty strings are not known."""
 
-    key: tuple[object, ...]
-    client: PolicyServer
-    feed: PolicyFeed
-    groups: SecurityGroupFeed
+    url: str
+    ca: str
+    certificate: str
+    key: str
+    timeout: float
+
+    @classmethod
+    def of(cls, config: Config, vpa: VpaConfig | None) -> _Address:
+        """From the agent's own settings, else from VPA's configuration."""
+        own, theirs = config.policy_server, vpa if vpa is not None else VpaConfig()
+        return cls(
+            url=own.url or theirs.policy_server_url,
+            ca=str(own.ca or theirs.ca_file),
+            certificate=str(own.certificate or theirs.certificate_file),
+            key=str(own.key or theirs.key_file),
+            timeout=own.timeout if own.timeout is not None else theirs.client_timeout,
+        )
+
+    def connect(self) -> PolicyServer:
+        """A client, with certificates read now. Raises SourceError."""
+        if not (self.url and self.ca and self.certificate and self.key):
+            raise _cannot(
+                "address or certificates are not known",
+                "set policy_server in the agent's configuration, or make VPA's configuration readable",
+            )
+        return PolicyServer(
+            url=self.url,
+            ca_file=Path(self.ca),
+            certificate_file=Path(self.certificate),
+            key_file=Path(self.key),
+            timeout=self.timeout,
+        )
 
 
 class CellReader:
-    """Reads store, VPA's configuration, policies and processes. Failures are part of the reading."""
+    """Reads store, VPA's configuration, policies and processes. Failures are part of the reading.
 
-    def __init__(self, config: Config) -> None:
+    ``keep`` gets the text of each source under its name in a bundle, also of sources that cannot be parsed.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        policies: PolicySource | None = None,
+        keep: KeepText | None = None,
+        clocks: Clocks | None = None,
+    ) -> None:
         self._config = config
-        self._vpa: LastGood[VpaConfig] = LastGood("vpa_config", config.max_age)
-        self._store: LastGood[Store] = LastGood("store", config.max_age)
-        self._policies: LastGood[PolicySet] = LastGood("policy_server", config.max_age)
-        self._groups: LastGood[tuple[SecurityGroup, ...]] = LastGood("security_groups", config.max_age)
-        self._server: _Server | None = None
+        self._clocks = clocks if clocks is not None else Clocks()
+        self._policies = policies if policies is not None else PolicyFetcher(self._clocks)
+        self._keep = keep
+        self._vpa: Known[VpaConfig] = Known(name="vpa_config")
+        self._store: Known[Store] = Known(name="store")
+        self._client: tuple[_Address, PolicyClient] | None = None
         self._processes: tuple[float, tuple[ProcessStatus, ...]] | None = None
-        self._last: CellFacts | None = None
 
     def reload(self, config: Config) -> None:
         """Take other settings and read certificates anew; what was known stays known."""
         self._config = config
-        if self._server is not None:
-            self._server.client.close()
-        self._server = None
+        self._client = None
 
-    def read(self, now: float) -> FactsReading:
-        """What is known at ``now``, seconds since the epoch."""
-        vpa = self._vpa.refresh(now, lambda: read_vpa_config(self._config.vpa_config))
-        store_path = self._config.store or Path(vpa.store_file if vpa is not None else VpaConfig().store_file)
-        store = self._store.refresh(now, StoreReader(store_path).read)
-        policies = self._policies.refresh(now, lambda: self._ask(vpa, store, now))
-        groups = self._ask_groups(vpa, store, now)
+    def read(self) -> FactsReading:
+        """What is known now."""
+        config, clocks, max_age = self._config, self._clocks, self._config.max_age
+        self._vpa = self._vpa.refreshed(clocks, self._read_vpa_config)
+        vpa = self._vpa.usable(clocks, max_age)
+        store_path = config.store or Path(vpa.store_file if vpa is not None else VpaConfig().store_file)
+        self._store = self._store.refreshed(clocks, StoreReader(store_path, keep=self._kept("store.json")).read)
+        store = self._store.usable(clocks, max_age)
+        known = self._known(vpa, store)
+        syncing = vpa is not None and vpa.asg_syncing
         facts = CellFacts(
             store=store,
-            policies=policies,
-            security_groups=groups,
+            policies=known.policies.usable(clocks, max_age),
+            security_groups=known.groups.usable(clocks, max_age) if store is not None and syncing else None,
             config=vpa,
-            ingress_tag=int(self._config.ingress_tag, 16) if self._config.ingress_tag is not None else None,
+            ingress_tag=int(config.ingress_tag, 16) if config.ingress_tag is not None else None,
             underlay_interfaces=self._underlay(vpa),
-            host_services=tuple(map(host_service, self._config.host_services))
-            if self._config.host_services is not None
-            else None,
-            notes=self._notes(now),
+            host_services=tuple(map(host_service, config.host_services)) if config.host_services is not None else None,
+            notes=self._notes(known),
         )
-        if self._last is not None and _same(self._last, facts):
-            facts = self._last
-        self._last = facts
-        sources = [self._vpa.status, self._store.status, self._policies.status]
-        if vpa is not None and vpa.asg_syncing:
-            sources.append(self._groups.status)
-        return FactsReading(facts=facts, sources=tuple(sources), processes=self._running(now))
+        sources: list[Known[Any]] = [self._vpa, self._store, known.policies, *([known.groups] if syncing else [])]
+        statuses = tuple(source.status(clocks, max_age) for source in sources)
+        return FactsReading(facts=facts, sources=statuses, processes=self._running())
 
-    def _ask(self, vpa: VpaConfig | None, store: Store | None, now: float) -> PolicySet:
+    def _read_vpa_config(self) -> VpaConfig:
+        path = self._config.vpa_config
+        text = read_text_file(path, source="vpa_config", most=_MOST_CONFIG_BYTES)
+        self._kept("vxlan-policy-agent.json")(text)
+        return parse_vpa_config(text, where=str(path))
+
+    def _kept(self, name: str) -> Callable[[str], None]:
+        """Takes the text that becomes the file ``name`` of a bundle."""
+        return partial(self._keep, name) if self._keep is not None else _forget
+
+    def _known(self, vpa: VpaConfig | None, store: Store | None) -> PolicyKnowledge:
+        """What is known from the policy server; without a store or a client nothing can be requested."""
+        try:
+            return self._policies.read(self._query(vpa, store))
+        except SourceError as error:
+            return self._policies.latest.failed(error)
+
+    def _query(self, vpa: VpaConfig | None, store: Store | None) -> PolicyQuery:
         if store is None:
             raise _cannot(
-                f"{self._store.status.name} is not known",
-                "policies are asked for by the guids of the cell's containers: mend the store first",
+                f"{self._store.name} is not known",
+                "policies are requested by the guids of the cell's containers: mend the store first",
             )
         guids = frozenset(guid for container in store.containers for guid in (container.app, container.space) if guid)
-        return self._connected(vpa).feed.read(guids, now)
+        return PolicyQuery(
+            client=self._connected(vpa),
+            guids=guids,
+            spaces=frozenset(container.space for container in store.containers if container.space),
+            groups_interval=vpa.asg_poll_interval if vpa is not None and vpa.asg_syncing else None,
+        )
 
-    def _ask_groups(self, vpa: VpaConfig | None, store: Store | None, now: float) -> tuple[SecurityGroup, ...] | None:
-        """Security groups, where silk syncs them at all; no more often than VPA asks."""
-        if vpa is None or not vpa.asg_syncing or store is None:
-            return None
-        spaces = frozenset(container.space for container in store.containers if container.space)
-        return self._groups.refresh(now, lambda: self._connected(vpa).groups.read(spaces, now, vpa.asg_poll_interval))
+    def _connected(self, vpa: VpaConfig | None) -> PolicyClient:
+        """The client that own settings and VPA's configuration describe; a new one when they describe another.
 
-    def _connected(self, vpa: VpaConfig | None) -> _Server:
-        """The client for what own settings and VPA's configuration say now; made anew when they say something else."""
-        wanted = _address(self._config, vpa)
-        if self._server is None or self._server.key != wanted:
-            client = connect(self._config, vpa)
-            self._server = _Server(key=wanted, client=client, feed=PolicyFeed(client), groups=SecurityGroupFeed(client))
-        return self._server
+        Made here and not where it is used: the thread that fetches has no capability that reading a key may need.
+        """
+        address = _Address.of(self._config, vpa)
+        if self._client is None or self._client[0] != address:
+            server = address.connect()
+            self._client = address, TextKeepingServer(server, self._keep) if self._keep is not None else server
+        return self._client[1]
 
     def _underlay(self, vpa: VpaConfig | None) -> tuple[str, ...] | None:
         if self._config.underlay_interfaces is not None:
@@ -151,53 +176,29 @@ class CellReader:
             underlay_interfaces(vpa.underlay_addresses) or None if vpa is not None and vpa.underlay_addresses else None
         )
 
-    def _notes(self, now: float) -> tuple[str, ...]:
-        """What old knowledge is being used, to the minute, so that equal facts stay equal."""
-        kept = (self._vpa.status, self._store.status, self._policies.status, self._groups.status)
+    def _notes(self, known: PolicyKnowledge) -> tuple[str, ...]:
+        """Which old knowledge is used, with its age to the minute, so that equal facts stay equal."""
+        sources: tuple[Known[Any], ...] = (self._vpa, self._store, known.policies, known.groups)
         return tuple(
-            f"{status.name} is away; what it said {(now - status.last_success) // 60:.0f} min ago is still used."
-            for status in kept
-            if not status.up and status.last_success is not None and not status.age_limit_passed
+            f"{source.name} is away; what it said {age // 60:.0f} min ago is still used."
+            for source in sources
+            if source.problem is not None
+            and (age := source.age(self._clocks)) is not None
+            and age <= self._config.max_age
         )
 
-    def _running(self, now: float) -> tuple[ProcessStatus, ...]:
+    def _running(self) -> tuple[ProcessStatus, ...]:
         """Silk's processes; walking /proc costs more than everything else here, so not more often than every 15 s."""
         if not self._config.processes:
             return ()
+        now = self._clocks.steady()
         if self._processes is None or now - self._processes[0] >= _PROCESSES_SECONDS:
             self._processes = now, read_processes()
         return self._processes[1]
 
 
-def connect(config: Config, vpa: VpaConfig | None) -> PolicyServer:
-    """A client for the policy server that own settings, else VPA's configuration, name. Raises SourceError."""
-    url, ca, certificate, key, timeout = _address(config, vpa)
-    if not (url and ca and certificate and key):
-        raise _cannot(
-            "address or certificates are not known",
-            "set policy_server in the agent's configuration, or make VPA's configuration readable",
-        )
-    return PolicyServer(
-        url=url, ca_file=Path(ca), certificate_file=Path(certificate), key_file=Path(key), timeout=timeout
-    )
-
-
-def _address(config: Config, vpa: VpaConfig | None) -> tuple[str, str, str, str, float]:
-    own, told = config.policy_server, vpa if vpa is not None else VpaConfig()
-    return (
-        own.url or told.policy_server_url,
-        str(own.ca or told.ca_file),
-        str(own.certificate or told.certificate_file),
-        str(own.key or told.key_file),
-        own.timeout,
-    )
-
-
-def _same(left: CellFacts, right: CellFacts) -> bool:
-    """Equality by identity of the large parts, which `LastGood` keeps identical while they are equal."""
-    large = ("store", "policies", "config", "security_groups")
-    small = [evolve(facts, store=None, policies=None, config=None, security_groups=None) for facts in (left, right)]
-    return all(getattr(left, name) is getattr(right, name) for name in large) and small[0] == small[1]
+def _forget(_: str) -> None:
+    """Outside of a capture no text is kept."""
 
 
 def _cannot(problem: str, remedy: str) -> SourceError:

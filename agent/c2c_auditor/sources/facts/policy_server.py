@@ -107,22 +107,13 @@ class PolicyServer:
         The identical object when the answer is the last one's, letter by letter: 20,000 policies are 4 MB and 0.15 s to
         understand.
         """
-        texts = list(self._policy_pages(guids))
+        texts = list(self.policy_texts(guids))
         if self._answered is None or self._answered[0] != texts:
             self._answered = texts, merged(parse_policies(text, where=f"{self._url}{_API}/policies") for text in texts)
         return self._answered[1]
 
-    def policies_text(self, guids: Iterable[str]) -> str:
-        """The same as the server's own JSON; several answers made into one, each policy once. Raises SourceError."""
-        texts = list(self._policy_pages(guids))
-        for text in texts:
-            parse_policies(text, where=f"{self._url}{_API}/policies")  # raises for what is no answer
-        if len(texts) == 1:
-            return texts[0]
-        found = {json.dumps(policy): policy for text in texts for policy in json.loads(text)["policies"]}
-        return json.dumps({"total_policies": len(found), "policies": list(found.values())})
-
-    def _policy_pages(self, guids: Iterable[str]) -> Iterator[str]:
+    def policy_texts(self, guids: Iterable[str]) -> Iterator[str]:
+        """The answers about ``guids`` as the server gave them. Raises SourceError."""
         for some in _chunks(guids):
             yield self._get(f"{self._url}{_API}/policies?id={some}")
 
@@ -132,30 +123,20 @@ class PolicyServer:
         Raises SourceError.
         """
         groups: dict[str, SecurityGroup] = {}
-        for text in self._group_pages(spaces):
+        for text in self.security_group_texts(spaces):
             for group in parse_security_groups(text, where=f"{self._url}{_API}/security_groups")[0]:
                 groups.setdefault(group.guid, group)
         return tuple(groups.values())
 
-    def security_groups_text(self, spaces: Iterable[str]) -> str:
-        """The same as the server's own JSON; all pages made into one. Raises SourceError."""
-        texts = list(self._group_pages(spaces))
-        if len(texts) == 1:
-            return texts[0]
-        found: dict[str, object] = {}
-        for text in texts:
-            for group in json.loads(text)["security_groups"]:
-                found.setdefault(group["guid"], group)
-        return json.dumps({"next": 0, "security_groups": list(found.values())})
-
-    def _group_pages(self, spaces: Iterable[str]) -> Iterator[str]:
+    def security_group_texts(self, spaces: Iterable[str]) -> Iterator[str]:
+        """The pages about ``spaces`` as the server gave them. Raises SourceError, after a page that is malformed."""
         where = f"{self._url}{_API}/security_groups"
         for some in list(_chunks(spaces)) or [""]:  # without spaces, the default groups
             start = 0
             for _ in range(_MOST_PAGES):
                 text = self._get(f"{where}?per_page={_PAGE}&space_guids={some}&from={start}")
-                _, start = parse_security_groups(text, where=where)
                 yield text
+                _, start = parse_security_groups(text, where=where)
                 if start == 0:
                     break
             else:

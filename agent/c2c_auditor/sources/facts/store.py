@@ -62,11 +62,18 @@ class _Tags:
 
 
 class StoreReader:
-    """Reads one store; ``sleep`` is given so that tests need not wait."""
+    """Reads one store; ``keep`` gets each text that was read, before it is parsed; ``sleep`` waits between readings."""
 
-    def __init__(self, path: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        keep: Callable[[str], None] = lambda _: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._path = path
         self._version_path = path.with_name(f"{path.name}_version")
+        self._keep = keep
         self._sleep = sleep
 
     def read(self) -> Store:
@@ -95,6 +102,7 @@ class StoreReader:
             if error.reason is Reason.PERMISSION and never_written and is_empty_file(self._path):
                 return Store()
             raise
+        self._keep(text)
         return Store() if not text and never_written else parse_store(text, where=str(self._path))
 
     def _version(self) -> str:

@@ -4,7 +4,7 @@ Support case, offline audit and golden test are the same thing.
 
 | file | what |
 |---|---|
-| ``cell.json`` | backend, underlay interfaces, ``time`` of the capture (seconds since the epoch) |
+| ``cell.json`` | backend, underlay interfaces, ``time`` of the capture (seconds since the epoch); ``problems``: what could not be read or understood, and why |
 | ``store.json`` | container metadata |
 | ``vxlan-policy-agent.json`` | VPA's configuration; certificates and keys are never in a bundle |
 | ``policies.json``, ``policies_last_updated``, ``security_groups.json`` | the policy server's answers |
@@ -29,13 +29,23 @@ from attrs import evolve, frozen
 
 from c2c_auditor.errors import Reason, SourceError, UsageError
 from c2c_auditor.model.cell import CellFacts, PolicySet
+from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Problem, SourceStatus
+from c2c_auditor.netfilter.render import render_ruleset
 from c2c_auditor.sources.facts.policy_answers import parse_policies, parse_security_groups
 from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from c2c_auditor.sources.files import read_text_file
 
 RULES = "iptables-save.txt"
+# The file that holds what a source gave.
+FILE_OF = {
+    "rules": RULES,
+    "vpa_config": "vxlan-policy-agent.json",
+    "store": "store.json",
+    "policy_server": "policies.json",
+    "security_groups": "security_groups.json",
+}
 _RULES_NAME = re.compile(r"iptables-save(?:\.[a-z]+)?\.txt")
 _KNOWN = (
     "store.json",
@@ -157,6 +167,32 @@ def _integer(text: str, *, where: str, base: int = 10) -> int:
         return int(text.strip(), base)
     except ValueError as error:
         raise _malformed(where, f"{text!r:.40} is no number of base {base}") from error
+
+
+def bundle_files(reading: Reading, texts: Mapping[str, str], *, ingress_tag: str | None) -> dict[str, str]:
+    """The files of a bundle, text by name: the rules as read, and ``texts`` as the sources gave them.
+
+    What could not be read or understood is listed in ``cell.json``.
+    """
+    interfaces = reading.facts.underlay_interfaces
+    problems = [status.problem for status in reading.sources if status.problem is not None]
+    cell = {
+        "backend": reading.rulesets[0].backend.value if reading.rulesets else None,
+        "time": reading.time,
+        "underlay_interfaces": list(interfaces) if interfaces else None,
+        "problems": [
+            {"source": problem.source, "reason": problem.reason, "where": problem.where, "problem": problem.problem}
+            for problem in problems
+        ],
+    }
+    files = {
+        RULES if index == 0 else f"iptables-save.{ruleset.backend.value}.txt": render_ruleset(ruleset)
+        for index, ruleset in enumerate(reading.rulesets)
+    }
+    files |= {"cell.json": json.dumps(cell, indent=1), **texts}
+    if ingress_tag is not None:
+        files["ingress_tag"] = ingress_tag
+    return files
 
 
 def write_bundle(directory: Path, files: Mapping[str, str]) -> None:

@@ -1,0 +1,72 @@
+"""The live cell as one reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
+
+from attrs import evolve
+
+from c2c_auditor.errors import SourceError
+from c2c_auditor.model.reading import FactsReading, Reading
+from c2c_auditor.model.report import SourceStatus
+from c2c_auditor.model.rule import Ruleset
+from c2c_auditor.sources.facts.known import Clocks, problem_of
+
+T = TypeVar("T")
+
+
+class RulesSource(Protocol):
+    """Where rules come from."""
+
+    def read(self) -> tuple[Ruleset, ...]:
+        """The backends in use, the main one first; identical objects when nothing changed. Raises SourceError."""
+
+    def changes(self) -> Mapping[str, int]:
+        """Commits seen since the last call, by author (``vpa``, ``cni``, ``foreign``); empty if the backend has none."""
+
+
+class FactsSource(Protocol):
+    """Where facts come from; failures are part of the reading, never raised."""
+
+    def read(self) -> FactsReading:
+        """What is known now."""
+
+
+class LiveReader:
+    """Reads facts, then rules: an expectation is known before the rules that are held against it."""
+
+    def __init__(self, rules: RulesSource, facts: FactsSource, clocks: Clocks | None = None) -> None:
+        self._rules = rules
+        self._facts = facts
+        self._clocks = clocks if clocks is not None else Clocks()
+        self._status = SourceStatus(name="rules", up=False)
+
+    def read(self) -> Reading:
+        """The cell as it is. Rules that cannot be read make a reading without rules, not an error."""
+        now = self._clocks.wall()
+        facts, facts_seconds = self._timed(self._facts.read)
+        rulesets, rules_seconds = self._timed(lambda: self._read_rules(now))
+        return Reading(
+            time=now,
+            facts=facts.facts,
+            rulesets=rulesets,
+            sources=(self._status, *facts.sources),
+            processes=facts.processes,
+            commits=self._rules.changes() if rulesets else {},
+            seconds={"facts": facts_seconds, "rules": rules_seconds},
+        )
+
+    def _timed(self, read: Callable[[], T]) -> tuple[T, float]:
+        started = self._clocks.steady()
+        value = read()
+        return value, self._clocks.steady() - started
+
+    def _read_rules(self, now: float) -> tuple[Ruleset, ...]:
+        try:
+            rulesets = self._rules.read()
+        except SourceError as error:
+            self._status = evolve(self._status, up=False, problem=problem_of(error))
+            return ()
+        self._status = SourceStatus(name="rules", up=True, last_success=now)
+        return rulesets

@@ -1,0 +1,69 @@
+"""A single audit, of whatever a reader reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from attrs import evolve
+
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.reporting import blind_report, report_at_once
+from c2c_auditor.audit.scene import Scene, judge_cell
+from c2c_auditor.audit.settle import agreed
+from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.model.reading import Reading
+from c2c_auditor.model.report import Report
+
+
+class Reader(Protocol):
+    """A live cell or a recording."""
+
+    def read(self) -> Reading:
+        """One reading. Raises SourceError for a recording without rules; a live cell's reading then has none."""
+
+
+def audit_once(reader: Reader, *, wait: float | None, sleep: Callable[[float], None] = time.sleep) -> Report:
+    """The report of one audit.
+
+    On a live cell a difference may be silk's work in progress: with ``wait`` the cell is read again that many seconds
+    later, and what both readings agree on counts. None is for recordings, which do not change.
+    """
+    reading = reader.read()
+    if not reading.rulesets:
+        return blind_report(reading)
+    scene = judge_cell(reading)
+    if wait is not None and scene.judgement.findings:
+        sleep(wait)
+        reading = reader.read()
+        if not reading.rulesets:
+            return blind_report(reading)
+        second = judge_cell(reading, scene)
+        scene = evolve(second, judgement=agreed(scene.judgement, second.judgement))
+    return report_at_once(scene)
+
+
+def scene_of(reader: Reader) -> Scene:
+    """One reading, judged. Raises SourceError if the rules cannot be read."""
+    return judge_cell(_with_rules(reader.read()))
+
+
+def inputs_of(reader: Reader) -> Inputs:
+    """One reading with its plan, for a question about it that needs no judgement. Raises SourceError as `scene_of`."""
+    reading = _with_rules(reader.read())
+    return Inputs.of(reading.facts, reading.rulesets[0], reading.time)
+
+
+def _with_rules(reading: Reading) -> Reading:
+    """``reading`` if it has rules. Raises SourceError with the reason if it has none."""
+    if not reading.rulesets:
+        problem = next(status.problem for status in reading.sources if status.problem is not None)
+        raise SourceError(
+            source=problem.source,
+            reason=Reason(problem.reason),
+            where=problem.where,
+            problem=problem.problem,
+            remedy=problem.remedy,
+        )
+    return reading

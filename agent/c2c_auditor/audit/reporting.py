@@ -1,0 +1,65 @@
+"""From a scene to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from c2c_auditor.audit.judgement import Judgement
+from c2c_auditor.audit.scene import Scene
+from c2c_auditor.audit.settle import confirmed_at_once
+from c2c_auditor.model.finding import Finding, State
+from c2c_auditor.model.kind import Kind
+from c2c_auditor.model.reading import Reading
+from c2c_auditor.model.report import Report, Result
+
+
+def report_of(
+    reading: Reading, judgement: Judgement, findings: tuple[Finding, ...], result: Result | None = None
+) -> Report:
+    """The report of a judged reading with these findings; the result follows from them unless it is given."""
+    return Report(
+        time=reading.time or 0.0,
+        result=result if result is not None else result_of(findings, judgement.unknown),
+        backend=reading.rulesets[0].backend,
+        findings=findings,
+        unknown=judgement.unknown,
+        sources=reading.sources,
+        processes=reading.processes,
+        tally=judgement.tally,
+        notes=judgement.notes,
+        statements=judgement.statements,
+    )
+
+
+def blind_report(reading: Reading) -> Report:
+    """The report of a reading without rules: no kind of finding could be judged."""
+    return Report(
+        time=reading.time or 0.0,
+        result=Result.BLIND,
+        unknown=frozenset(Kind),
+        sources=reading.sources,
+        processes=reading.processes,
+        notes=reading.facts.notes,
+    )
+
+
+def report_at_once(scene: Scene) -> Report:
+    """The report of a single audit: every finding counts as confirmed, and a source that failed makes it blind.
+
+    With listings the result says what they show: that facts are missing is expected then, and no failure to look.
+    """
+    reading, judgement = scene.reading, scene.judgement
+    findings = confirmed_at_once(judgement, reading.time or 0.0)
+    result = Result.FINDINGS if findings else Result.CLEAN
+    if not reading.listings and (judgement.unknown or not all(status.up for status in reading.sources)):
+        result = Result.BLIND
+    return report_of(reading, judgement, findings, result)
+
+
+def result_of(findings: Sequence[Finding], unknown: frozenset[Kind]) -> Result:
+    """One word for an audit: blind if anything could not be judged, then confirmed findings, then pending ones."""
+    if unknown:
+        return Result.BLIND
+    if any(finding.state is State.CONFIRMED for finding in findings):
+        return Result.FINDINGS
+    return Result.UNSETTLED if findings else Result.CLEAN

@@ -1,0 +1,73 @@
+"""One reading, judged: what a report is made from, and what questions about the cell are answered from."""
+
+from __future__ import annotations
+
+from attrs import evolve, frozen
+
+from c2c_auditor.audit.checks import backend_split
+from c2c_auditor.audit.judge import judge_inputs, worst_first
+from c2c_auditor.audit.judgement import Judgement
+from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.model.reading import Reading
+
+
+@frozen(kw_only=True)
+class Scene:
+    """One reading with its plan, its comparison and its judgement.
+
+    ``inputs`` are those of the main ruleset: of two backends the one that holds silk's rules.
+    """
+
+    reading: Reading
+    inputs: Inputs
+    judgement: Judgement
+
+    def holds_for(self, reading: Reading) -> bool:
+        """Whether ``reading`` would be judged the same, so that an audit of an unchanged cell need not judge again.
+
+        The comparison is cheap: what did not change is the identical object in both readings.
+        """
+        judgement = self.judgement
+        in_time = reading.time is None or judgement.holds_from <= reading.time < judgement.holds_until
+        return in_time and (self.reading.rulesets, self.reading.facts) == (reading.rulesets, reading.facts)
+
+
+def judge_cell(reading: Reading, previous: Scene | None = None) -> Scene:
+    """Judge a reading that has rules. Pure: equal readings give equal scenes.
+
+    ``previous`` is the scene before this one; what did not change since is taken over from it.
+    """
+    if reading.listings:
+        return _judge_listings(reading)
+    first, *others = reading.rulesets
+    inputs = Inputs.of(reading.facts, first, reading.time)
+    judgement = judge_inputs(inputs, previous.judgement.reach if previous is not None else None)
+    for other in others:  # the kernel applies both backends, so both are judged
+        more = judge_inputs(Inputs.of(reading.facts, other, reading.time))
+        judgement = evolve(
+            judgement,
+            findings=(*judgement.findings, *backend_split.elsewhere(more.findings, other)),
+            holds_from=max(judgement.holds_from, more.holds_from),
+            holds_until=min(judgement.holds_until, more.holds_until),
+        )
+    if others:
+        findings = (*backend_split.split(reading.rulesets), *judgement.findings)
+        judgement = evolve(judgement, findings=tuple(sorted(findings, key=worst_first)))
+    return Scene(reading=reading, inputs=inputs, judgement=judgement)
+
+
+def _judge_listings(reading: Reading) -> Scene:
+    """Listings of several places: the facts belong to each, and of the other listings what they say of marks is used."""
+    every = [
+        Inputs.of(
+            reading.facts, ruleset, reading.time, tuple(other for other in reading.rulesets if other is not ruleset)
+        )
+        for ruleset in reading.rulesets
+    ]
+    judgements = [judge_inputs(inputs) for inputs in every]
+    whole = evolve(
+        judgements[0],
+        findings=tuple(finding for judgement in judgements for finding in judgement.findings),
+        notes=tuple(dict.fromkeys(note for judgement in judgements for note in judgement.notes)),
+    )
+    return Scene(reading=reading, inputs=every[0], judgement=whole)

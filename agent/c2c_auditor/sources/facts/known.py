@@ -1,0 +1,100 @@
+"""What a source last gave: kept while the source is away, up to an age."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Generic, TypeVar
+
+from attrs import evolve, field, frozen
+
+from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.model.report import Problem, SourceStatus
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class Clocks:
+    """``wall`` is in seconds since the epoch, for people; ``steady`` never steps, for ages and durations."""
+
+    wall: Callable[[], float] = field(default=time.time)
+    steady: Callable[[], float] = field(default=time.monotonic)
+
+
+@frozen(kw_only=True)
+class Known(Generic[T]):
+    """The last good value of one source, when it was good, and the problem of the last reading if that failed.
+
+    A value, so that one thread can hand it to another. ``good_at`` is steady time: ages do not follow a wall clock
+    that is set. ``last_success`` is the same moment in seconds since the epoch.
+    """
+
+    name: str
+    value: T | None = None
+    good_at: float | None = None
+    last_success: float | None = None
+    problem: Problem | None = None
+
+    def refreshed(self, clocks: Clocks, read: Callable[[], T]) -> Known[T]:
+        """After one more reading. An equal value stays the identical object, so that comparing facts costs nothing."""
+        try:
+            value = read()
+        except SourceError as error:
+            return self.failed(error)
+        return evolve(
+            self,
+            value=value if self.value is None or value != self.value else self.value,
+            good_at=clocks.steady(),
+            last_success=clocks.wall(),
+            problem=None,
+        )
+
+    def failed(self, error: SourceError) -> Known[T]:
+        """After a reading that failed."""
+        return evolve(self, problem=problem_of(error, self.name))
+
+    def age(self, clocks: Clocks) -> float | None:
+        """Seconds since the value was good; None if there never was one."""
+        return clocks.steady() - self.good_at if self.good_at is not None else None
+
+    def usable(self, clocks: Clocks, max_age: float) -> T | None:
+        """The value unless it is older than ``max_age`` seconds."""
+        age = self.age(clocks)
+        return self.value if age is not None and age <= max_age else None
+
+    def status(self, clocks: Clocks, max_age: float) -> SourceStatus:
+        """How the source fares now. One that has said nothing for ``max_age`` seconds is down, whatever it said last."""
+        age = self.age(clocks)
+        old = age is None or age > max_age
+        problem = self.problem if self.problem is not None or not old else _silent(self.name)
+        return SourceStatus(
+            name=self.name,
+            up=problem is None,
+            last_success=self.last_success,
+            problem=problem,
+            age_limit_passed=old,
+        )
+
+
+def problem_of(error: SourceError, name: str = "") -> Problem:
+    """A source's failure as part of a report; ``name`` is the source's in the report if it is not the error's."""
+    return Problem(
+        source=name or error.source,
+        reason=error.reason.value,
+        where=error.where,
+        problem=error.problem,
+        remedy=error.remedy,
+    )
+
+
+@cache
+def _silent(name: str) -> Problem:
+    return Problem(
+        source=name,
+        reason=Reason.TIMEOUT.value,
+        where=name,
+        problem="no answer yet",
+        remedy="it is still being read; see whether the server answers other clients",
+    )

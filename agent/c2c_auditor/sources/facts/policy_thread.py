@@ -1,0 +1,138 @@
+"""Policies fetched beside the audits, by a thread with a clock of its own.
+
+A policy server that hangs, refuses or answers slowly thus delays no audit: an audit takes what is known by then, with
+its age. The thread holds no capability: it parses what a server on the network sends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from attrs import frozen
+
+from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.privileges import drop_here
+from c2c_auditor.sources.facts.policy_fetcher import PolicyKnowledge, PolicyQuery
+
+# Between two fetches at least, when the cell's containers change in quick succession.
+_BREATH_SECONDS = 1.0
+
+
+class Fetcher(Protocol):
+    """What the thread runs (`policy_fetcher.PolicyFetcher`)."""
+
+    @property
+    def latest(self) -> PolicyKnowledge:
+        """What is known now."""
+
+    def fetch(self, query: PolicyQuery) -> Iterator[PolicyKnowledge]:
+        """One gathering, in steps."""
+
+
+@frozen(kw_only=True)
+class Pace:
+    """Seconds between two fetches, and how long the very first read waits for the first fetch.
+
+    A thousand cells ask the same two instances: ``spread`` (0 to 1) lengthens each pause by up to a fifth, so that
+    cells that were started together do not stay in step.
+    """
+
+    pause: float = 5.0
+    breath: float = _BREATH_SECONDS
+    first_wait: float = 5.0
+    spread: Callable[[], float] = random.random
+
+    def next_pause(self) -> float:
+        """The pause before the next fetch."""
+        return self.pause * (1 + self.spread() / 5)
+
+
+class PolicyThread(threading.Thread):
+    """Fetches at its own pace and at once when the query changes; `read` never waits but for the first fetch.
+
+    `fileno` is a descriptor that becomes readable when something new is known; `read` makes it silent again.
+    """
+
+    def __init__(self, fetcher: Fetcher, pace: Pace) -> None:
+        super().__init__(name="policies", daemon=True)
+        self._fetcher = fetcher
+        self._pace = pace
+        self._condition = threading.Condition()  # guards the attributes below
+        self._query: PolicyQuery | None = None
+        self._latest = fetcher.latest
+        self._fetched = False
+        self._waited = False
+        self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._news
+
+    @property
+    def latest(self) -> PolicyKnowledge:
+        """What is known now."""
+        with self._condition:
+            return self._latest
+
+    def read(self, query: PolicyQuery) -> PolicyKnowledge:
+        """What is known now; from now on the thread fetches ``query``."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._news)
+        with self._condition:
+            if query != self._query:
+                self._query = query
+                self._condition.notify_all()
+            if not self._waited:
+                self._waited = True
+                self._condition.wait_for(lambda: self._fetched, self._pace.first_wait)
+            return self._latest
+
+    def run(self) -> None:
+        """Fetch until the process ends."""
+        drop_here()
+        done: PolicyQuery | None = None
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._query not in (None, done), self._pace.next_pause())  # noqa: B023 - called before ``done`` changes
+                query = self._query
+            if query is not None:
+                self._fetch(query)
+                done = query
+                threading.Event().wait(self._pace.breath)
+
+    def _fetch(self, query: PolicyQuery) -> None:
+        """One gathering. An error that is no source's is a bug: it is reported like a source that failed."""
+        try:
+            for known in self._fetcher.fetch(query):
+                self._publish(known)
+        except Exception as error:  # noqa: BLE001 - the thread must outlive a bug, or policies would age unnoticed
+            self._publish(self._fetcher.latest.failed(_bug(error)))
+        with self._condition:
+            self._fetched = True
+            self._condition.notify_all()
+
+    def _publish(self, known: PolicyKnowledge) -> None:
+        with self._condition:
+            before, self._latest = self._latest, known
+        if _substance(before) != _substance(known):
+            os.eventfd_write(self._news, 1)
+
+
+def _substance(known: PolicyKnowledge) -> tuple[object, ...]:
+    """What an audit would judge or report differently: not the times."""
+    return known.policies.value, known.policies.problem, known.groups.value, known.groups.problem
+
+
+def _bug(error: Exception) -> SourceError:
+    return SourceError(
+        source="policy_server",
+        reason=Reason.FAILED,
+        where="c2c-auditor",
+        problem=f"a bug in this agent: {type(error).__name__}: {error}",
+        remedy="report it with the output of `c2c-auditor capture --redact`",
+    )

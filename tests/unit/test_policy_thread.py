@@ -1,0 +1,174 @@
+"""Policies fetched beside the audits: `read` gives what is known and never waits for a server, but once at the start."""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from attrs import define, evolve, field
+
+from c2c_auditor.model.cell import PolicySet, SecurityGroup
+from c2c_auditor.sources.facts.known import Clocks, Known
+from c2c_auditor.sources.facts.policy_fetcher import PolicyFetcher, PolicyKnowledge, PolicyQuery
+from c2c_auditor.sources.facts.policy_thread import Pace, PolicyThread
+
+_BOUND = 20.0  # seconds after which a test has failed
+_NEVER = 3600.0
+
+
+@define(eq=False)
+class Client:
+    """A policy server."""
+
+    updated: int = 1
+    closed: bool = False
+
+    def last_updated(self) -> int:
+        """Its clock."""
+        return self.updated
+
+    def policies(self, guids: frozenset[str]) -> PolicySet:
+        """None at all."""
+        assert guids
+        return PolicySet()
+
+    def security_groups(self, spaces: frozenset[str]) -> tuple[SecurityGroup, ...]:
+        """One for each space."""
+        return tuple(SecurityGroup(guid=space, name=space) for space in sorted(spaces))
+
+    def close(self) -> None:
+        """Take note."""
+        self.closed = True
+
+
+CLIENT = Client()
+QUERY = PolicyQuery(client=CLIENT, guids=frozenset({"a"}), spaces=frozenset(), groups_interval=None)
+OTHER = evolve(QUERY, guids=frozenset({"a", "b"}))
+
+
+@define
+class Scripted:
+    """A fetcher that waits until the test lets it go on, and gives what ``answers`` holds."""
+
+    answers: list[Callable[[], PolicyKnowledge]]
+    latest: PolicyKnowledge = field(factory=PolicyKnowledge)
+    go: threading.Semaphore = field(factory=lambda: threading.Semaphore(0))
+    started: threading.Semaphore = field(factory=lambda: threading.Semaphore(0))
+    queries: list[PolicyQuery] = field(factory=list)
+
+    def fetch(self, query: PolicyQuery) -> Iterator[PolicyKnowledge]:
+        """One gathering."""
+        self.queries.append(query)
+        self.started.release()
+        assert self.go.acquire(timeout=_BOUND)
+        yield self.answers.pop(0)()
+
+
+def _knowing(version: int) -> PolicyKnowledge:
+    return PolicyKnowledge(policies=Known(name="policy_server", value=PolicySet(last_updated=version), good_at=0.0))
+
+
+def _thread(fetcher: Scripted, *, pause: float = _NEVER, first_wait: float = 0.0) -> PolicyThread:
+    thread = PolicyThread(fetcher, Pace(pause=pause, breath=0.0, first_wait=first_wait))
+    thread.start()
+    return thread
+
+
+def _readable(thread: PolicyThread, seconds: float = _BOUND) -> bool:
+    return bool(select.select([thread], [], [], seconds)[0])
+
+
+def test_a_read_does_not_wait_for_a_fetch_that_hangs() -> None:
+    """It gives what was known before; what comes later is announced on the descriptor, and read then."""
+    fetcher = Scripted([lambda: _knowing(1), lambda: _knowing(2)])
+    thread = _thread(fetcher)
+    assert thread.read(QUERY) == PolicyKnowledge()
+    assert not _readable(thread, 0)
+    fetcher.go.release()
+    assert _readable(thread)
+    assert thread.read(QUERY) == _knowing(1)
+    assert not _readable(thread, 0)
+    assert thread.read(OTHER) == _knowing(1)
+    fetcher.go.release()
+    assert _readable(thread)
+    assert thread.read(OTHER) == thread.latest == _knowing(2)
+    assert fetcher.queries == [QUERY, OTHER]
+
+
+def test_the_first_read_waits_for_the_first_fetch() -> None:
+    """So that an agent's first audit is not blind where everything is well."""
+    fetcher = Scripted([lambda: _knowing(1)])
+    fetcher.go.release()
+    assert _thread(fetcher, first_wait=_BOUND).read(QUERY) == _knowing(1)
+
+
+def test_what_is_known_already_is_not_announced_again() -> None:
+    """A fetch that brings nothing new causes no audit."""
+    fetcher = Scripted([lambda: _knowing(1), lambda: _knowing(1), lambda: _knowing(1)])
+    thread = _thread(fetcher, pause=0.0)
+    thread.read(QUERY)
+    fetcher.go.release()
+    assert _readable(thread)
+    thread.read(QUERY)
+    fetcher.go.release()
+    for _ in range(3):  # the third fetch has begun: the second is over
+        assert fetcher.started.acquire(timeout=_BOUND)
+    assert not _readable(thread, 0)
+
+
+def test_a_bug_in_a_fetch_is_a_failed_source_and_the_thread_lives_on() -> None:
+    """Policies would grow old unnoticed otherwise."""
+
+    def bug() -> PolicyKnowledge:
+        raise KeyError("surprise")
+
+    fetcher = Scripted([bug, lambda: _knowing(1)])
+    thread = _thread(fetcher)
+    thread.read(QUERY)
+    fetcher.go.release()
+    assert _readable(thread)
+    problem = thread.read(OTHER).policies.problem
+    assert problem is not None
+    assert (problem.source, problem.reason) == ("policy_server", "failed")
+    assert "KeyError: 'surprise'" in problem.problem
+    fetcher.go.release()
+    assert _readable(thread)
+    assert thread.read(OTHER) == _knowing(1)
+
+
+def test_the_thread_holds_no_capability(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It parses what comes from the network."""
+    dropped = threading.Event()
+    monkeypatch.setattr("c2c_auditor.sources.facts.policy_thread.drop_here", dropped.set)
+    _thread(Scripted([]))
+    assert dropped.wait(_BOUND)
+
+
+def test_pauses_are_spread_so_that_cells_do_not_stay_in_step() -> None:
+    """Never shorter than the pause, by a fifth longer at most."""
+    assert Pace(pause=5.0, spread=lambda: 0.0).next_pause() == 5.0
+    assert Pace(pause=5.0, spread=lambda: 1.0).next_pause() == 6.0
+
+
+def test_a_gathering_waits_for_all_and_is_known_step_by_step() -> None:
+    """Policies do not wait for security groups; where silk syncs none they are not requested."""
+    fetcher = PolicyFetcher(Clocks(wall=lambda: 7.0, steady=lambda: 3.0))
+    query = evolve(QUERY, spaces=frozenset({"s"}), groups_interval=60.0)
+    first, second = fetcher.fetch(query)
+    assert (first.policies.value, first.groups.value) == (PolicySet(last_updated=1), None)
+    assert second.groups.value == (SecurityGroup(guid="s", name="s"),)
+    assert (second.groups.good_at, second.groups.last_success) == (3.0, 7.0)
+    assert len(list(fetcher.fetch(QUERY))) == 1
+    assert fetcher.read(query) == fetcher.latest == second
+
+
+def test_another_client_starts_anew_and_closes_the_one_before() -> None:
+    """After a reload, or when VPA's configuration names another server."""
+    fetcher = PolicyFetcher(Clocks())
+    old, new = Client(), Client(updated=2)
+    fetcher.read(evolve(QUERY, client=old))
+    known = fetcher.read(evolve(QUERY, client=new)).policies.value
+    assert known is not None
+    assert (known.last_updated, old.closed, new.closed) == (2, True, False)
