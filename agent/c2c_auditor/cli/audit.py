@@ -17,6 +17,7 @@ from c2c_auditor.audit.settle import agreed, confirmed_at_once
 from c2c_auditor.cli.wiring import configured, rules_of
 from c2c_auditor.config import Config
 from c2c_auditor.cycle import problem_of
+from c2c_auditor.decoding import parse_tag
 from c2c_auditor.errors import SourceError, UsageError
 from c2c_auditor.export.document import to_json
 from c2c_auditor.export.text import print_report
@@ -185,7 +186,7 @@ def _files(files: Files) -> Report:
 
 def _tag(text: str | None) -> int | None:
     try:
-        return int(text, 16) if text is not None else None
+        return parse_tag(text) if text is not None else None
     except ValueError as error:
         message = f"--ingress-tag {text}: give the tag as the policy server does, for example 0003"
         raise UsageError(message) from error

@@ -80,6 +80,19 @@ def read_cni_config(path: Path) -> CniConfig:
     return parse_cni_config(read_text_file(path, source=SOURCE, most=16 << 20), where=str(path))
 
 
+def find_cni_config(path: Path) -> CniConfig | None:
+    """The configuration in ``path``; None where there is no such file: the rules are then judged without it.
+
+    Raises SourceError for a file that is there and cannot be used.
+    """
+    try:
+        return read_cni_config(path)
+    except SourceError as error:
+        if error.reason is Reason.MISSING:
+            return None
+        raise
+
+
 def parse_cni_config(text: str, *, where: str) -> CniConfig:
     """``text`` as a CniConfig; absent keys have the job's defaults. Raises SourceError."""
     try:

@@ -12,12 +12,16 @@ from typing import Generic, TypeVar
 from attrs import evolve, frozen
 
 from c2c_auditor.config import Config, host_service
+from c2c_auditor.decoding import parse_tag
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import CellFacts, PolicySet, SecurityGroup, Store, VpaConfig
+from c2c_auditor.model.cni import CniConfig
 from c2c_auditor.model.report import FactsReading, Problem, ProcessStatus, SourceStatus
+from c2c_auditor.sources.facts.cni_config import find_cni_config
+from c2c_auditor.sources.facts.lease import LeaseReader
 from c2c_auditor.sources.facts.policy_feed import PolicyFeed, SecurityGroupFeed
 from c2c_auditor.sources.facts.policy_server import PolicyServer
-from c2c_auditor.sources.facts.processes import read_processes, underlay_interfaces
+from c2c_auditor.sources.facts.processes import find_underlay, read_processes
 from c2c_auditor.sources.facts.store import StoreReader
 from c2c_auditor.sources.facts.vpa_config import read_vpa_config
 
@@ -79,6 +83,8 @@ class CellReader:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._vpa: LastGood[VpaConfig] = LastGood("vpa_config", config.max_age)
+        self._cni: LastGood[CniConfig | None] = LastGood("cni_config", config.max_age)
+        self._lease = LeaseReader()
         self._store: LastGood[Store] = LastGood("store", config.max_age)
         self._policies: LastGood[PolicySet] = LastGood("policy_server", config.max_age)
         self._groups: LastGood[tuple[SecurityGroup, ...]] = LastGood("security_groups", config.max_age)
@@ -96,6 +102,7 @@ class CellReader:
     def read(self, now: float) -> FactsReading:
         """What is known at ``now``, seconds since the epoch."""
         vpa = self._vpa.refresh(now, lambda: read_vpa_config(self._config.vpa_config))
+        cni = self._cni.refresh(now, lambda: find_cni_config(self._config.cni_config))
         store_path = self._config.store or Path(vpa.store_file if vpa is not None else VpaConfig().store_file)
         store = self._store.refresh(now, StoreReader(store_path).read)
         policies = self._policies.refresh(now, lambda: self._ask(vpa, store, now))
@@ -105,8 +112,12 @@ class CellReader:
             policies=policies,
             security_groups=groups,
             config=vpa,
-            ingress_tag=int(self._config.ingress_tag, 16) if self._config.ingress_tag is not None else None,
-            underlay_interfaces=self._underlay(vpa),
+            ingress_tag=parse_tag(self._config.ingress_tag) if self._config.ingress_tag is not None else None,
+            underlay_interfaces=self._config.underlay_interfaces
+            if self._config.underlay_interfaces is not None
+            else find_underlay(cni, vpa),
+            cni=cni,
+            lease=self._lease.read(now, cni).lease,
             host_services=tuple(map(host_service, self._config.host_services))
             if self._config.host_services is not None
             else None,
@@ -116,6 +127,8 @@ class CellReader:
             facts = self._last
         self._last = facts
         sources = [self._vpa.status, self._store.status, self._policies.status]
+        if cni is not None or not self._cni.status.up:
+            sources.append(self._cni.status)
         if vpa is not None and vpa.asg_syncing:
             sources.append(self._groups.status)
         return FactsReading(facts=facts, sources=tuple(sources), processes=self._running(now))
@@ -144,16 +157,9 @@ class CellReader:
             self._server = _Server(key=wanted, client=client, feed=PolicyFeed(client), groups=SecurityGroupFeed(client))
         return self._server
 
-    def _underlay(self, vpa: VpaConfig | None) -> tuple[str, ...] | None:
-        if self._config.underlay_interfaces is not None:
-            return self._config.underlay_interfaces
-        return (
-            underlay_interfaces(vpa.underlay_addresses) or None if vpa is not None and vpa.underlay_addresses else None
-        )
-
     def _notes(self, now: float) -> tuple[str, ...]:
         """What old knowledge is being used, to the minute, so that equal facts stay equal."""
-        kept = (self._vpa.status, self._store.status, self._policies.status, self._groups.status)
+        kept = (self._vpa.status, self._cni.status, self._store.status, self._policies.status, self._groups.status)
         return tuple(
             f"{status.name} is away; what it said {(now - status.last_success) // 60:.0f} min ago is still used."
             for status in kept
