@@ -245,7 +245,7 @@ def _body(response: urllib3.BaseHTTPResponse, where: str) -> bytes:
 
 
 def _transport(error: Exception, where: str, timeout: float) -> SourceError:
-    """What went wrong below HTTP: told by the first cause of all, for urllib3's own words name objects and their addresses in memory."""
+    """What went wrong below HTTP, in the words of the innermost cause: urllib3's own name objects and their addresses."""
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)

@@ -66,7 +66,7 @@ class StoreReader:
 
     def __init__(self, path: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._path = path
-        self._version_path = path.with_name(f"{path.name}_version")
+        self._version_path = path.parent / f"{path.name}_version"
         self._sleep = sleep
 
     def read(self) -> Store:
