@@ -152,7 +152,10 @@ def _converter(dialect: Dialect) -> Converter:
 
 
 def _hook(convert: Callable[[object], object]) -> _Hook:
-    return lambda value, _: convert(value)
+    """A hook for cattrs, which gives a class's hook its subclasses too: an enum of strings is a string that must be one of its members."""
+    return lambda value, kind: (
+        kind(convert(value)) if isinstance(kind, type) and issubclass(kind, Enum) else convert(value)
+    )
 
 
 def _is_tuple(kind: object) -> bool:

@@ -86,7 +86,7 @@ def test_a_stock_cell_runs_on_the_agents_own_defaults() -> None:
 
 
 def test_a_stock_cells_process_is_bound_and_unprivileged() -> None:
-    """Two capabilities, limits, nothing writable, no PATH; and of the other jobs the four files that are needed."""
+    """Two capabilities, limits, nothing writable, no PATH; and of the other jobs the five files that are needed."""
     (process,) = parse_yaml(render().files["config/bpm.yml"])["processes"]
     mounted = [volume["path"] for volume in process["unsafe"].pop("unrestricted_volumes")]
     assert process == {
@@ -104,8 +104,18 @@ def test_a_stock_cells_process_is_bound_and_unprivileged() -> None:
         told["ca_cert_file"],
         told["client_cert_file"],
         told["client_key_file"],
+        str(Config().cni_config),
     ]
     assert VpaConfig().store_file.startswith(process["additional_volumes"][0]["path"])
+
+
+def test_the_cni_wrappers_configuration_is_mounted_where_it_is() -> None:
+    """With VPA's, and not without."""
+    given = {"c2c_auditor.cni_config": "/var/vcap/data/cni.conflist"}
+    (process,) = parse_yaml(render(given).files["config/bpm.yml"])["processes"]
+    assert process["unsafe"]["unrestricted_volumes"][-1] == {"path": "/var/vcap/data/cni.conflist", "mount_only": True}
+    (process,) = parse_yaml(render({**given, **FROM_PROPERTIES}, VPA).files["config/bpm.yml"])["processes"]
+    assert "unrestricted_volumes" not in process["unsafe"]
 
 
 def test_nothing_is_created_or_written_in_another_jobs_directory() -> None:
@@ -162,6 +172,7 @@ SETTINGS: Mapping[str, tuple[Any, str, Any]] = {
     "max_age": (8, "max_age", 8.0),
     "read_timeout": (9, "read_timeout", 9.0),
     "underlay_interfaces": (["eth1"], "underlay_interfaces", ("eth1",)),
+    "cni_config": ("/var/vcap/data/cni.conflist", "cni_config", Path("/var/vcap/data/cni.conflist")),
     "ingress_tag": ("0003", "ingress_tag", "0003"),
     "host_services": (["169.254.0.2:53/udp"], "host_services", ("169.254.0.2:53/udp",)),
     "policy_server.timeout": (3, "policy_server.timeout", 3.0),
@@ -329,6 +340,8 @@ def test_a_name_is_quoted_as_yaml_wants_it() -> None:
         ({"backend": "nftables"}, "auto, nft, legacy"),
         ({"ingress_tag": 3}, "in quotes"),
         ({"ingress_tag": "0000"}, "hexadecimal"),
+        ({"ingress_tag": "0x3"}, "hexadecimal"),
+        ({"cni_config": "cni.conflist"}, "absolute path"),
         ({"underlay_interfaces": "eth0"}, "list of names"),
         ({"host_services": ["169.254.0.2:53"]}, "169.254.0.2:53/udp"),
         ({"policy_server.ca_cert": "x"}, "all or none"),
@@ -439,7 +452,11 @@ TOLD: Mapping[str, tuple[Any, str, Any]] = {
     "iptables_accepted_udp_logs_per_sec": (50, "accepted_udp_logs_per_second", 50),
     "enable_overlay_ingress_rules": (True, "overlay_ingress", True),
     "disable_container_network_policy": (True, "policy_disabled", True),
-    "overlay_network": ("10.1.0.0/16", "overlay_networks", (IPv4Network("10.1.0.0/16"),)),
+    "overlay_network": (
+        ["10.1.0.0/16", "10.2.0.0/16"],
+        "overlay_networks",
+        tuple(map(IPv4Network, ("10.1.0.0/16", "10.2.0.0/16"))),
+    ),
     "cni.iptables_logging": (False, "asg_logging", False),
     "cni.iptables_denied_logs_per_sec": (2, "denied_logs_per_second", 2),
     "cni.deny_networks": ({"staging": ["10.9.0.0/16"]}, "deny_networks_staging", (IPv4Network("10.9.0.0/16"),)),
@@ -448,6 +465,9 @@ TOLD: Mapping[str, tuple[Any, str, Any]] = {
 # The rest of VPA's configuration, and where it is from.
 TOLD_OTHERWISE = {
     "underlay_addresses": "the instance's own networks",
+    "overlay_networks_ipv6": "c2c_auditor.vpa.overlay_network",
+    "ipv6": "silk's default; on a cell with IPv6 VPA's own configuration is to be mounted",
+    "deny_networks_ipv6": "as above",
     "ca_file": "policy_server of the agent's configuration",
     "certificate_file": "as above",
     "key_file": "as above",

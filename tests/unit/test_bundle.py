@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections import Counter
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ from attrs import evolve
 
 from c2c_auditor.audit.scene import judge_cell
 from c2c_auditor.errors import Reason, SourceError, UsageError
+from c2c_auditor.model.cni import Lease, LeaseSource
 from c2c_auditor.model.reading import Reading
-from c2c_auditor.sources.recordings.bundle import RULES, Bundle, read_bundle, write_bundle
+from c2c_auditor.sources.facts.cni_config import parse_cni_config
+from c2c_auditor.sources.recordings.addresses import Addresses
+from c2c_auditor.sources.recordings.bundle import CNI_CONFIG, RULES, Bundle, lease_entry, read_bundle, write_bundle
 from c2c_auditor.sources.recordings.redact import redacted
 from c2c_auditor.sources.rules.text import read_text
 from support.recordings import CELL_NAMES, CELLS, recording
@@ -27,6 +31,7 @@ NAMES = (
     "policies_last_updated",
     "security_groups.json",
     "ingress_tag",
+    CNI_CONFIG,
     RULES,
 )
 
@@ -62,6 +67,54 @@ def test_a_recorded_cell_is_a_bundle(name: str) -> None:
     backend = "nft" if name.endswith(("nft", "-cell")) else "legacy"
     assert (bundle.backend, bundle.time) == (backend, None)
     assert bundle.facts.notes == ()
+    assert (bundle.facts.cni is not None) == (CELLS / name / CNI_CONFIG).exists()
+    assert (bundle.facts.lease, bundle.sources) == (None, ())
+
+
+@pytest.mark.parametrize("source", LeaseSource)
+def test_a_lease_is_kept_with_who_told_it(source: LeaseSource, tmp_path: Path) -> None:
+    """In cell.json, as `capture` writes it."""
+    lease = Lease(network=IPv4Network("10.255.7.0/24"), source=source)
+    bundle = read_bundle(_bundle(tmp_path, **{"cell.json": json.dumps({"lease": lease_entry(lease)})}))
+    assert bundle.facts.lease == lease
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cell.json", '{"time": "12"}'),
+        ("cell.json", '{"time": true}'),
+        ("cell.json", '{"time": 1e999}'),
+        ("cell.json", '{"time": %s}' % ("9" * 5000)),
+        ("cell.json", '{"underlay_interfaces": "eth0"}'),
+        ("cell.json", '{"backend": 7}'),
+        ("cell.json", '{"lease": {"network": "10.255.7.0/99"}}'),
+        ("cell.json", '{"lease": {"network": "10.255.7.0/24", "source": "a friend"}}'),
+        ("cell.json", "[" * 100_000),
+        ("ingress_tag", "1_0"),
+        ("ingress_tag", "0x3"),
+        ("ingress_tag", "²"),
+        ("ingress_tag", "100000000"),
+        ("policies_last_updated", "9" * 5000),
+        ("policies_last_updated", "1_0"),
+        (CNI_CONFIG, '{"plugins": [{"dns_servers": 7}]}'),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_a_failed_source(name: str, text: str, tmp_path: Path) -> None:
+    """With its path; nothing is invented for it."""
+    bundle = read_bundle(_bundle(tmp_path, **{name: text}))
+    (status,) = bundle.sources
+    assert (status.name, status.up) == (name, False)
+    assert status.problem is not None
+    assert name in status.problem.where
+
+
+def test_a_fifo_in_a_bundle_is_a_failed_source(tmp_path: Path) -> None:
+    """It would be waited for, for ever."""
+    directory = _bundle(tmp_path, store__json=None)
+    os.mkfifo(directory / "store.json")
+    (status,) = read_bundle(directory).sources
+    assert (status.name, status.problem is not None and "a FIFO" in status.problem.problem) == ("store.json", True)
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)
@@ -158,8 +211,9 @@ def test_keys_and_whatever_else_is_no_part_of_a_bundle(name: str, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("addresses", [False, True])
 @pytest.mark.parametrize("name", CELL_NAMES)
-def test_under_pseudonyms_a_cell_audits_the_same(name: str, tmp_path: Path) -> None:
+def test_under_pseudonyms_a_cell_audits_the_same(name: str, addresses: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a parameter
     """Chain names, log prefixes and comments still fit the handles and guids.
 
     Here with every third rule gone, so that there is something to find.
@@ -168,7 +222,7 @@ def test_under_pseudonyms_a_cell_audits_the_same(name: str, tmp_path: Path) -> N
     lines = files[RULES].splitlines(keepends=True)
     files[RULES] = "".join(line for number, line in enumerate(lines) if number % 3 or " -A " not in line)
     write_bundle(tmp_path / "plain", files)
-    write_bundle(tmp_path / "redacted", redacted(files))
+    write_bundle(tmp_path / "redacted", redacted(files, addresses=addresses))
     plain, made = read_bundle(tmp_path / "plain"), read_bundle(tmp_path / "redacted")
     assert _findings(plain)
     assert _findings(made) == _findings(plain)
@@ -218,6 +272,71 @@ def test_a_comment_that_is_not_silks_tells_nothing() -> None:
     assert [line.rpartition(" ")[2] for line in made.splitlines()] == ["ACCEPT", "DROP"]
 
 
+OTHERS = """*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:payroll-4711 - [0:0]
+:4711 - [0:0]
+:vpa--payroll - [0:0]
+[1:2] -A FORWARD -j payroll-4711
+-A FORWARD -g 4711
+-A payroll-4711 -j LOG --log-prefix "payroll 4711: "
+-A payroll-4711 -m string --string "payroll" --algo bm -j DROP
+-A payroll-4711 -m string --hex-string "|0a|payroll" --algo bm -j DROP
+-A payroll-4711 -m set --match-set payroll src -j DROP
+-A payroll-4711 -m recent --set --name 4711 --mask 255.255.255.255 --rsource
+-A payroll-4711 -j NFLOG --nflog-prefix payroll
+-A 4711 -m recent --rcheck --name 4711 --mask 255.255.255.255 --rsource -j vpa--payroll
+COMMIT
+"""
+
+
+def test_what_others_call_things_is_replaced_alike_everywhere() -> None:
+    """Chains, log prefixes, strings, sets and lists; built-in names stay."""
+    made = redacted({RULES: OTHERS, "iptables-save.legacy.txt": OTHERS})
+    assert made[RULES] == made["iptables-save.legacy.txt"]
+    assert "payroll" not in made[RULES]
+    assert "4711" not in made[RULES]
+    text = made[RULES].replace("chain-1", "payroll-4711").replace("chain-2", "4711").replace("chain-3", "vpa--payroll")
+    lines = list(zip(OTHERS.splitlines(), text.splitlines(), strict=True))
+    assert [given for given, shown in lines if given == shown] == [*OTHERS.splitlines()[:8], "COMMIT"]
+    names = re.findall(r"--name (\S+)", made[RULES])
+    assert len(names) == 2
+    assert len(set(names)) == 1
+    for word in ("-j DROP", "-j LOG", "-j NFLOG", "--algo bm", "--mask 255.255.255.255"):
+        assert made[RULES].count(word) == OTHERS.count(word)
+    read_text(made[RULES], where="x")
+
+
+def test_names_of_digits_are_names() -> None:
+    """Also a number may name a customer; addresses and ports are known by their keys."""
+    tags = {"app_name": "4711", "space_name": "4712", "organization_name": "4713", "customer": "4714"}
+    metadata = {"ports": "8080, 2222", "customer": "4715", "log_config": json.dumps({"tags": tags})}
+    store = json.dumps({"4716": {"ip": "10.255.1.1", "metadata": metadata}})
+    made = redacted({"store.json": store})["store.json"]
+    assert re.search("47[0-9]{2}", made) is None
+    assert "8080, 2222" in made
+    assert "10.255.1.1" in made
+
+
+def test_the_cni_wrappers_configuration_is_replaced_too() -> None:
+    """What it decides stays."""
+    text = (CELLS / "pair-source-cell" / CNI_CONFIG).read_text()
+    made = redacted({CNI_CONFIG: text})[CNI_CONFIG]
+    assert "/var/vcap" not in made
+    assert parse_cni_config(made, where="x") == parse_cni_config(text, where="x")
+
+
+@pytest.mark.parametrize("name", CELL_NAMES)
+def test_addresses_can_be_replaced_too(name: str) -> None:
+    """None of the containers' or of the underlay's is left, in no file and in no interface's name."""
+    files = _files(name)
+    files["cell.json"] = json.dumps({"lease": {"network": "10.255.7.0/24"}})
+    text = "\n".join(redacted(files, addresses=True).values())
+    for address in set(re.findall(r"\b10\.(?:255|0)\.\d+\.\d+", "\n".join(files.values()))) - {"10.255.0.0"}:
+        assert re.search(rf"(?<![\w.]){re.escape(address)}(?![\w.])", text) is None
+
+
 def test_what_is_broken_stays_broken_and_tells_nothing() -> None:
     """A torn store is unreadable under pseudonyms too, an empty one empty, and a container with a broken log_config still has one."""
     store = json.dumps({"a": {"ip": "10.255.1.1", "metadata": {"log_config": '{"tags": {"app_name": "payroll'}}})
@@ -232,3 +351,46 @@ def test_each_bundle_has_pseudonyms_of_its_own() -> None:
     """So two bundles tell no more together than each for itself."""
     files = _files("pair")
     assert redacted(files)["store.json"] != redacted(files)["store.json"]
+
+
+def test_addresses_that_share_a_network_share_one_afterwards() -> None:
+    """Of the same size, and none else does; what every machine has stays."""
+    made = Addresses(b"k").in_text(
+        "10.255.7.0/24 10.255.7.9 10.255.8.9 10.255.0.0/16 s-010255007009 1.2.3.4.5 10.0.0.300"
+    )
+    lease, inside, outside, overlay, interface, *strange = made.split()
+    assert ip_address(inside) in ip_network(lease)
+    assert ip_address(outside) not in ip_network(lease)
+    assert ip_address(outside) in ip_network(overlay)
+    assert (ip_network(lease).prefixlen, ip_network(overlay).prefixlen) == (24, 16)
+    assert interface == "s-" + "".join(f"{octet:03}" for octet in ip_address(inside).packed)
+    assert strange == ["1.2.3.4.5", "10.0.0.300"]
+    for kept in ("0.0.0.0/0", "127.0.0.1:53", "169.254.0.2:9001", "224.0.0.0/4", "255.255.255.255", "10.0.0.0/8"):
+        assert Addresses(b"k").in_text(kept) == kept
+    assert len({Addresses(b"k").of(IPv4Address(number)) for number in range(0x0A000000, 0x0A001000)}) == 0x1000
+    assert Addresses(b"k").in_text("10.1.2.3") != Addresses(b"l").in_text("10.1.2.3")
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "0.0.0.0-9.255.255.255",
+        "11.0.0.0-169.253.255.255",
+        "169.255.0.0-172.15.255.255",
+        "172.32.0.0-192.167.255.255",
+        "192.169.0.0-255.255.255.255",
+        "10.0.0.0-10.255.255.255",
+    ],
+)
+def test_a_range_between_blocks_with_a_meaning_stays(kept: str) -> None:
+    """Those of a stock platform's public networks: what they let through stays the same."""
+    assert Addresses(b"k").in_text(kept) == kept
+
+
+def test_any_other_range_is_replaced() -> None:
+    """One that is a network stays of its size; another one has its ends' pseudonyms in order."""
+    made = Addresses(b"k")
+    first, last = map(IPv4Address, made.in_text("10.9.8.0-10.9.8.255").split("-"))
+    assert (int(last) - int(first), made.of(IPv4Address("10.9.8.7")) >= first) == (255, True)
+    ends = sorted(map(made.of, map(IPv4Address, ("10.9.8.7", "10.9.8.90"))))
+    assert made.in_text("10.9.8.7-10.9.8.90") == f"{ends[0]}-{ends[1]}"

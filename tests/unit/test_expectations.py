@@ -28,6 +28,7 @@ class Scripted:
     updated: int = 1
     known: tuple[Policy, ...] = (ONE,)
     groups: tuple[SecurityGroup, ...] = ()
+    groups_updated: int | None = None
     broken: bool = False
     asked: Counter[str] = field(factory=Counter)
 
@@ -40,6 +41,11 @@ class Scripted:
         """A new object each time, as after a new parse."""
         self._ask(f"policies {len(guids)}")
         return PolicySet(policies=tuple(self.known))
+
+    def security_groups_last_updated(self) -> int | None:
+        """None, as an older server's 404."""
+        self.asked["groups_last_updated"] += 1
+        return self.groups_updated
 
     def security_groups(self, spaces: frozenset[str]) -> tuple[SecurityGroup, ...]:
         """A new tuple each time."""
@@ -137,3 +143,57 @@ def test_another_space_means_asking_for_security_groups_at_once() -> None:
     feed.read(frozenset({"s"}), 0.0, 60.0)
     feed.read(frozenset({"s", "t"}), 1.0, 60.0)
     assert server.asked["groups 2"] == 1
+
+
+def test_security_groups_are_fetched_only_when_the_servers_clock_moved() -> None:
+    """Or the spaces changed, or ten minutes went by."""
+    server = Scripted(groups=(SecurityGroup(guid="g", name="n"),), groups_updated=1)
+    feed = SecurityGroupFeed(server)
+    spaces = frozenset({"s"})
+    first = feed.read(spaces, 0.0, 60.0)
+    assert all(feed.read(spaces, now, 60.0) is first for now in (60.0, 119.0, 120.0, 599.0))
+    assert (server.asked["groups 1"], server.asked["groups_last_updated"]) == (1, 4)
+    assert feed.read(spaces, 660.0, 60.0) is first
+    assert server.asked["groups 1"] == 2
+    server.groups, server.groups_updated = (), 2
+    assert feed.read(spaces, 720.0, 60.0) == ()
+    assert feed.read(spaces, 721.0, 60.0) == ()
+    assert server.asked["groups 1"] == 3
+    feed.read(frozenset({"s", "t"}), 722.0, 60.0)
+    assert server.asked["groups 2"] == 1
+
+
+def test_a_change_while_groups_are_fetched_is_not_missed() -> None:
+    """The clock counts that was read before them; one that goes back counts as moved."""
+    server = Scripted(groups_updated=5)
+    feed = SecurityGroupFeed(server)
+    for number, updated in enumerate((5, 6, 4)):
+        server.groups_updated = updated
+        feed.read(frozenset({"s"}), 60.0 * number, 60.0)
+    assert server.asked["groups 1"] == 3
+
+
+def test_a_failed_fetch_is_tried_again_with_the_next_reading() -> None:
+    """Although the clock has been read by then."""
+    server = Scripted(groups_updated=1)
+    feed = SecurityGroupFeed(server)
+    spaces = frozenset({"s"})
+    feed.read(spaces, 0.0, 60.0)
+    server.broken, server.groups_updated, server.groups = True, 2, (SecurityGroup(guid="g", name="n"),)
+    with pytest.raises(SourceError):
+        feed.read(spaces, 60.0, 60.0)
+    server.broken = False
+    assert feed.read(spaces, 61.0, 60.0) == server.groups
+
+
+def test_a_server_without_that_clock_is_asked_for_it_once_an_hour() -> None:
+    """It may be a newer one by then; until it is, groups are fetched at VPA's pace."""
+    server = Scripted()
+    feed = SecurityGroupFeed(server)
+    for minute in range(60):
+        feed.read(frozenset({"s"}), 60.0 * minute, 60.0)
+    assert (server.asked["groups_last_updated"], server.asked["groups 1"]) == (1, 60)
+    server.groups_updated = 1
+    for minute in range(60, 65):
+        feed.read(frozenset({"s"}), 60.0 * minute, 60.0)
+    assert server.asked["groups 1"] == 61

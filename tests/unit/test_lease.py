@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from c2c_auditor.model.cni import Lease, LeaseSource
+from c2c_auditor.model.cni import CniConfig, Lease, LeaseSource
 from c2c_auditor.sources.facts import lease
-from c2c_auditor.sources.facts.lease import read_lease
+from c2c_auditor.sources.facts.lease import LeaseReader, LeaseReading, read_lease
 
 ROUTES = (
     "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
@@ -143,3 +143,20 @@ def test_what_neither_shows_is_not_known_and_said(
     reading = read_lease(port, "silk-vtep", routes=path)
     assert reading.lease is None
     assert "refused" in reading.note
+
+
+def test_the_lease_is_read_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And anew when the CNI wrapper's configuration names another port."""
+    asked: list[tuple[int, str]] = []
+
+    def read(port: int, name: str) -> LeaseReading:
+        asked.append((port, name))
+        return LeaseReading(lease=None)
+
+    monkeypatch.setattr(lease, "read_lease", read)
+    reader = LeaseReader()
+    for now in (0.0, 59.0, 60.0):
+        reader.read(now, None)
+    reader.read(61.0, CniConfig(daemon_port=1, vtep_name="vtep"))
+    reader.read(0.0, CniConfig(daemon_port=1, vtep_name="vtep"))
+    assert asked == [(23954, "silk-vtep")] * 2 + [(1, "vtep")] * 2

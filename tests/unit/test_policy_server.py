@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -16,10 +18,11 @@ import pytest
 import trustme
 from attrs import frozen
 from cryptography.hazmat.primitives import serialization
+from urllib3.util import Retry
 
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.sources.facts.answer_texts import TextKeepingServer
-from c2c_auditor.sources.facts.policy_server import PolicyServer, Retries
+from c2c_auditor.sources.facts.policy_server import PolicyServer
 
 Handler = Callable[[ssl.SSLSocket, str], None]
 POLICIES = (
@@ -108,7 +111,7 @@ def _client(url: str, certificates: Certificates, *, attempts: int = 1, timeout:
         certificate_file=certificates.certificate,
         key_file=certificates.key,
         timeout=timeout,
-        retries=Retries(attempts=attempts, first=0.01),
+        retries=Retry(total=attempts - 1, backoff_factor=0.01),
     )
 
 
@@ -293,10 +296,81 @@ def test_a_server_that_hangs_is_asked_once(certificates: Certificates) -> None:
     assert len(asked) == 1
 
 
-def test_pauses_double_and_are_spread() -> None:
-    """So that a thousand cells do not come back in step."""
-    assert list(Retries(attempts=4, first=1.0, spread=lambda: 0.0).pauses()) == [1, 2, 4]
-    assert list(Retries(attempts=4, first=1.0, spread=lambda: 1.0).pauses()) == [1.5, 3, 6]
+def test_a_server_that_refuses_is_tried_again_and_the_whole_time_is_bounded(certificates: Certificates) -> None:
+    """Pauses grow; the attempt that would come after the time of one request is not made."""
+    asked: list[str] = []
+
+    def handler(connection: ssl.SSLSocket, path: str) -> None:
+        asked.append(path)
+        _says("", "503 Busy")(connection, path)
+
+    with _serving(certificates.ca, certificates.ca.issue_cert("127.0.0.1"), handler) as url, pytest.raises(SourceError):
+        PolicyServer(
+            url=url,
+            ca_file=certificates.ca_file,
+            certificate_file=certificates.certificate,
+            key_file=certificates.key,
+            timeout=1.0,
+            retries=Retry(total=10, backoff_factor=1.0),
+        ).last_updated()
+    assert len(asked) == 2
+
+
+def test_the_security_groups_clock_is_asked_where_there_is_one(certificates: Certificates) -> None:
+    """An older server answers 404, which is no error."""
+    answers = iter([("17", "200 OK"), ("", "404 Not Found"), ("<html>", "200 OK"), ("", "401 Unauthorized")])
+    asked: list[str] = []
+
+    def handler(connection: ssl.SSLSocket, path: str) -> None:
+        asked.append(path)
+        _says(*next(answers))(connection, path)
+
+    with _serving(certificates.ca, certificates.ca.issue_cert("127.0.0.1"), handler) as url:
+        client = _client(url, certificates)
+        assert client.security_groups_last_updated() == 17
+        assert client.security_groups_last_updated() is None
+        for reason in (Reason.MALFORMED, Reason.STATUS):
+            with pytest.raises(SourceError) as caught:
+                client.security_groups_last_updated()
+            assert caught.value.reason is reason
+    assert set(asked) == {"/networking/v1/internal/security_groups_last_updated"}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://vpa:s3cret@127.0.0.1:1",
+        "http://vpa:s3cret@127.0.0.1:1",
+        "https://vpa:s3cret@127.0.0.1:99999",
+        "https://vpa:s3cret/x@127.0.0.1",
+        "https://s3cret@127.0.0.1:1",
+        "//vpa:s3cret@127.0.0.1:1",
+    ],
+)
+def test_a_password_in_the_address_shows_nowhere(certificates: Certificates, address: str) -> None:
+    """Errors go to logs, reports and metrics; whatever went wrong, its causes do not hold it either."""
+    with pytest.raises(SourceError) as caught:
+        _client(address, certificates).last_updated()
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value)).replace(address, "")
+    assert "s3cret" not in repr(vars(caught.value))
+
+
+def test_what_stands_before_an_at_is_not_needed(certificates: Certificates) -> None:
+    """The client certificate is what the server asks for."""
+    with _serving(certificates.ca, certificates.ca.issue_cert("127.0.0.1"), _says("5")) as url:
+        assert _client(url.replace("https://", "https://vpa:s3cret@"), certificates).last_updated() == 5
+
+
+def test_a_key_that_is_a_fifo_is_refused(certificates: Certificates, tmp_path: Path) -> None:
+    """OpenSSL would wait for its writer, for ever."""
+    os.mkfifo(tmp_path / "client.key")
+    with pytest.raises(SourceError, match="a FIFO"):
+        PolicyServer(
+            url="https://127.0.0.1:1",
+            ca_file=certificates.ca_file,
+            certificate_file=certificates.certificate,
+            key_file=tmp_path / "client.key",
+        )
 
 
 def test_a_server_that_drips_its_headers_is_a_timeout(certificates: Certificates) -> None:

@@ -34,6 +34,10 @@ class Client:
         assert guids
         return PolicySet()
 
+    def security_groups_last_updated(self) -> int | None:
+        """A server that does not know."""
+        return None
+
     def security_groups(self, spaces: frozenset[str]) -> tuple[SecurityGroup, ...]:
         """One for each space."""
         return tuple(SecurityGroup(guid=space, name=space) for space in sorted(spaces))

@@ -7,15 +7,17 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import psutil
 
 from c2c_auditor.config import Config
+from c2c_auditor.model.cell import VpaConfig
+from c2c_auditor.model.cni import CniConfig
 from c2c_auditor.model.report import ProcessStatus
 from c2c_auditor.sources.facts.gatherer import CellReader
-from c2c_auditor.sources.facts.processes import read_processes, underlay_interfaces
+from c2c_auditor.sources.facts.processes import find_underlay, read_processes, underlay_interfaces
 
 
 @contextmanager
@@ -111,3 +113,28 @@ def test_an_agent_that_cannot_see_them_says_nothing_of_them() -> None:
     nowhere = Path("/nonexistent")
     assert CellReader(Config(vpa_config=nowhere, store=nowhere, processes=False)).read().processes == ()
     assert len(CellReader(Config(vpa_config=nowhere, store=nowhere)).read().processes) == 4
+
+
+def test_the_underlay_is_found_as_silks_plugin_finds_it() -> None:
+    """By name where the operator gave names, else by addresses of either family; VPA's configuration has the same ones."""
+    named = CniConfig(underlay_interfaces=("eth7",), underlay_addresses=(IPv4Address("127.0.0.1"),))
+    by_address = CniConfig(underlay_addresses=(IPv6Address("::1"), IPv4Address("127.0.0.1")))
+    nowhere = CniConfig(underlay_addresses=(IPv4Address("192.0.2.1"),))
+    vpa = VpaConfig(underlay_addresses=(IPv4Address("127.0.0.1"),))
+    found = [find_underlay(cni, vpa) for cni in (named, by_address, nowhere, CniConfig(), None)]
+    assert found == [("eth7",), ("lo",), None, ("lo",), ("lo",)]
+    assert find_underlay(None, None) is None
+
+
+def test_the_cni_wrappers_configuration_is_a_source_where_there_is_one(tmp_path: Path) -> None:
+    """Without the file nothing is missing, the rules tell it; a file that makes no sense is a failed source."""
+    path = tmp_path / "cni-wrapper-plugin.conflist"
+    reader = CellReader(Config(vpa_config=tmp_path / "x", store=tmp_path / "x", cni_config=path, processes=False))
+    absent = reader.read()
+    path.write_text('{"plugins": [{"vtep_name": "vtep"}]}')
+    there = reader.read()
+    path.write_text("{")
+    broken = reader.read()
+    assert (absent.facts.cni, [one.name for one in absent.sources if "cni" in one.name]) == (None, [])
+    assert (there.facts.cni and there.facts.cni.vtep_name, broken.facts.cni is there.facts.cni) == ("vtep", True)
+    assert [one.up for one in broken.sources if one.name == "cni_config"] == [False]

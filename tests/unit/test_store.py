@@ -256,6 +256,13 @@ def test_nothing_is_created_beside_the_store(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["store.json"]
 
 
+@pytest.mark.parametrize("path", ["", "/", ".", "a\0b", "\ud800"])
+def test_a_path_that_names_no_file_is_an_error_like_any_other(path: str) -> None:
+    """VPA's configuration may say anything."""
+    with pytest.raises(SourceError):
+        _reader(Path(path)).read()
+
+
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     """Missing is another thing than torn: it is not read again."""
     with pytest.raises(SourceError) as caught:

@@ -10,6 +10,7 @@ from attrs import frozen
 from c2c_auditor.model.cell import CellFacts
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.rule import Ruleset
+from c2c_auditor.sources.facts.cni_config import read_cni_config
 from c2c_auditor.sources.facts.policy_answers import parse_policies
 from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import read_vpa_config
@@ -39,6 +40,7 @@ class FilesReader:
     store: Path | None = None
     policies: Path | None = None
     vpa_config: Path | None = None
+    cni_config: Path | None = None
     ingress_tag: int | None = None
 
     def read(self) -> Reading:
@@ -51,6 +53,7 @@ class FilesReader:
             if self.policies
             else None,
             config=read_vpa_config(self.vpa_config) if self.vpa_config else None,
+            cni=read_cni_config(self.cni_config) if self.cni_config else None,
             ingress_tag=self.ingress_tag,
         )
         return Reading(facts=facts, rulesets=tuple(map(_ruleset, self.rules)), listings=True)

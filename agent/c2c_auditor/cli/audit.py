@@ -12,6 +12,7 @@ from c2c_auditor import __version__
 from c2c_auditor.assembly.once import audit_once
 from c2c_auditor.assembly.recorded import BundleReader, FilesReader
 from c2c_auditor.cli.wiring import configured, live_reader
+from c2c_auditor.decoding import parse_tag
 from c2c_auditor.errors import UsageError
 from c2c_auditor.export.document import to_json
 from c2c_auditor.export.text import print_report
@@ -35,6 +36,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--store", type=_FILE, help="Container metadata (store.json) to hold --rules against.")
 @click.option("--policies", type=_FILE, help="The policy server's answer (policies.json) to hold --rules against.")
 @click.option("--vpa-config", type=_FILE, help="vxlan-policy-agent.json, where it is not at its usual path.")
+@click.option("--cni-config", type=_FILE, help="cni-wrapper-plugin.conflist, where it is not at its usual path.")
 @click.option("--ingress-tag", help="The policy server's tag of the ingress router, hexadecimal.")
 @click.option("--config", "config_file", type=_FILE, help="The agent's own configuration, for a live audit.")
 @click.option("--backend", type=click.Choice(["auto", "nft", "legacy"]), help="Which backend of iptables to read live.")
@@ -54,6 +56,7 @@ def audit(
     store: Path | None,
     policies: Path | None,
     vpa_config: Path | None,
+    cni_config: Path | None,
     ingress_tag: str | None,
     config_file: Path | None,
     backend: str | None,
@@ -72,7 +75,14 @@ def audit(
         report = audit_once(BundleReader(directory=bundle), wait=None)
     elif rules:
         tag = _tag(ingress_tag)
-        files = FilesReader(rules=rules, store=store, policies=policies, vpa_config=vpa_config, ingress_tag=tag)
+        files = FilesReader(
+            rules=rules,
+            store=store,
+            policies=policies,
+            vpa_config=vpa_config,
+            cni_config=cni_config,
+            ingress_tag=tag,
+        )
         report = audit_once(files, wait=None)
     elif store or policies:
         message = (
@@ -80,7 +90,9 @@ def audit(
         )
         raise UsageError(message)
     else:
-        config = configured(config_file, vpa_config=vpa_config, backend=backend, ingress_tag=ingress_tag)
+        config = configured(
+            config_file, vpa_config=vpa_config, cni_config=cni_config, backend=backend, ingress_tag=ingress_tag
+        )
         with live_reader(config) as reader:
             report = audit_once(reader, wait=wait)
     _print(evolve(report, version=__version__), form)
@@ -96,7 +108,7 @@ def exit_status(report: Report, *, strict: bool) -> int:
 
 def _tag(text: str | None) -> int | None:
     try:
-        return int(text, 16) if text is not None else None
+        return parse_tag(text) if text is not None else None
     except ValueError as error:
         message = f"--ingress-tag {text}: give the tag as the policy server does, for example 0003"
         raise UsageError(message) from error

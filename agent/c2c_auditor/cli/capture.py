@@ -17,26 +17,35 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--config", "config_file", type=_FILE, help="The agent's own configuration.")
 @click.option("--vpa-config", type=_FILE, help="vxlan-policy-agent.json, where it is not at its usual path.")
+@click.option("--cni-config", type=_FILE, help="cni-wrapper-plugin.conflist, where it is not at its usual path.")
 @click.option("--backend", type=click.Choice(["auto", "nft", "legacy"]), help="Which backend of iptables to read.")
 @click.option(
     "--redact",
     is_flag=True,
     help="Replace guids, handles and names by made-up ones, the same in all files; addresses stay.",
 )
+@click.option("--redact-addresses", is_flag=True, help="The same, and replace addresses too.")
 def capture(
-    *, directory: Path, config_file: Path | None, vpa_config: Path | None, backend: str | None, redact: bool
+    *,
+    directory: Path,
+    config_file: Path | None,
+    vpa_config: Path | None,
+    cni_config: Path | None,
+    backend: str | None,
+    redact: bool,
+    redact_addresses: bool,
 ) -> int:
     """Write all that an audit of this cell reads to DIRECTORY, for `audit --bundle` elsewhere.
 
     Certificates and keys are never part of it. A source that cannot be read is left out, one that cannot be understood
     is in it as it is; cell.json says why. Exit status 0 if everything could be read and understood, otherwise 2.
     """
-    config = configured(config_file, vpa_config=vpa_config, backend=backend)
+    config = configured(config_file, vpa_config=vpa_config, cni_config=cni_config, backend=backend)
     texts: dict[str, str] = {}
     with live_reader(config, texts.__setitem__) as reader:
         reading = reader.read()
     files = bundle_files(reading, texts, ingress_tag=config.ingress_tag)
-    write_bundle(directory, redacted(files) if redact else files)
+    write_bundle(directory, redacted(files, addresses=redact_addresses) if redact or redact_addresses else files)
     problems = [status.problem for status in reading.sources if status.problem is not None]
     for problem in problems:
         where = "in the bundle as it is" if FILE_OF.get(problem.source) in files else "not in the bundle"

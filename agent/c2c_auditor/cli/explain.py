@@ -27,6 +27,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option("--config", "config_file", type=_FILE, help="The agent's own configuration."),
     click.option("--vpa-config", type=_FILE, help="vxlan-policy-agent.json, where it is not at its usual path."),
+    click.option("--cni-config", type=_FILE, help="cni-wrapper-plugin.conflist, where it is not at its usual path."),
     click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True),
 )
 
@@ -51,6 +52,7 @@ def explain(
     bundle: Path | None,
     config_file: Path | None,
     vpa_config: Path | None,
+    cni_config: Path | None,
     form: str,
 ) -> int:
     """Say whether SOURCE reaches DESTINATION, whether it should, and which rule decides.
@@ -58,7 +60,7 @@ def explain(
     Both are an app's name or guid, a container's handle or an address. Exit status: 0 as the policies want, 1 not so, 2
     could not look.
     """
-    with cell_reader(bundle, config_file, vpa_config) as reader:
+    with cell_reader(bundle, config_file, vpa_config=vpa_config, cni_config=cni_config) as reader:
         inputs = inputs_of(reader)
     asked = explanation.parse_flow(flow) if flow is not None else None
     answer = explanation.explain(inputs, source, destination, asked)
@@ -75,13 +77,19 @@ def explain(
 @click.option("--differences", is_flag=True, help="Only where rules and policies differ.")
 @_cell_options
 def matrix(
-    *, differences: bool, bundle: Path | None, config_file: Path | None, vpa_config: Path | None, form: str
+    *,
+    differences: bool,
+    bundle: Path | None,
+    config_file: Path | None,
+    vpa_config: Path | None,
+    cni_config: Path | None,
+    form: str,
 ) -> int:
     """Who reaches whom on which ports, intended beside actual.
 
     Exit status: 0 as the policies want, 1 not so, 2 could not look.
     """
-    with cell_reader(bundle, config_file, vpa_config) as reader:
+    with cell_reader(bundle, config_file, vpa_config=vpa_config, cni_config=cni_config) as reader:
         scene = scene_of(reader)
     if scene.judgement.reach is None:
         message = (

@@ -72,13 +72,13 @@ def live_reader(config: Config, keep: KeepText | None = None) -> Iterator[LiveRe
 
 
 @contextmanager
-def cell_reader(bundle: Path | None, config_file: Path | None, vpa_config: Path | None) -> Iterator[Reader]:
+def cell_reader(bundle: Path | None, config_file: Path | None, **overrides: Path | None) -> Iterator[Reader]:
     """The reader of a bundle, or without one of this cell as it is. Raises UsageError, ConfigError."""
     if bundle is None:
-        with live_reader(configured(config_file, vpa_config=vpa_config)) as reader:
+        with live_reader(configured(config_file, **overrides)) as reader:
             yield reader
-    elif config_file or vpa_config:
-        message = "--bundle brings everything with it: leave out --config and --vpa-config"
+    elif config_file or any(overrides.values()):
+        message = "--bundle brings everything with it: leave out --config, --vpa-config and --cni-config"
         raise UsageError(message)
     else:
         yield BundleReader(directory=bundle)

@@ -44,6 +44,10 @@ class TextKeepingServer:
         self._keep(_POLICIES, _one_answer(texts))
         return merged(answers)
 
+    def security_groups_last_updated(self) -> int | None:
+        """When security groups last changed, in ns; None from a server without that endpoint. Raises SourceError."""
+        return self._server.security_groups_last_updated()
+
     def security_groups(self, spaces: frozenset[str]) -> tuple[SecurityGroup, ...]:
         """The security groups of ``spaces``. Raises SourceError."""
         texts: list[str] = []

@@ -14,12 +14,17 @@ from typing import Any
 from attrs import frozen
 
 from c2c_auditor.config import Config, host_service
+from c2c_auditor.decoding import parse_tag
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import CellFacts, Store, VpaConfig
+from c2c_auditor.model.cni import CniConfig
 from c2c_auditor.model.reading import FactsReading
 from c2c_auditor.model.report import ProcessStatus
 from c2c_auditor.sources.facts.answer_texts import KeepText, TextKeepingServer
+from c2c_auditor.sources.facts.cni_config import SOURCE as CNI
+from c2c_auditor.sources.facts.cni_config import parse_cni_config
 from c2c_auditor.sources.facts.known import Clocks, Known
+from c2c_auditor.sources.facts.lease import LeaseReader
 from c2c_auditor.sources.facts.policy_fetcher import (
     PolicyClient,
     PolicyFetcher,
@@ -28,7 +33,7 @@ from c2c_auditor.sources.facts.policy_fetcher import (
     PolicySource,
 )
 from c2c_auditor.sources.facts.policy_server import PolicyServer
-from c2c_auditor.sources.facts.processes import read_processes, underlay_interfaces
+from c2c_auditor.sources.facts.processes import find_underlay, read_processes
 from c2c_auditor.sources.facts.store import StoreReader
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from c2c_auditor.sources.files import read_text_file
@@ -94,6 +99,8 @@ class CellReader:
         self._policies = policies if policies is not None else PolicyFetcher(self._clocks)
         self._keep = keep
         self._vpa: Known[VpaConfig] = Known(name="vpa_config")
+        self._cni: Known[CniConfig | None] = Known(name=CNI)
+        self._lease = LeaseReader()
         self._store: Known[Store] = Known(name="store")
         self._client: tuple[_Address, PolicyClient] | None = None
         self._processes: tuple[float, tuple[ProcessStatus, ...]] | None = None
@@ -108,6 +115,8 @@ class CellReader:
         config, clocks, max_age = self._config, self._clocks, self._config.max_age
         self._vpa = self._vpa.refreshed(clocks, self._read_vpa_config)
         vpa = self._vpa.usable(clocks, max_age)
+        self._cni = self._cni.refreshed(clocks, self._read_cni_config)
+        cni = self._cni.usable(clocks, max_age)
         store_path = config.store or Path(vpa.store_file if vpa is not None else VpaConfig().store_file)
         self._store = self._store.refreshed(clocks, StoreReader(store_path, keep=self._kept("store.json")).read)
         store = self._store.usable(clocks, max_age)
@@ -118,12 +127,20 @@ class CellReader:
             policies=known.policies.usable(clocks, max_age),
             security_groups=known.groups.usable(clocks, max_age) if store is not None and syncing else None,
             config=vpa,
-            ingress_tag=int(config.ingress_tag, 16) if config.ingress_tag is not None else None,
-            underlay_interfaces=self._underlay(vpa),
+            ingress_tag=parse_tag(config.ingress_tag) if config.ingress_tag is not None else None,
+            underlay_interfaces=config.underlay_interfaces
+            if config.underlay_interfaces is not None
+            else find_underlay(cni, vpa),
+            cni=cni,
+            lease=self._lease.read(clocks.steady(), cni).lease,
             host_services=tuple(map(host_service, config.host_services)) if config.host_services is not None else None,
             notes=self._notes(known),
         )
-        sources: list[Known[Any]] = [self._vpa, self._store, known.policies, *([known.groups] if syncing else [])]
+        sources: list[Known[Any]] = [self._vpa, self._store, known.policies]
+        if cni is not None or self._cni.problem is not None:
+            sources.append(self._cni)
+        if syncing:
+            sources.append(known.groups)
         statuses = tuple(source.status(clocks, max_age) for source in sources)
         return FactsReading(facts=facts, sources=statuses, processes=self._running())
 
@@ -132,6 +149,18 @@ class CellReader:
         text = read_text_file(path, source="vpa_config", most=_MOST_CONFIG_BYTES)
         self._kept("vxlan-policy-agent.json")(text)
         return parse_vpa_config(text, where=str(path))
+
+    def _read_cni_config(self) -> CniConfig | None:
+        """None where there is no such file: the rules are then judged without it."""
+        path = self._config.cni_config
+        try:
+            text = read_text_file(path, source=CNI, most=_MOST_CONFIG_BYTES)
+        except SourceError as error:
+            if error.reason is Reason.MISSING:
+                return None
+            raise
+        self._kept("cni-wrapper-plugin.conflist")(text)
+        return parse_cni_config(text, where=str(path))
 
     def _kept(self, name: str) -> Callable[[str], None]:
         """Takes the text that becomes the file ``name`` of a bundle."""
@@ -169,16 +198,9 @@ class CellReader:
             self._client = address, TextKeepingServer(server, self._keep) if self._keep is not None else server
         return self._client[1]
 
-    def _underlay(self, vpa: VpaConfig | None) -> tuple[str, ...] | None:
-        if self._config.underlay_interfaces is not None:
-            return self._config.underlay_interfaces
-        return (
-            underlay_interfaces(vpa.underlay_addresses) or None if vpa is not None and vpa.underlay_addresses else None
-        )
-
     def _notes(self, known: PolicyKnowledge) -> tuple[str, ...]:
         """Which old knowledge is used, with its age to the minute, so that equal facts stay equal."""
-        sources: tuple[Known[Any], ...] = (self._vpa, self._store, known.policies, known.groups)
+        sources: tuple[Known[Any], ...] = (self._vpa, self._cni, self._store, known.policies, known.groups)
         return tuple(
             f"{source.name} is away; what it said {age // 60:.0f} min ago is still used."
             for source in sources

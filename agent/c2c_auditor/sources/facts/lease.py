@@ -21,11 +21,12 @@ from attrs import frozen
 
 from c2c_auditor.decoding import DecodeError, decode
 from c2c_auditor.errors import SourceError
-from c2c_auditor.model.cni import Lease, LeaseSource
+from c2c_auditor.model.cni import CniConfig, Lease, LeaseSource
 from c2c_auditor.sources.facts.deadline import DeadlineSocket
 from c2c_auditor.sources.files import read_text_file
 
 _SECONDS = 1.0
+_REFRESH_SECONDS = 60.0
 _MOST_BYTES = 1 << 16
 _ROUTES = Path("/proc/net/route")
 _BITS = 32
@@ -42,6 +43,20 @@ class LeaseReading:
 @frozen(kw_only=True)
 class _Answer:
     overlay_subnet: IPv4Network
+
+
+class LeaseReader:
+    """Reads the lease no more often than once a minute: it changes when silk-daemon starts anew, if ever."""
+
+    def __init__(self) -> None:
+        self._known: tuple[float, CniConfig, LeaseReading] | None = None
+
+    def read(self, now: float, cni: CniConfig | None) -> LeaseReading:
+        """The lease at ``now`` (seconds), by the port and the interface of ``cni``; without it by silk's usual ones."""
+        settings = cni if cni is not None else CniConfig()
+        if self._known is None or self._known[1] != settings or not 0 <= now - self._known[0] < _REFRESH_SECONDS:
+            self._known = now, settings, read_lease(settings.daemon_port, settings.vtep_name)
+        return self._known[2]
 
 
 def read_lease(daemon_port: int, vtep_name: str, *, routes: Path = _ROUTES) -> LeaseReading:

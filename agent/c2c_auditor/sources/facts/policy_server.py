@@ -5,21 +5,21 @@
 
 from __future__ import annotations
 
-import json
-import random
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import urllib3
-from attrs import frozen
+from urllib3.exceptions import LocationParseError, MaxRetryError
+from urllib3.util import Retry, parse_url
 
+from c2c_auditor.decoding import DecodeError, parse_json
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import PolicySet, SecurityGroup
 from c2c_auditor.sources.facts.mutual_tls import describe_tls_error, mutual_tls
-from c2c_auditor.sources.facts.policy_answers import merged, parse_policies, parse_security_groups
+from c2c_auditor.sources.facts.policy_answers import merged, parse_last_updated, parse_policies, parse_security_groups
 
 _API = "/networking/v1/internal"
 _MOST_BYTES = 64 << 20
@@ -29,31 +29,17 @@ _GUIDS_PER_REQUEST = 200
 _PAGE = 5000
 _MOST_PAGES = 100
 _OK = 200
+_NOT_FOUND = 404
 _SERVERS_FAULT = 500
-
-
-@frozen(kw_only=True)
-class Retries:
-    """``attempts`` in all.
-
-    Pauses in seconds double from ``first`` and are disposition by up to half, so that cells do not come back in step.
-    """
-
-    attempts: int = 3
-    first: float = 0.5
-    sleep: Callable[[float], None] = time.sleep
-    spread: Callable[[], float] = random.random
-
-    def pauses(self) -> Iterator[float]:
-        """The pause before each further attempt."""
-        for attempt in range(self.attempts - 1):
-            yield self.first * 2**attempt * (1 + self.spread() / 2)
+# Two further attempts, spread so that a thousand cells do not come back in step.
+_RETRIES = Retry(total=2, backoff_factor=0.5, backoff_jitter=0.5, allowed_methods=frozenset({"GET"}))
 
 
 class PolicyServer:
     """A client. Certificates are read when it is made; SIGHUP makes a new one.
 
-    ``timeout`` bounds each request as a whole, in seconds.
+    ``timeout`` bounds each answer with all its attempts, in seconds. What stands before an @ in ``url`` is left out: it is
+    not used, and would show in errors.
     """
 
     def __init__(
@@ -64,18 +50,11 @@ class PolicyServer:
         certificate_file: Path,
         key_file: Path,
         timeout: float = 10.0,
-        retries: Retries | None = None,
+        retries: Retry = _RETRIES,
     ) -> None:
-        if not url.startswith("https://"):
-            raise _failed(
-                Reason.TLS,
-                url,
-                "it is no https address, so nobody could tell whose answers these are",
-                "set policy_server.url",
-            )
-        self._url = url.rstrip("/")
+        self._url = _checked(url).rstrip("/")
         self._timeout = timeout
-        self._retries = retries if retries is not None else Retries()
+        self._retries = retries
         self._pool = urllib3.PoolManager(
             num_pools=1,
             maxsize=1,
@@ -92,12 +71,17 @@ class PolicyServer:
     def last_updated(self) -> int:
         """When policies last changed, by the server's clock in ns. Raises SourceError."""
         where = f"{self._url}{_API}/policies_last_updated"
-        text = self._get(where)
-        try:
-            return int(text)
-        except ValueError as error:
-            problem = f"expected a number, found {text[:40]!r}"
-            raise _failed(Reason.MALFORMED, where, problem, "is this the policy server's internal API?") from error
+        return parse_last_updated(self._get(where), where=where)
+
+    def security_groups_last_updated(self) -> int | None:
+        """When security groups last changed, by the server's clock in ns; None for a server that does not know the question.
+
+        Source: cf-networking-release policy-server/handlers/security_groups_last_updated_internal.go, there since 2025;
+        older servers answer 404. Raises SourceError.
+        """
+        where = f"{self._url}{_API}/security_groups_last_updated"
+        status, text = self._ask(where)
+        return None if status == _NOT_FOUND else parse_last_updated(_body_of(status, text, where), where=where)
 
     def policies(self, guids: Iterable[str]) -> PolicySet:
         """The policies in which one of ``guids`` (apps, spaces) is source or destination.
@@ -145,29 +129,44 @@ class PolicyServer:
                 )
 
     def _get(self, where: str) -> str:
-        """The body of a 200.
+        """The body of a 200. Raises SourceError for any other answer."""
+        status, text = self._ask(where)
+        return _body_of(status, text, where)
 
-        Only what may pass by itself is tried again, and not once the time of one request is over.
+    def _ask(self, where: str) -> tuple[int, str]:
+        """The status and body of the first answer that no further attempt would better, within the time of one request.
+
+        Only what may pass by itself is tried again: a server's own error, a broken connection. Raises SourceError.
         """
-        began = time.monotonic()
-        pauses = self._retries.pauses()
+        until = time.monotonic() + self._timeout
+        retries = self._retries
         while True:
+            outcome = self._attempt(where, max(0.001, until - time.monotonic()))
+            if not isinstance(outcome, SourceError) and outcome[0] < _SERVERS_FAULT:
+                return outcome
             try:
-                status, text = self._once(where)
-                if status == _OK:
-                    return text
-                problem = f"it answered {status}{_said(text)}"
-                failed = _failed(Reason.STATUS, _shown(where), problem, "see the policy server's log")
-                passing = status >= _SERVERS_FAULT
-            except SourceError as error:
-                failed, passing = error, error.reason in (Reason.TIMEOUT, Reason.UNREACHABLE)
-            pause = next(pauses, None)
-            if not passing or pause is None or time.monotonic() + pause - began > self._timeout:
-                raise failed
-            self._retries.sleep(pause)
+                retries = retries.increment("GET", where)
+            except MaxRetryError:
+                break
+            pause = retries.get_backoff_time()
+            if time.monotonic() + pause >= until:
+                break
+            time.sleep(pause)
+        if isinstance(outcome, SourceError):
+            raise outcome
+        return outcome
 
-    def _once(self, where: str) -> tuple[int, str]:
-        timeout = urllib3.Timeout(total=self._timeout)
+    def _attempt(self, where: str, seconds: float) -> tuple[int, str] | SourceError:
+        """One attempt; an error that may pass by itself is returned, any other is raised."""
+        try:
+            return self._once(where, seconds)
+        except SourceError as error:
+            if error.reason not in (Reason.TIMEOUT, Reason.UNREACHABLE):
+                raise
+            return error
+
+    def _once(self, where: str, seconds: float) -> tuple[int, str]:
+        timeout = urllib3.Timeout(total=seconds)
         try:
             response = self._pool.request(
                 "GET", where, redirect=False, preload_content=False, decode_content=False, timeout=timeout
@@ -177,6 +176,19 @@ class PolicyServer:
         except urllib3.exceptions.HTTPError as error:
             raise _transport(error, _shown(where), self._timeout) from error
         return response.status, body.decode("utf-8", "replace")
+
+
+def _checked(url: str) -> str:
+    """``url`` without user and password. Raises SourceError for one without TLS."""
+    try:
+        parsed = parse_url(url)
+    except LocationParseError:  # whose text holds what stands before the @
+        raise _failed(Reason.FAILED, "policy server", "its address is no URL", "set policy_server.url") from None
+    shown = parsed._replace(auth=None).url
+    if parsed.scheme != "https" or not parsed.host:
+        problem = "it is no https address, so it could not be told whose answers these are"
+        raise _failed(Reason.TLS, shown, problem, "set policy_server.url")
+    return shown
 
 
 def _chunks(guids: Iterable[str]) -> Iterator[str]:
@@ -189,6 +201,13 @@ def _chunks(guids: Iterable[str]) -> Iterator[str]:
 def _shown(where: str) -> str:
     """The address without the guids."""
     return where.partition("?")[0]
+
+
+def _body_of(status: int, text: str, where: str) -> str:
+    if status != _OK:
+        problem = f"it answered {status}{_said(text)}"
+        raise _failed(Reason.STATUS, _shown(where), problem, "see the policy server's log")
+    return text
 
 
 def _body(response: urllib3.BaseHTTPResponse, where: str) -> bytes:
@@ -206,7 +225,7 @@ def _body(response: urllib3.BaseHTTPResponse, where: str) -> bytes:
 
 
 def _transport(error: Exception, where: str, timeout: float) -> SourceError:
-    """What went wrong below HTTP: told by the first cause of all, for urllib3's own words name objects and their addresses in memory."""
+    """What went wrong below HTTP, in the words of the innermost cause: urllib3's own name objects and their addresses."""
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)
@@ -233,10 +252,11 @@ def _transport(error: Exception, where: str, timeout: float) -> SourceError:
 def _said(body: str) -> str:
     """The message in silk's JSON error body, if there is one."""
     try:
-        given = json.loads(body)
-    except (ValueError, RecursionError):
+        given = parse_json(body)
+    except DecodeError:
         return ""
-    return f": {given['error']!r:.200}" if isinstance(given, dict) and "error" in given else ""
+    message = given.get("error") if isinstance(given, dict) else None
+    return f": {message!r:.200}" if isinstance(message, str) else ""
 
 
 def _failed(reason: Reason, where: str, problem: str, remedy: str) -> SourceError:

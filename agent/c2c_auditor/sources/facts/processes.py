@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import psutil
 
+from c2c_auditor.model.cell import VpaConfig
+from c2c_auditor.model.cni import CniConfig
 from c2c_auditor.model.report import ProcessStatus
 
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 # Reported name, and the names that its process may have.
 _PROCESSES = {
     "vxlan-policy-agent": ("vxlan-policy-agent",),
@@ -39,9 +43,30 @@ def read_processes(among: Iterable[psutil.Process] | None = None) -> tuple[Proce
     return tuple(statuses)
 
 
-def underlay_interfaces(addresses: Iterable[IPv4Address]) -> tuple[str, ...]:
+def underlay_interfaces(addresses: Iterable[IPv4Address | IPv6Address]) -> tuple[str, ...]:
     """The names of the interfaces that hold one of ``addresses``, sorted."""
-    wanted = set(map(str, addresses))
+    wanted = set(addresses)
     return tuple(
-        sorted(name for name, held in psutil.net_if_addrs().items() if any(one.address in wanted for one in held))
+        sorted(
+            name
+            for name, held in psutil.net_if_addrs().items()
+            if any(_address(one.address) in wanted for one in held if one.family in _FAMILIES)
+        )
     )
+
+
+def find_underlay(cni: CniConfig | None, vpa: VpaConfig | None) -> tuple[str, ...] | None:
+    """The underlay's interfaces as silk's CNI wrapper finds them: by name, else by the machine's addresses.
+
+    VPA's configuration has the same addresses. None where neither tells or no interface holds one. Source: silk-release
+    cni-wrapper-plugin/main.go, lib/interfacelookup.
+    """
+    if cni is not None and cni.underlay_interfaces:
+        return cni.underlay_interfaces
+    addresses = (cni.underlay_addresses if cni is not None else ()) or (vpa.underlay_addresses if vpa else ())
+    return underlay_interfaces(addresses) or None
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    """An address as psutil shows it: a link-local IPv6 one with its interface, like ``fe80::1%eth0``."""
+    return ip_address(text.partition("%")[0])

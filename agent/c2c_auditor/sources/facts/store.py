@@ -72,7 +72,7 @@ class StoreReader:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._path = path
-        self._version_path = path.with_name(f"{path.name}_version")
+        self._version_path = path.parent / f"{path.name}_version"
         self._keep = keep
         self._sleep = sleep
 

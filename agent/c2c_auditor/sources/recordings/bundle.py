@@ -4,9 +4,11 @@ Support case, offline audit and golden test are the same thing.
 
 | file | what |
 |---|---|
-| ``cell.json`` | backend, underlay interfaces, ``time`` of the capture (seconds since the epoch); ``problems``: what could not be read or understood, and why |
+| ``cell.json`` | backend, underlay interfaces, ``lease``, ``time`` of the capture (seconds since the epoch); |
+| | ``problems``: what could not be read or understood, and why |
 | ``store.json`` | container metadata |
 | ``vxlan-policy-agent.json`` | VPA's configuration; certificates and keys are never in a bundle |
+| ``cni-wrapper-plugin.conflist`` | the CNI wrapper's configuration, in bundles made since the agent reads it |
 | ``policies.json``, ``policies_last_updated``, ``security_groups.json`` | the policy server's answers |
 | ``ingress_tag`` | the ingress router's tag, if it is known |
 | ``iptables-save.txt`` | the rules; on a cell with both backends in use also ``iptables-save.BACKEND.txt`` for the second |
@@ -22,26 +24,32 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from attrs import evolve, frozen
 
+from c2c_auditor.decoding import DecodeError, decode, parse_tag
 from c2c_auditor.errors import Reason, SourceError, UsageError
 from c2c_auditor.model.cell import CellFacts, PolicySet
+from c2c_auditor.model.cni import Lease, LeaseSource
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Problem, SourceStatus
 from c2c_auditor.netfilter.render import render_ruleset
-from c2c_auditor.sources.facts.policy_answers import parse_policies, parse_security_groups
+from c2c_auditor.sources.facts.cni_config import parse_cni_config
+from c2c_auditor.sources.facts.policy_answers import parse_last_updated, parse_policies, parse_security_groups
 from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from c2c_auditor.sources.files import read_text_file
 
 RULES = "iptables-save.txt"
+CNI_CONFIG = "cni-wrapper-plugin.conflist"
 # The file that holds what a source gave.
 FILE_OF = {
     "rules": RULES,
     "vpa_config": "vxlan-policy-agent.json",
+    "cni_config": CNI_CONFIG,
     "store": "store.json",
     "policy_server": "policies.json",
     "security_groups": "security_groups.json",
@@ -50,6 +58,7 @@ _RULES_NAME = re.compile(r"iptables-save(?:\.[a-z]+)?\.txt")
 _KNOWN = (
     "store.json",
     "vxlan-policy-agent.json",
+    CNI_CONFIG,
     "policies.json",
     "security_groups.json",
     "policies_last_updated",
@@ -58,6 +67,22 @@ _KNOWN = (
 )
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+@frozen(kw_only=True)
+class _Lease:
+    network: IPv4Network
+    source: LeaseSource = LeaseSource.SILK_DAEMON
+
+
+@frozen(kw_only=True)
+class _Cell:
+    """``cell.json``."""
+
+    backend: str = ""
+    underlay_interfaces: tuple[str, ...] | None = None
+    time: float | None = None
+    lease: _Lease | None = None
 
 
 @frozen(kw_only=True)
@@ -88,8 +113,7 @@ def read_bundle(directory: Path) -> Bundle:
         {path.name: read_text_file(path, source="rules") for path in sorted(directory.glob("iptables-save.*.txt"))}
     )
     facts = _Facts(directory)
-    cell = facts.read("cell.json", _cell) or {}
-    interfaces = cell.get("underlay_interfaces")
+    cell = facts.read("cell.json", _cell) or _Cell()
     return Bundle(
         rules=rules,
         facts=CellFacts(
@@ -100,11 +124,13 @@ def read_bundle(directory: Path) -> Bundle:
                 "security_groups.json", lambda text, *, where: parse_security_groups(text, where=where)[0]
             ),
             ingress_tag=facts.read("ingress_tag", _tag, expected=False),
-            underlay_interfaces=tuple(map(str, interfaces)) if isinstance(interfaces, list) else None,
+            underlay_interfaces=cell.underlay_interfaces,
+            cni=facts.read(CNI_CONFIG, parse_cni_config, expected=False),
+            lease=Lease(network=cell.lease.network, source=cell.lease.source) if cell.lease is not None else None,
             notes=tuple(facts.notes),
         ),
-        backend=str(cell.get("backend") or ""),
-        time=cell.get("time"),
+        backend=cell.backend,
+        time=cell.time,
         sources=tuple(facts.sources),
     )
 
@@ -144,29 +170,27 @@ class _Facts:
     def policies(self) -> PolicySet | None:
         """The policies with the server's clock."""
         policies = self.read("policies.json", parse_policies)
-        updated = self.read("policies_last_updated", _integer, expected=False)
+        updated = self.read("policies_last_updated", parse_last_updated, expected=False)
         return evolve(policies, last_updated=updated) if policies is not None else None
 
 
-def _cell(text: str, *, where: str) -> dict[str, Any]:
+def lease_entry(lease: Lease) -> dict[str, str]:
+    """What ``cell.json`` holds of a lease under the key ``lease``."""
+    return {"network": str(lease.network), "source": lease.source.value}
+
+
+def _cell(text: str, *, where: str) -> _Cell:
     try:
-        given = json.loads(text)
-    except ValueError as error:
-        raise _malformed(where, f"not valid JSON: {error}") from error
-    if not isinstance(given, dict) or not isinstance(given.get("time"), int | float | None):
-        raise _malformed(where, "expected an object, with the time as a number")
-    return given
+        return decode(text, _Cell)
+    except DecodeError as error:
+        raise _malformed(where, str(error)) from error
 
 
 def _tag(text: str, *, where: str) -> int:
-    return _integer(text, where=where, base=16)
-
-
-def _integer(text: str, *, where: str, base: int = 10) -> int:
     try:
-        return int(text.strip(), base)
+        return parse_tag(text.strip())
     except ValueError as error:
-        raise _malformed(where, f"{text!r:.40} is no number of base {base}") from error
+        raise _malformed(where, str(error)) from error
 
 
 def bundle_files(reading: Reading, texts: Mapping[str, str], *, ingress_tag: str | None) -> dict[str, str]:
@@ -180,6 +204,7 @@ def bundle_files(reading: Reading, texts: Mapping[str, str], *, ingress_tag: str
         "backend": reading.rulesets[0].backend.value if reading.rulesets else None,
         "time": reading.time,
         "underlay_interfaces": list(interfaces) if interfaces else None,
+        "lease": lease_entry(reading.facts.lease) if reading.facts.lease is not None else None,
         "problems": [
             {"source": problem.source, "reason": problem.reason, "where": problem.where, "problem": problem.problem}
             for problem in problems

@@ -1,8 +1,8 @@
 """Pseudonyms in a bundle: guids, handles, names and paths become made-up ones, the same in all files, so that the bundle audits the same.
 
-Addresses, ports, tags, interfaces and the names of others' chains stay: without them there is nothing left to audit.
-Comments that are not silk's and whatever text silk adds some day are scrambled like identifiers, for nobody knows what
-they say.
+Ports, tags and interfaces stay, and addresses unless they are to be replaced too: without them there is nothing left to
+audit. Text that is not silk's is scrambled like identifiers, for it may hold anything: comments, log prefixes, strings
+that packets are searched for, names of sets, lists and others' chains, and whatever keys silk adds some day.
 """
 
 from __future__ import annotations
@@ -13,18 +13,61 @@ import re
 import secrets
 from collections.abc import Mapping
 
-_JSON = ("store.json", "vxlan-policy-agent.json", "policies.json", "security_groups.json")
+from c2c_auditor.decoding import DecodeError, parse_json
+from c2c_auditor.silk.chain_names import is_container_chain, policy_chain_time
+from c2c_auditor.sources.recordings.addresses import Addresses
+
+_JSON = (
+    "store.json",
+    "vxlan-policy-agent.json",
+    "cni-wrapper-plugin.conflist",
+    "policies.json",
+    "security_groups.json",
+)
 _BROKEN = "{"
 _NAMES = {"app_name": "app", "space_name": "space", "organization_name": "org", "name": "group"}
-_IDENTIFIERS = ("id", "guid", "handle", "policy_group_id")
-_KEPT = ("tag", "protocol", "container_workload", "ip", "ipv6", "log_level")
+_KEPT = (
+    "tag",
+    "ingress_tag",
+    "protocol",
+    "container_workload",
+    "log_level",
+    "vtep_name",
+    "temporary_underlay_interface_names",
+)
+# Keys whose values are addresses, networks and ports, as far as they look like it.
+_NETWORKS = (
+    "ip",
+    "ipv6",
+    "ports",
+    "destination",
+    "overlay_network",
+    "underlay_ips",
+    "always",
+    "running",
+    "staging",
+    "no_masquerade_cidr_range",
+    "dns_servers",
+    "host_tcp_services",
+    "host_udp_services",
+    "instance_address",
+    "force_policy_poll_cycle_host",
+    "debug_server_host",
+    "metron_address",
+    "policy_agent_force_poll_address",
+)
 _NESTED = ("log_config", "rules")
-_NUMBERS = re.compile(r"[0-9.:/, -]*")
+_NUMBERS = re.compile(r"[0-9.:/, -]*|[0-9A-Fa-f.:/]*:[0-9A-Fa-f.:/]*")
 _ALPHABETS = {
     sign: signs
     for signs in ("0123456789abcdef", "ghijklmnopqrstuvwxyz", "ABCDEF", "GHIJKLMNOPQRSTUVWXYZ")
     for sign in signs
 }
+# Options of matches and targets whose value is a text or a name that a person chose (iptables-extensions(8)).
+_TEXTS = (
+    "comment|log-prefix|nflog-prefix|ulog-prefix|string|hex-string|match-set|add-set|del-set|map-set|name|label|condition"
+    "|path|object-pinned|aname|led-trigger-id"
+)
 # Where silk writes handles and guids into rules (lib/rules/rules.go, netrules/chain.go), and guids wherever they stand.
 _IN_RULES = re.compile(
     r"""
@@ -32,17 +75,25 @@ _IN_RULES = re.compile(
   | \b(?P<asg>c?asg-) (?P<key>\S+)
   | (?P<limit>--hashlimit-name\ ) (?P<limited>\S+)
   | (?P<log>--log-prefix\ "?(?:OK|DENY)_(?:C2C_|ORL_)?(?:[0-9A-F]+_)?) (?P<logged>[^"\s]+)
-  | (?P<option>--comment\ ) (?P<comment>"(?:[^"\\]|\\.)*"|\S+)
+  | (?P<option>--(?:"""
+    + _TEXTS
+    + r""")\ ) (?P<comment>"(?:[^"\\]|\\.)*"|\S+)
   | \b(?P<guid>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\b
     """,
     re.VERBOSE | re.MULTILINE,
 )
+_USER_CHAIN = re.compile(r"^:(\S+) - |^-N (\S+)", re.MULTILINE)
+_CHAIN_NAME = re.compile(r"(^:|(?:^|\s)(?:-[ADEFILNPRXZjg]|--jump|--goto) )(\S+)", re.MULTILINE)
 
 
-def redacted(files: Mapping[str, str]) -> dict[str, str]:
-    """``files`` (text by name) with pseudonyms, under a key that nobody keeps."""
+def redacted(files: Mapping[str, str], *, addresses: bool = False) -> dict[str, str]:
+    """``files`` (text by name) with pseudonyms, under a key that is not kept; ``addresses``: of IPv4 addresses too."""
     pseudonyms = _Pseudonyms(secrets.token_bytes(32))
-    return {name: _redact(name, text, pseudonyms) for name, text in files.items()}
+    made = {name: _redact(name, text, pseudonyms) for name, text in files.items()}
+    if not addresses:
+        return made
+    replaced = Addresses(secrets.token_bytes(32))
+    return {name: replaced.in_text(text) for name, text in made.items()}
 
 
 def _redact(name: str, text: str, pseudonyms: _Pseudonyms) -> str:
@@ -50,7 +101,7 @@ def _redact(name: str, text: str, pseudonyms: _Pseudonyms) -> str:
         return _without_problems(text)
     if name in _JSON:
         return pseudonyms.document(text, handles=name == "store.json") if text.strip() else text
-    return _IN_RULES.sub(pseudonyms.in_rule, text) if name.startswith("iptables-save") else text
+    return pseudonyms.rules(text) if name.startswith("iptables-save") else text
 
 
 def _without_problems(cell: str) -> str:
@@ -104,8 +155,8 @@ class _Pseudonyms:
         What is no JSON stays none, and says nothing more.
         """
         try:
-            given = json.loads(text)
-        except (ValueError, RecursionError):
+            given = parse_json(text)
+        except DecodeError:
             return _BROKEN
         if handles and isinstance(given, dict):
             given = {self.of(handle): entry for handle, entry in given.items()}
@@ -119,7 +170,7 @@ class _Pseudonyms:
         return self._string(key, value) if isinstance(value, str) else value
 
     def _string(self, key: str, value: str) -> str:
-        if not value or key in _KEPT or (key not in _IDENTIFIERS and _NUMBERS.fullmatch(value)):
+        if not value or key in _KEPT or (key in _NETWORKS and _NUMBERS.fullmatch(value)):
             return value
         if key in _NESTED:
             return self.document(value)
@@ -128,6 +179,16 @@ class _Pseudonyms:
         if key.endswith("_url"):
             return "https://redacted.invalid"
         return f"/{self.numbered('path', value)}" if value.startswith("/") else self.of(value)
+
+    def rules(self, text: str) -> str:
+        """The text of iptables-save with pseudonyms; built-in chains and targets keep their names."""
+        declared = {first or second for first, second in _USER_CHAIN.findall(text)}
+        foreign = {chain for chain in declared if not is_container_chain(chain) and policy_chain_time(chain) is None}
+
+        def renamed(found: re.Match[str]) -> str:
+            return found[1] + (self.numbered("chain", found[2]) if found[2] in foreign else found[2])
+
+        return _IN_RULES.sub(self.in_rule, _CHAIN_NAME.sub(renamed, text))
 
     def in_rule(self, found: re.Match[str]) -> str:
         """What stands in a rule's text instead of ``found``."""
