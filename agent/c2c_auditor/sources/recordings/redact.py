@@ -1,8 +1,9 @@
 """Pseudonyms in a bundle: guids, handles, names and paths become made-up ones, the same in all files.
 
 So the bundle audits the same. Ports, tags and interfaces stay, and addresses unless they are to be replaced too:
-without them there is nothing left to audit. Text that is not silk's is scrambled like identifiers, for it may hold anything: comments, log prefixes, strings
-that packets are searched for, names of sets, lists and others' chains, and whatever keys silk adds some day.
+without them there is nothing left to audit. Text that is not silk's is scrambled like identifiers, for it may hold
+anything: comments, log prefixes, strings that packets are searched for, names of sets, lists and others' chains, and
+whatever keys silk adds some day.
 """
 
 from __future__ import annotations
