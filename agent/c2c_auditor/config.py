@@ -95,8 +95,9 @@ class Config:
     ``grace`` overrides what is worked out from VPA's poll intervals; ``max_age`` is how long the last good expectations
     are used while their source is away; ``cni_config`` is the CNI wrapper's configuration (a CNI list) and
     ``host_services`` takes the place of the DNS servers and host services in it; ``ingress_tag`` (hexadecimal) is the
-    policy server's tag of the ingress router, otherwise inferred from the rules; ``processes`` is false where the agent cannot see silk's processes,
-    being in a PID namespace of its own: it then says nothing about them, and never that they are gone.
+    policy server's tag of the ingress router, otherwise inferred from the rules; ``processes`` is false where the agent
+    cannot see silk's processes, being in a PID namespace of its own: it then says nothing about them, and never that
+    they are gone.
     """
 
     vpa_config: Path = _VPA_CONFIG

@@ -1,4 +1,4 @@
-"""JSON at the edge becomes values here, in one way for every file and answer: exact JSON types, errors that name the key.
+"""JSON at the edge becomes values here, in one way for every file and answer: exact types, errors that name the key.
 
 Two dialects. `Dialect.SILK` reads what silk and the policy server write as Go reads it: unknown keys are ignored, since
 later versions add some, null is an absent key, half a surrogate pair is U+FFFD. `Dialect.OWN` reads the agent's own
@@ -57,7 +57,7 @@ def decode(text: str, kind: type[T], dialect: Dialect = Dialect.SILK) -> T:
 
 
 def parse_json(text: str) -> object:
-    """``text`` as Python's objects. Raises DecodeError, also for what json takes and JSON does not know: NaN, Infinity."""
+    """``text`` as Python's objects. Raises DecodeError, also for NaN and Infinity, which Python's json would take."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:
@@ -91,7 +91,7 @@ def parse_tag(text: object) -> int:
 
 
 def replace_surrogates(text: str) -> str:
-    """``text`` with U+FFFD for each half of a surrogate pair, as Go reads it; no other character is left that UTF-8 lacks."""
+    """``text`` with U+FFFD for each half of a surrogate pair, as Go reads it: UTF-8 can hold the result."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
@@ -152,7 +152,7 @@ def _converter(dialect: Dialect) -> Converter:
 
 
 def _hook(convert: Callable[[object], object]) -> _Hook:
-    """A hook for cattrs, which gives a class's hook its subclasses too: an enum of strings is a string that must be one of its members."""
+    """A hook for cattrs, which gives a class's hook its subclasses too: an enum's string must be one of its members."""
     return lambda value, kind: (
         kind(convert(value)) if isinstance(kind, type) and issubclass(kind, Enum) else convert(value)
     )

@@ -1,4 +1,4 @@
-"""What is known of a cell besides its rules: containers, policies, security groups and the vxlan-policy-agent's own settings."""
+"""What is known of a cell besides its rules: containers, policies, security groups, settings of silk's programs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Container:
 
 @frozen(kw_only=True)
 class BadRecord:
-    """One entry of a source that cannot be used, while its neighbours can: what it is called, where it stands, what is wrong with it.
+    """One entry of a source that cannot be used, while its neighbours can: its name, its place, what is wrong with it.
 
     ``guids`` are the app guids the entry concerns as far as they can be told; ``address`` likewise.
     """
@@ -61,9 +61,10 @@ class Store:
 
 @frozen(kw_only=True, cache_hash=True)
 class Policy:
-    """One network policy: ``source`` (guid of an app or a space) may reach ``destination`` on ``ports`` of ``protocol`` (``tcp`` or ``udp``).
+    """One network policy: ``source`` (an app's or space's guid) may reach ``destination`` on ``ports`` of ``protocol``.
 
-    Tags are the marks that stand for source and destination, 1 to 0xffff with silk's usual tag length.
+    ``protocol`` is ``tcp`` or ``udp``. Tags are the marks that stand for source and destination, 1 to 0xffff with
+    silk's usual tag length.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""The settings of silk's CNI wrapper plugin and the cell's lease: with them nothing in a container's chains is a guess."""
+"""The settings of silk's CNI wrapper plugin and the cell's lease, which decide what a container's own chains hold."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DenyNetworks:
 
 @frozen(kw_only=True, cache_hash=True)
 class OutboundConnections:
-    """The limit of a container's new connections: ``burst`` at once, then ``rate_per_second``, to one destination and port.
+    """The limit of a container's new connections to one address and port: ``burst`` at once, then ``rate_per_second``.
 
     ``dry_run`` (None: not told) logs what it would refuse and refuses nothing; VPA's configuration does not carry it.
     """

@@ -1,8 +1,8 @@
 """The configuration of silk's CNI wrapper plugin: what each container's own chains and its MASQUERADE rule are made of.
 
 Source: silk-release jobs/silk-cni/templates/cni-wrapper-plugin.conflist.erb, cni-wrapper-plugin/lib/lib.go (the keys),
-cni-wrapper-plugin/main.go and netrules/netout.go (what becomes of them). The file is a CNI list; the wrapper is its first
-plugin, the others are CNI's own. Keys that later versions add are ignored; a key of the wrong type is named.
+cni-wrapper-plugin/main.go and netrules/netout.go (what becomes of them). The file is a CNI list; the wrapper is its
+first plugin, the others are CNI's own. Keys that later versions add are ignored; a key of the wrong type is named.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The cell's lease: the overlay addresses that silk gave to this cell.
 
 silk-daemon answers a GET on loopback with it, as silk's CNI wrapper asks for it (silk-release
-cni-wrapper-plugin/netrules/masquerader.go, silk/cmd/silk-daemon/main.go). Where it does not answer, the VTEP's own address
-is the lease's first (silk/daemon/vtep/config_creator.go). The prefix of that address is the overlay network's, not the
-lease's; but all leases of a platform have one length, and the routes to the other cells' leases show it.
+cni-wrapper-plugin/netrules/masquerader.go, silk/cmd/silk-daemon/main.go). Where it does not answer, the VTEP's own
+address is the lease's first (silk/daemon/vtep/config_creator.go). The prefix of that address is the overlay network's,
+not the lease's; but all leases of a platform have one length, and the routes to the other cells' leases show it.
 
 A lease that cannot be had makes no audit blind: the plan infers it from what most containers' rules have in common, and
 a note says so. So this is no source whose failure counts; what went wrong is part of the reading.
@@ -30,6 +30,7 @@ _REFRESH_SECONDS = 60.0
 _MOST_BYTES = 1 << 16
 _ROUTES = Path("/proc/net/route")
 _BITS = 32
+_MASK = 7  # its column
 
 
 @frozen(kw_only=True)
@@ -118,7 +119,9 @@ def _lease_lengths(text: str, vtep_name: str) -> set[int]:
     hexadecimal in the machine's byte order (kernel net/ipv4/fib_trie.c, fib_route_seq_show).
     """
     lines = [line.split() for line in text.splitlines()[1:]]
-    masks = [fields[7] for fields in lines if len(fields) > 7 and fields[0] == vtep_name and fields[2].strip("0")]  # noqa: PLR2004 - the mask's column
+    masks = [
+        fields[_MASK] for fields in lines if len(fields) > _MASK and fields[0] == vtep_name and fields[2].strip("0")
+    ]
     return {length for mask in masks if (length := _mask_length(mask)) < _BITS}
 
 

@@ -1,4 +1,4 @@
-"""When to ask the policy server for what: its clocks often, policies and security groups only when they may have changed.
+"""When to ask the policy server for what: its clocks often, policies and security groups when they may have changed.
 
 A thousand cells ask the same two instances. So policies are fetched when the server says that they changed, when this
 cell's guids changed, or after ten minutes; security groups likewise, and no more often than VPA's own poll.
@@ -100,7 +100,7 @@ class SecurityGroupFeed:
         return self._known or ()
 
     def _clock(self, now: float) -> int | None:
-        """The server's time of the last change. One that does not know it is asked again after an hour: it may be newer."""
+        """The server's time of the last change; one without it is asked again after an hour: it may be newer."""
         since = self._without_clock_since
         if since is not None and 0 <= now - since < _WITHOUT_CLOCK_SECONDS:
             return None

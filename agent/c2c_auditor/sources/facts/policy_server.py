@@ -1,4 +1,4 @@
-"""policy-server-internal over mTLS: read only, bounded in time and size, and gentle, for a thousand cells ask the same two instances.
+"""policy-server-internal over mTLS: read only, bounded in time and size, seldom: a thousand cells ask two instances.
 
 ``PUT`` is never sent: the one that VPA uses to learn the ingress router's tag creates it.
 """
@@ -38,8 +38,8 @@ _RETRIES = Retry(total=2, backoff_factor=0.5, backoff_jitter=0.5, allowed_method
 class PolicyServer:
     """A client. Certificates are read when it is made; SIGHUP makes a new one.
 
-    ``timeout`` bounds each answer with all its attempts, in seconds. What stands before an @ in ``url`` is left out: it is
-    not used, and would show in errors.
+    ``timeout`` bounds each answer with all its attempts, in seconds. What stands before an @ in ``url`` is left out: it
+    is not used, and would show in errors.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class PolicyServer:
         return parse_last_updated(self._get(where), where=where)
 
     def security_groups_last_updated(self) -> int | None:
-        """When security groups last changed, by the server's clock in ns; None for a server that does not know the question.
+        """When security groups last changed, by the server's clock in ns; None from a server without that answer.
 
         Source: cf-networking-release policy-server/handlers/security_groups_last_updated_internal.go, there since 2025;
         older servers answer 404. Raises SourceError.
@@ -225,7 +225,7 @@ def _body(response: urllib3.BaseHTTPResponse, where: str) -> bytes:
 
 
 def _transport(error: Exception, where: str, timeout: float) -> SourceError:
-    """What went wrong below HTTP, in the words of the innermost cause: urllib3's own name objects and their addresses."""
+    """What went wrong below HTTP, in the innermost cause's words: urllib3's own name objects and their addresses."""
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)

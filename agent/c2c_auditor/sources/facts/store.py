@@ -30,6 +30,7 @@ _SOURCE = "store"
 _ATTEMPTS = 8
 _PAUSE_SECONDS = 0.125
 _PORT = re.compile("[0-9]{1,5}")
+_LAST_PORT = 65535
 _REMEDY = (
     "it is read again with the next audit; if it stays so, look at the disk and at the last container created here"
 )
@@ -198,7 +199,7 @@ def _ipv6(value: object, complain: Callable[[str], None]) -> IPv6Address | None:
 def _ports(text: str, complain: Callable[[str], None]) -> tuple[int, ...]:
     """``"8080, 2222"``. What is no port is left out, but silk's planner stops at it."""
     parts = [part.strip() for part in text.split(",")] if text else []
-    ports = tuple(int(part) for part in parts if _PORT.fullmatch(part) and 0 < int(part) < 65536)  # noqa: PLR2004 - ports
+    ports = tuple(int(part) for part in parts if _PORT.fullmatch(part) and 0 < int(part) <= _LAST_PORT)
     if len(ports) < len(parts):
         complain(
             f"its ports {text!r:.80} are not all ports, for which silk drops its whole plan where overlay ingress is on"

@@ -2,8 +2,8 @@
 
 Source: silk-release jobs/vxlan-policy-agent/templates/vxlan-policy-agent.json.erb, vxlan-policy-agent/config/config.go.
 Keys that later versions add are ignored; a key of the wrong type is named. Since 2025 ``overlay_network`` is a list,
-and it and ``underlay_ips`` may hold IPv6. VPA's file has no nulls; in one that was made for the agent, where VPA's cannot
-be read, null stands for a switch that is not known.
+and it and ``underlay_ips`` may hold IPv6. VPA's file has no nulls; in one that was made for the agent, where VPA's
+cannot be read, null stands for a switch that is not known.
 """
 
 from __future__ import annotations

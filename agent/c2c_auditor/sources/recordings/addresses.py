@@ -1,10 +1,10 @@
-"""Pseudonyms of addresses: two that share a network share one afterwards, of the same size, so that an audit finds the same.
+"""Pseudonyms of addresses: two that share a network share one of the same size afterwards, so an audit finds the same.
 
-Each bit after the first octet is flipped or not by the key and the bits before it, which keeps prefixes and nothing else
-(Crypto-PAn does so), except on the way to a block that has a meaning of its own (RFC 6890): private blocks are replaced
-inside, and what every machine has stays: this network, loopback, link-local, multicast. So a range between such blocks,
-like those of a platform's public networks, stays too. Any other range that is no network keeps its ends' pseudonyms,
-the lower one first, not its extent.
+Each bit after the first octet is flipped or not by the key and the bits before it, which keeps prefixes and nothing
+else (Crypto-PAn does so), except on the way to a block that has a meaning of its own (RFC 6890): private blocks are
+replaced inside, and what every machine has stays: this network, loopback, link-local, multicast. So a range between
+such blocks, like those of a platform's public networks, stays too. Any other range that is no network keeps its ends'
+pseudonyms, the lower one first, not its extent.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ Support case, offline audit and golden test are the same thing.
 | ``cni-wrapper-plugin.conflist`` | the CNI wrapper's configuration, in bundles made since the agent reads it |
 | ``policies.json``, ``policies_last_updated``, ``security_groups.json`` | the policy server's answers |
 | ``ingress_tag`` | the ingress router's tag, if it is known |
-| ``iptables-save.txt`` | the rules; on a cell with both backends in use also ``iptables-save.BACKEND.txt`` for the second |
+| ``iptables-save.txt`` | the rules |
+| ``iptables-save.BACKEND.txt`` | the second backend's rules, on a cell with both in use |
 
 A file that is not there, or that cannot be understood, is a fact that is not known; nothing is invented for it.
 """

@@ -1,8 +1,9 @@
-"""Pseudonyms in a bundle: guids, handles, names and paths become made-up ones, the same in all files, so that the bundle audits the same.
+"""Pseudonyms in a bundle: guids, handles, names and paths become made-up ones, the same in all files.
 
-Ports, tags and interfaces stay, and addresses unless they are to be replaced too: without them there is nothing left to
-audit. Text that is not silk's is scrambled like identifiers, for it may hold anything: comments, log prefixes, strings
-that packets are searched for, names of sets, lists and others' chains, and whatever keys silk adds some day.
+So the bundle audits the same. Ports, tags and interfaces stay, and addresses unless they are to be replaced too:
+without them there is nothing left to audit. Text that is not silk's is scrambled like identifiers, for it may hold
+anything: comments, log prefixes, strings that packets are searched for, names of sets, lists and others' chains, and
+whatever keys silk adds some day.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ _ALPHABETS = {
 }
 # Options of matches and targets whose value is a text or a name that a person chose (iptables-extensions(8)).
 _TEXTS = (
-    "comment|log-prefix|nflog-prefix|ulog-prefix|string|hex-string|match-set|add-set|del-set|map-set|name|label|condition"
-    "|path|object-pinned|aname|led-trigger-id"
+    "comment|log-prefix|nflog-prefix|ulog-prefix|string|hex-string|match-set|add-set|del-set|map-set|name|label"
+    "|condition|path|object-pinned|aname|led-trigger-id"
 )
 # Where silk writes handles and guids into rules (lib/rules/rules.go, netrules/chain.go), and guids wherever they stand.
 _IN_RULES = re.compile(
