@@ -170,7 +170,7 @@ class Kind(str, Enum):
         "container_chain_orphan",
         Family.CONTAINER,
         Effect.RESIDUE,
-        "a chain of a container that is gone",
+        "a chain of a container that is left over",
     )
     CONTAINER_RULE_MISSING = (
         "container_rule_missing",
