@@ -217,3 +217,30 @@ def test_the_vteps_name_is_the_configured_one() -> None:
     right = "! -d 10.255.7.0/24 ! -o meow-vtep -j MASQUERADE"
     assert _found(_all(right), facts) == []
     assert _found(_all(right.replace("meow", "silk")), facts) == BARE * 4
+
+
+def test_a_lease_that_is_the_whole_overlay_is_none() -> None:
+    """The vtep's address can carry the overlay's prefix; then the rules tell the lease."""
+    newer = _all("! -d 10.255.7.0/24 ! -o silk-vtep -j MASQUERADE")
+    whole = Lease(network=IPv4Network("10.255.0.0/16"), source=LeaseSource.VTEP)
+    assert _found(newer, evolve(CELL.facts, lease=whole)) == []
+    single = Lease(network=IPv4Network("10.255.7.0/32"), source=LeaseSource.VTEP)
+    assert _found(newer, evolve(CELL.facts, lease=single)) == []
+
+
+def test_two_containers_that_claim_one_address_have_one_rule() -> None:
+    """The stale entry's rule is the live one's: neither lacks it."""
+    store = CELL.facts.store
+    assert store is not None
+    twin = evolve(store.containers[1], handle="twin", address=store.containers[0].address)
+    facts = evolve(CELL.facts, store=evolve(store, containers=(*store.containers, twin)))
+    assert _found(TEXT, facts) == []
+
+
+def test_a_rule_that_rewrites_overlay_traffic_hides_no_flow() -> None:
+    """What the policy of FORWARD stops is a finding beside it."""
+    pair = recording("pair")
+    text = (CELLS / pair.name / "iptables-save.txt").read_text().replace(":FORWARD ACCEPT", ":FORWARD DROP")
+    text = text.replace("-A POSTROUTING", "-A POSTROUTING -j MASQUERADE\n[0:0] -A POSTROUTING", 1)
+    kinds = {one.kind for one in _judged(text, pair.facts).findings}
+    assert {Kind.NAT_RULE_STALE, Kind.FLOW_BLOCKED} <= kinds

@@ -57,6 +57,8 @@ def wrapper_of(facts: CellFacts, vpa: VpaConfig, ruleset: r.Ruleset) -> Wrapper:
         )
     usual = _usually_left_out(containers, vpa, ruleset)
     lease = facts.lease
+    if lease is not None and any(overlay.subnet_of(lease.network) for overlay in vpa.overlay_networks):
+        lease = None  # the vtep's address with the overlay's prefix: no cell leases all of it
     if lease is None and usual is not None and usual not in vpa.overlay_networks:
         lease = Lease(network=usual, source=LeaseSource.RULES)
     if lease is not None and config.no_masquerade is None and containers and "nat" in ruleset.tables:
