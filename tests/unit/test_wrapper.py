@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -112,6 +113,7 @@ def test_logging_of_the_wrapper_and_of_vpa_are_two_things() -> None:
     assert {one.effect for one in found} == {Effect.ADVICE}
 
 
+GARDEN = r.Rule(destination=r.AddressMatch(value=1), target=r.ACCEPT)
 LIMITED = OutboundConnections(limit=True, logging=True, dry_run=False)
 FRAMED = evolve(
     CNI,
@@ -123,27 +125,50 @@ FRAMED = evolve(
 )
 
 
-def test_without_syncing_all_but_gardens_rules_are_known() -> None:
-    """Answers, invalid packets, limit and denied networks stand before garden's rules, the log and REJECT behind them."""
+def _unsynced() -> tuple[CellFacts, Mapping[str, tuple[r.Rule, ...]]]:
+    """KNOWN without syncing of security groups, and the egress chains that silk writes there, with one rule of garden's."""
     store, config = KNOWN.facts.store, KNOWN.facts.config
     assert store is not None
     assert config is not None
-    container = store.containers[0]
-    plan = netout_plan(container, FRAMED, garden=True, frame=True)
+    plans = [netout_plan(container, FRAMED, garden=True, frame=True) for container in store.containers]
     facts = evolve(_with(FRAMED), config=evolve(config, asg_syncing=False), security_groups=None)
+    return facts, {plan.name: (*plan.head, GARDEN, *plan.tail) for plan in plans}
+
+
+def _egress(facts: CellFacts, chains: Mapping[str, tuple[r.Rule, ...]]) -> list[Finding]:
+    """What is found about these egress chains."""
     ruleset = KNOWN.ruleset
-    for one in store.containers:
-        its = netout_plan(one, FRAMED, garden=True, frame=True)
-        garden = r.Rule(destination=r.AddressMatch(value=1), target=r.ACCEPT)
-        ruleset = with_rules(ruleset, its.name, (*its.head, garden, *its.tail))
-    clean = {one.key for one in judge(facts, ruleset, None).findings if plan.name in one.subject}
-    assert clean == set()
-    assert len(plan.head) == 6
-    for index in range(len(plan.head)):
-        rules = ruleset.chains("filter")[plan.name].rules
-        damaged = with_rules(ruleset, plan.name, (*rules[:index], *rules[index + 1 :]))
-        found = [one for one in judge(facts, damaged, None).findings if plan.name in one.subject]
-        assert plan.head[index] in {one.expected for one in found}
+    for name, rules in chains.items():
+        ruleset = with_rules(ruleset, name, rules)
+    return [one for one in judge(facts, ruleset, None).findings if one.subject[2:3] and one.subject[2] in chains]
+
+
+def test_without_syncing_all_but_gardens_rules_are_known() -> None:
+    """Answers, invalid packets, limit and denied networks stand before garden's rules, the log and REJECT behind them."""
+    facts, chains = _unsynced()
+    name, rules = next(iter(chains.items()))
+    assert _egress(facts, chains) == []
+    assert _egress(facts, {**chains, name: tuple(rule for rule in rules if rule != GARDEN)}) == []
+    assert _egress(facts, {**chains, name: (*rules[:6], GARDEN, *rules[6:])}) == []
+    for index, rule in enumerate(rules):
+        if rule != GARDEN:
+            found = _egress(facts, {**chains, name: (*rules[:index], *rules[index + 1 :])})
+            assert [one.expected for one in found] == [rule]
+
+
+def test_a_rule_among_the_first_ones_of_an_egress_chain_is_named() -> None:
+    """It lets pass what the rules below it deny; garden's own rules stand behind those."""
+    facts, chains = _unsynced()
+    name, rules = next(iter(chains.items()))
+    more = r.Rule(target=r.ACCEPT)
+    (found,) = _egress(facts, {**chains, name: (more, *rules)})
+    assert (found.kind, found.effect, found.found) == (Kind.CONTAINER_RULE_STALE, Effect.BREACH, more)
+    early = (GARDEN, *(rule for rule in rules if rule != GARDEN))
+    assert [one.found for one in _egress(facts, {**chains, name: early})] == [GARDEN]
+    accept, drop, *rest = rules
+    assert [one.kind for one in _egress(facts, {**chains, name: (drop, accept, *rest)})] == [
+        Kind.CONTAINER_RULE_MISSING
+    ]
 
 
 DRY = "-m limit --limit 1/sec --limit-burst 1 -j LOG --log-prefix"

@@ -159,12 +159,26 @@ def _chain(inputs: Inputs, plan: ChainPlan) -> Iterator[Finding]:
 
 
 def _structure(inputs: Inputs, plan: ChainPlan, chain: r.Chain) -> Iterator[Finding]:
-    """A chain whose middle is not known: only its head and its end are judged."""
-    for at, rule in enumerate(plan.head):
-        if chain.rules[at : at + 1] != (rule,):
+    """A chain whose middle is not known: what stands before and behind it is judged.
+
+    Silk inserts its own rules and those of the middle at the front, so nothing else belongs among the first ones.
+    """
+    entries = [Entry(chain=plan.name, position=at, rule=rule) for at, rule in enumerate(chain.rules, 1)]
+    places = {entry.rule: entry for entry in reversed(entries)}
+    present = [rule for rule in plan.head if rule in places]
+    for rule in plan.head:
+        if rule not in places:
             yield _missing_rule(inputs, plan, rule, None)
-    if plan.tail and chain.rules[-len(plan.tail) :] != plan.tail:
-        yield _missing_rule(inputs, plan, plan.tail[-1], None)
+    for entry in entries[: len(present)]:
+        if entry.rule not in plan.head:
+            yield _extra_rule(inputs, plan, entry)
+    last = {entry.rule: entry for entry in entries[-len(plan.tail) :]}
+    for rule in plan.tail:
+        if rule not in last:
+            yield _missing_rule(inputs, plan, rule, None)
+    order = [(rule, places[rule]) for rule in present] + [(rule, last[rule]) for rule in plan.tail if rule in last]
+    for one in moved(order):
+        yield _moved(inputs, plan, one)
 
 
 def _subject(plan: ChainPlan, rule: r.Rule | None = None) -> tuple[str, ...]:
