@@ -81,7 +81,13 @@ but comes too late is an outage. Traffic that passes or does not although no rul
   another verdict. Order is judged where it decides: a MARK before the ACCEPTs that need it, a LOG before its ACCEPT, what refuses against what allows.
 - **A MARK behind ACCEPTs that do not need it.** It is set all the same before the packet leaves.
 - **Two policy chains, or an empty one, for a moment.** That is how silk replaces the chain; the rules in force are those of both.
-- **A security group chain called `casg-…` for a moment.** That is how silk replaces those.
+- **A security group chain called `casg-…` for a moment.** That is how silk replaces those. One that stays is residue: a replacement stopped halfway,
+  and what the chain in force holds is judged as ever.
+- **Which part of the overlay a MASQUERADE rule leaves out**, as long as it holds the cell's lease: silk left out the whole overlay up to 3.64 and leaves
+  out the lease since 3.65 or 3.66, and packets to other cells leave by the vtep, where the rule does not hold. Nor do `--random`, `--random-fully` and
+  `--to-ports` matter. Packets that leave the cell with a container's address, or reach containers with the cell's, are findings. With
+  `no_masquerade_cidr_range` that range is what counts.
+- **Rules of security groups for IPv6**, in the IPv4 chains: silk writes them to ip6tables.
 - **Rules in FORWARD that name no address of the overlay**, and rules in INPUT behind the containers' own: no container's packet is decided by them.
 - **A lost `overlay--…` rule that lets marked packets leave for other cells**, as long as FORWARD's policy is ACCEPT: they leave all the same, and the
   finding is residue. With a policy of DROP, or a rule that stops them further down, it is an outage.
@@ -89,8 +95,12 @@ but comes too late is an outage. Traffic that passes or does not although no rul
 
 ## What nobody on a cell can tell
 
-- The content of `netout--…` without syncing of security groups: only that it ends in REJECT is judged.
-- DNS servers and host services in `input--…`: what most containers have in common is taken for right.
+- The rules that garden was given, in `netout--…` without syncing of security groups. What silk writes before and behind them is judged where the CNI
+  wrapper's configuration is known, else only that the chain ends in REJECT.
+- Without the CNI wrapper's configuration: DNS servers and host services in `input--…` (what most containers have in common is taken for right),
+  `no_masquerade_cidr_range`, and whether the limit of outbound connections is a dry run (taken for one where most of its log chains only log).
+- Without an answer of silk-daemon and without the address of the vtep: the cell's lease. It is taken from what most MASQUERADE rules leave out.
+- What silk makes of a security group's rule that names IPv4 and IPv6 destinations together: the IPv4 ones are expected in the container's chain.
 - Which port of the cell leads to which container: nat and mangle are held against each other, against the container's own ports and the cell's addresses.
   A container without metadata has no port list; there a translation to a wrong port of the right container is not noticed.
 - The ingress router's tag: asking for it would create it, so it is configured, or inferred from the one mark that such rules share.

@@ -17,6 +17,7 @@ from c2c_auditor.silk.jumps import jump_plans
 from c2c_auditor.silk.netout import netout_log_plan, netout_plan
 from c2c_auditor.silk.overlay import overlay_plan
 from c2c_auditor.silk.policy import plan_policy_chain
+from c2c_auditor.silk.settings import as_cni
 from c2c_auditor.silk.shapes import ChainPlan
 
 CHAIN = "vpa--1795397987815968"
@@ -87,7 +88,7 @@ def _save(facts: CellFacts, asg_rules: int) -> str:
     for container in facts.store.containers:
         for plan in _plans(container, facts.config):
             chains[plan.name] = [*plan.head, *plan.tail]
-        for jump in jump_plans(container, facts.config, facts.underlay_interfaces):
+        for jump in jump_plans(container, facts.underlay_interfaces):
             if jump.table == "filter":
                 chains[jump.chain].append(jump.rule)
         if asg_rules:
@@ -98,8 +99,9 @@ def _save(facts: CellFacts, asg_rules: int) -> str:
 
 
 def _plans(container: Container, config: VpaConfig) -> tuple[ChainPlan, ...]:
-    netout = netout_plan(container, config, has_asg=False)
-    return overlay_plan(container, config), netout, netout_log_plan(container, config), input_plan(container)
+    cni = as_cni(config)
+    netout = netout_plan(container, cni, garden=True, frame=False)
+    return overlay_plan(container, cni), netout, netout_log_plan(container, cni), input_plan(container, ())
 
 
 def _asg_rule(number: int) -> Rule:

@@ -90,6 +90,48 @@ def test_a_malformed_destination_is_refused_with_the_groups_name(destination: st
         _allowed(SecurityRule(protocol="all", destination=destination))
 
 
+@pytest.mark.parametrize(
+    ("rule", "written"),
+    [
+        (SecurityRule(protocol="all", destination="2000::/3"), []),
+        (SecurityRule(protocol="all", destination="::/0"), []),
+        (SecurityRule(protocol="tcp", destination="2001:db8::1", ports="443"), []),
+        (SecurityRule(protocol="tcp", destination="2001:db8::1-2001:db8::9", ports="443"), []),
+        (SecurityRule(protocol="icmpv6", destination="::/0", type=-1, code=-1), []),
+        (SecurityRule(protocol="icmpv6", destination="::/0", ports="80"), []),
+        (SecurityRule(protocol="icmpv6", destination="10.1.2.3"), []),
+        (SecurityRule(protocol="icmp", destination="2000::/3", type=-1, code=-1), []),
+        (SecurityRule(protocol="all", destination="::/0,0.0.0.0/0"), ["0.0.0.0-255.255.255.255"]),
+        (
+            SecurityRule(protocol="all", destination="10.1.2.3,2000::/3,10.1.2.9"),
+            ["10.1.2.9-10.1.2.9", "10.1.2.3-10.1.2.3"],
+        ),
+    ],
+)
+def test_what_names_ipv6_belongs_to_ip6tables(rule: SecurityRule, written: list[str]) -> None:
+    """The IPv4 destinations of the same rule and of its neighbours are written all the same."""
+    assert [line.partition("--dst-range ")[2].split(" ")[0] for line in _allowed(rule)] == written
+    neighbour = SecurityRule(protocol="all", destination="10.9.9.9")
+    assert len(_allowed(rule, neighbour)) == len(written) + 1
+
+
+def test_a_rule_of_both_families_is_said_to_be_uncertain() -> None:
+    """By the group's name; a group that keeps them apart is not named."""
+    assert CELL.facts.security_groups is not None
+    apart = tuple(SecurityRule(protocol="all", destination=end) for end in ("2000::/3", "10.1.2.3"))
+    mixed = (SecurityRule(protocol="all", destination="2000::/3,10.1.2.3"),)
+    groups = [
+        SecurityGroup(guid=name, name=name, rules=rules, running_default=True)
+        for name, rules in (("apart", apart), ("mixed", mixed))
+    ]
+    facts = evolve(CELL.facts, security_groups=(*CELL.facts.security_groups, *groups))
+    judgement = judge(facts, CELL.ruleset, None)
+    (note,) = [note for note in judgement.notes if "IPv6" in note]
+    assert "(mixed)" in note
+    assert {(one.kind, one.effect) for one in judgement.findings} == {(Kind.ASG_MISSING, Effect.OUTAGE)}
+    assert all("security_groups_last_updated" in one.remedy for one in judgement.findings)
+
+
 def test_what_silk_cannot_convert_is_one_finding_for_all_its_containers() -> None:
     """And their chains, which silk left as they were, are not accused."""
     groups = (

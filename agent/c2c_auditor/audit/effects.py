@@ -249,7 +249,8 @@ def _harm(row: Row, flows: FlowSet) -> Iterator[tuple[Effect, FlowSet]]:
 
 def _decides_alone(rule: r.Rule | None) -> bool:
     """Whether what ``rule`` does to traffic is done by its own verdict, and not by where it sends packets or how it marks them."""
-    return rule is not None and (isinstance(rule.target, r.Reject) or rule.target in (r.ACCEPT, r.DROP))
+    alone = (r.Reject, r.Masquerade)  # what MASQUERADE rewrites has passed FORWARD
+    return rule is not None and (isinstance(rule.target, alone) or rule.target in (r.ACCEPT, r.DROP))
 
 
 def _is_from(rule: r.Rule, address: int) -> bool:

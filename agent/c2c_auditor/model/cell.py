@@ -163,8 +163,8 @@ class CellFacts:
 
     ``ingress_tag`` is the mark of the policy server's INGRESS_ROUTER; None lets the plan infer it from the one mark
     that such rules share. ``underlay_interfaces`` are the names of the interfaces that hold the underlay addresses.
-    ``host_services`` are DNS servers and host services of the silk-cni job, in its order; None takes what most
-    containers have in common.
+    ``host_services`` and ``underlay_interfaces`` override what ``cni``, the CNI wrapper's configuration, says; without
+    either of them the rules of most containers tell, as they do for the ``lease``.
     """
 
     store: Store | None = None

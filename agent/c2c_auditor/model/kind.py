@@ -198,7 +198,7 @@ class Kind(str, Enum):
     CONTAINER_CHAIN_ORPHAN = (
         "container_chain_orphan",
         Nature(Family.CONTAINER, Scope.HYGIENE, Effect.RESIDUE),
-        "a chain of a container that is gone",
+        "a chain of a container that is left over",
     )
     CONTAINER_RULE_MISSING = (
         "container_rule_missing",

@@ -14,6 +14,7 @@ from c2c_auditor.audit.comparison.compare import compare
 from c2c_auditor.audit.comparison.entry import Entry
 from c2c_auditor.audit.comparison.sequence import Moved, moved
 from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.reading.wrapper import only_logs
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.finding import Finding
@@ -107,7 +108,7 @@ def _plans(inputs: Inputs, container: Container, swap: Swap) -> Iterator[ChainPl
     yield overlay_plan(container, cni)
     yield input_plan(container, inputs.wrapper.services)
     yield netout_log_plan(container, cni)
-    if has_rate_limit_log(cni.outbound_connections):
+    if has_rate_limit_log(cni.outbound_connections) and not _shows_dry_run(inputs, container):
         yield netout_rate_limit_log_plan(container, cni)
     if not (config.asg_syncing and asg.has_chain(container)):
         known = inputs.facts.cni is not None and inputs.facts.config is not None
@@ -121,6 +122,13 @@ def _plans(inputs: Inputs, container: Container, swap: Swap) -> Iterator[ChainPl
     except asg.Unconvertible:
         return  # silk leaves such a chain as it was; `cell_facts.unconvertible` says so
     yield evolve(plan, name=swap.in_force)
+
+
+def _shows_dry_run(inputs: Inputs, container: Container) -> bool:
+    """Whether this chain is one of those that a dry run was inferred from: what it holds was taken for right."""
+    chain = inputs.ruleset.chains("filter").get(chain_names.netout_rate_limit_log(container.handle))
+    inferred = inputs.facts.cni is None and bool(inputs.wrapper.config.outbound_connections.dry_run)
+    return inferred and chain is not None and only_logs(chain)
 
 
 def _chain(inputs: Inputs, plan: ChainPlan) -> Iterator[Finding]:
@@ -151,12 +159,26 @@ def _chain(inputs: Inputs, plan: ChainPlan) -> Iterator[Finding]:
 
 
 def _structure(inputs: Inputs, plan: ChainPlan, chain: r.Chain) -> Iterator[Finding]:
-    """A chain whose middle is not known: only its head and its end are judged."""
-    for at, rule in enumerate(plan.head):
-        if chain.rules[at : at + 1] != (rule,):
+    """A chain whose middle is not known: what stands before and behind it is judged.
+
+    Silk inserts its own rules and those of the middle at the front, so nothing else belongs among the first ones.
+    """
+    entries = [Entry(chain=plan.name, position=at, rule=rule) for at, rule in enumerate(chain.rules, 1)]
+    places = {entry.rule: entry for entry in reversed(entries)}
+    present = [rule for rule in plan.head if rule in places]
+    for rule in plan.head:
+        if rule not in places:
             yield _missing_rule(inputs, plan, rule, None)
-    if plan.tail and chain.rules[-len(plan.tail) :] != plan.tail:
-        yield _missing_rule(inputs, plan, plan.tail[-1], None)
+    for entry in entries[: len(present)]:
+        if entry.rule not in plan.head:
+            yield _extra_rule(inputs, plan, entry)
+    last = {entry.rule: entry for entry in entries[-len(plan.tail) :]}
+    for rule in plan.tail:
+        if rule not in last:
+            yield _missing_rule(inputs, plan, rule, None)
+    order = [(rule, places[rule]) for rule in present] + [(rule, last[rule]) for rule in plan.tail if rule in last]
+    for one in moved(order):
+        yield _moved(inputs, plan, one)
 
 
 def _subject(plan: ChainPlan, rule: r.Rule | None = None) -> tuple[str, ...]:

@@ -38,12 +38,14 @@ def masquerade(inputs: Inputs) -> Iterator[Finding]:
         if not jumped_chain(rule):
             by_source.setdefault(rule.source, []).append(Entry(chain=_CHAIN, position=at, rule=rule))
     present = inputs.ruleset.chains("filter")
+    hosts = {r.AddressMatch(value=int(container.address)) for container in store.containers}
     for container in store.containers:
-        own = by_source.pop(r.AddressMatch(value=int(container.address)), [])
+        own = by_source.get(r.AddressMatch(value=int(container.address)), [])
         if own or overlay(container.handle) in present:  # a container without chains: `container_chains` says so
             yield from _container(inputs, container, own)
-    for entries in by_source.values():
-        yield from _foreign(inputs, entries)
+    for source, entries in by_source.items():
+        if source not in hosts:
+            yield from _foreign(inputs, entries)
 
 
 @frozen(kw_only=True)

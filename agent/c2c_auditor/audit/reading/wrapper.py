@@ -57,6 +57,8 @@ def wrapper_of(facts: CellFacts, vpa: VpaConfig, ruleset: r.Ruleset) -> Wrapper:
         )
     usual = _usually_left_out(containers, vpa, ruleset)
     lease = facts.lease
+    if lease is not None and any(overlay.subnet_of(lease.network) for overlay in vpa.overlay_networks):
+        lease = None  # the vtep's address with the overlay's prefix: no cell leases all of it
     if lease is None and usual is not None and usual not in vpa.overlay_networks:
         lease = Lease(network=usual, source=LeaseSource.RULES)
     if lease is not None and config.no_masquerade is None and containers and "nat" in ruleset.tables:
@@ -125,11 +127,15 @@ def _usual_services(containers: Iterable[Container], chains: Mapping[str, r.Chai
 
 
 def _only_logs(containers: Iterable[Container], chains: Mapping[str, r.Chain]) -> bool:
-    """Whether most chains for connections beyond the limit hold a LOG and nothing else, as a dry run leaves them."""
+    """Whether most chains for connections beyond the limit only log, as a dry run leaves them."""
     names = (chain_names.netout_rate_limit_log(container.handle) for container in containers)
-    found = [chains[name].rules for name in names if name in chains]
-    logging = [rules for rules in found if len(rules) == 1 and isinstance(rules[0].target, r.Log)]
-    return len(logging) * 2 > len(found)
+    found = [chains[name] for name in names if name in chains]
+    return sum(map(only_logs, found)) * 2 > len(found)
+
+
+def only_logs(chain: r.Chain) -> bool:
+    """Whether a chain holds a LOG and nothing else."""
+    return len(chain.rules) == 1 and isinstance(chain.rules[0].target, r.Log)
 
 
 def _usually_left_out(containers: Iterable[Container], vpa: VpaConfig, ruleset: r.Ruleset) -> IPv4Network | None:
