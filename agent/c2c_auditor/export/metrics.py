@@ -71,6 +71,7 @@ def families(report: Report) -> Iterator[Metric]:
     yield _counter("findings_confirmed", (((kind.value,), count) for kind, count in counters.confirmed.items()))
     yield _counter("findings_resolved", (((kind.value,), count) for kind, count in counters.resolved.items()))
     yield _counter("ruleset_changes", (((by,), count) for by, count in counters.ruleset_changes.items()))
+    yield _counter("log_lines_dropped", [((), counters.log_lines_dropped)])
     yield _histogram("policy_convergence_seconds", {(): counters.convergence})
     yield _histogram("audit_duration_seconds", {(phase,): histogram for phase, histogram in counters.durations.items()})
     yield _gauge("build_info", [((report.version, report.backend.value if report.backend is not None else ""), 1.0)])
