@@ -86,6 +86,9 @@ def _findings(report: Report) -> Iterator[Metric]:
         {(kind.value, kind.effect.value, state.value): 0 for kind in judged for state in _STATES}
     )
     counts.update((finding.kind.value, finding.effect.value, finding.state.value) for finding in report.findings)
+    for (kind, effect, state), count in report.omitted.items():
+        if state in _STATES:
+            counts[kind.value, effect.value, state.value] += count
     yield _gauge("findings", [(labels, float(count)) for labels, count in counts.items()])
     oldest: dict[Effect, float] = {}
     for finding in report.findings:

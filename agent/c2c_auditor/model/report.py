@@ -8,8 +8,8 @@ from enum import Enum
 from attrs import field, frozen
 
 from c2c_auditor.model.cell import CellFacts
-from c2c_auditor.model.finding import Finding
-from c2c_auditor.model.kind import Kind
+from c2c_auditor.model.finding import Finding, State
+from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.rule import Backend
 
 
@@ -152,6 +152,8 @@ class Report:
     ``findings`` are pending and confirmed ones; ``resolved`` those that ended with this audit; ``confirmed`` those that
     this audit confirmed.
 
+    ``omitted`` counts findings that a report of bounded size leaves out, those that ended among them.
+
     ``statements`` say who reaches whom otherwise than the policies want, the first hundred. ``unknown`` are kinds that
     could not be judged: they are absent from the metrics, never 0. Times are seconds since the epoch.
     """
@@ -162,6 +164,7 @@ class Report:
     findings: tuple[Finding, ...] = ()
     confirmed: tuple[Finding, ...] = ()
     resolved: tuple[Finding, ...] = ()
+    omitted: Mapping[tuple[Kind, Effect, State], int] = field(factory=dict)
     unknown: frozenset[Kind] = frozenset()
     sources: tuple[SourceStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
