@@ -24,7 +24,9 @@ def bounded(report: Report, most: int = MOST) -> Report:
         return evolve(report, confirmed=())
     findings, left_out = _bounded(report.findings, most)
     resolved, gone = _bounded(report.resolved, most)
-    return evolve(report, findings=findings, resolved=resolved, confirmed=(), omitted=Counter(report.omitted) + left_out + gone)
+    return evolve(
+        report, findings=findings, resolved=resolved, confirmed=(), omitted=Counter(report.omitted) + left_out + gone
+    )
 
 
 def _bounded(findings: Iterable[Finding], most: int) -> tuple[tuple[Finding, ...], Counter[_Group]]:
