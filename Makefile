@@ -24,8 +24,8 @@ check: venv ## style, types, and the project's own rules (layers, purity, sizes)
 bench: kernel ## time and memory, as ratios against iptables itself
 	$(pytest) tests/bench -rsP
 
-soak: kernel ## the evaluator against the kernel for ROUNDS=10 rounds of 100 tables a backend, from SEED on
-	SEED=$(SEED) ROUNDS=$(ROUNDS) .venv/bin/python packaging/soak.py
+soak: kernel ## the evaluator against the kernel (ROUNDS=10 of 100 tables a backend, from SEED on), the listener against CLIENTS=10000
+	SEED=$(SEED) ROUNDS=$(ROUNDS) CLIENTS=$(CLIENTS) .venv/bin/python packaging/soak.py
 
 golden: kernel ## rewrites the expected results; read the diff before it is committed
 	$(pytest) tests/unit tests/kernel -k golden --update-golden

@@ -137,6 +137,10 @@ def schema() -> dict[str, Any]:
             "backend": {"enum": ["nft", "legacy", "text", None]},
             "findings": {"type": "array", "items": finding},
             "resolved": {"type": "array", "items": finding},
+            "omitted": {
+                "type": "array",
+                "items": _object({"kind": _TEXT, "effect": _TEXT, "state": _TEXT, "count": {"type": "integer"}}),
+            },
             "unknown_kinds": _texts(),
             "sources": {"type": "array", "items": source},
             "processes": {

@@ -1,11 +1,17 @@
-"""L7: log lines in lager's shape, one JSON object each: timestamp, level, source, message, data."""
+"""L7: log lines in lager's shape, one JSON object each: timestamp, level, source, message, data.
+
+A log that cannot be written, or that takes no more, costs its lines and nothing else: they are dropped and counted.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+from collections import deque
 from collections.abc import Mapping, MutableMapping
 from datetime import datetime, timezone
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -13,12 +19,91 @@ from c2c_auditor.export.events import events
 from c2c_auditor.model.report import Report
 
 _SOURCE = "c2c-auditor"
+# Bytes of lines that wait for a slow reader: more than the largest cell says at once.
+_WAITING_BYTES = 32 << 20
+_STOP_SECONDS = 0.3
 
 
-def configure(stream: TextIO | None = None) -> structlog.stdlib.BoundLogger:
-    """A logger that writes to ``stream`` (standard output unless told otherwise); no global setting is touched."""
+class LineWriter:
+    """Writes lines to a descriptor from a thread of its own, so that the caller never waits.
+
+    O_NONBLOCK would do without a thread, but it belongs to the open file, which other processes share.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        """Nothing is started before the first line: no thread may exist when the listening process is forked."""
+        self._descriptor = descriptor
+        self._changed = threading.Condition()
+        self._lines: deque[str] = deque()
+        self._waiting = 0
+        self._refused = 0  # counted by the caller, the next by the thread
+        self._failed = 0
+        self._torn = False
+        self._ended = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def dropped(self) -> int:
+        """How many lines were not written: for want of space, of a reader, or of room among those that wait."""
+        return self._refused + self._failed
+
+    def write(self, line: str) -> None:
+        """Hand a line over, unless too many wait. For one calling thread."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+            self._thread.start()
+        with self._changed:
+            if self._waiting + len(line) > _WAITING_BYTES:
+                self._refused += 1
+                return
+            self._lines.append(line)
+            self._waiting += len(line)
+            self._changed.notify()
+
+    def flush(self) -> None:
+        """The thread keeps nothing back; the logger calls this after each line."""
+
+    def close(self) -> None:
+        """Write what still waits, as far as that takes a moment only."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(_STOP_SECONDS)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._lines or self._ended)
+                if not self._lines:
+                    return
+                line = self._lines.popleft()
+            try:
+                self._put(line.encode("utf-8", "replace"))
+            except OSError:
+                self._failed += 1
+            with self._changed:
+                self._waiting -= len(line)
+
+    def _put(self, line: bytes) -> None:
+        """All of a line; where the one before could not be finished, that one's end first."""
+        left = b"\n" + line if self._torn else line
+        while left:
+            left = left[os.write(self._descriptor, left) :]
+            self._torn = bool(left)
+
+
+def standard_output() -> LineWriter:
+    """A writer to standard output; one that drops all lines where the process was started without."""
+    return LineWriter(sys.stdout.fileno() if sys.stdout is not None else -1)
+
+
+def configure(stream: TextIO | LineWriter | None = None) -> structlog.stdlib.BoundLogger:
+    """A logger that writes to ``stream``, else to standard output; no global setting is touched."""
     logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(stream if stream is not None else sys.stdout),
+        structlog.WriteLogger(
+            cast("TextIO", stream if stream is not None else standard_output())
+        ),  # it writes, no more
         processors=[_lager, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.BoundLogger,
     )

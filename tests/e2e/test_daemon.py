@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -52,14 +53,19 @@ def _settings(folder: Path, **more: object) -> Path:
 def _daemon(config: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """The daemon and its log; killed with its listener whatever the test does."""
     log = config.with_suffix(".log")
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            (sys.executable, "-m", "c2c_auditor", "daemon", "--config", str(config)),
-            stdout=output,
-            start_new_session=True,
-        )
-    try:
+    with log.open("wb") as output, _running(config, output.fileno()) as process:
         yield process, log
+
+
+@contextmanager
+def _running(config: Path, output: int) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        (sys.executable, "-m", "c2c_auditor", "daemon", "--config", str(config)),
+        stdout=output,
+        start_new_session=True,
+    )
+    try:
+        yield process
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -255,3 +261,45 @@ def _ends_with_it(folder: Path) -> None:
             time.sleep(0.05)
         os.kill(int(listener), signal.SIGKILL)
         pytest.fail("it was still there after five seconds")
+
+
+@pytest.mark.parametrize("kind", ["full", "unread"])
+def test_a_log_that_cannot_be_written_does_not_stop_it(tmp_path: Path, kind: str) -> None:
+    """A disk without space, a pipe that is full and not read: it starts, audits, counts the lines, and stops in time."""
+    _goes_on(tmp_path, kind)
+
+
+@in_namespace
+def _goes_on(folder: Path, kind: str) -> None:
+    _loopback_up()
+    config = _settings(folder, policy_server={"url": "https://127.0.0.1:1"}, server={"port": 9763})
+    reading, writing = os.pipe()
+    if kind == "full":
+        os.close(writing)
+        writing = os.open("/dev/full", os.O_WRONLY)
+    else:
+        os.set_blocking(writing, False)
+        while True:
+            try:
+                os.write(writing, b"x" * 4096)
+            except BlockingIOError:
+                break
+        os.set_blocking(writing, True)
+    with _running(config, writing) as process:
+        metrics = ""
+        for _ in range(200):
+            try:
+                metrics = _get("127.0.0.1:9763", "/metrics")[1].decode()
+            except OSError:
+                metrics = ""
+            audits = re.search(r'c2c_auditor_audits_total\{result="blind"\} (\d+)', metrics)
+            if audits is not None and int(audits[1]) >= 2:
+                break
+            time.sleep(0.05)
+        dropped = re.search(r"c2c_auditor_log_lines_dropped_total (\d+)", metrics)
+        assert dropped is not None
+        assert (int(dropped[1]) > 0) == (kind == "full")  # the lines that wait for a reader are not lost yet
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=5) == 0
+    os.close(reading)
+    os.close(writing)

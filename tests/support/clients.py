@@ -108,5 +108,8 @@ def timed(what: Callable[[], str]) -> tuple[float, str]:
 
 
 def memory(pid: int) -> float:
-    """What a process has for itself, in MiB: pages that it shares with the process that forked it do not count."""
-    return float(psutil.Process(pid).memory_full_info().uss) / (1 << 20)
+    """A process's resident memory in MiB. What it still shares with its parent counts, so that it does not seem to grow.
+
+    The part of its own would: a page that the parent writes to is no longer shared.
+    """
+    return float(psutil.Process(pid).memory_info().rss) / (1 << 20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import click
@@ -39,7 +40,8 @@ def main() -> None:
         error.show()
         sys.exit(COULD_NOT_LOOK)
     except AuditorError as error:
-        click.echo(f"c2c-auditor: {printable(str(error))}", err=True)
+        with contextlib.suppress(OSError):  # a log that cannot be written
+            click.echo(f"c2c-auditor: {printable(str(error))}", err=True)
         sys.exit(COULD_NOT_LOOK)
     sys.exit(status if isinstance(status, int) else 0)
 

@@ -6,6 +6,7 @@ import gc
 from pathlib import Path
 
 import click
+from attrs import evolve
 
 from c2c_auditor import __version__
 from c2c_auditor.audit.settle import Grace
@@ -14,7 +15,7 @@ from c2c_auditor.config import Config, load_config
 from c2c_auditor.cycle import Cycle
 from c2c_auditor.daemon import Hooks, Loop
 from c2c_auditor.errors import ConfigError
-from c2c_auditor.logs import Events, configure
+from c2c_auditor.logs import Events, configure, standard_output
 from c2c_auditor.model.report import Report
 from c2c_auditor.server import Answers, ServerProcess
 from c2c_auditor.sources.facts.gatherer import CellReader
@@ -37,7 +38,8 @@ def daemon(*, config_file: Path) -> int:
     SIGTERM stops it within a second, SIGHUP makes it read configuration and certificates again.
     """
     config = load_config(config_file)
-    events = Events(configure())
+    log = standard_output()
+    events = Events(configure(log))
     # What the first audit makes lives as long as the agent: the collector need not go through a large cell's rules
     # then, nor at each later audit.
     gc.disable()
@@ -56,7 +58,7 @@ def daemon(*, config_file: Path) -> int:
                 gc.enable()
             events.report(report)
             answers.put(cycle.scene)
-            server.publish(report)
+            server.publish(evolve(report, counters=evolve(report.counters, log_lines_dropped=log.dropped)))
 
         def reload() -> None:
             try:
@@ -78,6 +80,7 @@ def daemon(*, config_file: Path) -> int:
         )
         status = loop.run()
         events.stopped(status)
+        log.close()
         return status
 
 

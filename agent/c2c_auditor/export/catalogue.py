@@ -75,6 +75,11 @@ METRICS: dict[str, Metric] = {
             name="ruleset_changes", type="counter", labels=("by",), help="Commits to the rules seen, by who made them."
         ),
         Metric(
+            name="log_lines_dropped",
+            type="counter",
+            help="Log lines that could not be written: no space, no reader, or one that is too slow.",
+        ),
+        Metric(
             name="source_up", type="gauge", labels=("source",), help="Whether the last audit could read this source."
         ),
         Metric(

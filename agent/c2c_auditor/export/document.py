@@ -35,6 +35,10 @@ def report_document(report: Report) -> dict[str, Any]:
         "backend": report.backend.value if report.backend is not None else None,
         "findings": [finding_document(finding) for finding in report.findings],
         "resolved": [finding_document(finding) for finding in report.resolved],
+        "omitted": [
+            {"kind": kind.value, "effect": effect.value, "state": state.value, "count": count}
+            for (kind, effect, state), count in report.omitted.items()
+        ],
         "unknown_kinds": sorted(kind.value for kind in report.unknown),
         "sources": [_source(status) for status in report.sources],
         "processes": [_process(status) for status in report.processes],

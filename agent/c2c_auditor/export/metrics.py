@@ -71,6 +71,7 @@ def families(report: Report) -> Iterator[Metric]:
     yield _counter("findings_confirmed", (((kind.value,), count) for kind, count in counters.confirmed.items()))
     yield _counter("findings_resolved", (((kind.value,), count) for kind, count in counters.resolved.items()))
     yield _counter("ruleset_changes", (((by,), count) for by, count in counters.ruleset_changes.items()))
+    yield _counter("log_lines_dropped", [((), counters.log_lines_dropped)])
     yield _histogram("policy_convergence_seconds", {(): counters.convergence})
     yield _histogram("audit_duration_seconds", {(phase,): histogram for phase, histogram in counters.durations.items()})
     yield _gauge("build_info", [((report.version, report.backend.value if report.backend is not None else ""), 1.0)])
@@ -85,6 +86,9 @@ def _findings(report: Report) -> Iterator[Metric]:
         {(kind.value, kind.effect.value, state.value): 0 for kind in judged for state in _STATES}
     )
     counts.update((finding.kind.value, finding.effect.value, finding.state.value) for finding in report.findings)
+    for (kind, effect, state), count in report.omitted.items():
+        if state in _STATES:
+            counts[kind.value, effect.value, state.value] += count
     yield _gauge("findings", [(labels, float(count)) for labels, count in counts.items()])
     oldest: dict[Effect, float] = {}
     for finding in report.findings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from c2c_auditor.export.plain import plain
+from c2c_auditor.model.finding import State
 from c2c_auditor.model.report import Report
 
 _LINKS = (
@@ -14,6 +15,7 @@ _LINKS = (
     ("/readyz", "ready?"),
     ("/healthz", "alive?"),
 )
+_SHOWN = 100
 _STYLE = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}li{margin:.4rem 0}.breach,.outage{color:#b00020}"
 
 
@@ -26,11 +28,17 @@ def landing_page(report: Report | None) -> str:
         items = "".join(
             f'<li class="{finding.effect.value}"><b>{finding.effect.value}</b> '
             f"{finding.state.value} {finding.kind.value}: {escape(plain(finding.summary))}</li>"
-            for finding in report.findings[:100]
+            for finding in report.findings[:_SHOWN]
         )
-        rest = f"<p>… and {len(report.findings) - 100} more in the report.</p>" if len(report.findings) > 100 else ""  # noqa: PLR2004 - as above
-        body = (
-            f"<p>Last audit: <b>{report.result.value}</b>, {len(report.findings)} findings.</p><ul>{items}</ul>{rest}"
+        omitted = sum(count for (_, _, state), count in report.omitted.items() if state is not State.RESOLVED)
+        count = len(report.findings) + omitted
+        rest = (
+            f"<p>… and {len(report.findings) - _SHOWN} more in the report.</p>" if len(report.findings) > _SHOWN else ""
         )
+        rest += "".join(
+            f"<p>… and {count} more {kind.value} ({state.value}), counted only.</p>"
+            for (kind, _, state), count in report.omitted.items()
+        )
+        body = f"<p>Last audit: <b>{report.result.value}</b>, {count} findings.</p><ul>{items}</ul>{rest}"
     head = f'<meta charset="utf-8"><title>c2c-auditor</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en">{head}<h1>c2c-auditor</h1><p>{links}</p>{body}</html>'

@@ -41,13 +41,16 @@ def print_report(report: Report, console: Console) -> None:
     findings = sorted(report.findings, key=lambda finding: (_ORDER[finding.effect], finding.kind.value))
     for (effect, kind), group in groupby(findings, key=lambda finding: (finding.effect, finding.kind)):
         page.blank()
-        _print_kind(page, effect, kind, list(group))
+        _print_kind(page, (effect, kind), list(group), _omitted(report, effect, kind))
     _print_blindness(page, report)
 
 
 def _verdict(report: Report) -> list[tuple[str, str]]:
     """One line that says it all: what was found, whether that is all there is to know, and why not."""
-    counts = [(effect, sum(finding.effect is effect for finding in report.findings)) for effect in Effect]
+    counts = [
+        (effect, sum(finding.effect is effect for finding in report.findings) + _omitted(report, effect))
+        for effect in Effect
+    ]
     said = ", ".join(f"{count} {_WORDS[effect][count != 1]} ({_WORDS[effect][2]})" for effect, count in counts if count)
     parts: list[tuple[str, str]] = []
     if said:
@@ -65,6 +68,15 @@ def _verdict(report: Report) -> list[tuple[str, str]]:
     return parts
 
 
+def _omitted(report: Report, effect: Effect, kind: Kind | None = None) -> int:
+    """How many findings of ``effect``, and of ``kind`` if given, a report of bounded size leaves out."""
+    return sum(
+        count
+        for (of_kind, of_effect, state), count in report.omitted.items()
+        if of_effect is effect and kind in (None, of_kind) and state is not State.RESOLVED
+    )
+
+
 def _why_blind(report: Report) -> str:
     problems = [
         f"{status.name}: {plain(status.problem.problem)}"
@@ -74,9 +86,11 @@ def _why_blind(report: Report) -> str:
     return "; ".join(problems) or f"{len(report.unknown)} kinds of findings could not be judged"
 
 
-def _print_kind(page: Page, effect: Effect, kind: Kind, findings: Sequence[Finding]) -> None:
-    """All findings of one kind and effect: the first few whole, the others counted."""
-    times = f" × {len(findings)}" if len(findings) > 1 else ""
+def _print_kind(page: Page, group: tuple[Effect, Kind], findings: Sequence[Finding], omitted: int) -> None:
+    """All findings of one kind and effect: the first few whole, the others counted, and those ``omitted``."""
+    effect, kind = group
+    count = len(findings) + omitted
+    times = f" × {count}" if count > 1 else ""
     page.say(
         (f" {effect.value.upper()} ", _STYLES[effect]), (f" {kind.value}{times}", "bold"), (f": {kind.meaning}", "dim")
     )
@@ -84,8 +98,9 @@ def _print_kind(page: Page, effect: Effect, kind: Kind, findings: Sequence[Findi
         pending = "  (pending: may mend itself)" if finding.state is State.PENDING else ""
         page.say((plain(finding.summary), "bold"), (pending, "dim"), indent=2)
         page.table(_facts(finding), indent=4)
-    if len(findings) > _SHOWN_PER_KIND:
-        page.say((f"… and {len(findings) - _SHOWN_PER_KIND} more of this kind (--format json has all)", ""), indent=2)
+    if count > _SHOWN_PER_KIND:
+        where = "" if omitted else " (--format json has all)"
+        page.say((f"… and {count - _SHOWN_PER_KIND} more of this kind{where}", ""), indent=2)
     remedies = dict.fromkeys(finding.remedy for finding in findings if finding.remedy)
     for remedy in list(remedies)[:_SHOWN_PER_KIND]:
         page.say(("→ ", "bold green"), (plain(remedy), ""), indent=2)

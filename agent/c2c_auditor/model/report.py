@@ -7,8 +7,8 @@ from enum import Enum
 
 from attrs import field, frozen
 
-from c2c_auditor.model.finding import Finding
-from c2c_auditor.model.kind import Kind
+from c2c_auditor.model.finding import Finding, State
+from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.rule import Backend
 
 
@@ -116,6 +116,7 @@ class Counters:
     audits: Mapping[Result, int] = field(factory=dict)
     source_errors: Mapping[tuple[str, str], int] = field(factory=dict)
     ruleset_changes: Mapping[str, int] = field(factory=dict)
+    log_lines_dropped: int = 0
     convergence: Histogram = Histogram.empty(0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800)
     durations: Mapping[str, Histogram] = field(factory=dict)
 
@@ -141,6 +142,8 @@ class Report:
     ``findings`` are pending and confirmed ones; ``resolved`` those that ended with this audit; ``confirmed`` those that
     this audit confirmed.
 
+    ``omitted`` counts findings that a report of bounded size leaves out, those that ended among them.
+
     ``statements`` say who reaches whom otherwise than the policies want, the first hundred. ``unknown`` are kinds that
     could not be judged: they are absent from the metrics, never 0. Times are seconds since the epoch.
     """
@@ -151,6 +154,7 @@ class Report:
     findings: tuple[Finding, ...] = ()
     confirmed: tuple[Finding, ...] = ()
     resolved: tuple[Finding, ...] = ()
+    omitted: Mapping[tuple[Kind, Effect, State], int] = field(factory=dict)
     unknown: frozenset[Kind] = frozenset()
     sources: tuple[SourceStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()

@@ -19,6 +19,7 @@ from attrs import evolve, frozen
 
 from c2c_auditor.config import ServerSettings
 from c2c_auditor.errors import AuditorError, ConfigError
+from c2c_auditor.export.bounded import bounded
 from c2c_auditor.model.report import Report
 from c2c_auditor.privileges import become, drop_all, drop_bounding_set, end_with, limit
 from c2c_auditor.server.listener import Listener, bind
@@ -209,8 +210,8 @@ class ServerProcess:
         return self._child.sentinel
 
     def publish(self, report: Report) -> None:
-        """Hand over a report, without waiting for anybody. A child that is gone is noticed through `sentinel`."""
-        self._sender.put(report)
+        """Hand over a report of bounded size, without waiting. A child that is gone is noticed through `sentinel`."""
+        self._sender.put(bounded(report))
 
     def reload(self) -> None:
         """Read the certificates again and hand them to the child.

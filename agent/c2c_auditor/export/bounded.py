@@ -1,0 +1,44 @@
+"""A report of bounded size, for the process that serves it: a broken cell may have 20,000 findings of one kind."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from attrs import evolve
+
+from c2c_auditor.model.finding import Finding, State
+from c2c_auditor.model.kind import Effect, Kind
+from c2c_auditor.model.report import Report
+
+MOST = 200
+_Group = tuple[Kind, Effect, State]
+
+
+def bounded(report: Report, most: int = MOST) -> Report:
+    """The report with the oldest ``most`` findings of each kind, effect and state; the others only counted (`omitted`).
+
+    Findings keep their order. ``confirmed`` is for the log alone, and left out.
+    """
+    if len(report.findings) <= most and len(report.resolved) <= most:
+        return evolve(report, confirmed=())
+    findings, left_out = _bounded(report.findings, most)
+    resolved, gone = _bounded(report.resolved, most)
+    return evolve(
+        report, findings=findings, resolved=resolved, confirmed=(), omitted=Counter(report.omitted) + left_out + gone
+    )
+
+
+def _bounded(findings: Iterable[Finding], most: int) -> tuple[tuple[Finding, ...], Counter[_Group]]:
+    groups: dict[_Group, list[tuple[int, Finding]]] = defaultdict(list)
+    for position, finding in enumerate(findings):
+        groups[finding.kind, finding.effect, finding.state].append((position, finding))
+    kept: list[tuple[int, Finding]] = []
+    omitted: Counter[_Group] = Counter()
+    for group, members in groups.items():
+        if len(members) > most:
+            members.sort(key=lambda member: member[1].first_seen)
+            omitted[group] = len(members) - most
+        kept += members[:most]
+    kept.sort(key=lambda member: member[0])
+    return tuple(finding for _, finding in kept), omitted
