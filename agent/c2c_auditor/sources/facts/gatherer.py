@@ -109,7 +109,7 @@ class CellReader:
         self._vpa = self._vpa.refreshed(clocks, self._read_vpa_config)
         vpa = self._vpa.usable(clocks, max_age)
         store_path = config.store or Path(vpa.store_file if vpa is not None else VpaConfig().store_file)
-        self._store = self._store.refreshed(clocks, StoreReader(store_path, keep=self._kept("store.json")).read)
+        self._store = self._store.refreshed(clocks, StoreReader(store_path, keep=self._keeper("store.json")).read)
         store = self._store.usable(clocks, max_age)
         known = self._known(vpa, store)
         syncing = vpa is not None and vpa.asg_syncing
@@ -130,10 +130,10 @@ class CellReader:
     def _read_vpa_config(self) -> VpaConfig:
         path = self._config.vpa_config
         text = read_text_file(path, source="vpa_config", most=_MOST_CONFIG_BYTES)
-        self._kept("vxlan-policy-agent.json")(text)
+        self._keeper("vxlan-policy-agent.json")(text)
         return parse_vpa_config(text, where=str(path))
 
-    def _kept(self, name: str) -> Callable[[str], None]:
+    def _keeper(self, name: str) -> Callable[[str], None]:
         """Takes the text that becomes the file ``name`` of a bundle."""
         return partial(self._keep, name) if self._keep is not None else _forget
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -19,8 +20,8 @@ from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.privileges import drop_here
 from c2c_auditor.sources.facts.policy_fetcher import PolicyKnowledge, PolicyQuery
 
-# Between two fetches at least, when the cell's containers change in quick succession.
-_BREATH_SECONDS = 1.0
+# After a fetch the next one waits this many times its processor time: at most 5 % of a core, as with audits.
+_REST = 20
 
 
 class Fetcher(Protocol):
@@ -36,14 +37,18 @@ class Fetcher(Protocol):
 
 @frozen(kw_only=True)
 class Pace:
-    """Seconds between two fetches, and how long the very first read waits for the first fetch.
+    """When to fetch, in seconds.
+
+    ``pause`` is the time between two fetches of one query, ``breath`` the least time between two fetches of different
+    ones, for containers that come and go in quick succession. ``first_wait`` is how long the very first read waits for
+    the first fetch.
 
     A thousand cells ask the same two instances: ``spread`` (0 to 1) lengthens each pause by up to a fifth, so that
     cells that were started together do not stay in step.
     """
 
     pause: float = 5.0
-    breath: float = _BREATH_SECONDS
+    breath: float = 1.0
     first_wait: float = 5.0
     spread: Callable[[], float] = random.random
 
@@ -55,7 +60,7 @@ class Pace:
 class PolicyThread(threading.Thread):
     """Fetches at its own pace and at once when the query changes; `read` never waits but for the first fetch.
 
-    `fileno` is a descriptor that becomes readable when something new is known; `read` makes it silent again.
+    `fileno` is a descriptor that becomes readable when something new is known; `read` and `latest` empty it.
     """
 
     def __init__(self, fetcher: Fetcher, pace: Pace) -> None:
@@ -76,13 +81,13 @@ class PolicyThread(threading.Thread):
     @property
     def latest(self) -> PolicyKnowledge:
         """What is known now."""
+        self._empty()
         with self._condition:
             return self._latest
 
     def read(self, query: PolicyQuery) -> PolicyKnowledge:
         """What is known now; from now on the thread fetches ``query``."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._news)
+        self._empty()
         with self._condition:
             if query != self._query:
                 self._query = query
@@ -91,6 +96,11 @@ class PolicyThread(threading.Thread):
                 self._waited = True
                 self._condition.wait_for(lambda: self._fetched, self._pace.first_wait)
             return self._latest
+
+    def _empty(self) -> None:
+        """Before the value is taken: what is published after that is announced again."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._news)
 
     def run(self) -> None:
         """Fetch until the process ends."""
@@ -101,9 +111,10 @@ class PolicyThread(threading.Thread):
                 self._condition.wait_for(lambda: self._query not in (None, done), self._pace.next_pause())  # noqa: B023 - called before ``done`` changes
                 query = self._query
             if query is not None:
+                started = time.thread_time()
                 self._fetch(query)
                 done = query
-                threading.Event().wait(self._pace.breath)
+                time.sleep(max(self._pace.breath, _REST * (time.thread_time() - started)))
 
     def _fetch(self, query: PolicyQuery) -> None:
         """One gathering. An error that is no source's is a bug: it is reported like a source that failed."""

@@ -1,0 +1,84 @@
+"""The loop: which descriptors wake it, what a rest is counted from, and that a burst is one audit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from attrs import define, field
+
+from c2c_auditor.daemon import Hooks, Loop, processor_seconds
+from c2c_auditor.model.report import Report, Result
+
+_NEVER = 3600.0
+
+
+@define
+class Scripted:
+    """Audits that do what a test says, one step each; after the last one the loop is stopped."""
+
+    steps: list[Callable[[], object]]
+    published: list[Report] = field(factory=list)
+
+    def run(self) -> Report:
+        """The next step."""
+        self.steps.pop(0)()
+        if not self.steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return Report(time=0.0, result=Result.CLEAN)
+
+
+def _loop(audits: Scripted, *changes: int) -> Loop:
+    hooks = Hooks(publish=audits.published.append, reload=lambda: None)
+    return Loop(cycle=audits, hooks=hooks, interval=_NEVER, changes=changes, alive=None)
+
+
+def test_every_descriptor_wakes_the_loop() -> None:
+    """Commits and news of policies alike; an audit reads them empty."""
+    first, second = os.eventfd(0), os.eventfd(0)
+    audits = Scripted(
+        [
+            lambda: os.eventfd_write(first, 1),
+            lambda: (os.eventfd_read(first), os.eventfd_write(second, 1)),
+            lambda: os.eventfd_read(second),
+        ]
+    )
+    try:
+        assert _loop(audits, first, second).run() == 0
+    finally:
+        os.close(first)
+        os.close(second)
+    assert audits.steps == []
+
+
+def test_an_audit_that_waited_needs_no_rest() -> None:
+    """Counted as work, this pause would put the next audit off by ten seconds: the alarm would end the test."""
+    change = os.eventfd(1)
+    audits = Scripted([lambda: time.sleep(0.5), lambda: os.eventfd_read(change)])
+    before = signal.signal(signal.SIGALRM, _too_late)
+    signal.alarm(8)
+    try:
+        assert _loop(audits, change).run() == 0
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+        os.close(change)
+
+
+def _too_late(*_: object) -> None:
+    raise AssertionError("the loop rested after waiting")
+
+
+def test_processor_time_is_that_of_this_thread_and_of_ended_children() -> None:
+    """Waiting adds nothing worth counting; work does."""
+    before = processor_seconds()
+    sum(range(2_000_000))
+    worked = processor_seconds() - before
+    assert worked > 0
+    before = processor_seconds()
+    subprocess.run((sys.executable, "-c", "sum(range(2_000_000))"), check=True, timeout=60)
+    assert processor_seconds() - before > 0.01  # what an interpreter needs to start; this thread only waited
