@@ -42,11 +42,12 @@ def daemon(*, config_file: Path) -> int:
     # then, nor at each later audit.
     gc.disable()
     answers = Answers()
-    with ServerProcess(config.server, answers.answer) as server:
+    with (
+        ServerProcess(config.server, answers.answer) as server,  # forks, so it comes before every thread
+        PolicyThread(PolicyFetcher(Clocks()), policy_pace(config)) as policies,
+    ):
         events.started(version=__version__, address=server.address, config=str(config_file))
         rules = rules_of(config)
-        policies = PolicyThread(PolicyFetcher(Clocks()), policy_pace(config))
-        policies.start()
         cell = CellReader(config, policies=policies)
         cycle = Cycle(rules=rules.source, facts=cell, version=__version__, grace=_grace(config), on_bug=events.bug)
 

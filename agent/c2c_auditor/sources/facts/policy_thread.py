@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Protocol
 
 from attrs import frozen
@@ -60,7 +61,8 @@ class Pace:
 class PolicyThread(threading.Thread):
     """Fetches at its own pace and at once when the query changes; `read` never waits but for the first fetch.
 
-    `fileno` is a descriptor that becomes readable when something new is known; `read` and `latest` empty it.
+    `fileno` is a descriptor that becomes readable when something new is known; `read` and `latest` empty it. Use it as
+    a context manager: it fetches from entry to exit.
     """
 
     def __init__(self, fetcher: Fetcher, pace: Pace) -> None:
@@ -72,7 +74,20 @@ class PolicyThread(threading.Thread):
         self._latest = fetcher.latest
         self._fetched = False
         self._waited = False
+        self._ended = False
         self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def __enter__(self) -> PolicyThread:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Fetch no more. A fetch that hangs is not waited for: it ends with the process."""
+        with self._condition:
+            self._ended = True
+            self._condition.notify_all()
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -103,18 +118,20 @@ class PolicyThread(threading.Thread):
             os.eventfd_read(self._news)
 
     def run(self) -> None:
-        """Fetch until the process ends."""
+        """Fetch until the end."""
         drop_here()
-        done: PolicyQuery | None = None
-        while True:
-            with self._condition:
-                self._condition.wait_for(lambda: self._query not in (None, done), self._pace.next_pause())  # noqa: B023 - called before ``done`` changes
-                query = self._query
-            if query is not None:
-                started = time.thread_time()
-                self._fetch(query)
-                done = query
-                time.sleep(max(self._pace.breath, _REST * (time.thread_time() - started)))
+        query: PolicyQuery | None = None
+        while (query := self._next(query)) is not None:
+            started = time.thread_time()
+            self._fetch(query)
+            time.sleep(max(self._pace.breath, _REST * (time.thread_time() - started)))
+
+    def _next(self, done: PolicyQuery | None) -> PolicyQuery | None:
+        """Wait for another query than ``done``, or to fetch that again; None is the end."""
+        with self._condition:
+            pause = self._pace.next_pause() if done is not None else None
+            self._condition.wait_for(lambda: self._ended or self._query != done, pause)
+            return None if self._ended else self._query
 
     def _fetch(self, query: PolicyQuery) -> None:
         """One gathering. An error that is no source's is a bug: it is reported like a source that failed."""
