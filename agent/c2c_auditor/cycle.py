@@ -13,6 +13,7 @@ from typing import TypeVar
 from attrs import evolve
 
 from c2c_auditor.assembly.live import FactsSource, LiveReader, RulesSource
+from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.reporting import blind_report, report_of
 from c2c_auditor.audit.scene import Scene, judge_cell
 from c2c_auditor.audit.settle import Grace, Memory, Settlement, settle
@@ -82,12 +83,12 @@ class Cycle:
             self._judged = judge_cell(reading, self._judged)
         scene = self.scene = self._judged
         judged = self._clocks.steady()
-        settlement = self._settle(scene)
+        settlement = self._settle(reading, scene.judgement)
         self._count_seconds({"judge": judged - started, "settle": self._clocks.steady() - judged})
-        return self._report(reading, scene, settlement)
+        return self._report(reading, scene.judgement, settlement)
 
-    def _settle(self, scene: Scene) -> Settlement:
-        config = scene.reading.facts.config
+    def _settle(self, reading: Reading, judgement: Judgement) -> Settlement:
+        config = reading.facts.config
         grace = self.grace
         if grace is None:
             grace = (
@@ -95,13 +96,13 @@ class Cycle:
                 if config is None
                 else Grace.for_polls(policy=config.poll_interval, security_group=config.asg_poll_interval)
             )
-        settlement = settle(self._memory, scene.judgement, self._clocks.steady(), grace)
+        settlement = settle(self._memory, judgement, self._clocks.steady(), grace)
         self._memory = settlement.memory
         return settlement
 
-    def _report(self, reading: Reading, scene: Scene, settlement: Settlement) -> Report:
+    def _report(self, reading: Reading, judgement: Judgement, settlement: Settlement) -> Report:
         offset = (reading.time or 0.0) - self._clocks.steady()
-        report = report_of(reading, scene.judgement, _dated(settlement.findings, offset))
+        report = report_of(reading, judgement, _dated(settlement.findings, offset))
         if report.result is not Result.BLIND:
             self._last_conclusive = reading.time
         self._count_findings(settlement)

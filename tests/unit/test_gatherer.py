@@ -102,8 +102,8 @@ def test_a_wall_clock_that_steps_changes_no_age(step: float) -> None:
     assert known.usable(time.clocks, 600) is None
 
 
-def test_a_source_that_says_nothing_is_down_when_its_value_is_too_old() -> None:
-    """A reading that never ends is no success; before the first answer likewise."""
+def test_a_source_that_hangs_is_down_before_its_reading_has_failed() -> None:
+    """Its last value is used all the same, up to its age; before the first answer there is none."""
     time = Time()
     known = Known[PolicySet](name="policy_server")
     problem = known.status(time.clocks, 600).problem
@@ -111,8 +111,11 @@ def test_a_source_that_says_nothing_is_down_when_its_value_is_too_old() -> None:
     assert problem.reason == "timeout"
     assert known.status(time.clocks, 600).problem is problem
     known = known.refreshed(time.clocks, PolicySet)
-    time.steady += 601
-    assert not known.status(time.clocks, 600).up
+    time.steady += 12
+    assert known.status(time.clocks, 600, 12).up
+    time.steady += 1
+    status = known.status(time.clocks, 600, 12)
+    assert (status.up, status.age_limit_passed, known.usable(time.clocks, 600)) == (False, False, PolicySet())
 
 
 def test_an_equal_value_stays_the_identical_object() -> None:

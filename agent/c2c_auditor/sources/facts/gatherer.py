@@ -35,6 +35,9 @@ from c2c_auditor.sources.files import read_text_file
 
 _PROCESSES_SECONDS = 15.0
 _MOST_CONFIG_BYTES = 16 << 20
+# Policies are fetched every 5 to 6 s (`policy_thread.Pace`) and a finding is confirmed after 15 s at the earliest: a
+# server that has not answered for this long counts as away before anything is confirmed by what it said last.
+_SILENCE_SECONDS = 12.0
 
 
 @frozen(kw_only=True)
@@ -113,6 +116,8 @@ class CellReader:
         store = self._store.usable(clocks, max_age)
         known = self._known(vpa, store)
         syncing = vpa is not None and vpa.asg_syncing
+        sources: list[Known[Any]] = [self._vpa, self._store, known.policies, *([known.groups] if syncing else [])]
+        statuses = tuple(source.status(clocks, max_age, _SILENCE_SECONDS) for source in sources)
         facts = CellFacts(
             store=store,
             policies=known.policies.usable(clocks, max_age),
@@ -121,10 +126,12 @@ class CellReader:
             ingress_tag=int(config.ingress_tag, 16) if config.ingress_tag is not None else None,
             underlay_interfaces=self._underlay(vpa),
             host_services=tuple(map(host_service, config.host_services)) if config.host_services is not None else None,
-            notes=self._notes(known),
+            notes=tuple(
+                f"{source.name} is away; what it said {(source.age(clocks) or 0.0) // 60:.0f} min ago is still used."
+                for source, status in zip(sources, statuses, strict=True)
+                if not status.up and not status.age_limit_passed
+            ),
         )
-        sources: list[Known[Any]] = [self._vpa, self._store, known.policies, *([known.groups] if syncing else [])]
-        statuses = tuple(source.status(clocks, max_age) for source in sources)
         return FactsReading(facts=facts, sources=statuses, processes=self._running())
 
     def _read_vpa_config(self) -> VpaConfig:
@@ -174,17 +181,6 @@ class CellReader:
             return self._config.underlay_interfaces
         return (
             underlay_interfaces(vpa.underlay_addresses) or None if vpa is not None and vpa.underlay_addresses else None
-        )
-
-    def _notes(self, known: PolicyKnowledge) -> tuple[str, ...]:
-        """Which old knowledge is used, with its age to the minute, so that equal facts stay equal."""
-        sources: tuple[Known[Any], ...] = (self._vpa, self._store, known.policies, known.groups)
-        return tuple(
-            f"{source.name} is away; what it said {age // 60:.0f} min ago is still used."
-            for source in sources
-            if source.problem is not None
-            and (age := source.age(self._clocks)) is not None
-            and age <= self._config.max_age
         )
 
     def _running(self) -> tuple[ProcessStatus, ...]:
