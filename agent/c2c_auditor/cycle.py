@@ -22,7 +22,7 @@ from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Counters, Histogram, Problem, Report, Result, SourceStatus
-from c2c_auditor.sources.facts.known import Clocks
+from c2c_auditor.sources.clocks import Clocks
 
 _PHASES = ("rules", "facts", "judge", "settle")
 _DURATION_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)

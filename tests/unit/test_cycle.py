@@ -19,7 +19,7 @@ from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import FactsReading, Reading
 from c2c_auditor.model.report import Problem, Report, Result, SourceStatus
 from c2c_auditor.silk.chain_names import policy_chain_time
-from c2c_auditor.sources.facts.known import Clocks
+from c2c_auditor.sources.clocks import Clocks
 from support.mutations import with_rules
 from support.recordings import recording
 

@@ -14,8 +14,9 @@ from c2c_auditor.config import Config, PolicyServerSettings
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import PolicySet
 from c2c_auditor.model.report import SourceStatus
+from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.facts.gatherer import CellReader
-from c2c_auditor.sources.facts.known import Clocks, Known
+from c2c_auditor.sources.facts.known import Known
 from c2c_auditor.sources.facts.policy_fetcher import PolicyKnowledge, PolicyQuery
 from support.recordings import CELLS
 

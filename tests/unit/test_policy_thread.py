@@ -11,7 +11,8 @@ import pytest
 from attrs import define, evolve, field
 
 from c2c_auditor.model.cell import PolicySet, SecurityGroup
-from c2c_auditor.sources.facts.known import Clocks, Known
+from c2c_auditor.sources.clocks import Clocks
+from c2c_auditor.sources.facts.known import Known
 from c2c_auditor.sources.facts.policy_fetcher import PolicyFetcher, PolicyKnowledge, PolicyQuery
 from c2c_auditor.sources.facts.policy_thread import Pace, PolicyThread
 

@@ -17,8 +17,8 @@ from c2c_auditor.errors import ConfigError
 from c2c_auditor.logs import Events, configure
 from c2c_auditor.model.report import Report
 from c2c_auditor.server import Answers, ServerProcess
+from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.facts.gatherer import CellReader
-from c2c_auditor.sources.facts.known import Clocks
 from c2c_auditor.sources.facts.policy_fetcher import PolicyFetcher
 from c2c_auditor.sources.facts.policy_thread import PolicyThread
 

@@ -18,8 +18,9 @@ from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import CellFacts, Store, VpaConfig
 from c2c_auditor.model.reading import FactsReading
 from c2c_auditor.model.report import ProcessStatus
+from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.facts.answer_texts import KeepText, TextKeepingServer
-from c2c_auditor.sources.facts.known import Clocks, Known
+from c2c_auditor.sources.facts.known import Known
 from c2c_auditor.sources.facts.policy_fetcher import (
     PolicyClient,
     PolicyFetcher,

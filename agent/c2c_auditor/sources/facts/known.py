@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from functools import cache
 from typing import Generic, TypeVar
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.report import Problem, SourceStatus
+from c2c_auditor.sources.clocks import Clocks
 
 T = TypeVar("T")
-
-
-@frozen(kw_only=True)
-class Clocks:
-    """``wall`` is in seconds since the epoch, for people; ``steady`` never steps, for ages and durations."""
-
-    wall: Callable[[], float] = field(default=time.time)
-    steady: Callable[[], float] = field(default=time.monotonic)
 
 
 @frozen(kw_only=True)

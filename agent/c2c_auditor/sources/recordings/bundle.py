@@ -30,8 +30,9 @@ from attrs import evolve, frozen
 from c2c_auditor.errors import Reason, SourceError, UsageError
 from c2c_auditor.model.cell import CellFacts, PolicySet
 from c2c_auditor.model.reading import Reading
-from c2c_auditor.model.report import Problem, SourceStatus
+from c2c_auditor.model.report import SourceStatus
 from c2c_auditor.netfilter.render import render_ruleset
+from c2c_auditor.sources.facts.known import problem_of
 from c2c_auditor.sources.facts.policy_answers import parse_policies, parse_security_groups
 from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
@@ -127,14 +128,7 @@ class _Facts:
             return parse(read_text_file(path, source="bundle"), where=str(path))
         except SourceError as error:
             if error.reason is not Reason.MISSING:
-                problem = Problem(
-                    source=name,
-                    reason=error.reason.value,
-                    where=error.where,
-                    problem=error.problem,
-                    remedy=error.remedy,
-                )
-                self.sources.append(SourceStatus(name=name, up=False, problem=problem))
+                self.sources.append(SourceStatus(name=name, up=False, problem=problem_of(error, name)))
             elif expected:
                 self.notes.append(f"The bundle has no {name}.")
         return None
