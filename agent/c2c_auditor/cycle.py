@@ -85,7 +85,9 @@ class Cycle:
         judged = self._clocks.steady()
         settlement = self._settle(reading, scene.judgement)
         self._count_seconds({"judge": judged - started, "settle": self._clocks.steady() - judged})
-        return self._report(reading, scene.judgement, settlement)
+        report = self._report(reading, scene.judgement, settlement)
+        self._memory = settlement.memory  # only now: what no report announced is announced by the next one
+        return report
 
     def _settle(self, reading: Reading, judgement: Judgement) -> Settlement:
         config = reading.facts.config
@@ -96,9 +98,7 @@ class Cycle:
                 if config is None
                 else Grace.for_polls(policy=config.poll_interval, security_group=config.asg_poll_interval)
             )
-        settlement = settle(self._memory, judgement, self._clocks.steady(), grace)
-        self._memory = settlement.memory
-        return settlement
+        return settle(self._memory, judgement, self._clocks.steady(), grace)
 
     def _report(self, reading: Reading, judgement: Judgement, settlement: Settlement) -> Report:
         offset = (reading.time or 0.0) - self._clocks.steady()

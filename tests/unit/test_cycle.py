@@ -275,6 +275,18 @@ def test_a_bug_is_a_blind_audit_with_its_traceback_and_not_the_end(place: str, m
     assert _states(cycle.run()) == {Kind.MARK_MISSING: State.CONFIRMED}
 
 
+def test_what_a_bug_kept_from_being_announced_is_announced_by_the_next_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A confirmation is a log line and an alert; it must not get lost between settling and reporting."""
+    script = Scripted(ruleset=_without_mark())
+    cycle = script.cycle()
+    cycle.run()
+    script.pass_(20)
+    with monkeypatch.context() as patched:
+        patched.setattr("c2c_auditor.cycle.report_of", _raise)
+        assert cycle.run().confirmed == ()
+    assert [one.kind for one in cycle.run().confirmed] == [Kind.MARK_MISSING]
+
+
 @pytest.mark.parametrize("source", [_Rules, _Facts])
 def test_a_bug_in_a_reader_is_a_blind_audit_too(source: type, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing was read then, and the report says so."""
