@@ -6,13 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 
+import pytest
 from attrs import define, field
 
-from c2c_auditor.daemon import Hooks, Loop, processor_seconds
+from c2c_auditor.audit.reporting import overdue_problem, overdue_report
+from c2c_auditor.daemon import Hooks, Loop, WatchedAudits, processor_seconds
+from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.report import Report, Result
+from support.reports import flushed_report
 
 _NEVER = 3600.0
 
@@ -33,8 +38,8 @@ class Scripted:
 
 
 def _loop(audits: Scripted, *changes: int) -> Loop:
-    hooks = Hooks(publish=audits.published.append, reload=lambda: None)
-    return Loop(cycle=audits, hooks=hooks, interval=_NEVER, changes=changes, alive=None)
+    hooks = Hooks(audit=audits.run, publish=audits.published.append, reload=lambda: None)
+    return Loop(hooks=hooks, interval=_NEVER, changes=changes, alive=None)
 
 
 def test_every_descriptor_wakes_the_loop() -> None:
@@ -66,6 +71,53 @@ def test_an_audit_that_waited_needs_no_rest() -> None:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
         os.close(change)
+
+
+def test_an_audit_that_takes_too_long_is_reported_once_and_before_it_ends() -> None:
+    """While it still runs; one in time is not."""
+    overdue: list[float] = []
+    called = threading.Event()
+
+    def note(seconds: float) -> None:
+        overdue.append(seconds)
+        called.set()
+
+    audits = Scripted([lambda: None, lambda: called.wait(20), lambda: None, lambda: None])
+    watched = WatchedAudits(audits, 0.2, note)
+    watched.start()
+    for number in range(3):
+        watched.audit()
+        assert overdue == ([0.2] if number else [])
+
+
+def test_an_audit_that_raises_is_no_longer_watched() -> None:
+    """The loop's stop is such an exception."""
+    overdue = threading.Event()
+    watched = WatchedAudits(Scripted([_fail, lambda: None, lambda: None]), 0.2, lambda _: overdue.set())
+    watched.start()
+    with pytest.raises(KeyError):
+        watched.audit()
+    assert not overdue.wait(0.5)
+
+
+def test_an_overdue_report_says_nothing_of_the_cell() -> None:
+    """Neither the findings nor the sources of the audit before; its time is that audit's, and it is no other report."""
+    before = flushed_report()
+    report = overdue_report(before, 120)
+    assert (report.result, report.findings, report.unknown) == (Result.BLIND, (), frozenset(Kind))
+    assert (report.time, report.last_conclusive, report.counters) == (
+        before.time,
+        before.last_conclusive,
+        before.counters,
+    )
+    assert [(status.name, status.up) for status in report.sources] == [("audit", False)]
+    assert overdue_problem(report) == report.sources[0].problem
+    assert overdue_problem(before) is None
+    assert overdue_report(None, 120).result is Result.BLIND
+
+
+def _fail() -> None:
+    raise KeyError("surprise")
 
 
 def _too_late(*_: object) -> None:

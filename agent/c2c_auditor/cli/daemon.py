@@ -8,11 +8,13 @@ from pathlib import Path
 import click
 
 from c2c_auditor import __version__
+from c2c_auditor.audit.reporting import overdue_report
+from c2c_auditor.audit.scene import Scene
 from c2c_auditor.audit.settle import Grace
 from c2c_auditor.cli.wiring import policy_pace, rules_of
 from c2c_auditor.config import Config, load_config
 from c2c_auditor.cycle import Cycle
-from c2c_auditor.daemon import Hooks, Loop
+from c2c_auditor.daemon import Hooks, Loop, WatchedAudits
 from c2c_auditor.errors import ConfigError
 from c2c_auditor.logs import Events, configure
 from c2c_auditor.model.report import Report
@@ -21,6 +23,10 @@ from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.facts.gatherer import CellReader
 from c2c_auditor.sources.facts.policy_fetcher import PolicyFetcher
 from c2c_auditor.sources.facts.policy_thread import PolicyThread
+
+# An audit may take this many times what one run of iptables may (`Config.read_timeout`): it runs it a few times, and the
+# largest cell takes seconds to judge.
+_OVERDUE = 2
 
 
 @click.command()
@@ -49,15 +55,8 @@ def daemon(*, config_file: Path) -> int:
         events.started(version=__version__, address=server.address, config=str(config_file))
         rules = rules_of(config)
         cell = CellReader(config, policies=policies)
+        output = _Output(events, answers, server)
         cycle = Cycle(rules=rules.source, facts=cell, version=__version__, grace=_grace(config), on_bug=events.bug)
-
-        def publish(report: Report) -> None:
-            if not gc.isenabled():
-                gc.freeze()
-                gc.enable()
-            events.report(report)
-            answers.put(cycle.scene)
-            server.publish(report)
 
         def reload() -> None:
             try:
@@ -70,9 +69,10 @@ def daemon(*, config_file: Path) -> int:
             loop.interval, cycle.grace = again.interval, _grace(again)
             events.reloaded(str(config_file))
 
+        audits = WatchedAudits(cycle, _OVERDUE * config.read_timeout, output.overdue)
+        audits.start()
         loop = Loop(
-            cycle=cycle,
-            hooks=Hooks(publish=publish, reload=reload),
+            hooks=Hooks(audit=audits.audit, publish=lambda report: output.publish(report, cycle.scene), reload=reload),
             interval=config.interval,
             changes=tuple(source.fileno() for source in (rules.netlink, policies) if source is not None),
             alive=server.sentinel,
@@ -80,6 +80,31 @@ def daemon(*, config_file: Path) -> int:
         status = loop.run()
         events.stopped(status)
         return status
+
+
+class _Output:
+    """Where reports go: the log, the thread that answers questions, the server."""
+
+    def __init__(self, events: Events, answers: Answers, server: ServerProcess) -> None:
+        self._events = events
+        self._answers = answers
+        self._server = server
+        self._last: Report | None = None
+
+    def publish(self, report: Report, scene: Scene | None) -> None:
+        """One audit's report and scene."""
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
+        self._last = report
+        self._events.report(report)
+        self._answers.put(scene)
+        self._server.publish(report)
+
+    def overdue(self, seconds: float) -> None:
+        """Say at once that an audit takes longer than ``seconds``; its report follows if it ends."""
+        self._events.overdue(seconds)
+        self._server.publish(overdue_report(self._last, seconds))
 
 
 def _grace(config: Config) -> Grace | None:
