@@ -13,6 +13,7 @@ from typing import TypeVar
 from attrs import evolve
 
 from c2c_auditor.assembly.live import FactsSource, LiveReader, RulesSource
+from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.reporting import blind_report, report_of
 from c2c_auditor.audit.scene import Scene, judge_cell
 from c2c_auditor.audit.settle import Grace, Memory, Settlement, settle
@@ -22,7 +23,7 @@ from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Counters, Histogram, Problem, Report, Result, SourceStatus
-from c2c_auditor.sources.facts.known import Clocks
+from c2c_auditor.sources.clocks import Clocks
 
 _PHASES = ("rules", "facts", "judge", "settle")
 _DURATION_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -83,11 +84,13 @@ class Cycle:
             self._judged = judge_cell(reading, self._judged)
         scene = self.scene = self._judged
         judged = self._clocks.steady()
-        settlement = self._settle(scene, reading)
+        settlement = self._settle(reading, scene.judgement)
         self._count_seconds({"judge": judged - started, "settle": self._clocks.steady() - judged})
-        return self._report(reading, scene, settlement)
+        report = self._report(reading, scene.judgement, settlement)
+        self._memory = settlement.memory  # only now: what no report announced is announced by the next one
+        return report
 
-    def _settle(self, scene: Scene, reading: Reading) -> Settlement:
+    def _settle(self, reading: Reading, judgement: Judgement) -> Settlement:
         config = reading.facts.config
         grace = self.grace
         if grace is None:
@@ -97,13 +100,11 @@ class Cycle:
                 else Grace.for_polls(policy=config.poll_interval, security_group=config.asg_poll_interval)
             )
         now, staleness = self._clocks.steady(), Staleness.of(reading.sources)
-        settlement = settle(self._memory, scene.judgement, now, grace, staleness=staleness)
-        self._memory = settlement.memory
-        return settlement
+        return settle(self._memory, judgement, now, grace, staleness=staleness)
 
-    def _report(self, reading: Reading, scene: Scene, settlement: Settlement) -> Report:
+    def _report(self, reading: Reading, judgement: Judgement, settlement: Settlement) -> Report:
         offset = (reading.time or 0.0) - self._clocks.steady()
-        report = report_of(reading, scene.judgement, _dated(settlement.findings, offset))
+        report = report_of(reading, judgement, _dated(settlement.findings, offset))
         if report.result is not Result.BLIND:
             self._last_conclusive = reading.time
         self._count_findings(settlement)

@@ -14,6 +14,7 @@ import random
 import resource
 import selectors
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -24,6 +25,7 @@ from attrs import frozen
 from c2c_auditor.audit.settle import Grace
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.report import Report
+from c2c_auditor.privileges import drop_here
 
 # After an audit the next one waits this many times its processor time: at most 5 % of a core, whatever happens on the
 # cell. Time spent waiting costs nothing and is not counted.
@@ -38,16 +40,65 @@ class _Stopped(BaseException):
 
 
 class Audits(Protocol):
-    """What the loop runs (`cycle.Cycle`)."""
+    """What makes reports (`cycle.Cycle`)."""
 
     def run(self) -> Report:
         """One audit."""
 
 
+class WatchedAudits(threading.Thread):
+    """Audits, and a thread that calls ``overdue`` once for each that takes longer than ``bound`` seconds.
+
+    The call ends before the audit can: what it publishes is followed by the audit's own report, never the reverse. The
+    thread holds no capability.
+    """
+
+    def __init__(self, audits: Audits, bound: float, overdue: Callable[[float], None]) -> None:
+        super().__init__(name="watchdog", daemon=True)
+        self._audits = audits
+        self._bound = bound
+        self._overdue = overdue
+        self._condition = threading.Condition()  # guards the attribute below
+        self._running: object | None = None
+
+    def audit(self) -> Report:
+        """One audit, watched."""
+        self._set(object())
+        try:
+            return self._audits.run()
+        finally:
+            self._set(None)
+
+    def run(self) -> None:
+        """Watch until the process ends."""
+        drop_here()
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._running is not None)
+                self._watch(self._running)
+
+    def _watch(self, audit: object) -> None:
+        def ended() -> bool:
+            return self._running is not audit
+
+        if not self._condition.wait_for(ended, self._bound):
+            self._overdue(self._bound)
+        self._condition.wait_for(ended)
+
+    def _set(self, running: object | None) -> None:
+        with self._condition:
+            self._running = running
+            self._condition.notify_all()
+
+
 @frozen(kw_only=True)
 class Hooks:
-    """Calls from the loop: ``publish`` takes each report, ``reload`` re-reads configuration and certificates (SIGHUP)."""
+    """What the loop calls.
 
+    ``audit`` makes a report, ``publish`` takes it, ``reload`` reads configuration and certificates again (SIGHUP).
+    """
+
+    audit: Callable[[], Report]
     publish: Callable[[Report], None]
     reload: Callable[[], None]
 
@@ -60,10 +111,7 @@ class Loop:
     readable when the server process has ended: the loop then ends too, with status 1, so that monit restarts both.
     """
 
-    def __init__(
-        self, *, cycle: Audits, hooks: Hooks, interval: float, changes: tuple[int, ...], alive: int | None
-    ) -> None:
-        self._cycle = cycle
+    def __init__(self, *, hooks: Hooks, interval: float, changes: tuple[int, ...], alive: int | None) -> None:
         self._hooks = hooks
         self.interval = interval
         self._changes = changes
@@ -85,7 +133,7 @@ class Loop:
                     self._reloading = False
                     self._hooks.reload()
                 started = processor_seconds()
-                report = self._cycle.run()
+                report = self._hooks.audit()
                 self._hooks.publish(report)
                 cost = processor_seconds() - started
                 if self._wait(selector, wake, rest=_REST * cost, until=self._pause(report)) == "server":

@@ -152,6 +152,10 @@ class Events:
             self._logger.error("audit-failed", traceback=trace)
         self._bug = trace
 
+    def overdue(self, seconds: float) -> None:
+        """An audit takes longer than it may."""
+        self._logger.error("audit-overdue", seconds=seconds)
+
     def report(self, report: Report) -> None:
         """One line per finding confirmed or resolved, and per source that fails or comes back."""
         for event in events(report, self._before):

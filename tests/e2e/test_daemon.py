@@ -169,7 +169,7 @@ def _audits_each_change(folder: Path, hanging: bool) -> None:  # noqa: FBT001 - 
             _wait_for_audit(address, 0.0)
             _audits_changes(address, judged=True)
             bare = [task for task in Path(f"/proc/{process.pid}/task").iterdir() if not _capabilities(task)]
-            assert len(bare) == 2  # the thread that answers questions, and the one that fetches policies
+            assert len(bare) == 3  # the threads that answer questions, fetch policies and watch the audits
 
 
 def test_each_change_is_audited_at_once_although_the_store_is_torn(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import FactsReading
 from c2c_auditor.model.report import Result
 from c2c_auditor.model.rule import PortRange
-from c2c_auditor.sources.facts.known import Clocks
+from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.rules.backends import AutoBackend
 from c2c_auditor.sources.rules.legacy import LegacyReader, tables_in_use
 from c2c_auditor.sources.rules.netlink import Nftables

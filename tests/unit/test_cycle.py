@@ -19,7 +19,7 @@ from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import FactsReading, Reading
 from c2c_auditor.model.report import Problem, Report, Result, SourceStatus
 from c2c_auditor.silk.chain_names import policy_chain_time
-from c2c_auditor.sources.facts.known import Clocks
+from c2c_auditor.sources.clocks import Clocks
 from support.mutations import with_rules
 from support.recordings import recording
 
@@ -277,6 +277,18 @@ def test_a_bug_is_a_blind_audit_with_its_traceback_and_not_the_end(place: str, m
     assert cycle.scene is None
     script.pass_(20)
     assert _states(cycle.run()) == {Kind.MARK_MISSING: State.CONFIRMED}
+
+
+def test_what_a_bug_kept_from_being_announced_is_announced_by_the_next_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A confirmation is a log line and an alert; it must not get lost between settling and reporting."""
+    script = Scripted(ruleset=_without_mark())
+    cycle = script.cycle()
+    cycle.run()
+    script.pass_(20)
+    with monkeypatch.context() as patched:
+        patched.setattr("c2c_auditor.cycle.report_of", _raise)
+        assert cycle.run().confirmed == ()
+    assert [one.kind for one in cycle.run().confirmed] == [Kind.MARK_MISSING]
 
 
 @pytest.mark.parametrize("source", [_Rules, _Facts])

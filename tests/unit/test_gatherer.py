@@ -14,8 +14,9 @@ from c2c_auditor.config import Config, PolicyServerSettings
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import PolicySet
 from c2c_auditor.model.report import SourceStatus
+from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.facts.gatherer import CellReader
-from c2c_auditor.sources.facts.known import Clocks, Known
+from c2c_auditor.sources.facts.known import Known
 from c2c_auditor.sources.facts.policy_fetcher import PolicyKnowledge, PolicyQuery
 from support.recordings import CELLS
 
@@ -102,8 +103,8 @@ def test_a_wall_clock_that_steps_changes_no_age(step: float) -> None:
     assert known.usable(time.clocks, 600) is None
 
 
-def test_a_source_that_says_nothing_is_down_when_its_value_is_too_old() -> None:
-    """A reading that never ends is no success; before the first answer likewise."""
+def test_a_source_that_hangs_is_down_before_its_reading_has_failed() -> None:
+    """Its last value is used all the same, up to its age; before the first answer there is none."""
     time = Time()
     known = Known[PolicySet](name="policy_server")
     problem = known.status(time.clocks, 600).problem
@@ -111,8 +112,11 @@ def test_a_source_that_says_nothing_is_down_when_its_value_is_too_old() -> None:
     assert problem.reason == "timeout"
     assert known.status(time.clocks, 600).problem is problem
     known = known.refreshed(time.clocks, PolicySet)
-    time.steady += 601
-    assert not known.status(time.clocks, 600).up
+    time.steady += 12
+    assert known.status(time.clocks, 600, 12).up
+    time.steady += 1
+    status = known.status(time.clocks, 600, 12)
+    assert (status.up, status.age_limit_passed, known.usable(time.clocks, 600)) == (False, False, PolicySet())
 
 
 def test_an_equal_value_stays_the_identical_object() -> None:

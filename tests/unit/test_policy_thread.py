@@ -5,12 +5,14 @@ from __future__ import annotations
 import select
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from attrs import define, evolve, field
 
 from c2c_auditor.model.cell import PolicySet, SecurityGroup
-from c2c_auditor.sources.facts.known import Clocks, Known
+from c2c_auditor.sources.clocks import Clocks
+from c2c_auditor.sources.facts.known import Known
 from c2c_auditor.sources.facts.policy_fetcher import PolicyFetcher, PolicyKnowledge, PolicyQuery
 from c2c_auditor.sources.facts.policy_thread import Pace, PolicyThread
 
@@ -74,10 +76,15 @@ def _knowing(version: int) -> PolicyKnowledge:
     return PolicyKnowledge(policies=Known(name="policy_server", value=PolicySet(last_updated=version), good_at=0.0))
 
 
-def _thread(fetcher: Scripted, *, pause: float = _NEVER, first_wait: float = 0.0) -> PolicyThread:
-    thread = PolicyThread(fetcher, Pace(pause=pause, breath=0.0, first_wait=first_wait))
-    thread.start()
-    return thread
+@contextmanager
+def _thread(fetcher: Scripted, *, pause: float = _NEVER, first_wait: float = 0.0) -> Iterator[PolicyThread]:
+    """The thread while the block lasts; it has ended after it."""
+    pace = Pace(pause=pause, breath=0.0, first_wait=first_wait, spread=lambda: 0.0)
+    with PolicyThread(fetcher, pace) as thread:
+        yield thread
+    fetcher.go.release()
+    thread.join(_BOUND)
+    assert not thread.is_alive()
 
 
 def _readable(thread: PolicyThread, seconds: float = _BOUND) -> bool:
@@ -87,39 +94,40 @@ def _readable(thread: PolicyThread, seconds: float = _BOUND) -> bool:
 def test_a_read_does_not_wait_for_a_fetch_that_hangs() -> None:
     """It gives what was known before; what comes later is announced on the descriptor, and read then."""
     fetcher = Scripted([lambda: _knowing(1), lambda: _knowing(2)])
-    thread = _thread(fetcher)
-    assert thread.read(QUERY) == PolicyKnowledge()
-    assert not _readable(thread, 0)
-    fetcher.go.release()
-    assert _readable(thread)
-    assert thread.read(QUERY) == _knowing(1)
-    assert not _readable(thread, 0)
-    assert thread.read(OTHER) == _knowing(1)
-    fetcher.go.release()
-    assert _readable(thread)
-    assert thread.read(OTHER) == thread.latest == _knowing(2)
-    assert fetcher.queries == [QUERY, OTHER]
+    with _thread(fetcher) as thread:
+        assert thread.read(QUERY) == PolicyKnowledge()
+        assert not _readable(thread, 0)
+        fetcher.go.release()
+        assert _readable(thread)
+        assert thread.read(QUERY) == _knowing(1)
+        assert not _readable(thread, 0)
+        assert thread.read(OTHER) == _knowing(1)
+        fetcher.go.release()
+        assert _readable(thread)
+        assert thread.read(OTHER) == thread.latest == _knowing(2)
+        assert fetcher.queries == [QUERY, OTHER]
 
 
 def test_the_first_read_waits_for_the_first_fetch() -> None:
     """So that an agent's first audit is not blind where everything is well."""
     fetcher = Scripted([lambda: _knowing(1)])
     fetcher.go.release()
-    assert _thread(fetcher, first_wait=_BOUND).read(QUERY) == _knowing(1)
+    with _thread(fetcher, first_wait=_BOUND) as thread:
+        assert thread.read(QUERY) == _knowing(1)
 
 
 def test_what_is_known_already_is_not_announced_again() -> None:
     """A fetch that brings nothing new causes no audit."""
     fetcher = Scripted([lambda: _knowing(1), lambda: _knowing(1), lambda: _knowing(1)])
-    thread = _thread(fetcher, pause=0.0)
-    thread.read(QUERY)
-    fetcher.go.release()
-    assert _readable(thread)
-    thread.read(QUERY)
-    fetcher.go.release()
-    for _ in range(3):  # the third fetch has begun: the second is over
-        assert fetcher.started.acquire(timeout=_BOUND)
-    assert not _readable(thread, 0)
+    with _thread(fetcher, pause=0.0) as thread:
+        thread.read(QUERY)
+        fetcher.go.release()
+        assert _readable(thread)
+        thread.read(QUERY)
+        fetcher.go.release()
+        for _ in range(3):  # the third fetch has begun: the second is over
+            assert fetcher.started.acquire(timeout=_BOUND)
+        assert not _readable(thread, 0)
 
 
 def test_a_bug_in_a_fetch_is_a_failed_source_and_the_thread_lives_on() -> None:
@@ -129,25 +137,25 @@ def test_a_bug_in_a_fetch_is_a_failed_source_and_the_thread_lives_on() -> None:
         raise KeyError("surprise")
 
     fetcher = Scripted([bug, lambda: _knowing(1)])
-    thread = _thread(fetcher)
-    thread.read(QUERY)
-    fetcher.go.release()
-    assert _readable(thread)
-    problem = thread.read(OTHER).policies.problem
-    assert problem is not None
-    assert (problem.source, problem.reason) == ("policy_server", "failed")
-    assert "KeyError: 'surprise'" in problem.problem
-    fetcher.go.release()
-    assert _readable(thread)
-    assert thread.read(OTHER) == _knowing(1)
+    with _thread(fetcher) as thread:
+        thread.read(QUERY)
+        fetcher.go.release()
+        assert _readable(thread)
+        problem = thread.read(OTHER).policies.problem
+        assert problem is not None
+        assert (problem.source, problem.reason) == ("policy_server", "failed")
+        assert "KeyError: 'surprise'" in problem.problem
+        fetcher.go.release()
+        assert _readable(thread)
+        assert thread.read(OTHER) == _knowing(1)
 
 
 def test_the_thread_holds_no_capability(monkeypatch: pytest.MonkeyPatch) -> None:
     """It parses what comes from the network."""
     dropped = threading.Event()
     monkeypatch.setattr("c2c_auditor.sources.facts.policy_thread.drop_here", dropped.set)
-    _thread(Scripted([]))
-    assert dropped.wait(_BOUND)
+    with _thread(Scripted([])):
+        assert dropped.wait(_BOUND)
 
 
 def test_pauses_are_spread_so_that_cells_do_not_stay_in_step() -> None:

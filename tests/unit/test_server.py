@@ -25,13 +25,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from c2c_auditor.audit.reporting import overdue_report
 from c2c_auditor.config import ServerSettings, TlsSettings
 from c2c_auditor.errors import ConfigError
 from c2c_auditor.model.report import Report
 from c2c_auditor.server import ServerProcess
 from c2c_auditor.server.questions import Answer, refused
 from support.clients import certificates
-from support.reports import blind_report, clean_report
+from support.reports import blind_report, clean_report, flushed_report
 
 
 def _silent(subject: str, arguments: Mapping[str, str]) -> Answer:
@@ -103,6 +104,17 @@ def test_a_published_report_is_served_in_every_form(server: ServerProcess) -> No
     assert (response.getheader("Content-Encoding"), response.getheader("Vary")) == ("gzip", "Accept-Encoding")
     assert b"c2c_auditor_findings" in gzip.decompress(body)
     assert b"Last audit" in _get(server, "/")[1]
+
+
+def test_an_audit_that_takes_too_long_is_bad_health_until_it_ends(server: ServerProcess) -> None:
+    """At once, and in the metrics too; a report of an audit that ended is good health again, whatever it found."""
+    server.publish(overdue_report(flushed_report(), 120))
+    assert b"stuck: an audit has not ended within 120 s" in _until(server, "/healthz", 503)
+    metrics = _get(server, "/metrics")[1]
+    assert b'c2c_auditor_source_up{source="audit"} 0.0' in metrics
+    assert b"c2c_auditor_findings{" not in metrics
+    server.publish(flushed_report())
+    assert _until(server, "/healthz", 200) == b"alive\n"
 
 
 def test_a_blind_report_is_not_ready(server: ServerProcess) -> None:

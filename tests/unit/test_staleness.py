@@ -16,7 +16,7 @@ from c2c_auditor.model.finding import State
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import FactsReading
 from c2c_auditor.model.report import Report, SourceStatus
-from c2c_auditor.sources.facts.known import Clocks
+from c2c_auditor.sources.clocks import Clocks
 from support.mutations import with_rules
 from support.recordings import recording
 

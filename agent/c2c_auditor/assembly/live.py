@@ -11,7 +11,8 @@ from c2c_auditor.errors import SourceError
 from c2c_auditor.model.reading import FactsReading, Reading
 from c2c_auditor.model.report import SourceStatus
 from c2c_auditor.model.rule import Ruleset
-from c2c_auditor.sources.facts.known import Clocks, problem_of
+from c2c_auditor.sources.clocks import Clocks
+from c2c_auditor.sources.facts.known import problem_of
 
 T = TypeVar("T")
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attrs import evolve
+
 from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.audit.settle import confirmed_at_once
+from c2c_auditor.errors import Reason
 from c2c_auditor.model.finding import Finding, State
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import Reading
-from c2c_auditor.model.report import Report, Result
+from c2c_auditor.model.report import Problem, Report, Result, SourceStatus
 
 
 def report_of(
@@ -41,6 +44,37 @@ def blind_report(reading: Reading) -> Report:
         processes=reading.processes,
         notes=reading.facts.notes,
     )
+
+
+def overdue_report(before: Report | None, seconds: float) -> Report:
+    """The report while an audit takes longer than ``seconds``: nothing can be said of the cell until it ends.
+
+    Its time is that of the audit ``before``, the last one that ended; None if there was none.
+    """
+    problem = Problem(
+        source="audit",
+        reason=Reason.TIMEOUT.value,
+        where="c2c-auditor",
+        problem=f"an audit has not ended within {seconds:g} s",
+        remedy="see what holds it up (py-spy dump, /proc/PID/stack), keep the log, then restart the agent",
+    )
+    status = SourceStatus(name="audit", up=False, problem=problem)
+    return evolve(
+        before if before is not None else Report(time=0.0, result=Result.BLIND),
+        result=Result.BLIND,
+        findings=(),
+        confirmed=(),
+        resolved=(),
+        unknown=frozenset(Kind),
+        sources=(status,),
+        statements=(),
+    )
+
+
+def overdue_problem(report: Report) -> Problem | None:
+    """The problem of an `overdue_report`, None in every other."""
+    problems = (status.problem for status in report.sources if status.name == "audit" and status.problem is not None)
+    return next((problem for problem in problems if problem.reason == Reason.TIMEOUT.value), None)
 
 
 def report_at_once(scene: Scene) -> Report:

@@ -9,19 +9,25 @@ import click
 from attrs import evolve
 
 from c2c_auditor import __version__
+from c2c_auditor.audit.reporting import overdue_report
+from c2c_auditor.audit.scene import Scene
 from c2c_auditor.audit.settle import Grace
 from c2c_auditor.cli.wiring import policy_pace, rules_of
 from c2c_auditor.config import Config, load_config
 from c2c_auditor.cycle import Cycle
-from c2c_auditor.daemon import Hooks, Loop
+from c2c_auditor.daemon import Hooks, Loop, WatchedAudits
 from c2c_auditor.errors import ConfigError
-from c2c_auditor.logs import Events, configure, standard_output
+from c2c_auditor.logs import Events, LineWriter, configure, standard_output
 from c2c_auditor.model.report import Report
 from c2c_auditor.server import Answers, ServerProcess
+from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.facts.gatherer import CellReader
-from c2c_auditor.sources.facts.known import Clocks
 from c2c_auditor.sources.facts.policy_fetcher import PolicyFetcher
 from c2c_auditor.sources.facts.policy_thread import PolicyThread
+
+# An audit may take this many times what one run of iptables may (`Config.read_timeout`): it runs it a few times, and the
+# largest cell takes seconds to judge.
+_OVERDUE = 2
 
 
 @click.command()
@@ -44,21 +50,15 @@ def daemon(*, config_file: Path) -> int:
     # then, nor at each later audit.
     gc.disable()
     answers = Answers()
-    with ServerProcess(config.server, answers.answer) as server:
+    with (
+        ServerProcess(config.server, answers.answer) as server,  # forks, so it comes before every thread
+        PolicyThread(PolicyFetcher(Clocks()), policy_pace(config)) as policies,
+    ):
         events.started(version=__version__, address=server.address, config=str(config_file))
         rules = rules_of(config)
-        policies = PolicyThread(PolicyFetcher(Clocks()), policy_pace(config))
-        policies.start()
         cell = CellReader(config, policies=policies)
+        output = _Output(events, answers, server, log)
         cycle = Cycle(rules=rules.source, facts=cell, version=__version__, grace=_grace(config), on_bug=events.bug)
-
-        def publish(report: Report) -> None:
-            if not gc.isenabled():
-                gc.freeze()
-                gc.enable()
-            events.report(report)
-            answers.put(cycle.scene)
-            server.publish(evolve(report, counters=evolve(report.counters, log_lines_dropped=log.dropped)))
 
         def reload() -> None:
             try:
@@ -71,9 +71,10 @@ def daemon(*, config_file: Path) -> int:
             loop.interval, cycle.grace = again.interval, _grace(again)
             events.reloaded(str(config_file))
 
+        audits = WatchedAudits(cycle, _OVERDUE * config.read_timeout, output.overdue)
+        audits.start()
         loop = Loop(
-            cycle=cycle,
-            hooks=Hooks(publish=publish, reload=reload),
+            hooks=Hooks(audit=audits.audit, publish=lambda report: output.publish(report, cycle.scene), reload=reload),
             interval=config.interval,
             changes=tuple(source.fileno() for source in (rules.netlink, policies) if source is not None),
             alive=server.sentinel,
@@ -82,6 +83,32 @@ def daemon(*, config_file: Path) -> int:
         events.stopped(status)
         log.close()
         return status
+
+
+class _Output:
+    """Where reports go: the log, the thread that answers questions, the server."""
+
+    def __init__(self, events: Events, answers: Answers, server: ServerProcess, log: LineWriter) -> None:
+        self._events = events
+        self._answers = answers
+        self._server = server
+        self._log = log
+        self._last: Report | None = None
+
+    def publish(self, report: Report, scene: Scene | None) -> None:
+        """One audit's report and scene."""
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
+        self._last = report
+        self._events.report(report)
+        self._answers.put(scene)
+        self._server.publish(evolve(report, counters=evolve(report.counters, log_lines_dropped=self._log.dropped)))
+
+    def overdue(self, seconds: float) -> None:
+        """Say at once that an audit takes longer than ``seconds``; its report follows if it ends."""
+        self._events.overdue(seconds)
+        self._server.publish(overdue_report(self._last, seconds))
 
 
 def _grace(config: Config) -> Grace | None:

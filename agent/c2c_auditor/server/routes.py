@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
+from c2c_auditor.audit.reporting import overdue_problem
 from c2c_auditor.export.document import to_json
 from c2c_auditor.export.metrics import ReportCollector
 from c2c_auditor.export.page import landing_page
@@ -62,7 +63,11 @@ class _Health:
         self._ready_max_age = ready_max_age
 
     def healthz(self) -> bottle.HTTPResponse:
-        """Alive: whoever can say so is."""
+        """Alive, unless an audit takes longer than it may (`audit.reporting.overdue_report`)."""
+        report = self._latest.get()
+        overdue = overdue_problem(report) if report is not None else None
+        if overdue is not None:
+            return _answer(f"stuck: {overdue.problem}\n", status=503)
         return _answer("alive\n")
 
     def readyz(self) -> bottle.HTTPResponse:

@@ -20,10 +20,11 @@ from c2c_auditor.model.cell import CellFacts, Store, VpaConfig
 from c2c_auditor.model.cni import CniConfig
 from c2c_auditor.model.reading import FactsReading
 from c2c_auditor.model.report import ProcessStatus
+from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.facts.answer_texts import KeepText, TextKeepingServer
 from c2c_auditor.sources.facts.cni_config import SOURCE as CNI
 from c2c_auditor.sources.facts.cni_config import parse_cni_config
-from c2c_auditor.sources.facts.known import Clocks, Known
+from c2c_auditor.sources.facts.known import Known
 from c2c_auditor.sources.facts.lease import LeaseReader
 from c2c_auditor.sources.facts.policy_fetcher import (
     PolicyClient,
@@ -40,6 +41,9 @@ from c2c_auditor.sources.files import read_text_file
 
 _PROCESSES_SECONDS = 15.0
 _MOST_CONFIG_BYTES = 16 << 20
+# Policies are fetched every 5 to 6 s (`policy_thread.Pace`) and a finding is confirmed after 15 s at the earliest: a
+# server that has not answered for this long counts as away before anything is confirmed by what it said last.
+_SILENCE_SECONDS = 12.0
 
 
 @frozen(kw_only=True)
@@ -118,10 +122,16 @@ class CellReader:
         self._cni = self._cni.refreshed(clocks, self._read_cni_config)
         cni = self._cni.usable(clocks, max_age)
         store_path = config.store or Path(vpa.store_file if vpa is not None else VpaConfig().store_file)
-        self._store = self._store.refreshed(clocks, StoreReader(store_path, keep=self._kept("store.json")).read)
+        self._store = self._store.refreshed(clocks, StoreReader(store_path, keep=self._keeper("store.json")).read)
         store = self._store.usable(clocks, max_age)
         known = self._known(vpa, store)
         syncing = vpa is not None and vpa.asg_syncing
+        sources: list[Known[Any]] = [self._vpa, self._store, known.policies]
+        if cni is not None or self._cni.problem is not None:
+            sources.append(self._cni)
+        if syncing:
+            sources.append(known.groups)
+        statuses = tuple(source.status(clocks, max_age, _SILENCE_SECONDS) for source in sources)
         facts = CellFacts(
             store=store,
             policies=known.policies.usable(clocks, max_age),
@@ -134,20 +144,18 @@ class CellReader:
             cni=cni,
             lease=self._lease.read(clocks.steady(), cni).lease,
             host_services=tuple(map(host_service, config.host_services)) if config.host_services is not None else None,
-            notes=self._notes(known),
+            notes=tuple(
+                f"{source.name} is away; what it said {(source.age(clocks) or 0.0) // 60:.0f} min ago is still used."
+                for source, status in zip(sources, statuses, strict=True)
+                if not status.up and not status.age_limit_passed
+            ),
         )
-        sources: list[Known[Any]] = [self._vpa, self._store, known.policies]
-        if cni is not None or self._cni.problem is not None:
-            sources.append(self._cni)
-        if syncing:
-            sources.append(known.groups)
-        statuses = tuple(source.status(clocks, max_age) for source in sources)
         return FactsReading(facts=facts, sources=statuses, processes=self._running())
 
     def _read_vpa_config(self) -> VpaConfig:
         path = self._config.vpa_config
         text = read_text_file(path, source="vpa_config", most=_MOST_CONFIG_BYTES)
-        self._kept("vxlan-policy-agent.json")(text)
+        self._keeper("vxlan-policy-agent.json")(text)
         return parse_vpa_config(text, where=str(path))
 
     def _read_cni_config(self) -> CniConfig | None:
@@ -159,10 +167,10 @@ class CellReader:
             if error.reason is Reason.MISSING:
                 return None
             raise
-        self._kept("cni-wrapper-plugin.conflist")(text)
+        self._keeper("cni-wrapper-plugin.conflist")(text)
         return parse_cni_config(text, where=str(path))
 
-    def _kept(self, name: str) -> Callable[[str], None]:
+    def _keeper(self, name: str) -> Callable[[str], None]:
         """Takes the text that becomes the file ``name`` of a bundle."""
         return partial(self._keep, name) if self._keep is not None else _forget
 
@@ -197,17 +205,6 @@ class CellReader:
             server = address.connect()
             self._client = address, TextKeepingServer(server, self._keep) if self._keep is not None else server
         return self._client[1]
-
-    def _notes(self, known: PolicyKnowledge) -> tuple[str, ...]:
-        """Which old knowledge is used, with its age to the minute, so that equal facts stay equal."""
-        sources: tuple[Known[Any], ...] = (self._vpa, self._cni, self._store, known.policies, known.groups)
-        return tuple(
-            f"{source.name} is away; what it said {age // 60:.0f} min ago is still used."
-            for source in sources
-            if source.problem is not None
-            and (age := source.age(self._clocks)) is not None
-            and age <= self._config.max_age
-        )
 
     def _running(self) -> tuple[ProcessStatus, ...]:
         """Silk's processes; walking /proc costs more than everything else here, so not more often than every 15 s."""

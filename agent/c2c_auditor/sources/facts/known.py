@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Generic, TypeVar
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.report import Problem, SourceStatus
+from c2c_auditor.sources.clocks import Clocks
 
 T = TypeVar("T")
-
-
-@frozen(kw_only=True)
-class Clocks:
-    """``wall`` is in seconds since the epoch, for people; ``steady`` never steps, for ages and durations."""
-
-    wall: Callable[[], float] = field(default=time.time)
-    steady: Callable[[], float] = field(default=time.monotonic)
 
 
 @frozen(kw_only=True)
@@ -64,11 +57,16 @@ class Known(Generic[T]):
         age = self.age(clocks)
         return self.value if age is not None and age <= max_age else None
 
-    def status(self, clocks: Clocks, max_age: float) -> SourceStatus:
-        """How the source fares now. One that has said nothing for ``max_age`` seconds is down, whatever it said last."""
+    def status(self, clocks: Clocks, max_age: float, silence: float = math.inf) -> SourceStatus:
+        """How the source fares now.
+
+        A source is down when its last reading failed, and when no reading succeeded for ``silence`` seconds: one that
+        hangs has not failed yet.
+        """
         age = self.age(clocks)
         old = age is None or age > max_age
-        problem = self.problem if self.problem is not None or not old else _silent(self.name)
+        silent = age is None or age > min(silence, max_age)
+        problem = self.problem if self.problem is not None or not silent else _silent(self.name)
         return SourceStatus(
             name=self.name,
             up=problem is None,
@@ -95,6 +93,6 @@ def _silent(name: str) -> Problem:
         source=name,
         reason=Reason.TIMEOUT.value,
         where=name,
-        problem="no answer yet",
-        remedy="it is still being read; see whether the server answers other clients",
+        problem="no answer, and no error either, for longer than an answer should take",
+        remedy="see whether the server answers other clients",
     )

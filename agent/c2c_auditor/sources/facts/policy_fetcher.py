@@ -19,7 +19,8 @@ from attrs import evolve, field, frozen
 
 from c2c_auditor.errors import SourceError
 from c2c_auditor.model.cell import PolicySet, SecurityGroup
-from c2c_auditor.sources.facts.known import Clocks, Known
+from c2c_auditor.sources.clocks import Clocks
+from c2c_auditor.sources.facts.known import Known
 from c2c_auditor.sources.facts.policy_feed import PolicyFeed, SecurityGroupFeed, Server
 
 

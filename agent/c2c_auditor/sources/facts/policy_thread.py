@@ -10,7 +10,9 @@ import contextlib
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Protocol
 
 from attrs import frozen
@@ -19,8 +21,8 @@ from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.privileges import drop_here
 from c2c_auditor.sources.facts.policy_fetcher import PolicyKnowledge, PolicyQuery
 
-# Between two fetches at least, when the cell's containers change in quick succession.
-_BREATH_SECONDS = 1.0
+# After a fetch the next one waits this many times its processor time: at most 5 % of a core, as with audits.
+_REST = 20
 
 
 class Fetcher(Protocol):
@@ -36,14 +38,18 @@ class Fetcher(Protocol):
 
 @frozen(kw_only=True)
 class Pace:
-    """Seconds between two fetches, and how long the very first read waits for the first fetch.
+    """When to fetch, in seconds.
+
+    ``pause`` is the time between two fetches of one query, ``breath`` the least time between two fetches of different
+    ones, for containers that come and go in quick succession. ``first_wait`` is how long the very first read waits for
+    the first fetch.
 
     A thousand cells ask the same two instances: ``spread`` (0 to 1) lengthens each pause by up to a fifth, so that
     cells that were started together do not stay in step.
     """
 
     pause: float = 5.0
-    breath: float = _BREATH_SECONDS
+    breath: float = 1.0
     first_wait: float = 5.0
     spread: Callable[[], float] = random.random
 
@@ -55,7 +61,8 @@ class Pace:
 class PolicyThread(threading.Thread):
     """Fetches at its own pace and at once when the query changes; `read` never waits but for the first fetch.
 
-    `fileno` is a descriptor that becomes readable when something new is known; `read` makes it silent again.
+    `fileno` is a descriptor that becomes readable when something new is known; `read` and `latest` empty it. Use it as
+    a context manager: it fetches from entry to exit.
     """
 
     def __init__(self, fetcher: Fetcher, pace: Pace) -> None:
@@ -67,7 +74,20 @@ class PolicyThread(threading.Thread):
         self._latest = fetcher.latest
         self._fetched = False
         self._waited = False
+        self._ended = False
         self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def __enter__(self) -> PolicyThread:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Fetch no more. A fetch that hangs is not waited for: it ends with the process."""
+        with self._condition:
+            self._ended = True
+            self._condition.notify_all()
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -76,13 +96,13 @@ class PolicyThread(threading.Thread):
     @property
     def latest(self) -> PolicyKnowledge:
         """What is known now."""
+        self._empty()
         with self._condition:
             return self._latest
 
     def read(self, query: PolicyQuery) -> PolicyKnowledge:
         """What is known now; from now on the thread fetches ``query``."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._news)
+        self._empty()
         with self._condition:
             if query != self._query:
                 self._query = query
@@ -92,18 +112,26 @@ class PolicyThread(threading.Thread):
                 self._condition.wait_for(lambda: self._fetched, self._pace.first_wait)
             return self._latest
 
+    def _empty(self) -> None:
+        """Before the value is taken: what is published after that is announced again."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._news)
+
     def run(self) -> None:
-        """Fetch until the process ends."""
+        """Fetch until the end."""
         drop_here()
-        done: PolicyQuery | None = None
-        while True:
-            with self._condition:
-                self._condition.wait_for(lambda: self._query not in (None, done), self._pace.next_pause())  # noqa: B023 - called before ``done`` changes
-                query = self._query
-            if query is not None:
-                self._fetch(query)
-                done = query
-                threading.Event().wait(self._pace.breath)
+        query: PolicyQuery | None = None
+        while (query := self._next(query)) is not None:
+            started = time.thread_time()
+            self._fetch(query)
+            time.sleep(max(self._pace.breath, _REST * (time.thread_time() - started)))
+
+    def _next(self, done: PolicyQuery | None) -> PolicyQuery | None:
+        """Wait for another query than ``done``, or to fetch that again; None is the end."""
+        with self._condition:
+            pause = self._pace.next_pause() if done is not None else None
+            self._condition.wait_for(lambda: self._ended or self._query != done, pause)
+            return None if self._ended else self._query
 
     def _fetch(self, query: PolicyQuery) -> None:
         """One gathering. An error that is no source's is a bug: it is reported like a source that failed."""

@@ -36,9 +36,10 @@ from c2c_auditor.errors import Reason, SourceError, UsageError
 from c2c_auditor.model.cell import CellFacts, PolicySet
 from c2c_auditor.model.cni import Lease, LeaseSource
 from c2c_auditor.model.reading import Reading
-from c2c_auditor.model.report import Problem, SourceStatus
+from c2c_auditor.model.report import SourceStatus
 from c2c_auditor.netfilter.render import render_ruleset
 from c2c_auditor.sources.facts.cni_config import parse_cni_config
+from c2c_auditor.sources.facts.known import problem_of
 from c2c_auditor.sources.facts.policy_answers import parse_last_updated, parse_policies, parse_security_groups
 from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
@@ -90,9 +91,7 @@ class _Cell:
 class Bundle:
     """A bundle as read: ``rules`` are texts by file name, the main backend's first.
 
-    ``time`` is None in recordings that do not tell it.
-
-    ``sources`` are the files that are there and cannot be used.
+    ``time`` is None in recordings without one. ``sources`` are the files that exist and cannot be understood.
     """
 
     rules: Mapping[str, str]
@@ -105,7 +104,7 @@ class Bundle:
 def read_bundle(directory: Path) -> Bundle:
     """The bundle in ``directory``. Raises SourceError where there are no rules.
 
-    A fact that is absent is None and a note, one that makes no sense None and a failed source.
+    A fact without a file is None, with a note; one whose file cannot be understood is None, with a failed source.
     """
     if not directory.is_dir():
         raise _failed(directory, "there is no such directory", "give a directory made by `c2c-auditor capture`")
@@ -142,7 +141,7 @@ class _Parse(Protocol[T_co]):
 
 
 class _Facts:
-    """The facts in a directory, and notes of those that cannot be had."""
+    """The facts in a directory, and notes about files that are missing."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -150,20 +149,13 @@ class _Facts:
         self.sources: list[SourceStatus] = []
 
     def read(self, name: str, parse: _Parse[T], *, expected: bool = True) -> T | None:
-        """What the file says; None where there is no such file, or nothing that could be understood."""
+        """The file's value; None if there is no such file, or if it cannot be understood."""
         path = self._directory / name
         try:
             return parse(read_text_file(path, source="bundle"), where=str(path))
         except SourceError as error:
             if error.reason is not Reason.MISSING:
-                problem = Problem(
-                    source=name,
-                    reason=error.reason.value,
-                    where=error.where,
-                    problem=error.problem,
-                    remedy=error.remedy,
-                )
-                self.sources.append(SourceStatus(name=name, up=False, problem=problem))
+                self.sources.append(SourceStatus(name=name, up=False, problem=problem_of(error, name)))
             elif expected:
                 self.notes.append(f"The bundle has no {name}.")
         return None
@@ -222,9 +214,9 @@ def bundle_files(reading: Reading, texts: Mapping[str, str], *, ingress_tag: str
 
 
 def write_bundle(directory: Path, files: Mapping[str, str]) -> None:
-    """Write ``files`` (text by name) as a bundle: all of it or nothing, for its owner's eyes only.
+    """Write ``files`` (text by name) as a bundle: all of it or nothing, readable by its owner only.
 
-    Raises UsageError if there is something already, if it cannot be written, or for a file that is no part of a bundle:
+    Raises UsageError if something is there already, if it cannot be written, or for a file that is no part of a bundle:
     keys never are.
     """
     strange = [name for name in files if name not in _KNOWN and not _RULES_NAME.fullmatch(name)]
