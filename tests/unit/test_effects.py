@@ -49,7 +49,7 @@ def test_a_drop_above_an_accept_is_an_outage_and_says_whose() -> None:
     judgement = _judged(cell, FORWARD=[drop, *_rules(cell, "FORWARD")])
     found = _only(judgement, Kind.FOREIGN_DROP)
     assert found.effect is Effect.OUTAGE
-    said = "cannot reach dest-app (acme/dev) at 10.255.2.7 on tcp 8080, tcp 61001, intended: yes, decided by rule 1 of FORWARD."
+    said = "cannot reach dest-app (acme/dev) at 10.255.2.7 on tcp 8080, tcp 61001, although a policy allows it: rule 1 of FORWARD stops it."
     assert any(
         detail.startswith("source-app (acme/dev) at 10.255.1.4") and detail.endswith(said) for detail in found.details
     )
@@ -169,7 +169,7 @@ def test_what_no_finding_explains_is_a_finding_itself() -> None:
     ruleset = evolve(cell.ruleset, tables={**cell.ruleset.tables, "filter": r.Table(name="filter", chains=chains)})
     found = {finding.kind: finding for finding in judge(cell.facts, ruleset, None).findings}
     assert found[Kind.FLOW_BLOCKED].effect is Effect.OUTAGE
-    assert "the policy of FORWARD (DROP)" in found[Kind.FLOW_BLOCKED].summary
+    assert "the policy DROP of FORWARD" in found[Kind.FLOW_BLOCKED].summary
 
 
 def test_where_facts_are_missing_nothing_is_said_of_traffic() -> None:

@@ -1,4 +1,4 @@
-"""What findings do to traffic, decided by reachability where it can: by what passes now and should not, and by what should and does not.
+"""What findings do to traffic, decided by reachability where it can: what passes and should not, what should and does not.
 
 And the reverse: what passes or does not although no finding says why is a finding of its own, so that no difference in
 traffic goes unnoticed.
@@ -16,7 +16,7 @@ from c2c_auditor.audit.checks import describe
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row
 from c2c_auditor.audit.traffic.reachability import Reachability
-from c2c_auditor.audit.traffic.statements import Places, aims, sentences
+from c2c_auditor.audit.traffic.statements import Places, destination_name, sentences
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
@@ -90,11 +90,11 @@ class Effects:
         if not concerned:
             return finding if self._starved(finding) else _harmless(finding)
         effect = Effect.BREACH if any(one.effect is Effect.BREACH for one in concerned) else Effect.OUTAGE
-        said = islice(
+        texts = islice(
             dict.fromkeys(text for one in islice(concerned, _MOST_SENTENCES) for text in self._sentences(one)),
             _MOST_SENTENCES,
         )
-        return evolve(finding, effect=effect, details=(*finding.details, *said))
+        return evolve(finding, effect=effect, details=(*finding.details, *texts))
 
     def _concerned(self, finding: Finding) -> list[_Harm] | None:
         """The differences in traffic that ``finding`` accounts for, by what its kind is about.
@@ -199,12 +199,12 @@ class Effects:
         what = (
             "sources reach {} although no policy allows it" if opened else "sources do not reach {} as policies allow"
         )
-        text = f"{count} {what.format(aims(to, self._inputs.people))}"
-        said = [sentence for one in group[: 1 + _MOST_SENTENCES] for sentence in self._sentences(one)]
+        text = f"{count} {what.format(destination_name(to, self._inputs.people))}"
+        texts = [sentence for one in group[: 1 + _MOST_SENTENCES] for sentence in self._sentences(one)]
         return describe.finding(
             kind,
             subject=(end,),
-            summary=f"{text}: {said[0]}",
+            summary=f"{text}: {texts[0]}",
             remedy=(
                 "Look at the walk: c2c-auditor explain SOURCE DESTINATION PORT/PROTOCOL; then at who wrote the rule "
                 "that decides."
@@ -212,7 +212,7 @@ class Effects:
             entry=self._places.of(rule) if rule is not None else None,
             addresses=(str(to.container.address),) if to.container is not None else (),
             handles=(to.container.handle,) if to.container is not None else (),
-            details=tuple(said[1 : 1 + _MOST_SENTENCES]),
+            details=tuple(texts[1 : 1 + _MOST_SENTENCES]),
             **describe.apps(self._inputs, row.source.app, to.app),
         )
 

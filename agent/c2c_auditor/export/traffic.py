@@ -1,4 +1,4 @@
-"""Answers about traffic for people at a terminal and for programs. Foreign text is made harmless here."""
+"""Answers about traffic, for people at a terminal and for programs. Text that others chose is made harmless here."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ _PASSES = {
     Certainty.YES: ("PASSES", "bold green"),
     Certainty.NO: ("DOES NOT PASS", "bold red"),
     Certainty.MAY: ("MAY PASS", "bold yellow"),
+}
+_INTENDED: dict[tuple[Certainty, bool | None], str] = {
+    (Certainty.YES, True): "as a policy allows",
+    (Certainty.MAY, True): "and a policy allows it",
+    (Certainty.NO, True): "although a policy allows it",
+    (Certainty.YES, False): "although no policy allows it",
+    (Certainty.MAY, False): "although no policy allows it",
+    (Certainty.NO, False): "and no policy allows it",
 }
 
 
@@ -85,14 +93,8 @@ def print_explanation(answer: Explanation, console: Console) -> None:
     """The verdict first, then the walk of each packet, then the policies, then what would change it."""
     page = Page(console)
     word, style = _PASSES[answer.passes]
-    right = answer.intended is None or (answer.passes is Certainty.YES) == answer.intended
-    intended = {True: "as a policy allows", False: "which no policy allows", None: "the policies are not known"}[
-        answer.intended
-    ]
-    if answer.intended and not right:
-        intended = "although a policy allows it"
-    if answer.intended is False and answer.passes is Certainty.NO:
-        intended = "and no policy allows it"
+    right = answer.intended is None or answer.passes is (Certainty.YES if answer.intended else Certainty.NO)
+    intended = _INTENDED.get((answer.passes, answer.intended), "the policies are not known")
     page.say((plain(answer.source), "bold"), (" → ", ""), (plain(answer.destination), "bold"), (f"  {answer.flow}", ""))
     page.say((word, style), (f", {intended}", "" if right else "bold red"))
     if answer.half:
@@ -116,18 +118,20 @@ def print_explanation(answer: Explanation, console: Console) -> None:
 
 def _print_walk(page: Page, walk: Walk) -> None:
     packet, outcome = walk.packet, walk.outcome
-    ways = f"{packet.in_interface} → {packet.out_interface}"
+    interfaces = f"{packet.in_interface} → {packet.out_interface}"
     state = f"{packet.state}, " if packet.state != "NEW" else ""
-    page.say((f"FORWARD, {walk.title}", "bold"), (f" ({state}{ways}, mark 0x{packet.mark or 0:x})", "dim"))
-    decided = {id(step): "passes" for step in outcome.accepted}
-    decided |= {id(step): "may pass, may not" if id(step) in decided else "is refused" for step in outcome.refused}
+    page.say((f"FORWARD, {walk.title}", "bold"), (f" ({state}{interfaces}, mark 0x{packet.mark or 0:x})", "dim"))
+    verdicts = {id(step): "passes" for step in outcome.accepted}
+    verdicts |= {
+        id(step): "may pass or be refused" if id(step) in verdicts else "is refused" for step in outcome.refused
+    }
     skipped = 0
     for step in outcome.trace:
         if step.matched is Certainty.NO:
             skipped += 1
             continue
         skipped = _print_skipped(page, skipped)
-        _print_step(page, step, decided.get(id(step), ""))
+        _print_step(page, step, verdicts.get(id(step), ""))
     _print_skipped(page, skipped)
 
 
@@ -139,7 +143,7 @@ def _print_skipped(page: Page, count: int) -> int:
     return 0
 
 
-def _print_step(page: Page, step: Step, decided: str) -> None:
+def _print_step(page: Page, step: Step, verdict: str) -> None:
     where = f"{step.chain} {step.position}" if step.rule is not None else f"policy of {step.chain}"
     what = plain(render_rule(step.rule)) if step.rule is not None else "no rule decided before"
     may = "  (may match)" if step.matched is Certainty.MAY else ""
@@ -147,7 +151,7 @@ def _print_step(page: Page, step: Step, decided: str) -> None:
         (f"{where}: ", "cyan"),
         (what, ""),
         (may, "yellow"),
-        (f"  ← {decided}" if decided else "", "bold"),
+        (f"  ← {verdict}" if verdict else "", "bold"),
         indent=2 + 2 * step.depth,
     )
 
@@ -161,18 +165,16 @@ def print_matrix(matrix: Matrix, console: Console) -> None:
         for text in line.differs:
             page.say(("✗ ", "bold red"), (plain(text), ""))
     counts = {(intended.value, actual.value): count for intended, actual, count in matrix.counts}
-    agreed = counts["allow", "allow"]
+    passing = counts["allow", "allow"]
     blocked = counts["allow", "deny"]
     opened = counts["deny", "allow"]
     doubtful = counts["allow", "may"] + counts["deny", "may"]
     page.blank()
-    page.say(
-        (f"{agreed} flows pass as policies allow", "green" if agreed else ""),
-        (f", {blocked} allowed ones do not", "bold red" if blocked else ""),
-        (f", {opened} pass that no policy allows", "bold red" if opened else ""),
-        (f", {doubtful} may" if doubtful else "", "yellow"),
-        (".", ""),
-    )
+    page.say((f"Flows that pass as policies allow: {passing}.", "green" if passing else ""))
+    page.say((f"Flows that do not pass although a policy allows them: {blocked}.", "bold red" if blocked else ""))
+    page.say((f"Flows that pass although no policy allows them: {opened}.", "bold red" if opened else ""))
+    if doubtful:
+        page.say((f"Flows that may pass or not: {doubtful}.", "yellow"))
 
 
 def _cells(line: Line) -> Sequence[tuple[str, str]]:

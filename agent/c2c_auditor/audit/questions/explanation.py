@@ -1,4 +1,4 @@
-"""Why a flow passes or not: the walks of its packets, the rule that decides, the policy behind it or the one that is missing."""
+"""Why a flow passes or not: the walks of its packets, the rule that decides, and the policy that allows it or is missing."""
 
 from __future__ import annotations
 
@@ -24,12 +24,17 @@ _PROTOCOLS = {"tcp": r.TCP, "udp": r.UDP}
 _NAMES = {number: name for name, number in _PROTOCOLS.items()}
 _HTTP = 8080
 _LAST_PORT = 65535
+_PASSES = {
+    Certainty.YES: "passes",
+    Certainty.NO: "does not pass",
+    Certainty.MAY: "passes for some packets, or it cannot be told",
+}
 _WORST_FIRST = (Certainty.NO, Certainty.MAY, Certainty.YES)
 
 
 @frozen(kw_only=True)
 class Walk:
-    """One packet's way through FORWARD on this cell. ``title`` says which packet."""
+    """One packet's walk through FORWARD on this cell. ``title`` says which packet."""
 
     title: str
     packet: Packet
@@ -44,8 +49,8 @@ class Explanation:
     known.
 
     ``half`` says which half of the path this cell decides, empty if all of it. ``policies`` are those between the two
-    apps, as sentences; ``allow`` the command that would allow the flow, empty if it is allowed or nobody can say;
-    ``others`` how the other containers of the two apps fare.
+    apps, as sentences; ``allow`` is the command that would allow the flow, empty if it is allowed or the names that the
+    command takes are not known; ``others`` are the verdicts for the other containers of the two apps.
     """
 
     source: str
@@ -108,14 +113,14 @@ class _Question:
         self._paths = Paths(self._chains, "FORWARD")
 
     def _offered(self) -> Piece:
-        """What to ask when nobody said: the first port of a policy, else the first of the container, else 8080."""
+        """The flow of a question that names none: the first port of a policy, else of the container, else 8080."""
         for piece in pieces(self._allowed):
             return evolve(piece, last=piece.first)
         port = next((port for container in self._destination.containers for port in container.ports), _HTTP)
         return Piece(protocol=r.TCP, first=port, last=port)
 
     def answer(self) -> Explanation:
-        """The pair of containers that fares worst, walked; the others in a sentence each."""
+        """The pair of containers with the worst verdict, walked; the others in a sentence each."""
         pairs = [
             (one, other)
             for one in self._source.containers or (None,)
@@ -125,20 +130,22 @@ class _Question:
         if not pairs:
             message = "that is one and the same container: its packets to itself never leave it"
             raise UsageError(message)
-        fares = [self._fares(*pair) for pair in pairs] if len(pairs) > 1 else [Certainty.YES]
-        worst = min(range(len(pairs)), key=lambda at: _WORST_FIRST.index(fares[at]))
+        verdicts = [self._verdict(*pair) for pair in pairs] if len(pairs) > 1 else [Certainty.YES]
+        worst = min(range(len(pairs)), key=lambda at: _WORST_FIRST.index(verdicts[at]))
         others = tuple(
-            f"{self._called(self._source, one)} → {self._called(self._destination, other)}: "
-            + ("passes" if fares[at] is Certainty.YES else "does not surely pass")
+            f"{self._name(self._source, one)} → {self._name(self._destination, other)}: {_PASSES[verdicts[at]]}"
             for at, (one, other) in enumerate(pairs)
             if at != worst
         )
         return evolve(self._pair(*pairs[worst]), others=others)
 
-    def _fares(self, source: Container | None, destination: Container | None) -> Certainty:
-        """What a walk would say, by the index: of two apps with many containers there are many pairs, and a walk tries every rule of a large chain."""
-        asked, answer = self._packets(source, destination)
-        there, back = self._paths.disposition(asked), self._paths.disposition(answer)
+    def _verdict(self, source: Container | None, destination: Container | None) -> Certainty:
+        """What a walk would say, by the index.
+
+        Two apps with many containers make many pairs, and a walk tries every rule of a large chain.
+        """
+        request, answer = self._packets(source, destination)
+        there, back = self._paths.disposition(request), self._paths.disposition(answer)
         wanted = self._flow.flows
         passes = (
             Certainty.YES
@@ -164,13 +171,13 @@ class _Question:
         intended = None if self._inputs.facts.policies is None else bool(both(self._flow.flows, self._allowed))
         half = ""
         if source is None:
-            what = "with its mark" if self._source.app else "without a mark: an address does not tell whose it is"
-            half = f"The source runs on other cells: this is the destination's half of the path, of packets that arrive {what}."
+            what = "with its mark" if self._source.app else "without a mark, because an address does not tell the app"
+            half = f"The source runs on other cells: this is the destination's half of the path, for packets that arrive {what}."
         elif destination is None:
             half = "The destination runs on other cells: this is the source's half of the path; the destination's cell decides the rest."
         return Explanation(
-            source=self._called(self._source, source),
-            destination=self._called(self._destination, destination),
+            source=self._name(self._source, source),
+            destination=self._name(self._destination, destination),
             flow=self._flow,
             passes=passes,
             intended=intended,
@@ -183,8 +190,8 @@ class _Question:
         )
 
     def _walks(self, source: Container | None, destination: Container | None) -> list[Walk]:
-        asked, answer = self._packets(source, destination)
-        there = Walk(title="the first packet", packet=asked, outcome=evaluate(self._chains, "FORWARD", asked))
+        request, answer = self._packets(source, destination)
+        there = Walk(title="the first packet", packet=request, outcome=evaluate(self._chains, "FORWARD", request))
         if there.outcome.passes is Certainty.NO:
             return [there]
         return [there, Walk(title="the answer", packet=answer, outcome=evaluate(self._chains, "FORWARD", answer))]
@@ -192,15 +199,15 @@ class _Question:
     def _packets(self, source: Container | None, destination: Container | None) -> tuple[Packet, Packet]:
         """The flow's first packet, and an answer to it."""
         first, back = self._ends(source, destination)
-        asked = self._flow.packet(self._placed(first))
-        return asked, evolve(
-            asked,
-            source=asked.destination,
-            destination=asked.source,
+        request = self._flow.packet(self._with_addresses(first))
+        return request, evolve(
+            request,
+            source=request.destination,
+            destination=request.source,
             in_interface=back.in_interface,
             out_interface=back.out_interface,
             mark=back.mark,
-            source_port=asked.destination_port,
+            source_port=request.destination_port,
             destination_port=None,
             state="ESTABLISHED",
             tcp_flags=None,
@@ -218,8 +225,8 @@ class _Question:
         message = "neither end runs on this cell: ask on the cell of the source, and on the cell of the destination"
         raise UsageError(message)
 
-    def _placed(self, packet: Packet) -> Packet:
-        """With the address of an end elsewhere, where that is known."""
+    def _with_addresses(self, packet: Packet) -> Packet:
+        """``packet`` with the addresses of ends on other cells, where they are known."""
         if self._source.address is not None:
             packet = evolve(packet, source=int(self._source.address))
         if self._destination.address is not None:
@@ -227,7 +234,7 @@ class _Question:
         return packet
 
     def _certain(self, walk: Walk, *, leaves: bool) -> Certainty:
-        """Whether a walk does its part; a first packet that leaves for another cell must carry its app's mark."""
+        """Whether a walk's packet passes; one that leaves for another cell must carry its app's mark as well."""
         return walk.outcome.passes if not leaves or self._marked_right(walk.outcome.marks) else Certainty.NO
 
     def _marked_right(self, marks: Marks) -> bool:
@@ -239,7 +246,7 @@ class _Question:
             return self._policies[-1].source_tag
         return min(self._inputs.people.app_tags.get(self._source.app, {0}))
 
-    def _called(self, end: End, container: Container | None) -> str:
+    def _name(self, end: End, container: Container | None) -> str:
         people = self._inputs.people
         if container is not None:
             return f"{people.called(end.app)} at {container.address}"

@@ -1,6 +1,6 @@
-"""Who is meant: an app by name or guid, a container by handle, a host by address.
+"""The end that a question names: an app by name or guid, a container by handle, a host by address.
 
-What is unknown or ambiguous lists what there is.
+A name that is unknown or ambiguous is refused with the names that this cell knows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOST_CANDIDATES = 12
 
 @frozen(kw_only=True)
 class End:
-    """One end of a question: its containers on this cell, or what is known of it elsewhere: an app, or only an address."""
+    """One end of a question: its containers on this cell, or the app or address of an end on another cell."""
 
     app: str = ""
     containers: tuple[Container, ...] = ()
@@ -57,7 +57,9 @@ def find(text: str, inputs: Inputs) -> End:
     if not found and len(handles) == 1:
         return End(app=handles[0].app, containers=(handles[0],))
     if found or handles:
-        message = f"{text!r} may be {_listed(found, inputs, handles)}: give a guid, a handle or an address"
+        message = (
+            f"{text!r} is ambiguous, it may mean {_listed(found, inputs, handles)}: give a guid, a handle or an address"
+        )
         raise UsageError(message)
     message = (
         f"{text!r} is no app, handle or address that this cell knows. It knows {_listed(sorted(known), inputs, ())}"
@@ -66,7 +68,7 @@ def find(text: str, inputs: Inputs) -> End:
 
 
 def _matching(text: str, guids: Iterable[str], inputs: Inputs) -> list[str]:
-    """The apps that ``text`` may mean: exactly by guid or by name (``app``, ``space/app``, ``org/space/app``), else by the beginning of a guid."""
+    """The apps that ``text`` may mean: by guid or name (``app``, ``space/app``, ``org/space/app``), else by a guid's beginning."""
     names = inputs.people.names
     every = sorted(guids)
     exact = [guid for guid in every if guid == text]
@@ -108,8 +110,8 @@ def _at(address: IPv4Address, containers: Iterable[Container], inputs: Inputs) -
 
 
 def _listed(guids: Iterable[str], inputs: Inputs, handles: Iterable[Container]) -> str:
-    """Candidates for people."""
+    """Apps and containers as people know them, the first twelve of them."""
     texts = [f"{inputs.people.called(guid)} [{guid}]" if guid in inputs.people.names else guid for guid in guids]
     texts += [f"the container {container.handle} at {container.address}" for container in handles]
-    shown = ", ".join(texts[:_MOST_CANDIDATES]) or "none at all"
+    shown = ", ".join(texts[:_MOST_CANDIDATES]) or "none"
     return f"{shown} and {len(texts) - _MOST_CANDIDATES} more" if len(texts) > _MOST_CANDIDATES else shown

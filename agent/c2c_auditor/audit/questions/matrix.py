@@ -10,9 +10,9 @@ from attrs import frozen
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row
 from c2c_auditor.audit.traffic.reachability import Reachability
-from c2c_auditor.audit.traffic.statements import Places, aims, sentences
+from c2c_auditor.audit.traffic.statements import Places, destination_name, sentences
+from c2c_auditor.audit.traffic.wording import flows_text
 from c2c_auditor.model.report import Passage
-from c2c_auditor.netfilter.flows import shown
 
 _MOST_SHOWN = 1000
 
@@ -47,7 +47,10 @@ class Matrix:
 def matrix(
     inputs: Inputs, reach: Reachability, *, differences: bool = False, first: int = 0, most: int | None = None
 ) -> Matrix:
-    """The lines, by destination: ``most`` of them from number ``first`` on, with ``differences`` only where intent and rules differ."""
+    """The lines by destination: ``most`` of them from number ``first`` on.
+
+    With ``differences`` only those where intent and rules differ.
+    """
     counts = tuple((intended, actual, count) for (intended, actual), count in reach.flows.items())
     rows = ((to, row) for to in reach.reached for row in (to.different if differences else to.rows))
     lines = tuple(_lines(inputs, islice(rows, first, None if most is None else first + most + 1)))
@@ -60,10 +63,10 @@ def _lines(inputs: Inputs, rows: Iterable[tuple[DestinationFlows, Row]]) -> Iter
     people = inputs.people
     for to, row in rows:
         yield Line(
-            source=row.source.called(people),
-            destination=aims(to, people),
-            intended=shown(row.intended, _MOST_SHOWN) or "nothing",
-            actual=shown(row.passes, _MOST_SHOWN) or "nothing",
-            doubtful=shown(row.may_pass, _MOST_SHOWN),
+            source=row.source.name(people),
+            destination=destination_name(to, people),
+            intended=flows_text(row.intended, _MOST_SHOWN) or "nothing",
+            actual=flows_text(row.passes, _MOST_SHOWN) or "nothing",
+            doubtful=flows_text(row.may_pass, _MOST_SHOWN),
             differs=tuple(sentences(to, row, people, places)),
         )

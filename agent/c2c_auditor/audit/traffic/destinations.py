@@ -19,17 +19,17 @@ from c2c_auditor.netfilter.paths import Disposition
 class Row:
     """One source's flows to one destination.
 
-    ``intended`` by policy; ``passes`` for sure; ``may_pass`` for some packets, or nobody can say.
+    ``intended`` by policy; ``passes`` for sure; ``may_pass`` for some packets only, or where the rules do not tell.
 
-    ``walked`` are the ways of packets that decide: there, and of their answers back. ``count`` is how many sources the
-    row speaks for.
+    ``dispositions`` are what the rules decide: first on the way there, then of the answers on their way back. ``count``
+    is how many sources the row speaks for.
     """
 
     source: Source
     intended: FlowSet
     passes: FlowSet
     may_pass: FlowSet
-    walked: tuple[Disposition, ...] = field(eq=False)
+    dispositions: tuple[Disposition, ...] = field(eq=False)
     count: int = 1
 
     @property
@@ -52,7 +52,7 @@ class Row:
 
         None is the chain's policy.
         """
-        there, *back = self.walked
+        there, *back = self.dispositions
         rules: list[r.Rule | None] = []
         if both(flows, there.passes) != flows:
             rules += there.deciding(without(flows, there.passes))
@@ -89,14 +89,16 @@ class DestinationFlows:
         )
 
 
-def row_of(source: Source, intended: FlowSet, walked: tuple[Disposition, ...]) -> Row:
+def row_of(source: Source, intended: FlowSet, dispositions: tuple[Disposition, ...]) -> Row:
     """A flow passes if its packets pass and the answers to them do."""
     passes, possible = ALL, ALL
-    for index, disposition in enumerate(walked):
+    for index, disposition in enumerate(dispositions):
         sure, perhaps = (disposition.passes, disposition.may_pass) if index == 0 else answered(disposition)
         possible = both(possible, union(sure, perhaps))
         passes = both(passes, sure)
-    return Row(source=source, intended=intended, passes=passes, may_pass=without(possible, passes), walked=walked)
+    return Row(
+        source=source, intended=intended, passes=passes, may_pass=without(possible, passes), dispositions=dispositions
+    )
 
 
 def answered(disposition: Disposition) -> tuple[FlowSet, FlowSet]:
@@ -120,14 +122,14 @@ def _counted(rows: Iterable[Row], *, here: bool) -> Mapping[tuple[Passage, Passa
             counts[allow, allow] += row.count * len(row.passes)
             counts[deny, deny] += row.count * (here and row.passes != ALL)
             continue
-        unasked = without(ALL, row.intended)
-        closed = without(unasked, union(row.passes, row.may_pass))
+        forbidden = without(ALL, row.intended)
+        closed = without(forbidden, union(row.passes, row.may_pass))
         for key, flows in (
             ((allow, allow), both(row.intended, row.passes)),
             ((allow, may), row.doubtful),
             ((allow, deny), row.blocked),
-            ((deny, allow), both(row.passes, unasked)),
-            ((deny, may), both(row.may_pass, unasked)),
+            ((deny, allow), both(row.passes, forbidden)),
+            ((deny, may), both(row.may_pass, forbidden)),
         ):
             counts[key] += row.count * len(flows)
         counts[deny, deny] += row.count * (here and bool(closed))

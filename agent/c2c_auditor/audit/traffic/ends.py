@@ -2,7 +2,7 @@
 
 A sender is known by the mark that its packets carry: a local container by the mark that the rules give it, another
 cell's by the mark that comes with VXLAN. So the sources that can be told apart are: local containers, apps elsewhere by
-tag, whoever has no mark, and whoever has a mark that nobody owns.
+tag, senders without a mark, and senders with a mark that belongs to no app.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from c2c_auditor.silk.chain_names import container_interface
 
 # VXLAN carries 16 bits of the mark as group policy id (drivers/net/vxlan, VXLAN_GBP_ID_MASK).
 LARGEST_TAG = 0xFFFF
-# An address for documentation (RFC 5737): no platform's overlay, and nobody's rules.
+# An address for documentation (RFC 5737): on no platform's overlay, and in no rule.
 _OUTSIDE = int(IPv4Address("192.0.2.1"))
 
 
@@ -48,14 +48,14 @@ class Source:
     mark: int | None = None
     container: Container | None = None
 
-    def called(self, people: People) -> str:
-        """In a sentence."""
+    def name(self, people: People) -> str:
+        """The sender as sentences name it."""
         if self.container is not None:
             return f"{people.called(self.app)} at {self.container.address}"
         return {
             SourceKind.APP: f"{people.called(self.app)} on other cells",
             SourceKind.ROUTER: "the ingress router",
-            SourceKind.MARK: f"whoever carries mark 0x{self.mark or 0:x}",
+            SourceKind.MARK: f"any sender with mark 0x{self.mark or 0:x}",
             SourceKind.UNMARKED: "any app without policies on other cells",
             SourceKind.STRANGER: "any other app with policies on other cells",
         }[self.kind]

@@ -254,7 +254,7 @@ def _elsewhere(
                 intended=intended,
                 passes=passes,
                 may_pass=without(possible, passes),
-                walked=(sender.egress, sender.replies),
+                dispositions=(sender.egress, sender.replies),
             )
             rows.setdefault(app, []).append(row)
     for app, found in sorted(rows.items()):

@@ -1,4 +1,4 @@
-"""What reachability says, in sentences: who can, or cannot, reach whom on what, whether that is intended, and which rule decides."""
+"""What reachability says, in sentences: who can or cannot reach whom on what, whether a policy allows it, which rule decides."""
 
 from __future__ import annotations
 
@@ -8,11 +8,24 @@ from functools import cached_property
 from c2c_auditor.audit.comparison.entry import Entry
 from c2c_auditor.audit.reading.people import People
 from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row
+from c2c_auditor.audit.traffic.ends import SourceKind
+from c2c_auditor.audit.traffic.wording import flows_text, listed
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.report import Passage
-from c2c_auditor.netfilter.flows import FlowSet, both, shown, without
+from c2c_auditor.netfilter.flows import FlowSet, both, without
 from c2c_auditor.silk.chain_names import ChainFamily, family_of
 
+_MOST_RULES = 3
+_STOPS = ("{} stops it", "{} stop it")
+_PASSES = ("{} lets it pass", "{} let it pass")
+_DEPENDS = ("that depends on {}", "that depends on {}")
+# By what is intended and what happens: what the source can do, and what one rule or several have to do with it.
+_VERDICTS = {
+    (Passage.ALLOW, Passage.DENY): ("cannot", _STOPS),
+    (Passage.ALLOW, Passage.MAY): ("may fail to", _DEPENDS),
+    (Passage.DENY, Passage.ALLOW): ("can", _PASSES),
+    (Passage.DENY, Passage.MAY): ("may", _DEPENDS),
+}
 # Families of chains that only traffic to the outside, or to the cell itself, meets.
 _OUTWARD = (
     ChainFamily.ASG,
@@ -43,16 +56,16 @@ class Places:
         """Where ``rule`` stands."""
         return self._found.get(rule)
 
-    def said(self, rule: r.Rule | None) -> str:
+    def name(self, rule: r.Rule | None) -> str:
         """``rule 3 of vpa--…``; None is the policy of FORWARD."""
         if rule is None:
-            return f"the policy of FORWARD ({self._chains['FORWARD'].policy or 'ACCEPT'})"
+            return f"the policy {self._chains['FORWARD'].policy or 'ACCEPT'} of FORWARD"
         entry = self.of(rule)
-        return f"rule {entry.position} of {entry.chain}" if entry is not None else "a rule that was not found again"
+        return f"rule {entry.position} of {entry.chain}" if entry is not None else "a rule of a chain for other traffic"
 
 
-def aims(to: DestinationFlows, people: People) -> str:
-    """The destination in a sentence."""
+def destination_name(to: DestinationFlows, people: People) -> str:
+    """The destination as sentences name it."""
     if to.container is not None:
         return f"{people.called(to.app)} at {to.container.address}"
     return f"{people.called(to.app)} on other cells"
@@ -72,12 +85,21 @@ def parts(row: Row) -> Iterator[tuple[Passage, Passage, FlowSet]]:
 
 
 def sentences(to: DestinationFlows, row: Row, people: People, places: Places) -> Iterator[str]:
-    """One sentence for each kind of difference in ``row``."""
+    """One sentence for each way in which ``row`` differs from the policies."""
+    source, destination = row.source.name(people), destination_name(to, people)
     for intended, actual, flows in parts(row):
-        can = {Passage.ALLOW: "can", Passage.DENY: "cannot", Passage.MAY: "can for some packets"}[actual]
-        asked = "yes" if intended is Passage.ALLOW else "no"
-        rules = " and ".join(map(places.said, row.deciding(flows)[:3]))
+        rules = [places.name(rule) for rule in row.deciding(flows)]
+        can, decides = _VERDICTS[intended, actual]
         yield (
-            f"{row.source.called(people)} {can} reach {aims(to, people)} on {shown(flows)}, intended: {asked}, "
-            f"decided by {rules}."
+            f"{source} {can} reach {destination} on {flows_text(flows)}, although {_permission(row, intended)}: "
+            f"{decides[len(rules) > 1].format(listed(rules, _MOST_RULES, 'rules'))}."
         )
+
+
+def _permission(row: Row, intended: Passage) -> str:
+    """Who allows a flow, or that it is allowed by nothing."""
+    if intended is not Passage.ALLOW:
+        return "no policy allows it"
+    if row.source.kind is SourceKind.ROUTER:
+        return "overlay ingress is switched on"
+    return "a policy allows it"
