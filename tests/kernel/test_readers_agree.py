@@ -20,7 +20,7 @@ from c2c_auditor.sources.rules.nft import NftReader
 from c2c_auditor.sources.rules.text import read_text
 from support.namespaces import in_namespace
 from support.recordings import CELL_NAMES, CELLS, recording
-from support.rules import CHAIN, MARK_TARGETS, TARGETS, rules
+from support.rules import CHAIN, MARK_TARGETS, rules
 
 pytestmark = pytest.mark.kernel
 BACKENDS = ("nft", "legacy")
@@ -107,7 +107,7 @@ def _comes_back(backend: str) -> None:
     @seed(20261123)
     @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(
-        filtering=st.lists(rules(TARGETS), min_size=1, max_size=12),
+        filtering=st.lists(rules(), min_size=1, max_size=12),
         mangling=st.lists(rules(MARK_TARGETS), min_size=1, max_size=4),
     )
     def check(filtering: list[r.Rule], mangling: list[r.Rule]) -> None:

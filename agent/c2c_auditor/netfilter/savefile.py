@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from attrs import define, field
 
-from c2c_auditor.errors import ParseError
+from c2c_auditor.errors import NotUnderstood, ParseError
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import tokens
+from c2c_auditor.netfilter.family_of import family_of_save
+from c2c_auditor.netfilter.grammar import decimal
 from c2c_auditor.netfilter.parse import RuleParser, parse_error
 
 _BLOCK = 1 << 20
@@ -31,13 +33,14 @@ class _Chain:
 def parse_save(text: str, *, where: str, parser: RuleParser | None = None) -> r.Ruleset:
     """``text`` of one or several tables; lines before any ``*TABLE`` belong to filter, as ``-S`` prints them.
 
-    ``parser`` may be kept by the caller so that unchanged rules are only looked up. Raises ParseError, also for a table
-    without its COMMIT: such a text was cut off, and what is missing from it would look deleted.
+    ``parser`` may be kept by the caller so that unchanged rules are only looked up; the text is of its family then,
+    else of the one that its addresses show. Raises ParseError, also for a table without its COMMIT: such a text was cut
+    off, and what is missing from it would look deleted.
     """
-    reading = _Reading(where=where, parser=parser if parser is not None else RuleParser())
+    reading = _Reading(where=where, parser=parser if parser is not None else RuleParser(family_of_save(text)))
     for number, line in _whole_lines(_lines(text)):
         reading.take(number, line)
-    return r.Ruleset(tables=reading.finish(), origin=where)
+    return r.Ruleset(tables=reading.finish(), family=reading.family, origin=where)
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -51,20 +54,24 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers; a comment that holds newlines makes one line out of several."""
-    held, start = "", 0
+    """Lines with their numbers; a comment that holds newlines makes one line out of several.
+
+    Each line is looked at once, so that a quote which is never closed costs no more than its text.
+    """
+    held: list[str] = []
+    start = 0
     for number, line in enumerate(lines, 1):
         if held:
-            held = f"{held}\n{line}"
-            if not tokens.unfinished(held):
-                yield start, held
-                held = ""
+            held.append(line)
+            if tokens.closes(line):
+                yield start, "\n".join(held)
+                held = []
         elif line.count('"') & 1 and tokens.unfinished(line):
-            held, start = line, number
+            held, start = [line], number
         elif line:
             yield number, line
     if held:
-        yield start, held
+        yield start, "\n".join(held)
 
 
 class _Reading:
@@ -76,6 +83,11 @@ class _Reading:
         self._tables: dict[str, dict[str, _Chain]] = {}
         self._chains: dict[str, _Chain] = {}
         self._open: tuple[int, str] | None = None
+
+    @property
+    def family(self) -> r.AddressFamily:
+        """The family whose rules are read."""
+        return self._parser.family
 
     def take(self, number: int, line: str) -> None:
         first = line[0]
@@ -124,9 +136,13 @@ class _Reading:
     def _counted(self, number: int, line: str) -> None:
         counters, space, rest = line.partition("] ")
         packets = counters[1:].partition(":")[0]
-        if not space or not packets.isdigit():
+        try:
+            count = decimal(packets) if space else None
+        except NotUnderstood:
+            count = None
+        if count is None:
             raise self._error(number, line, "counters that are no numbers")
-        self._command(number, rest, packets=int(packets))
+        self._command(number, rest, packets=count)
 
     def _command(self, number: int, line: str, *, packets: int | None) -> None:
         verb, name, body = (*line.split(" ", 2), "", "")[:3]
@@ -134,7 +150,7 @@ class _Reading:
             chain = self._chains.get(name) or self._chain(name)
             try:
                 chain.rules.append(self._parser.rule(body))
-            except (KeyError, ValueError, IndexError, TypeError) as error:
+            except NotUnderstood as error:
                 raise self._error(number, line, "a rule that iptables could not have printed") from error
             if packets is not None:
                 chain.packets.append(packets)

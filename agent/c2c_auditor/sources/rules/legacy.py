@@ -17,7 +17,7 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-from c2c_auditor.errors import Reason
+from c2c_auditor.errors import NotUnderstood, Reason
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.binary.entries import is_jump
 from c2c_auditor.sources.rules.entry_rules import EntryRules
@@ -134,7 +134,7 @@ def _rules(
         entry = copy(at, size)
         try:
             rules.append(rule(entry, libiptc.get_target(at, handle) if is_jump(entry, target_offset) else None))
-        except ValueError as error:
+        except NotUnderstood as error:
             raise failed(
                 Reason.MALFORMED,
                 f"an entry that no kernel writes: {entry.hex()}",
