@@ -51,7 +51,7 @@ _STATES = st.sets(st.sampled_from(("NEW", "ESTABLISHED", "RELATED", "INVALID", "
 
 def _range(family: r.AddressFamily) -> st.SearchStrategy[tuple[int, int, bool]]:
     ends = st.tuples(_ANY_ADDRESS[family], _ANY_ADDRESS[family], st.booleans())
-    return ends.map(lambda t: (*sorted(t[:2]), t[2]))
+    return ends.map(lambda t: (min(t[:2]), max(t[:2]), t[2]))
 
 
 def _matches(family: r.AddressFamily) -> tuple[st.SearchStrategy[r.Match], ...]:
@@ -74,11 +74,13 @@ MATCHES = {family: _matches(family) for family in r.AddressFamily}
 
 
 def _targets(family: r.AddressFamily) -> st.SearchStrategy[r.Target]:
-    ends = (r.ACCEPT, r.DROP, r.RETURN, r.REJECTS[family], r.NO_TARGET, r.Jump(chain=CHAIN), r.Goto(chain=CHAIN))
-    prefix = st.text("abc _\"\\'", max_size=20)
-    return st.sampled_from(ends) | st.builds(
-        r.Log, prefix=prefix, level=st.integers(0, 7), flags=st.sampled_from((0, 1, 8))
+    ends: tuple[r.Target, ...] = (
+        *(r.ACCEPT, r.DROP, r.RETURN, r.REJECTS[family]),
+        *(r.NO_TARGET, r.Jump(chain=CHAIN), r.Goto(chain=CHAIN)),
     )
+    prefix = st.text("abc _\"\\'", max_size=20)
+    logs = st.builds(r.Log, prefix=prefix, level=st.integers(0, 7), flags=st.sampled_from((0, 1, 8)))
+    return st.one_of(st.sampled_from(ends), logs)
 
 
 TARGETS = {family: _targets(family) for family in r.AddressFamily}

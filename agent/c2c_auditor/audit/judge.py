@@ -72,7 +72,10 @@ def judge(
     ``previous`` is the judgement before this one, of which what did not change is taken over.
     """
     inputs = Inputs.of(facts_, ruleset, now, others)
+    unknown = unknown_kinds(inputs)
     findings = [finding for check in CHECKS for finding in check(inputs)]
+    if Loss.NATIVE_EXPRESSIONS in ruleset.lost:  # what the rules seem to lack stands in the kernel
+        findings = [finding for finding in findings if finding.kind not in unknown]
     reach, notes = _reached(inputs, previous.reach if previous is not None else None)
     statements: tuple[str, ...] = ()
     if reach is not None:
@@ -85,7 +88,7 @@ def judge(
     tally = tally_of(inputs)
     return Judgement(
         findings=tuple(sorted(findings, key=_worst_first)),
-        unknown=unknown_kinds(inputs),
+        unknown=unknown,
         carried=carried,
         unmet=policy_rules.unmet_policies(outcome) if outcome is not None else carried or frozenset(),
         tally=evolve(tally, flows=reach.flows) if reach is not None else tally,
@@ -99,7 +102,9 @@ def _reached(inputs: Inputs, previous: Reachability | None) -> tuple[Reachabilit
     """Who reaches whom, or why that is not said."""
     facts = inputs.facts
     reason = ""
-    if Loss.INTERFACES in inputs.ruleset.lost or Loss.CHAIN_NAMES in inputs.ruleset.lost:
+    if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:
+        reason = "the rules were read without their ports and marks"
+    elif Loss.INTERFACES in inputs.ruleset.lost or Loss.CHAIN_NAMES in inputs.ruleset.lost:
         reason = "the listing does not show all that rules ask for"
     elif facts.policies is not None and facts.policies.unreadable:
         reason = "not all policies could be read"

@@ -14,6 +14,7 @@ from attrs import define, evolve, field, frozen
 
 from c2c_auditor.errors import NotUnderstood, ParseError
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.table import BUILT_IN_CHAINS, FILTER, MANGLE, NAT, RAW
 from c2c_auditor.netfilter import keywords, tokens
 from c2c_auditor.netfilter.family_of import family_of_listing
 from c2c_auditor.netfilter.listing_column import ColumnReader
@@ -57,13 +58,8 @@ _ADDRESS = {
 _FRAGMENTS = {"--": None, "-f": True, "!f": False}
 _COMMENT, _COMMENT_END = " /* ", " */"
 _MOST_COMMENT_LINES = 256
-_TABLES = {
-    frozenset({"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"}): "nat",
-    frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}): "mangle",
-    frozenset({"PREROUTING", "OUTPUT"}): "raw",
-}
-"""A listing does not name its table; its built-in chains do. Any others are taken for filter's."""
-_BUILT_IN = frozenset().union(*_TABLES)
+# A listing does not name its table; its built-in chains do. Any others are taken for filter's, also security's.
+_TABLES = {frozenset(hook.value for hook in table.hooks): table.name for table in (NAT, MANGLE, RAW)}
 
 
 def parse_listing(text: str, *, where: str, service_port: Callable[[str], int | None]) -> r.Ruleset:
@@ -141,7 +137,7 @@ class _Reading:
     def finish(self) -> r.Ruleset:
         if not self._chains:
             raise ParseError(where=self._where, line=1, text="", problem="no chain and no rule", remedy=_AS_PRINTED)
-        table = _TABLES.get(frozenset(self._chains) & _BUILT_IN, "filter")
+        table = _TABLES.get(frozenset(self._chains) & BUILT_IN_CHAINS, FILTER.name)
         chains = {
             name: r.Chain(
                 name=name,
