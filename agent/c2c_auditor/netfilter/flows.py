@@ -17,6 +17,8 @@ from c2c_auditor.netfilter.packet import Packet, flags_hold
 
 # Disjoint intervals (first, last), both included, ascending, never touching.
 FlowSet = tuple[tuple[int, int], ...]
+# Flows that are still on their way, by the mark that they carry; None is any mark.
+FlowsByMark = dict[int | None, FlowSet]
 
 _SPAN = 1 << 16
 _WITH_PORTS = (r.TCP, r.UDP, r.SCTP, r.DCCP, r.UDPLITE)
@@ -83,6 +85,23 @@ def without(left: FlowSet, right: FlowSet) -> FlowSet:
         if first <= last:
             rest.append((first, last))
     return tuple(rest)
+
+
+def add(flows_by_mark: FlowsByMark, more: FlowsByMark) -> None:
+    """Put ``more`` into ``flows_by_mark``."""
+    for mark, flows in more.items():
+        flows_by_mark[mark] = union(flows_by_mark.get(mark, NOTHING), flows)
+
+
+def joined(*parts: FlowsByMark) -> FlowsByMark:
+    """The flows of all ``parts``; where only one has any, that one itself."""
+    filled = [part for part in parts if part]
+    if len(filled) == 1:
+        return filled[0]
+    flows_by_mark: FlowsByMark = {}
+    for part in filled:
+        add(flows_by_mark, part)
+    return flows_by_mark
 
 
 def ports(protocol: int, first: int, last: int) -> FlowSet:

@@ -27,7 +27,7 @@ _RULE_WITHOUT_FRAGMENT = re.compile(
     rf"\s*((?:\S+\s+){{0,4}}?)(!?)({'|'.join(map(re.escape, keywords.PROTOCOLS))}|\d+)()\s{{5,}}(.*)"
 )
 _RULE = re.compile(r"\s*((?:\S+\s+){0,4}?)(!?)([^\s!]+)\s+([-!][-f])\s+(.*)")
-_COUNT = re.compile(r"\d+[KMGT]?")
+_COUNT = re.compile(r"[0-9]{1,20}[KMGT]?")
 _AS_PRINTED = "give the output of iptables -L -n -v as it was printed"
 _NUMBERS = "list it again with numbers: iptables -L -n -v"
 _SCALES = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}

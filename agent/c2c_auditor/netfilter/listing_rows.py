@@ -95,12 +95,13 @@ def _addrtype(found: Found, _: Port) -> str:
     return " ".join(["-m addrtype", *parts, *([f"--limit-iface-{found['limit']}"] if found["limit"] else [])])
 
 
+_FLAGS = r"(?:0x[0-9A-Fa-f]{1,2}|[A-Z,]+)"
 _RANGE = r"[\da-f.:]+-[\da-f.:]+"
 
 MATCHES = (
     Row(
         r"(?P<module>tcp|udp|sctp|dccp|udplite)(?P<ports>(?: [sd]pts?:\S+)*)"
-        r"(?: flags:(?P<not_flags>!?)(?P<flags>\S+/\S+))?(?: option=(?P<not_option>!?)(?P<option>\d+))?",
+        rf"(?: flags:(?P<not_flags>!?)(?P<flags>{_FLAGS}/{_FLAGS}))?(?: option=(?P<not_option>!?)(?P<option>\d+))?",
         _transport,
     ),
     Row(r"mark match (?P<not>! ?)?(?P<mark>0x\S+)", "-m mark {not}--mark {mark}"),
@@ -160,7 +161,7 @@ TARGETS = {
         Row(r"MARK (?P<how>and|or|xor) (?P<mark>\S+)$", "-j MARK --{how}-mark {mark}"),
     ),
     "LOG": (
-        Row(r"LOG flags (?P<bits>\d+) level (?P<level>\d)" + _LOG_PREFIX, _log),
+        Row(r"LOG flags (?P<bits>[0-9]{1,3}) level (?P<level>\d)" + _LOG_PREFIX, _log),
         Row(rf"LOG level (?P<level>\w+)(?P<words>(?: (?:{'|'.join(_LOG_WORDS)}))*)" + _LOG_PREFIX, _log),
     ),
     "REJECT": (Row(r"reject-with (?P<answer>\S+)$", "-j REJECT --reject-with {answer}"),),

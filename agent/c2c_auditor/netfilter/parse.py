@@ -112,7 +112,7 @@ def _part(words: Sequence[str], family: r.AddressFamily) -> Part:
     option, value = words[0], words[1:]
     if option == "-f" and not value and family is r.AddressFamily.IPV4:
         return "fragment", not negated
-    if option == "-c":
+    if option == "-c" and len(value) == 2:  # noqa: PLR2004 - packets and bytes
         return "counters", None
     if not value:
         raise NotUnderstood(option)
@@ -159,6 +159,8 @@ def _grouped(words: Sequence[str]) -> list[list[str]]:
             protocol = words[end - 1] if after == "-p" else protocol
         else:
             if (not groups or groups[-1][0] not in ("-m", "-j")) and after.startswith("--"):
+                if not protocol:
+                    raise NotUnderstood(word)
                 groups.append(["-m", protocol])  # ``-p tcp --dport 80``: the protocol brings its module along
             elif not groups:
                 raise NotUnderstood(word)
