@@ -4,6 +4,7 @@
     ├── ConfigError        a setting is missing, unknown or out of range
     ├── SourceError        something outside could not be read, or what came back cannot be trusted
     │   └── ParseError     one text could not be understood; names line and text
+    ├── NotUnderstood      one part of a rule has no word in this project; its parser keeps it opaque, or names its line
     ├── EvaluationError    rules that no packet can be walked through: a loop, or more jumps than the kernel allows
     └── UsageError         the person at the command line asked for something that does not go together
 
@@ -42,6 +43,13 @@ class ConfigError(AuditorError):
 
 class UsageError(AuditorError):
     """Options that do not go together or name nothing; the message says which to give instead."""
+
+
+class NotUnderstood(AuditorError):  # noqa: N818 - for a value kept opaque it is no error
+    """One part of a rule, as text or bytes, that this project has no word for or that no kernel could have given.
+
+    It never leaves a reader: a parser keeps the part as an opaque value, or raises a `ParseError` that names the line.
+    """
 
 
 class EvaluationError(AuditorError):

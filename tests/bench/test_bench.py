@@ -13,6 +13,7 @@ import resource
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -24,6 +25,7 @@ from c2c_auditor.audit.judge import judge
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.settle import Grace, Memory, settle
 from c2c_auditor.audit.traffic.reachability import reachability
+from c2c_auditor.errors import ParseError
 from c2c_auditor.export.metrics import ReportCollector
 from c2c_auditor.model.cell import PolicySet
 from c2c_auditor.netfilter.parse import RuleParser
@@ -31,6 +33,7 @@ from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.sources.rules.legacy import LegacyReader
 from c2c_auditor.sources.rules.netlink import Nftables
 from c2c_auditor.sources.rules.nft import NftReader
+from c2c_auditor.sources.rules.text import read_text
 from support.big_cell import CHAIN, BigCell, big_cell
 from support.mutations import with_rules
 from support.namespaces import in_namespace
@@ -209,6 +212,32 @@ def test_reachability_of_250_containers() -> None:
         assert any(row.blocked for _, row in after.differences())
         _row(f"reachability: {what}", f"{seconds * 1e3:.0f} ms", "60 ms")
     _row("reachability: memory, with the cell and its rules", _memory(), "-")
+
+
+_LISTED = "Chain F (policy ACCEPT)\ntarget prot opt source destination\nACCEPT all -- anywhere anywhere "
+
+
+@pytest.mark.parametrize(
+    ("what", "head", "repeated"),
+    [
+        ("a quote never closed", '-A F -m comment --comment "', "x y\n"),
+        ("a quote never closed, 4,000 long lines", '-A F -m comment --comment "', f"{'x y ' * 62}\n"),
+        ("words", "", "a b "),
+        ("words in a listing's column", _LISTED, "a b "),
+        ("comments without an end", _LISTED, "/* "),
+        ("comments", _LISTED, "/* */ "),
+        ("quotes", "-A F ", '" '),
+    ],
+)
+def test_texts_that_no_iptables_prints(what: str, head: str, repeated: str) -> None:
+    """1 MB each; the second row of a text eight times as long shows whether its time grows with its square."""
+
+    def read(size: int) -> None:
+        with suppress(ParseError):
+            read_text(head + repeated * (size // len(repeated)), where="generated")
+
+    one, eight = (_best(partial(read, size), 3) for size in (1 << 20, 8 << 20))
+    _row(f"1 MB of {what}", f"{one * 1e3:.0f} ms, 8 MB {eight * 1e3:.0f}", "linear")
 
 
 @in_namespace

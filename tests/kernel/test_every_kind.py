@@ -19,8 +19,8 @@ from c2c_auditor.model.reading import FactsReading
 from c2c_auditor.model.report import Result
 from c2c_auditor.model.rule import PortRange
 from c2c_auditor.sources.clocks import Clocks
-from c2c_auditor.sources.rules.backends import AutoBackend
-from c2c_auditor.sources.rules.legacy import LegacyReader, tables_in_use
+from c2c_auditor.sources.rules.backends import Backends
+from c2c_auditor.sources.rules.legacy import LegacyReader
 from c2c_auditor.sources.rules.netlink import Nftables
 from c2c_auditor.sources.rules.nft import NftReader
 from demo.faults import ALL
@@ -69,7 +69,7 @@ class _Script:
 
 def _cycle(script: _Script, netlink: Nftables) -> Cycle:
     nft = NftReader(bin_dir=None, generations=netlink)
-    rules = AutoBackend(nft=nft, witness=nft, legacy=LegacyReader(), legacy_in_use=tables_in_use)
+    rules = Backends([nft, LegacyReader()])
     grace = Grace(policy=10, security_group=10, hint=10)
     return Cycle(rules=rules, facts=script, version="t", grace=grace, clocks=Clocks(steady=lambda: script.steady))
 

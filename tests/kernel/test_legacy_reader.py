@@ -21,7 +21,10 @@ pytestmark = [
     pytest.mark.kernel,
     pytest.mark.skipif(shutil.which("iptables-legacy-restore") is None, reason="needs iptables-legacy-restore"),
 ]
-EVERY_OPTION = GOLDEN / "every-option.txt"
+EVERY_OPTION = {
+    r.AddressFamily.IPV4: GOLDEN / "every-option.txt",
+    r.AddressFamily.IPV6: GOLDEN / "every-option-ipv6.txt",
+}
 LIST = Path("/proc/thread-self/net/ip_tables_names")
 
 
@@ -29,14 +32,14 @@ def _run(*argv: str, given: str = "") -> str:
     return subprocess.run(argv, check=True, input=given, capture_output=True, text=True, timeout=30).stdout
 
 
-def _restore(rules: str) -> None:
-    _run("iptables-legacy-restore", given=rules)
+def _restore(rules: str, family: r.AddressFamily = r.AddressFamily.IPV4) -> None:
+    _run(f"{family.tool}-legacy-restore", given=rules)
 
 
-def _saved() -> r.Ruleset:
+def _saved(family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
     """What iptables itself says, with counters."""
     return parse_save(
-        "".join(_run("iptables-legacy-save", "-c", "-t", table) for table in ("filter", "nat", "mangle")),
+        "".join(_run(f"{family.tool}-legacy-save", "-c", "-t", table) for table in ("filter", "nat", "mangle")),
         where="iptables-legacy-save",
     )
 
@@ -59,14 +62,16 @@ def test_a_recorded_cell_reads_as_it_is_saved(name: str) -> None:
     assert reading.backend is r.Backend.LEGACY
 
 
+@pytest.mark.parametrize("family", r.AddressFamily)
 @in_namespace
-def test_every_option_reads_as_it_is_saved() -> None:
+def test_every_option_reads_as_it_is_saved(family: r.AddressFamily) -> None:
     """Every match and target with a value of its own is decoded to what its text means.
 
     The others are kept, and differ when they differ.
     """
-    _restore(EVERY_OPTION.read_text())
-    reading, saved = LegacyReader().read(), _saved()
+    _restore(EVERY_OPTION[family].read_text(), family)
+    reading, saved = LegacyReader().read(family), _saved(family)
+    assert reading.family is saved.family is family
     for table in ("filter", "nat", "mangle"):
         for name, chain in saved.chains(table).items():
             found = reading.chains(table)[name]
@@ -80,6 +85,16 @@ def test_every_option_reads_as_it_is_saved() -> None:
 def _modules(rule: r.Rule) -> list[str]:
     matches = [match.module if isinstance(match, r.OpaqueMatch) else repr(match) for match in rule.matches]
     return [*sorted(matches), rule.target.name if isinstance(rule.target, r.OpaqueTarget) else repr(rule.target)]
+
+
+@in_namespace
+def test_a_family_is_looked_for_in_its_own_list_and_no_table_is_made() -> None:
+    """Tables of IPv4 are none of IPv6, and reading IPv6 where there are none leaves none behind."""
+    _restore("*filter\n-A FORWARD -j ACCEPT\nCOMMIT\n")
+    reader = LegacyReader()
+    assert (reader.in_use(r.AddressFamily.IPV4), reader.in_use(r.AddressFamily.IPV6)) == (True, False)
+    assert reader.read(r.AddressFamily.IPV6).tables == {}
+    assert not LIST.with_name("ip6_tables_names").read_text()
 
 
 @in_namespace
@@ -113,7 +128,7 @@ def test_only_tables_that_exist_are_opened() -> None:
 @in_namespace
 def test_reading_takes_no_lock_and_leaves_no_file(tmp_path: Path) -> None:
     """Where /run is empty, neither the import nor a reading makes iptables' lock there, nor a file in the directory for temporary ones."""
-    _restore(EVERY_OPTION.read_text())
+    _restore(EVERY_OPTION[r.AddressFamily.IPV4].read_text())
     code = "from c2c_auditor.sources.rules.legacy import LegacyReader; import os; print(len(LegacyReader().read().tables), os.listdir('/run'))"
     argv = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$0" "$@"', sys.executable, "-c", code)
     said = subprocess.run(
@@ -129,7 +144,7 @@ def test_unchanged_rules_are_the_identical_values() -> None:
 
     What did not change is not understood again.
     """
-    _restore(EVERY_OPTION.read_text())
+    _restore(EVERY_OPTION[r.AddressFamily.IPV4].read_text())
     reader = LegacyReader()
     before = reader.read().chains("filter")["FORWARD"].rules
     _run("iptables-legacy", "-w", "-I", "FORWARD", "1", "-s", "10.9.9.9", "-j", "ACCEPT")

@@ -16,7 +16,7 @@ from support.namespaces import in_namespace
 from support.recordings import GOLDEN
 
 pytestmark = pytest.mark.kernel
-EVERY_OPTION = GOLDEN / "every-option.txt"
+EVERY_OPTION = {"iptables": GOLDEN / "every-option.txt", "ip6tables": GOLDEN / "every-option-ipv6.txt"}
 
 
 def _run(*argv: str, given: str = "") -> str:
@@ -25,19 +25,20 @@ def _run(*argv: str, given: str = "") -> str:
 
 @pytest.mark.parametrize("form", ["", "-n", "-v", "--line-numbers", "-n -v", "-n -v -x --line-numbers"])
 @pytest.mark.parametrize("backend", ["nft", "legacy"])
+@pytest.mark.parametrize("tool", EVERY_OPTION)
 @in_namespace
-def test_a_listing_means_what_is_saved(backend: str, form: str) -> None:
+def test_a_listing_means_what_is_saved(tool: str, backend: str, form: str) -> None:
     """Every match and target with a value of its own is listed and understood.
 
     Where a listing loses something, it says so.
     """
-    if shutil.which(f"iptables-{backend}") is None:
+    if shutil.which(f"{tool}-{backend}") is None:
         pytest.skip(f"needs iptables-{backend}")
-    _run(f"iptables-{backend}-restore", given=EVERY_OPTION.read_text())
+    _run(f"{tool}-{backend}-restore", given=EVERY_OPTION[tool].read_text())
     for table in ("filter", "nat", "mangle"):
-        saved = parse_save(_run(f"iptables-{backend}-save", "-t", table), where="save").chains(table)
+        saved = parse_save(_run(f"{tool}-{backend}-save", "-t", table), where="save").chains(table)
         listed = parse_listing(
-            _run(f"iptables-{backend}", "-t", table, "-L", *form.split()), where="list", service_port=service_port
+            _run(f"{tool}-{backend}", "-t", table, "-L", *form.split()), where="list", service_port=service_port
         )
         assert (r.Loss.INTERFACES in listed.lost) == ("-v" not in form)
         found = listed.chains(table)

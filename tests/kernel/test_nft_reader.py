@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.model import rule as r
+from c2c_auditor.sources.rules.backends import Backends
 from c2c_auditor.sources.rules.command import Limits
+from c2c_auditor.sources.rules.legacy import LegacyReader
 from c2c_auditor.sources.rules.netlink import Nftables
 from c2c_auditor.sources.rules.nft import NftReader
+from c2c_auditor.sources.rules.text import read_text
+from c2c_auditor.sources.rules.tools import Tools
 from support.namespaces import in_namespace
-from support.recordings import CELL_NAMES, CELLS
+from support.recordings import CELL_NAMES, CELLS, GOLDEN
 
 pytestmark = pytest.mark.kernel
+IPV6 = r.AddressFamily.IPV6
 
 
 def _run(*argv: str, stdin: Path | None = None) -> None:
@@ -63,6 +72,63 @@ def test_another_familys_commit_changes_nothing() -> None:
         before = reader.read()
         _run("ip6tables-nft", "-A", "FORWARD", "-j", "ACCEPT")
         assert reader.read() is before
+
+
+@in_namespace
+def test_each_family_is_read_again_for_its_own_commits_alone(tmp_path: Path) -> None:
+    """One pair of sockets serves both; what is announced while one is read is not lost for the other."""
+    ran = _counted(tmp_path)
+    with Nftables() as netlink:
+        reader = NftReader(bin_dir=tmp_path, generations=netlink)
+        ipv4, ipv6 = reader.read(), reader.read(IPV6)
+        assert (ipv4.family, ipv6.family) == (r.AddressFamily.IPV4, IPV6)
+        whole = len(ran())
+        _run("ip6tables-nft", "-A", "FORWARD", "-s", "2001:db8::1", "-j", "ACCEPT")
+        assert reader.read() is ipv4
+        assert reader.read(IPV6).chains("filter")["FORWARD"].rules[0].source == r.AddressMatch(
+            value=0x20010DB8 << 96 | 1, family=IPV6
+        )
+        assert ran()[whole:] == ["ip6tables-nft -t filter -S FORWARD"]
+        _run("iptables-nft", "-A", "FORWARD", "-j", "DROP")
+        changed = reader.read(IPV6)
+        assert len(ran()) == whole + 1
+        assert reader.read(IPV6) is changed
+        assert reader.read().chains("filter")["FORWARD"].rules == (r.Rule(target=r.DROP),)
+        assert ran()[whole + 1 :] == ["iptables-nft -t filter -S FORWARD"]
+
+
+def _counted(directory: Path) -> Callable[[], list[str]]:
+    """Programs in ``directory`` that write down how they were called, and the list of what they wrote."""
+    calls = directory / "calls"
+    for name in ("iptables-nft-save", "iptables-nft", "ip6tables-nft-save", "ip6tables-nft"):
+        program = directory / name
+        program.write_text(
+            f'#!/bin/sh\n[ "$1" = --version ] || echo "{name} $*" >> {calls}\nexec {shutil.which(name)} "$@"\n'
+        )
+        program.chmod(0o755)
+    return lambda: calls.read_text().splitlines()
+
+
+@in_namespace
+def test_a_family_that_is_not_asked_for_costs_nothing(tmp_path: Path) -> None:
+    """No program of IPv6 runs, before or after a commit to it."""
+    ran = _counted(tmp_path)
+    with Nftables() as netlink:
+        reader = NftReader(bin_dir=tmp_path, generations=netlink)
+        reader.read()
+        _run("ip6tables-nft", "-A", "FORWARD", "-j", "ACCEPT")
+        reader.read()
+    assert not [call for call in ran() if call.startswith("ip6tables")]
+
+
+@in_namespace
+def test_what_silk_writes_to_ip6tables_comes_back() -> None:
+    """Every rule, and who read it."""
+    _run("ip6tables-nft-restore", stdin=GOLDEN / "ip6tables" / "ip6tables-save.txt")
+    expected = read_text((GOLDEN / "ip6tables" / "ip6tables-save.txt").read_text(), where="x")
+    reading = NftReader(bin_dir=None, generations=None).read(IPV6)
+    assert reading.chains("filter") == expected.chains("filter")
+    assert re.fullmatch(r"ip6tables-nft-save v\d.* \(nf_tables\)", reading.reader)
 
 
 @in_namespace
@@ -157,3 +223,39 @@ def test_an_iptables_that_is_not_there_is_named(tmp_path: Path) -> None:
     """The path that was looked at is part of the message."""
     with pytest.raises(SourceError, match="no such program"):
         NftReader(bin_dir=tmp_path, generations=None).read()
+
+
+_LEGACY = 'case "$1" in --version) echo "iptables-save v1.8.9 (legacy)";; *) exec iptables-legacy-save "$@";; esac'
+
+
+def test_a_program_is_what_it_says_and_not_what_it_is_called(tmp_path: Path) -> None:
+    """A legacy iptables-save under nf_tables' names is no reader of nf_tables; the message says what was found."""
+    reader = NftReader(bin_dir=_fake(tmp_path, _LEGACY), generations=None)
+    with pytest.raises(SourceError, match=r"iptables-nft-save is iptables-save v1\.8\.9 \(legacy\)") as caught:
+        reader.read()
+    assert caught.value.reason is Reason.MISSING
+
+
+@in_namespace
+def test_a_legacy_cell_with_legacy_programs_alone_is_read_once(tmp_path: Path) -> None:
+    """iptables_bin_dir holds nothing but a legacy iptables-save; its rules are not read as nf_tables' too."""
+    _run("iptables-legacy-restore", stdin=CELLS / "pair" / "iptables-save.txt")
+    program = tmp_path / "iptables-save"
+    program.write_text(f"#!/bin/sh\n{_LEGACY}\n")
+    program.chmod(0o755)
+    cell = Backends((NftReader(bin_dir=tmp_path, generations=None), LegacyReader()))
+    assert [ruleset.backend for ruleset in cell.read()] == [r.Backend.LEGACY]
+
+
+def test_a_program_is_asked_again_only_when_it_was_replaced(tmp_path: Path) -> None:
+    """By its inode and the time at which it was written."""
+    calls = tmp_path / "calls"
+    program = tmp_path / "iptables-nft"
+    tools = Tools(tmp_path, 5.0)
+    for version in ("1.8.7", "1.8.13"):
+        new = tmp_path / "new"
+        new.write_text(f"#!/bin/sh\necho $1 >> {calls}\necho 'iptables v{version} (nf_tables)'\n")
+        new.chmod(0o755)
+        new.replace(program)
+        assert {tools.of_nft("iptables-nft").version for _ in range(3)} == {f"iptables v{version} (nf_tables)"}
+    assert calls.read_text().split() == ["--version"] * 2

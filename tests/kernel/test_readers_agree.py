@@ -15,30 +15,30 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.netfilter.render import render_ruleset
-from c2c_auditor.sources.rules.backends import AutoBackend
-from c2c_auditor.sources.rules.legacy import LegacyReader, tables_in_use
+from c2c_auditor.sources.rules.backends import Backends
+from c2c_auditor.sources.rules.legacy import LegacyReader
 from c2c_auditor.sources.rules.netlink import Nftables
 from c2c_auditor.sources.rules.nft import NftReader
 from c2c_auditor.sources.rules.text import read_text
 from support.namespaces import in_namespace
-from support.recordings import CELL_NAMES, CELLS, recording
-from support.rules import CHAIN, MARK_TARGETS, TARGETS, rules
+from support.recordings import CELL_NAMES, CELLS, GOLDEN, recording
+from support.rules import CHAIN, MARK_TARGETS, rules
 
 pytestmark = pytest.mark.kernel
 BACKENDS = ("nft", "legacy")
 
 
-def _restore(backend: str, text: str) -> None:
-    subprocess.run((f"iptables-{backend}-restore",), input=text, text=True, check=True, timeout=30)
+def _restore(backend: str, text: str, tool: str = "iptables") -> None:
+    subprocess.run((f"{tool}-{backend}-restore",), input=text, text=True, check=True, timeout=30)
 
 
 def _printed(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
 
 
-def _auto(netlink: Nftables) -> AutoBackend:
+def _auto(netlink: Nftables) -> Backends:
     nft = NftReader(bin_dir=None, generations=netlink)
-    return AutoBackend(nft=nft, witness=nft, legacy=LegacyReader(), legacy_in_use=tables_in_use)
+    return Backends([nft, LegacyReader()])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -99,29 +99,50 @@ def test_an_empty_namespace_is_an_empty_cell() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_any_rule_comes_back_from_the_kernel_as_it_went_in(backend: str) -> None:
+@pytest.mark.parametrize("family", r.AddressFamily)
+def test_any_rule_comes_back_from_the_kernel_as_it_went_in(family: r.AddressFamily, backend: str) -> None:
     """Whatever the strategy makes: rendered, restored by the real tool, read by the backend's reader."""
-    _comes_back(backend)
+    _comes_back(family, backend)
 
 
 @in_namespace
-def _comes_back(backend: str) -> None:
+def _comes_back(family: r.AddressFamily, backend: str) -> None:
     reader = LegacyReader() if backend == "legacy" else NftReader(bin_dir=None, generations=None)
 
     @seed(20261123)
     @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(
-        filtering=st.lists(rules(TARGETS), min_size=1, max_size=12),
-        mangling=st.lists(rules(MARK_TARGETS), min_size=1, max_size=4),
+        filtering=st.lists(rules(family=family), min_size=1, max_size=12),
+        mangling=st.lists(rules(MARK_TARGETS, family), min_size=1, max_size=4),
     )
     def check(filtering: list[r.Rule], mangling: list[r.Rule]) -> None:
         made = _ruleset(tuple(filtering), tuple(mangling))
-        _restore(backend, render_ruleset(made))
-        read = reader.read()
+        _restore(backend, render_ruleset(made), family.tool)
+        read = reader.read(family)
+        assert read.family is family
         assert read.chains("filter")["probe"].rules == tuple(filtering)
         assert read.chains("mangle")["probe"].rules == tuple(mangling)
 
     check()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@in_namespace
+def test_both_families_are_found_where_each_of_them_stands(backend: str) -> None:
+    """Rules of IPv4 in one backend and of IPv6 in the other: the families are looked up apart from each other."""
+    other = BACKENDS[1 - BACKENDS.index(backend)]
+    _restore(backend, (CELLS / "pair" / "iptables-save.txt").read_text())
+    _restore(other, (GOLDEN / "ip6tables" / "ip6tables-save.txt").read_text(), "ip6tables")
+    with Nftables() as netlink:
+        live = _auto(netlink).read(tuple(r.AddressFamily))
+        assert [ruleset.backend.value for ruleset in _auto(netlink).read()] == [backend]
+    assert [(ruleset.family, ruleset.backend.value) for ruleset in live] == [
+        (r.AddressFamily.IPV4, backend),
+        (r.AddressFamily.IPV6, other),
+    ]
+    listed = _printed(f"ip6tables-{other}", "-L", "-n", "-v")
+    for text in (listed, _printed(f"ip6tables-{other}", "-S"), _printed(f"ip6tables-{other}-save", "-t", "filter")):
+        assert read_text(text, where="x").tables == {"filter": live[1].tables["filter"]}
 
 
 def _ruleset(filtering: tuple[r.Rule, ...], mangling: tuple[r.Rule, ...]) -> r.Ruleset:

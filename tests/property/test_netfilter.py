@@ -18,7 +18,9 @@ from c2c_auditor.sources.rules.text import read_text
 from support.recordings import CELL_NAMES, CELLS
 from support.rules import MARK_TARGETS, TARGETS, rules
 
-ANY_RULE = rules(TARGETS | MARK_TARGETS)
+IPV6 = r.AddressFamily.IPV6
+ANY_RULE = rules(TARGETS[r.AddressFamily.IPV4] | MARK_TARGETS)
+ANY_IPV6_RULE = rules(TARGETS[IPV6] | MARK_TARGETS, IPV6)
 
 
 @settings(deadline=None, max_examples=300)
@@ -26,6 +28,23 @@ ANY_RULE = rules(TARGETS | MARK_TARGETS)
 def test_a_rendered_rule_parses_to_itself(rule: r.Rule) -> None:
     """Comments with quotes, spaces, line breaks and any other character included."""
     assert RuleParser().rule(render_rule(rule)) == rule
+
+
+@settings(deadline=None, max_examples=300)
+@given(rule=ANY_IPV6_RULE)
+def test_a_rendered_ipv6_rule_parses_to_itself(rule: r.Rule) -> None:
+    """Addresses that print with an IPv4 address inside included."""
+    assert RuleParser(IPV6).rule(render_rule(rule)) == rule
+
+
+@settings(deadline=None, max_examples=200)
+@given(given_rules=st.lists(ANY_IPV6_RULE, min_size=1, max_size=8))
+def test_a_text_of_ipv6_rules_is_read_as_ipv6(given_rules: list[r.Rule]) -> None:
+    """The text does not name its family; its addresses show it."""
+    shows = r.Rule(source=r.AddressMatch(value=1, family=IPV6))
+    chain = r.Chain(name="c", rules=(shows, *given_rules))
+    ruleset = r.Ruleset(tables={"filter": r.Table(name="filter", chains={"c": chain})}, family=IPV6)
+    assert parse_save(render_ruleset(ruleset), where="x") == ruleset
 
 
 @settings(deadline=None, max_examples=200)

@@ -19,12 +19,20 @@ def _ports(*, negated: bool) -> st.SearchStrategy[r.PortRange | None]:
     return _PORTS.map(lambda pair: canonical.ports(pair[0], pair[1], negated=negated))
 
 
+_LENGTHS = {r.AddressFamily.IPV4: (32, 32, 24, 16, 8, 1), r.AddressFamily.IPV6: (128, 128, 64, 48, 3, 1)}
+_ANY_ADDRESS = {
+    r.AddressFamily.IPV4: st.integers(1, 0xDFFFFFFF),
+    # Short ones print with the colons together; 0xFFFF in the last but two groups prints as an IPv4 address inside.
+    r.AddressFamily.IPV6: st.integers(1, 0xFF << 120) | st.integers(1, 0xFFFF) | st.just(0xFFFF_0A00_0001),
+}
+
+
 @st.composite
-def addresses(draw: st.DrawFn) -> r.AddressMatch | None:
+def addresses(draw: st.DrawFn, family: r.AddressFamily = r.AddressFamily.IPV4) -> r.AddressMatch | None:
     """A host or a network, now and then negated."""
-    length = draw(st.sampled_from((32, 32, 24, 16, 8, 1)))
-    mask = (r.ALL_BITS << (32 - length)) & r.ALL_BITS
-    match = r.AddressMatch(value=draw(st.integers(1, 0xDFFFFFFF)) & mask, mask=mask, negated=draw(st.booleans()))
+    mask = family.prefix_mask(draw(st.sampled_from(_LENGTHS[family])))
+    value = draw(_ANY_ADDRESS[family]) & mask
+    match = r.AddressMatch(value=value, family=family, mask=mask, negated=draw(st.booleans()))
     return draw(st.sampled_from((match, None)))
 
 
@@ -39,44 +47,67 @@ def transports(draw: st.DrawFn, protocol: int) -> r.TransportMatch | None:
 
 
 _STATES = st.sets(st.sampled_from(("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED")), min_size=1).map(frozenset)
-_RANGE = st.tuples(st.integers(1, 0xDFFFFFFF), st.integers(1, 0xDFFFFFFF), st.booleans()).map(
-    lambda t: (*sorted(t[:2]), t[2])
-)
-MATCHES: tuple[st.SearchStrategy[r.Match], ...] = (
-    st.builds(r.MarkMatch, value=_MARKS, mask=st.just(r.ALL_BITS), negated=st.booleans()),
-    st.builds(canonical.comment, _TEXT),
-    st.builds(canonical.states, _STATES, negated=st.booleans()),
-    st.builds(r.LimitMatch, period=st.sampled_from((100, 10_000, 600_000)), burst=st.integers(1, 10000)),
-    st.builds(r.IpRangeMatch, source=st.none() | _RANGE, destination=_RANGE),
-    st.builds(
-        r.AddressTypeMatch, destination=st.sampled_from((("LOCAL",), ("UNICAST",))), destination_negated=st.booleans()
-    ),
-)
-TARGETS: st.SearchStrategy[r.Target] = st.one_of(
-    st.sampled_from((r.ACCEPT, r.DROP, r.RETURN, r.REJECT, r.NO_TARGET, r.Jump(chain=CHAIN), r.Goto(chain=CHAIN))),
-    st.builds(
-        r.Log, prefix=st.text("abc _\"\\'", max_size=20), level=st.integers(0, 7), flags=st.sampled_from((0, 1, 8))
-    ),
-)
+
+
+def _range(family: r.AddressFamily) -> st.SearchStrategy[tuple[int, int, bool]]:
+    ends = st.tuples(_ANY_ADDRESS[family], _ANY_ADDRESS[family], st.booleans())
+    return ends.map(lambda t: (min(t[:2]), max(t[:2]), t[2]))
+
+
+def _matches(family: r.AddressFamily) -> tuple[st.SearchStrategy[r.Match], ...]:
+    between = _range(family)
+    return (
+        st.builds(r.MarkMatch, value=_MARKS, mask=st.just(r.ALL_BITS), negated=st.booleans()),
+        st.builds(canonical.comment, _TEXT),
+        st.builds(canonical.states, _STATES, negated=st.booleans()),
+        st.builds(r.LimitMatch, period=st.sampled_from((100, 10_000, 600_000)), burst=st.integers(1, 10000)),
+        st.builds(r.IpRangeMatch, family=st.just(family), source=st.none() | between, destination=between),
+        st.builds(
+            r.AddressTypeMatch,
+            destination=st.sampled_from((("LOCAL",), ("UNICAST",))),
+            destination_negated=st.booleans(),
+        ),
+    )
+
+
+MATCHES = {family: _matches(family) for family in r.AddressFamily}
+
+
+def _targets(family: r.AddressFamily) -> st.SearchStrategy[r.Target]:
+    ends: tuple[r.Target, ...] = (
+        *(r.ACCEPT, r.DROP, r.RETURN, r.REJECTS[family]),
+        *(r.NO_TARGET, r.Jump(chain=CHAIN), r.Goto(chain=CHAIN)),
+    )
+    prefix = st.text("abc _\"\\'", max_size=20)
+    logs = st.builds(r.Log, prefix=prefix, level=st.integers(0, 7), flags=st.sampled_from((0, 1, 8)))
+    return st.one_of(st.sampled_from(ends), logs)
+
+
+TARGETS = {family: _targets(family) for family in r.AddressFamily}
 MARK_TARGETS = st.builds(r.SetMark, value=_MARKS, mask=_MARKS)
 
 
 @st.composite
-def rules(draw: st.DrawFn, targets: st.SearchStrategy[r.Target] = TARGETS) -> r.Rule:
-    """A rule that iptables would take."""
-    number = draw(st.sampled_from((0, r.TCP, r.UDP, r.ICMP, 47)))
-    chosen = sorted(draw(st.sets(st.integers(0, len(MATCHES) - 1), max_size=3)))
-    matches: list[r.Match] = [draw(MATCHES[index]) for index in chosen]
+def rules(
+    draw: st.DrawFn,
+    targets: st.SearchStrategy[r.Target] | None = None,
+    family: r.AddressFamily = r.AddressFamily.IPV4,
+) -> r.Rule:
+    """A rule that the family's tool would take; with any of `TARGETS` if none are given."""
+    number = draw(st.sampled_from((0, r.TCP, r.UDP, family.icmp, 47)))
+    chosen = sorted(draw(st.sets(st.integers(0, len(MATCHES[family]) - 1), max_size=3)))
+    matches: list[r.Match] = [draw(MATCHES[family][index]) for index in chosen]
     if number in (r.TCP, r.UDP) and (transport := draw(transports(number))) is not None:
         matches.append(transport)
-    if number == r.ICMP:
-        matches.append(r.IcmpMatch(type=draw(st.integers(0, 40)), code=draw(st.sampled_from(((0, 255), (3, 3))))))
+    if number == family.icmp:
+        code = draw(st.sampled_from(((0, 255), (3, 3))))
+        matches.append(r.IcmpMatch(family=family, type=draw(st.integers(0, 40)), code=code))
     interface = draw(st.none() | st.builds(r.InterfaceMatch, name=_WORD, negated=st.booleans()))
     return r.Rule(
-        source=draw(addresses()),
-        destination=draw(addresses()),
+        source=draw(addresses(family)),
+        destination=draw(addresses(family)),
         in_interface=interface,
         protocol=canonical.protocol(number),
         matches=canonical.matches_in_order(matches),
-        target=draw(targets),
+        target=draw(TARGETS[family] if targets is None else targets),
     )

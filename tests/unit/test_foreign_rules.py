@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 import pytest
 from attrs import evolve
 
-from c2c_auditor.audit.checks.foreign_rules import can_do, foreign_rules, touches
+from c2c_auditor.audit.checks.foreign_rules import Reach, foreign_rules, touches
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Finding
@@ -92,7 +92,8 @@ def test_a_jump_into_a_strangers_chain_can_do_what_stands_there() -> None:
     logs = r.Chain(name="logs", rules=(r.Rule(target=r.Log(prefix="x ")),))
     loop = r.Chain(name="loop", rules=(r.Rule(target=r.Jump(chain="loop")),))
     chains = {chain.name: chain for chain in (accepts, outer, logs, loop)}
-    able = {name: can_do(r.Rule(target=r.Jump(chain=name)), chains) for name in (*chains, "gone")}
+    reach = Reach(chains)
+    able = {name: reach.of(r.Rule(target=r.Jump(chain=name))) for name in (*chains, "gone")}
     assert able == {
         "accepts": (True, False),
         "outer": (True, False),
@@ -106,7 +107,7 @@ def test_a_jump_into_a_strangers_chain_can_do_what_stands_there() -> None:
 
 def test_a_target_that_is_not_understood_may_do_anything() -> None:
     """It is counted as the worse of the two."""
-    assert can_do(r.Rule(target=r.OpaqueTarget(name="NFQUEUE")), {}) == (True, True)
+    assert Reach({}).of(r.Rule(target=r.OpaqueTarget(name="NFQUEUE"))) == (True, True)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter.binary.entries import decode_entry, is_jump, layout
+from c2c_auditor.netfilter.binary.entries import decode_entry, is_jump, parts_of
 from c2c_auditor.sources.rules.entry_rules import EntryRules
 
 ACCEPT = struct.pack("=i4x", -2)
@@ -265,7 +266,7 @@ def test_layouts_of_one_size_are_told_apart() -> None:
     rules = [known.rule(entry(extension(name, 0, data)), None) for name in names]
     assert len({id(rule) for rule in rules}) == 3
     assert [known.rule(entry(extension(name, 0, data, leftover=b"!")), None) for name in names] == rules
-    assert layout(entry(extension("ab", 0, data))).format != layout(entry(extension("abc", 0, data))).format
+    assert parts_of(entry(extension("ab", 0, data))).format != parts_of(entry(extension("abc", 0, data))).format
 
 
 def test_what_nobody_asks_for_is_forgotten() -> None:
@@ -292,12 +293,115 @@ WHOLE = entry(
 
 @given(st.data())
 def test_damaged_bytes_are_refused(data: st.DataObject) -> None:
-    """Bytes that were cut off or overwritten give a rule or ValueError, and the same again; nothing else happens."""
+    """Bytes that were cut off or overwritten give a rule or NotUnderstood, and the same again; nothing else happens."""
     raw = bytearray(WHOLE[: data.draw(st.integers(0, len(WHOLE)))])
     for at in data.draw(st.lists(st.integers(0, max(0, len(raw) - 1)), max_size=4)) if raw else []:
         raw[at] = data.draw(st.integers(0, 255))
     try:
         rule = EntryRules().rule(bytes(raw), None)
-    except ValueError:
+    except NotUnderstood:
         return
     assert decode_entry(bytes(raw)) == rule
+
+
+IPV6 = r.AddressFamily.IPV6
+
+
+def entry_6(*matches: bytes, target: bytes, flags: int = 0, inverted: int = 0, protocol: int = 0) -> bytes:
+    """``struct ip6t_entry`` from 2001:db8::/32 to ::1, in through eth0, with its matches and its target."""
+    addresses = IPv6Address("2001:db8::").packed + IPv6Address("::1").packed
+    masks = IPv6Address("ffff:ffff::").packed + b"\xff" * 16
+    interfaces = struct.pack("16s16s16s16s", b"eth0", b"", b"\xff" * 5, b"")
+    head = addresses + masks + interfaces + struct.pack("=HBBB3x", protocol, 0, flags, inverted)
+    inner = b"".join(matches)
+    # nfcache, the two offsets, comefrom, padding to 8 bytes, the two counters
+    sizes = struct.pack("=IHHI4xQQ", 0, 168 + len(inner), 168 + len(inner) + len(target), 0, 7, 420)
+    return head + sizes + inner + target
+
+
+def test_an_ipv6_entry_is_laid_out_as_the_kernel_has_it() -> None:
+    """Addresses of 16 bytes, flags of its own, 168 bytes before the matches (linux/netfilter_ipv6/ip6_tables.h)."""
+    raw = entry_6(
+        extension("icmp6", 0, struct.pack("=BBBB", 128, 0, 0, 0)),
+        target=extension("REJECT", 0, struct.pack("=I", 4)),
+        protocol=58,
+        inverted=16,
+    )
+    expected = r.Rule(
+        source=r.AddressMatch(value=int(IPv6Address("2001:db8::")), family=IPV6, mask=int(IPv6Address("ffff:ffff::"))),
+        destination=r.AddressMatch(value=1, family=IPV6, negated=True),
+        in_interface=r.InterfaceMatch(name="eth0"),
+        protocol=r.ProtocolMatch(number=58),
+        matches=(r.IcmpMatch(family=IPV6, type=128, code=(0, 0)),),
+        target=r.REJECTS[IPV6],
+    )
+    memory = EntryRules(IPV6)
+    assert decode_entry(raw, family=IPV6) == memory.rule(raw, None) == expected
+    counted = bytearray(raw)
+    counted[152] = 99
+    assert memory.rule(bytes(counted), None) is memory.rule(raw, None)
+
+
+def test_an_ipv6_goto_has_a_flag_of_its_own() -> None:
+    """4; 1 says that a protocol is given, and 2 that a traffic class is."""
+    assert decode_entry(entry_6(target=jump(4711), flags=4), "c", IPV6).target == r.Goto(chain="c")
+    assert decode_entry(entry_6(target=jump(4711), flags=3), "c", IPV6).target == r.Jump(chain="c")
+
+
+_FIRST, _LAST = IPv6Address("2001:db8::1"), IPv6Address("2001:db8::9")
+
+
+@pytest.mark.parametrize(
+    ("match", "value"),
+    [
+        (
+            extension("iprange", 1, _FIRST.packed + _LAST.packed + bytes(32) + b"\x11"),
+            r.IpRangeMatch(family=IPV6, source=(int(_FIRST), int(_LAST), True)),
+        ),
+        (
+            extension("icmp6", 0, struct.pack("=BBBB", 1, 0, 255, 1)),
+            r.IcmpMatch(family=IPV6, type=1, negated=True),
+        ),
+    ],
+)
+def test_ipv6_matches(match: bytes, value: r.Match) -> None:
+    """Addresses fill the whole union."""
+    assert decode_entry(entry_6(match, target=extension("", 0, ACCEPT)), family=IPV6).matches == (value,)
+
+
+@pytest.mark.parametrize(
+    ("target", "value"),
+    [
+        (
+            extension(
+                "DNAT", 2, struct.pack("=I", 3) + _FIRST.packed + _LAST.packed + struct.pack("!HHHH", 1, 2, 0, 0)
+            ),
+            r.Dnat(family=IPV6, addresses=(int(_FIRST), int(_LAST)), ports=(1, 2)),
+        ),
+        (
+            extension("MASQUERADE", 0, struct.pack("=I", 2) + bytes(32) + struct.pack("!HH", 10, 20)),
+            r.Masquerade(ports=(10, 20)),
+        ),
+        (extension("REJECT", 0, struct.pack("=I", 6)), r.Reject(answer="tcp-reset")),
+    ],
+)
+def test_ipv6_targets(target: bytes, value: r.Target) -> None:
+    """NAT's range holds whole addresses in both targets; REJECT counts its answers in another order than IPv4's."""
+    assert decode_entry(entry_6(target=target), family=IPV6).target == value
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("limit", struct.pack("=II", 0, 5)),
+        ("iprange", b"\1" * 20),
+        ("multiport", struct.pack("=BB15H15BB", 9, 1, *(0,) * 30, 0)),
+        ("multiport", struct.pack("=BB15H15BB", 1, 1, *(0,) * 15, 1, *(0,) * 14, 0)),
+        ("addrtype", struct.pack("=HHI", 4, 0, 12)),
+    ],
+)
+def test_bytes_that_no_iptables_writes_are_kept(name: str, data: bytes) -> None:
+    """A rate of none, bytes that are too few, a side or a limit that is none, a range without its end."""
+    revision = 0 if name == "limit" else 1
+    (kept,) = decode_entry(entry(extension(name, revision, data))).matches
+    assert isinstance(kept, r.OpaqueMatch)

@@ -76,7 +76,10 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
 
     ``previous`` is the reachability before this one, of which what did not change is taken over.
     """
+    unknown = unknown_kinds(inputs)
     findings = [finding for check in CHECKS for finding in check(inputs)]
+    if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:  # what the rules seem to lack stands in the kernel
+        findings = [finding for finding in findings if finding.kind not in unknown]
     reach, notes = _reached(inputs, previous)
     statements: tuple[str, ...] = ()
     if reach is not None:
@@ -90,7 +93,7 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
     holds_from, holds_until = policy_chain.time_bounds(inputs)
     return Judgement(
         findings=tuple(sorted(findings, key=worst_first)),
-        unknown=unknown_kinds(inputs),
+        unknown=unknown,
         carried=carried,
         unmet=policy_rules.unmet_policies(outcome) if outcome is not None else carried or frozenset(),
         tally=evolve(tally, flows=reach.flows) if reach is not None else tally,
@@ -107,7 +110,9 @@ def _reached(inputs: Inputs, previous: Reachability | None) -> tuple[Reachabilit
     """Who reaches whom, or why that is not said."""
     facts = inputs.facts
     reason = ""
-    if Loss.INTERFACES in inputs.ruleset.lost or Loss.CHAIN_NAMES in inputs.ruleset.lost:
+    if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:
+        reason = "the rules were read without their ports and marks"
+    elif Loss.INTERFACES in inputs.ruleset.lost or Loss.CHAIN_NAMES in inputs.ruleset.lost:
         reason = "the listing does not show all that rules ask for"
     elif facts.policies is not None and facts.policies.unreadable:
         reason = "not all policies could be read"

@@ -6,6 +6,9 @@ from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.model.kind import Family, Kind
 from c2c_auditor.model.rule import Loss
 
+# What rests on a rule's ports and marks; a missing jump or an orphaned chain does not.
+_RESTING_ON_CONDITIONS = frozenset({Family.POLICY, Family.CONTAINER, Family.SECURITY_GROUP, Family.NAT})
+
 
 def unknown_kinds(inputs: Inputs) -> frozenset[Kind]:
     """Kinds that nothing could be said about: policy rules without a plan, facts without their source."""
@@ -19,6 +22,8 @@ def unknown_kinds(inputs: Inputs) -> frozenset[Kind]:
         families.add(Family.SECURITY_GROUP)
     if not {"nat", "mangle"} <= set(inputs.ruleset.tables) and Loss.OTHER_TABLES not in inputs.ruleset.lost:
         families.add(Family.NAT)
+    if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:
+        families |= _RESTING_ON_CONDITIONS
     silent = {kind for kind in Kind if kind.family in families}
     if facts.store is None:
         silent |= {Kind.STORE_SHRUNK, Kind.CONTAINER_CONFLICT, Kind.CONTAINER_UNREADABLE, Kind.PORT_NOT_EXPOSED}
@@ -26,4 +31,6 @@ def unknown_kinds(inputs: Inputs) -> frozenset[Kind]:
         silent |= {Kind.TAG_CONFLICT, Kind.PORT_NOT_EXPOSED}
     if inputs.config.overlay_ingress and inputs.ingress_tag is None:
         silent |= {Kind.INGRESS_MISSING, Kind.INGRESS_STALE}
+    if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:
+        silent |= {Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RULE}
     return frozenset(silent)

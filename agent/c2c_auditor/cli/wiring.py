@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import evolve, frozen
 
-from c2c_auditor.assembly.live import LiveReader, RulesSource
+from c2c_auditor.assembly.live import LiveReader
 from c2c_auditor.assembly.once import Reader
 from c2c_auditor.assembly.recorded import BundleReader
 from c2c_auditor.config import Config, load_config
@@ -16,9 +16,10 @@ from c2c_auditor.errors import SourceError, UsageError
 from c2c_auditor.sources.facts.answer_texts import KeepText
 from c2c_auditor.sources.facts.gatherer import CellReader
 from c2c_auditor.sources.facts.policy_thread import Pace
-from c2c_auditor.sources.rules.backends import AutoBackend, OneBackend
+from c2c_auditor.sources.rules.backends import Backends
+from c2c_auditor.sources.rules.backends import Reader as RulesReader
 from c2c_auditor.sources.rules.command import Limits
-from c2c_auditor.sources.rules.legacy import LegacyReader, tables_in_use
+from c2c_auditor.sources.rules.legacy import LegacyReader
 from c2c_auditor.sources.rules.netlink import Nftables
 from c2c_auditor.sources.rules.nft import NftReader
 
@@ -27,24 +28,38 @@ from c2c_auditor.sources.rules.nft import NftReader
 class Rules:
     """The reader of rules, and the netlink sockets behind it; None where netlink is not to be had."""
 
-    source: RulesSource
+    source: Backends
     netlink: Nftables | None
+
+
+def _nft(config: Config, netlink: Nftables | None) -> RulesReader:
+    return NftReader(bin_dir=config.iptables_bin_dir, generations=netlink, limits=Limits(seconds=config.read_timeout))
+
+
+def _legacy(config: Config, netlink: Nftables | None) -> RulesReader:
+    del config, netlink
+    return LegacyReader()
+
+
+READERS: Mapping[str, Callable[[Config, Nftables | None], RulesReader]] = {"nft": _nft, "legacy": _legacy}
+"""The readers by the name that ``backend`` takes in the settings; ``auto`` tries them in this order.
+
+A further reader is a module of `sources.rules` and a line here.
+"""
+_ANNOUNCED = frozenset({"auto", "nft"})
+"""The settings with which nf_tables' notifications are followed."""
 
 
 def rules_of(config: Config) -> Rules:
     """The readers for ``config.backend`` in the caller's network namespace; nothing is read yet."""
-    if config.backend == "legacy":
-        return Rules(source=OneBackend(LegacyReader()), netlink=None)
-    try:
-        netlink = Nftables()
-    except SourceError:
-        netlink = None  # whole readings then, each time; iptables-nft itself says what is missing
-    nft = NftReader(bin_dir=config.iptables_bin_dir, generations=netlink, limits=Limits(seconds=config.read_timeout))
-    if config.backend == "nft":
-        return Rules(source=OneBackend(nft, nft), netlink=netlink)
-    return Rules(
-        source=AutoBackend(nft=nft, witness=nft, legacy=LegacyReader(), legacy_in_use=tables_in_use), netlink=netlink
-    )
+    netlink = None
+    if config.backend in _ANNOUNCED:
+        try:
+            netlink = Nftables()
+        except SourceError:
+            netlink = None  # whole readings then, each time; iptables-nft itself says what is missing
+    names = tuple(READERS) if config.backend == "auto" else (config.backend,)
+    return Rules(source=Backends([READERS[name](config, netlink) for name in names]), netlink=netlink)
 
 
 def policy_pace(config: Config) -> Pace:

@@ -5,29 +5,40 @@ All leaf values cache their hash, because a ruleset of 300,000 rules is compared
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from attrs import field, frozen
 
-from attrs import frozen
+from c2c_auditor.model.family import Address, AddressFamily
 
 ALL_BITS = 0xFFFFFFFF
-TCP, UDP, ICMP, SCTP, DCCP, UDPLITE = 6, 17, 1, 132, 33, 136
+"""All bits of a mark; an address's are its family's ``all_bits``."""
+TCP, UDP, ICMP, ICMPV6, SCTP, DCCP, UDPLITE = 6, 17, 1, 58, 132, 33, 136
 
 
 @frozen(kw_only=True, cache_hash=True)
 class AddressMatch:
     """``-s`` or ``-d``: a packet's address AND ``mask`` equals ``value``.
 
-    Masks need not be contiguous; the kernel allows that.
+    Masks need not be contiguous; the kernel allows that. The mask of a host is the default.
     """
 
     value: int
-    mask: int = ALL_BITS
+    family: AddressFamily = AddressFamily.IPV4
+    mask: int = field()
     negated: bool = False
 
+    @mask.default
+    def _mask_of_a_host(self) -> int:
+        return self.family.all_bits
+
     @property
-    def host(self) -> IPv4Address | None:
-        """The one address this matches, or None if it matches none or several."""
-        return IPv4Address(self.value) if self.mask == ALL_BITS and not self.negated else None
+    def is_host(self) -> bool:
+        """Whether exactly one address matches."""
+        return self.mask == self.family.all_bits and not self.negated
+
+    @property
+    def host(self) -> Address | None:
+        """The one address that matches, or None if none or several do."""
+        return self.family.address(self.value) if self.is_host else None
 
 
 @frozen(kw_only=True, cache_hash=True)
@@ -112,33 +123,47 @@ class LimitMatch:
 
 @frozen(kw_only=True, cache_hash=True)
 class HashLimitMatch:
-    """``-m hashlimit``: ``period`` in 1/1,000,000 s between two packets, ``mode`` sorted, times in ms, 0 where not given."""
+    """``-m hashlimit``: ``period`` in 1/1,000,000 s between two packets, ``mode`` sorted, times in ms, 0 where not given.
+
+    Without a mask given, every address counts by itself: a mask of the family's whole width.
+    """
 
     name: str
     period: int
     burst: int = 5
     above: bool = False
     mode: tuple[str, ...] = ()
-    source_mask: int = 32
-    destination_mask: int = 32
+    family: AddressFamily = AddressFamily.IPV4
+    source_mask: int = field()
+    destination_mask: int = field()
     expire: int = 0
     size: int = 0
     maximum: int = 0
     interval: int = 0
+
+    @source_mask.default
+    def _whole_source(self) -> int:
+        return self.family.width
+
+    @destination_mask.default
+    def _whole_destination(self) -> int:
+        return self.family.width
 
 
 @frozen(kw_only=True, cache_hash=True)
 class IpRangeMatch:
     """``-m iprange``: (first, last, negated) as integers for source and destination."""
 
+    family: AddressFamily = AddressFamily.IPV4
     source: tuple[int, int, bool] | None = None
     destination: tuple[int, int, bool] | None = None
 
 
 @frozen(kw_only=True, cache_hash=True)
 class IcmpMatch:
-    """``-m icmp``: ``type`` 255 is any; ``code`` is (lowest, highest)."""
+    """``-m icmp`` or ``-m icmp6``: ``code`` is (lowest, highest). Type 255 is any type in IPv4 alone."""
 
+    family: AddressFamily = AddressFamily.IPV4
     type: int
     code: tuple[int, int] = (0, 255)
     negated: bool = False

@@ -13,10 +13,12 @@ from enum import Enum
 
 from attrs import field, frozen
 
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.match import (
     ALL_BITS,
     DCCP,
     ICMP,
+    ICMPV6,
     SCTP,
     TCP,
     UDP,
@@ -43,6 +45,7 @@ from c2c_auditor.model.target import (
     DROP,
     NO_TARGET,
     REJECT,
+    REJECTS,
     RETURN,
     Dnat,
     Goto,
@@ -63,13 +66,16 @@ __all__ = [
     "DCCP",
     "DROP",
     "ICMP",
+    "ICMPV6",
     "NO_TARGET",
     "REJECT",
+    "REJECTS",
     "RETURN",
     "SCTP",
     "TCP",
     "UDP",
     "UDPLITE",
+    "AddressFamily",
     "AddressMatch",
     "AddressTypeMatch",
     "Backend",
@@ -173,6 +179,7 @@ class Loss(str, Enum):
     OTHER_TABLES = "other_tables"
     CHAIN_NAMES = "chain_names"
     HASHLIMIT_NAMES = "hashlimit_names"
+    NATIVE_EXPRESSIONS = "native_expressions"
 
 
 @frozen(kw_only=True)
@@ -198,14 +205,17 @@ class Table:
 
 @frozen(kw_only=True)
 class Ruleset:
-    """All that one backend holds, as far as it was read.
+    """All that one backend holds of one address family, as far as it was read.
 
-    ``origin`` says from where, ``warnings`` what the reader could not be sure of.
+    ``origin`` says from where, ``reader`` which program's version read it (empty when that is not known), ``warnings``
+    what the reader could not be sure of.
     """
 
     tables: Mapping[str, Table]
+    family: AddressFamily = AddressFamily.IPV4
     backend: Backend = field(default=Backend.TEXT, eq=False)
     origin: str = field(default="", eq=False)
+    reader: str = field(default="", eq=False)
     lost: frozenset[Loss] = frozenset()
     warnings: tuple[str, ...] = field(default=(), eq=False)
 

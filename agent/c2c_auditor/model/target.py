@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.match import ALL_BITS
 
 
@@ -59,6 +60,7 @@ class Goto:
 class Dnat:
     """``-j DNAT --to-destination``: (first, last) address as integers, and ports or None."""
 
+    family: AddressFamily = AddressFamily.IPV4
     addresses: tuple[int, int] | None
     ports: tuple[int, int] | None = None
     options: tuple[str, ...] = ()
@@ -91,4 +93,6 @@ ACCEPT = Verdict(name="ACCEPT")
 DROP = Verdict(name="DROP")
 RETURN = Verdict(name="RETURN")
 REJECT = Reject()
+REJECTS = {family: Reject(answer=family.reject_answer) for family in AddressFamily}
+"""``-j REJECT`` without options, by family."""
 NO_TARGET = NoTarget()

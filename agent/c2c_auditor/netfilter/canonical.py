@@ -8,7 +8,7 @@ iptables versions differ in. Here they are sorted.
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar, cast
 
 from attrs import evolve
@@ -58,17 +58,18 @@ def shared(value: T) -> T:
 
 
 @lru_cache(maxsize=65536)
-def host(address: IPv4Address) -> r.AddressMatch:
+def host(address: IPv4Address | IPv6Address) -> r.AddressMatch:
     """The match for exactly ``address``."""
-    return shared(r.AddressMatch(value=int(address)))
+    return shared(r.AddressMatch(value=int(address), family=r.AddressFamily.of(address.version)))
 
 
 @lru_cache(maxsize=4096)
-def network(net: IPv4Network) -> r.AddressMatch | None:
-    """The match for ``net``; None for 0.0.0.0/0, which matches everything."""
+def network(net: IPv4Network | IPv6Network) -> r.AddressMatch | None:
+    """The match for ``net``; None for 0.0.0.0/0 and ::/0, which match everything."""
     if net.prefixlen == 0:
         return None
-    return shared(r.AddressMatch(value=int(net.network_address), mask=int(net.netmask)))
+    family = r.AddressFamily.of(net.version)
+    return shared(r.AddressMatch(value=int(net.network_address), family=family, mask=int(net.netmask)))
 
 
 _LAST_PORT = 65535

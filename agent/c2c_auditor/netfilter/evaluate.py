@@ -21,7 +21,7 @@ from c2c_auditor.netfilter.packet import Certainty, Packet, conditions, every, m
 _DEEPEST = 64
 # Chains that call each other twice at each level double the work at each level, in the kernel too.
 _MOST_STEPS = 250_000
-# FlowsByMark that differ in the mark only; beyond this many the mark is taken for unknown.
+# Ways that differ in the mark only; beyond this many the mark is taken for unknown.
 _MOST_MARKS = 64
 Marks = frozenset[int | None]
 

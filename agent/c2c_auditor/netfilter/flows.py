@@ -1,7 +1,8 @@
 """Sets of flows: all protocols and their ports on one axis, as intervals, so that what passes is known exactly and not by samples.
 
 A *flow* here is what a first packet asks for: a protocol and, as it has them, its destination port or its ICMP type and
-code. On the axis, each protocol with ports has 65,536 points, ICMP one for each type and code, any other protocol one.
+code. On the axis, each protocol with ports has 65,536 points, ICMP of either family one for each type and code, any
+other protocol one. The axis is the same for both address families.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from c2c_auditor.netfilter.packet import Packet, flags_hold
 
 # Disjoint intervals (first, last), both included, ascending, never touching.
 FlowSet = tuple[tuple[int, int], ...]
+# Flows that are still on their way, by the mark that they carry; None is any mark.
+FlowsByMark = dict[int | None, FlowSet]
 
 _SPAN = 1 << 16
-_BASES = {number: index * _SPAN for index, number in enumerate((r.TCP, r.UDP, r.SCTP, r.DCCP, r.UDPLITE, r.ICMP))}
-_WITH_PORTS = tuple(number for number in _BASES if number != r.ICMP)
+_WITH_PORTS = (r.TCP, r.UDP, r.SCTP, r.DCCP, r.UDPLITE)
+_WITH_TYPES = (r.ICMP, r.ICMPV6)
+_BASES = {number: index * _SPAN for index, number in enumerate((*_WITH_PORTS, *_WITH_TYPES))}
 _OTHERS = len(_BASES) * _SPAN
 _REST = tuple(number for number in range(256) if number not in _BASES)
 _REST_AT = {number: _OTHERS + index for index, number in enumerate(_REST)}
@@ -83,6 +87,23 @@ def without(left: FlowSet, right: FlowSet) -> FlowSet:
     return tuple(rest)
 
 
+def add(flows_by_mark: FlowsByMark, more: FlowsByMark) -> None:
+    """Put ``more`` into ``flows_by_mark``."""
+    for mark, flows in more.items():
+        flows_by_mark[mark] = union(flows_by_mark.get(mark, NOTHING), flows)
+
+
+def joined(*parts: FlowsByMark) -> FlowsByMark:
+    """The flows of all ``parts``; where only one has any, that one itself."""
+    filled = [part for part in parts if part]
+    if len(filled) == 1:
+        return filled[0]
+    flows_by_mark: FlowsByMark = {}
+    for part in filled:
+        add(flows_by_mark, part)
+    return flows_by_mark
+
+
 def ports(protocol: int, first: int, last: int) -> FlowSet:
     """Destination ports ``first`` to ``last`` of a protocol that has ports."""
     base = _BASES[protocol]
@@ -111,7 +132,7 @@ class Piece:
         name = PROTOCOL_NAMES.get(self.protocol, str(self.protocol))
         if self.last - self.first == _SPAN - 1 or self.protocol not in _BASES:
             return name
-        if self.protocol != r.ICMP:
+        if self.protocol not in _WITH_TYPES:
             return f"{name} {self.first}" + (f"-{self.last}" if self.last != self.first else "")
         (kind, low), (last_kind, high) = divmod(self.first, 256), divmod(self.last, 256)
         if kind == last_kind:
@@ -128,7 +149,7 @@ class Piece:
 
     def packet(self, template: Packet) -> Packet:
         """A packet of the piece's first flow; everything else as in ``template``."""
-        if self.protocol == r.ICMP:
+        if self.protocol in _WITH_TYPES:
             return evolve(template, protocol=self.protocol, icmp=(self.first >> 8, self.first & 0xFF))
         return evolve(
             template, protocol=self.protocol, destination_port=self.first if self.protocol in _BASES else None
@@ -182,10 +203,11 @@ def _flows(match: r.TransportMatch | r.MultiportMatch | r.IcmpMatch, packet: Pac
         return _transport(match, packet)
     if isinstance(match, r.MultiportMatch):
         return _multiport(match)
-    whole = of_protocol(r.ICMP)
-    base = _BASES[r.ICMP]
+    whole = of_protocol(match.family.icmp)
+    base = _BASES[match.family.icmp]
     low, high = match.code
-    same = whole if match.type == _ANY_ICMP else ((base + match.type * 256 + low, base + match.type * 256 + high),)
+    any_type = match.type == _ANY_ICMP and match.family is r.AddressFamily.IPV4  # ip6_tables has no type for any
+    same = whole if any_type else ((base + match.type * 256 + low, base + match.type * 256 + high),)
     return (without(whole, same) if match.negated else same), NOTHING
 
 

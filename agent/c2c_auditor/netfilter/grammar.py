@@ -1,33 +1,78 @@
-"""The options of the matches and targets that have a value of their own: one function per module, collected in two tables.
+"""The options of the matches that have a value of their own: one function per module, collected in a table per family.
 
 Each function is given the module's options as ``(name, negated, values)`` and returns the value, or None for a match
-that matches everything. It raises KeyError or ValueError for what it does not understand; the caller keeps such a
-module as an opaque value, so nothing is lost and nothing is guessed. Sources: iptables extensions/libxt_NAME.c and
-libipt_NAME.c, the ``_parse`` and ``_save`` functions of each.
+that matches everything. It raises NotUnderstood for what it has no word for; the caller keeps such a module as an
+opaque value, so nothing is lost and nothing is guessed. Sources: iptables extensions/libxt_NAME.c, libipt_NAME.c and
+libip6t_NAME.c, the ``_parse`` and ``_save`` functions of each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from ipaddress import IPv4Address
+from typing import TypeVar
 
+from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical, keywords
 
+T = TypeVar("T")
 Option = tuple[str, bool, tuple[str, ...]]
 Options = Sequence[Option]
 MatchParser = Callable[[Options], "r.Match | None"]
 TargetParser = Callable[[Options], r.Target]
 
+# The longest number that any option takes is one of 64 bits; int() refuses texts of thousands of digits.
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}")
+_MOST_64_BITS = (1 << 64) - 1
+_LAST_PORT = 65535
+
 
 def number(text: str, *, most: int = r.ALL_BITS) -> int:
     """Decimal, 0x hexadecimal or 0 octal, as strtoul reads it, at most ``most``."""
-    octal = len(text) > 1 and text[0] == "0" and text.isdigit()
+    if not _NUMBER.fullmatch(text):
+        raise NotUnderstood(text)
+    octal = len(text) > 1 and text[0] == "0" and text[1] not in "xX"
+    if octal and text.strip("01234567"):
+        raise NotUnderstood(text)
     value = int(text, 8) if octal else int(text, 0)
-    if not 0 <= value <= most:
-        raise ValueError(text)
+    if value > most:
+        raise NotUnderstood(text)
     return value
+
+
+def decimal(text: str, *, most: int = _MOST_64_BITS) -> int:
+    """A decimal number, which may begin with zeros, at most ``most``."""
+    if not _NUMBER.fullmatch(text) or text[1:2] in ("x", "X"):
+        raise NotUnderstood(text)
+    value = int(text)
+    if value > most:
+        raise NotUnderstood(text)
+    return value
+
+
+def known(words: Mapping[str, T], word: str) -> T:
+    """What ``word`` stands for."""
+    found = words.get(word)
+    if found is None:
+        raise NotUnderstood(word)
+    return found
+
+
+def only(options: Options) -> Option:
+    """The one option of a module that takes one."""
+    if len(options) != 1:
+        raise NotUnderstood(str(options))
+    return options[0]
+
+
+def host(family: r.AddressFamily, text: str) -> int:
+    """The number of one address."""
+    try:
+        return family.number(text)
+    except ValueError as error:
+        raise NotUnderstood(text) from error
 
 
 def value_and_mask(text: str) -> tuple[int, int]:
@@ -39,11 +84,18 @@ def value_and_mask(text: str) -> tuple[int, int]:
 def port_pair(text: str, separator: str = ":") -> tuple[int, int]:
     """``PORT``, ``FIRST:LAST``, ``:LAST`` or ``FIRST:``."""
     first, colon, last = text.partition(separator)
-    low = int(first) if first else 0
-    high = (int(last) if last else 65535) if colon else low
-    if not 0 <= low <= high <= 65535:  # noqa: PLR2004 - the last port
-        raise ValueError(text)
+    low = decimal(first, most=_LAST_PORT) if first else 0
+    high = (decimal(last, most=_LAST_PORT) if last else _LAST_PORT) if colon else low
+    if low > high:
+        raise NotUnderstood(text)
     return low, high
+
+
+def address_pair(family: r.AddressFamily, text: str) -> tuple[int, int]:
+    """``ADDRESS`` or ``FIRST-LAST``."""
+    low, dash, high = text.partition("-")
+    first = host(family, low)
+    return first, host(family, high) if dash else first
 
 
 def _ports(values: tuple[str, ...], *, negated: bool) -> r.PortRange | None:
@@ -54,7 +106,7 @@ def _tcp_flags(values: tuple[str, ...]) -> tuple[int, int]:
     def bits(text: str) -> int:
         total = 0
         for name in text.split(","):
-            total |= keywords.TCP_FLAGS[name]
+            total |= known(keywords.TCP_FLAGS, name)
         return total
 
     return bits(values[0]), bits(values[1])
@@ -77,7 +129,7 @@ def transport(protocol: int, options: Options) -> r.TransportMatch | None:
         elif protocol == r.TCP and name == "--tcp-option":
             option = (number(values[0], most=255), negated)
         else:
-            raise KeyError(name)
+            raise NotUnderstood(name)
     if source is None and destination is None and flags is None and option is None:
         return None
     return r.TransportMatch(
@@ -85,103 +137,115 @@ def transport(protocol: int, options: Options) -> r.TransportMatch | None:
     )
 
 
+_MULTIPORT_SIDES = {
+    "--dports": "dports",
+    "--destination-ports": "dports",
+    "--sports": "sports",
+    "--source-ports": "sports",
+    "--ports": "ports",
+}
+
+
 def _multiport(options: Options) -> r.MultiportMatch:
-    ((name, negated, values),) = options
-    side = {
-        "--dports": "dports",
-        "--destination-ports": "dports",
-        "--sports": "sports",
-        "--source-ports": "sports",
-        "--ports": "ports",
-    }[name]
-    return r.MultiportMatch(side=side, ranges=tuple(port_pair(part) for part in values[0].split(",")), negated=negated)
+    name, negated, values = only(options)
+    return r.MultiportMatch(
+        side=known(_MULTIPORT_SIDES, name),
+        ranges=tuple(port_pair(part) for part in values[0].split(",")),
+        negated=negated,
+    )
 
 
 def _mark(options: Options) -> r.MarkMatch:
-    ((name, negated, values),) = options
+    name, negated, values = only(options)
     if name != "--mark":
-        raise KeyError(name)
+        raise NotUnderstood(name)
     value, mask = value_and_mask(values[0])
     return canonical.mark(value, mask, negated=negated)
 
 
 def _comment(options: Options) -> r.CommentMatch:
-    ((name, _, values),) = options
+    name, _, values = only(options)
     if name != "--comment":
-        raise KeyError(name)
+        raise NotUnderstood(name)
     return canonical.comment(values[0])
 
 
 def _state(option: str, options: Options) -> r.StateMatch:
-    ((name, negated, values),) = options
+    name, negated, values = only(options)
     if name != option:
-        raise KeyError(name)
+        raise NotUnderstood(name)
     return canonical.states(frozenset(values[0].split(",")), negated=negated)
 
 
 def rate(text: str, scale: int) -> int:
-    """``COUNT[/UNIT]`` as the kernel's period in 1/``scale`` s."""
+    """``COUNT[/UNIT]`` as the kernel's period in 1/``scale`` s. iptables refuses a rate of none and one that is too fast."""
     count, _, unit = text.partition("/")
-    return canonical.limit_period(int(count), keywords.TIME_UNITS[unit or "s"], scale)
+    per_unit = decimal(count)
+    period = canonical.limit_period(per_unit, known(keywords.TIME_UNITS, unit or "s"), scale) if per_unit else 0
+    if period == 0:
+        raise NotUnderstood(text)
+    return period
 
 
 def _limit(options: Options) -> r.LimitMatch:
-    given = {name: values[0] for name, _, values in options}
+    given = {name: values[0] if values else "" for name, _, values in options}
     burst = number(given.pop("--limit-burst", "5"))
     period = rate(given.pop("--limit", "3/hour"), 10_000)
     if given:
-        raise KeyError(*given)
+        raise NotUnderstood(" ".join(given))
     return r.LimitMatch(period=period, burst=burst)
 
 
-def _hashlimit(options: Options) -> r.HashLimitMatch:
-    given = {name.removeprefix("--hashlimit-"): values for name, _, values in options}
+def _hashlimit(family: r.AddressFamily, options: Options) -> r.HashLimitMatch:
+    given = {name.removeprefix("--hashlimit-"): values[0] if values else "" for name, _, values in options}
     above = "above" in given
-    text = given.pop("above", None) or given.pop("upto")
+    per_period = given.pop("above", None) or given.pop("upto", "")
+    whole = str(family.width)
+    if "name" not in given:
+        raise NotUnderstood("hashlimit without --hashlimit-name")
     match = r.HashLimitMatch(
-        name=given.pop("name")[0],
-        period=rate(text[0], 1_000_000),
-        burst=number(given.pop("burst", ("5",))[0]),
+        name=given.pop("name"),
+        family=family,
+        period=rate(per_period, 1_000_000),
+        burst=number(given.pop("burst", "5")),
         above=above,
-        mode=tuple(sorted(filter(None, given.pop("mode", ("",))[0].split(",")))),
-        source_mask=number(given.pop("srcmask", ("32",))[0]),
-        destination_mask=number(given.pop("dstmask", ("32",))[0]),
-        expire=number(given.pop("htable-expire", ("0",))[0]),
-        size=number(given.pop("htable-size", ("0",))[0]),
-        maximum=number(given.pop("htable-max", ("0",))[0]),
-        interval=number(given.pop("htable-gcinterval", ("0",))[0]),
+        mode=tuple(sorted(filter(None, given.pop("mode", "").split(",")))),
+        source_mask=number(given.pop("srcmask", whole), most=family.width),
+        destination_mask=number(given.pop("dstmask", whole), most=family.width),
+        expire=number(given.pop("htable-expire", "0")),
+        size=number(given.pop("htable-size", "0")),
+        maximum=number(given.pop("htable-max", "0")),
+        interval=number(given.pop("htable-gcinterval", "0")),
     )
     if given:
-        raise KeyError(*given)
+        raise NotUnderstood(" ".join(given))
     return match
 
 
-def _iprange(options: Options) -> r.IpRangeMatch:
-    source = destination = None
+def _iprange(family: r.AddressFamily, options: Options) -> r.IpRangeMatch:
+    ranges: dict[str, tuple[int, int, bool]] = {}
     for name, negated, values in options:
-        low, dash, high = values[0].partition("-")
-        pair = (int(IPv4Address(low)), int(IPv4Address(high if dash else low)), negated)
-        if name == "--src-range":
-            source = pair
-        elif name == "--dst-range":
-            destination = pair
-        else:
-            raise KeyError(name)
-    return r.IpRangeMatch(source=source, destination=destination)
+        if name not in ("--src-range", "--dst-range"):
+            raise NotUnderstood(name)
+        ranges[name] = (*address_pair(family, values[0]), negated)
+    return r.IpRangeMatch(family=family, source=ranges.get("--src-range"), destination=ranges.get("--dst-range"))
 
 
-def _icmp(options: Options) -> r.IcmpMatch | None:
+def _icmp(family: r.AddressFamily, options: Options) -> r.IcmpMatch | None:
     if not options:
         return None
-    ((name, negated, values),) = options
-    if name != "--icmp-type":
-        raise KeyError(name)
-    known = keywords.ICMP_TYPES.get(values[0])
-    if known is not None:
-        return r.IcmpMatch(type=known[0], code=known[1], negated=negated)
+    name, negated, values = only(options)
+    if name != family.icmp_option:
+        raise NotUnderstood(name)
+    named = keywords.ICMP_TYPES[family].get(values[0])
+    if named is not None:
+        return r.IcmpMatch(family=family, type=named[0], code=named[1], negated=negated)
     type_, slash, code = values[0].partition("/")
     codes = (number(code, most=255),) * 2 if slash else (0, 255)
-    return r.IcmpMatch(type=number(type_, most=255), code=(codes[0], codes[1]), negated=negated)
+    return r.IcmpMatch(family=family, type=number(type_, most=255), code=(codes[0], codes[1]), negated=negated)
+
+
+_LIMITED_TO = {"--limit-iface-in": "in", "--limit-iface-out": "out"}
 
 
 def _addrtype(options: Options) -> r.AddressTypeMatch:
@@ -195,7 +259,7 @@ def _addrtype(options: Options) -> r.AddressTypeMatch:
         elif name == "--dst-type":
             destination, inverted[name] = tuple(sorted(values[0].split(","))), negated
         else:
-            limit = {"--limit-iface-in": "in", "--limit-iface-out": "out"}[name]
+            limit = known(_LIMITED_TO, name)
     return r.AddressTypeMatch(
         source=source,
         destination=destination,
@@ -205,20 +269,25 @@ def _addrtype(options: Options) -> r.AddressTypeMatch:
     )
 
 
-MATCHES: dict[str, MatchParser] = {
-    "tcp": partial(transport, r.TCP),
-    "udp": partial(transport, r.UDP),
-    "sctp": partial(transport, r.SCTP),
-    "dccp": partial(transport, r.DCCP),
-    "udplite": partial(transport, r.UDPLITE),
-    "multiport": _multiport,
-    "mark": _mark,
-    "comment": _comment,
-    "state": partial(_state, "--state"),
-    "conntrack": partial(_state, "--ctstate"),
-    "limit": _limit,
-    "hashlimit": _hashlimit,
-    "iprange": _iprange,
-    "icmp": _icmp,
-    "addrtype": _addrtype,
-}
+def _matches(family: r.AddressFamily) -> dict[str, MatchParser]:
+    return {
+        "tcp": partial(transport, r.TCP),
+        "udp": partial(transport, r.UDP),
+        "sctp": partial(transport, r.SCTP),
+        "dccp": partial(transport, r.DCCP),
+        "udplite": partial(transport, r.UDPLITE),
+        "multiport": _multiport,
+        "mark": _mark,
+        "comment": _comment,
+        "state": partial(_state, "--state"),
+        "conntrack": partial(_state, "--ctstate"),
+        "limit": _limit,
+        "hashlimit": partial(_hashlimit, family),
+        "iprange": partial(_iprange, family),
+        family.icmp_match: partial(_icmp, family),
+        "addrtype": _addrtype,
+    }
+
+
+MATCHES = {family: _matches(family) for family in r.AddressFamily}
+"""The parsers of each family, by the name that ``-m`` takes."""

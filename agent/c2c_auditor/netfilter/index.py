@@ -122,4 +122,4 @@ def exact_mark(rule: r.Rule) -> int | None:
 
 def _host(match: r.AddressMatch | None) -> int | None:
     """The one host that ``match`` is for."""
-    return match.value if match is not None and match.mask == r.ALL_BITS and not match.negated else None
+    return match.value if match is not None and match.is_host else None

@@ -6,6 +6,8 @@ numbers.
 
 from __future__ import annotations
 
+from c2c_auditor.model.family import AddressFamily
+
 PROTOCOLS: dict[str, int] = {
     "all": 0,
     "ip": 0,
@@ -21,8 +23,8 @@ PROTOCOLS: dict[str, int] = {
     "gre": 47,
     "esp": 50,
     "ah": 51,
-    "icmpv6": 58,
     "ipv6-icmp": 58,
+    "icmpv6": 58,
     "eigrp": 88,
     "ospf": 89,
     "ipip": 94,
@@ -99,7 +101,7 @@ LOG_FLAGS: dict[str, int] = {
 
 TCP_FLAGS: dict[str, int] = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ALL": 63, "NONE": 0}
 
-# Older spellings that iptables still accepts on the left, what it prints on the right.
+# Older spellings that iptables and ip6tables still accept on the left, what they print on the right.
 REJECT_ANSWERS: dict[str, str] = {
     "net-unreach": "icmp-net-unreachable",
     "host-unreach": "icmp-host-unreachable",
@@ -109,10 +111,15 @@ REJECT_ANSWERS: dict[str, str] = {
     "host-prohib": "icmp-host-prohibited",
     "admin-prohib": "icmp-admin-prohibited",
     "tcp-rst": "tcp-reset",
+    "no-route": "icmp6-no-route",
+    "adm-prohibited": "icmp6-adm-prohibited",
+    "addr-unreach": "icmp6-addr-unreachable",
+    "policy-fail": "icmp6-policy-fail",
+    "reject-route": "icmp6-reject-route",
 }
 
-# ICMP names that iptables accepts; saved rules always carry numbers. (type, (lowest code, highest code))
-ICMP_TYPES: dict[str, tuple[int, tuple[int, int]]] = {
+_Types = dict[str, tuple[int, tuple[int, int]]]
+_ICMP: _Types = {
     "any": (255, (0, 255)),
     "echo-reply": (0, (0, 255)),
     "pong": (0, (0, 255)),
@@ -136,3 +143,36 @@ ICMP_TYPES: dict[str, tuple[int, tuple[int, int]]] = {
     "address-mask-request": (17, (0, 255)),
     "address-mask-reply": (18, (0, 255)),
 }
+# extensions/libip6t_icmp6.c; ip6tables has no name for any type.
+_ICMP6: _Types = {
+    "destination-unreachable": (1, (0, 255)),
+    "no-route": (1, (0, 0)),
+    "communication-prohibited": (1, (1, 1)),
+    "beyond-scope": (1, (2, 2)),
+    "address-unreachable": (1, (3, 3)),
+    "port-unreachable": (1, (4, 4)),
+    "failed-policy": (1, (5, 5)),
+    "reject-route": (1, (6, 6)),
+    "packet-too-big": (2, (0, 255)),
+    "time-exceeded": (3, (0, 255)),
+    "ttl-exceeded": (3, (0, 255)),
+    "ttl-zero-during-transit": (3, (0, 0)),
+    "ttl-zero-during-reassembly": (3, (1, 1)),
+    "parameter-problem": (4, (0, 255)),
+    "bad-header": (4, (0, 0)),
+    "unknown-header-type": (4, (1, 1)),
+    "unknown-option": (4, (2, 2)),
+    "echo-request": (128, (0, 255)),
+    "ping": (128, (0, 255)),
+    "echo-reply": (129, (0, 255)),
+    "pong": (129, (0, 255)),
+    "router-solicitation": (133, (0, 255)),
+    "router-advertisement": (134, (0, 255)),
+    "neighbour-solicitation": (135, (0, 255)),
+    "neighbor-solicitation": (135, (0, 255)),
+    "neighbour-advertisement": (136, (0, 255)),
+    "neighbor-advertisement": (136, (0, 255)),
+    "redirect": (137, (0, 255)),
+}
+ICMP_TYPES = {AddressFamily.IPV4: _ICMP, AddressFamily.IPV6: _ICMP6}
+"""Names of ICMP types that the tools accept, as (type, (lowest code, highest code)); saved rules carry numbers."""

@@ -12,38 +12,54 @@ from collections.abc import Callable, Iterator
 
 from attrs import define, evolve, field, frozen
 
-from c2c_auditor.errors import ParseError
+from c2c_auditor.errors import NotUnderstood, ParseError
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.table import BUILT_IN_CHAINS, FILTER, MANGLE, NAT, RAW
 from c2c_auditor.netfilter import keywords, tokens
+from c2c_auditor.netfilter.family_of import family_of_listing
 from c2c_auditor.netfilter.listing_column import ColumnReader
 from c2c_auditor.netfilter.parse import RuleParser
 
 _CHAIN = re.compile(r"Chain (\S+) \((?:policy (\S+)(?: \S+ packets, \S+ bytes)?|\d+ references)\)\s*")
 _HEADER = re.compile(r"\s*(num\s+)?(pkts\s+bytes\s+)?target\s+prot\s+opt\s+(in\s+out\s+)?source\s+destination\s*")
+# ip6tables before 1.8.8 leaves the column of fragments empty; there a protocol's name shows where it stands.
+_RULE_WITHOUT_FRAGMENT = re.compile(
+    rf"\s*((?:\S+\s+){{0,4}}?)(!?)({'|'.join(map(re.escape, keywords.PROTOCOLS))}|\d+)()\s{{5,}}(.*)"
+)
 _RULE = re.compile(r"\s*((?:\S+\s+){0,4}?)(!?)([^\s!]+)\s+([-!][-f])\s+(.*)")
-_COUNT = re.compile(r"\d+[KMGT]?")
+_COUNT = re.compile(r"[0-9]{1,20}[KMGT]?")
 _AS_PRINTED = "give the output of iptables -L -n -v as it was printed"
 _NUMBERS = "list it again with numbers: iptables -L -n -v"
 _SCALES = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 # Without -n an address may get its name from /etc/networks or /etc/hosts: those that every Debian and Ubuntu has.
 _PLACES = {
-    "anywhere": "0.0.0.0/0",
-    "default": "0.0.0.0",  # noqa: S104 - an address in a rule; nothing is bound to it
-    "loopback": "127.0.0.0",
-    "link-local": "169.254.0.0",
-    "localhost": "127.0.0.1",
+    r.AddressFamily.IPV4: {
+        "anywhere": "0.0.0.0/0",
+        "default": "0.0.0.0",  # noqa: S104 - an address in a rule; nothing is bound to it
+        "loopback": "127.0.0.0",
+        "link-local": "169.254.0.0",
+        "localhost": "127.0.0.1",
+    },
+    r.AddressFamily.IPV6: {
+        "anywhere": "::/0",
+        "localhost": "::1",
+        "ip6-localhost": "::1",
+        "ip6-loopback": "::1",
+        "ip6-localnet": "fe00::",
+        "ip6-mcastprefix": "ff00::",
+        "ip6-allnodes": "ff02::1",
+        "ip6-allrouters": "ff02::2",
+    },
 }
-_ADDRESS = re.compile(rf"(!?)(\d+\.\d+\.\d+\.\d+|{'|'.join(_PLACES)})(/\S+)?")
+_NUMERIC = {r.AddressFamily.IPV4: r"\d+\.\d+\.\d+\.\d+", r.AddressFamily.IPV6: r"[\da-f]*:[\da-f:.]*"}
+_ADDRESS = {
+    family: re.compile(rf"(!?)({_NUMERIC[family]}|{'|'.join(_PLACES[family])})(/\S+)?") for family in r.AddressFamily
+}
 _FRAGMENTS = {"--": None, "-f": True, "!f": False}
 _COMMENT, _COMMENT_END = " /* ", " */"
 _MOST_COMMENT_LINES = 256
-_TABLES = {
-    frozenset({"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"}): "nat",
-    frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}): "mangle",
-    frozenset({"PREROUTING", "OUTPUT"}): "raw",
-}
-"""A listing does not name its table; its built-in chains do. Any others are taken for filter's."""
-_BUILT_IN = frozenset().union(*_TABLES)
+# A listing does not name its table; its built-in chains do. Any others are taken for filter's, also security's.
+_TABLES = {frozenset(hook.value for hook in table.hooks): table.name for table in (NAT, MANGLE, RAW)}
 
 
 def parse_listing(text: str, *, where: str, service_port: Callable[[str], int | None]) -> r.Ruleset:
@@ -52,7 +68,7 @@ def parse_listing(text: str, *, where: str, service_port: Callable[[str], int | 
     ``service_port`` gives a service's port, None if it does not know the name. Raises ParseError for a line that is
     none of iptables', and for a host by name: whose address that was is known only where the listing was made.
     """
-    reading = _Reading(where=where, service_port=service_port)
+    reading = _Reading(where=where, service_port=service_port, family=family_of_listing(text))
     for number, line in _whole_lines(text.splitlines()):
         reading.take(number, line)
     return reading.finish()
@@ -91,10 +107,11 @@ class _Chain:
 class _Reading:
     """The chains of one text while it is read."""
 
-    def __init__(self, *, where: str, service_port: Callable[[str], int | None]) -> None:
+    def __init__(self, *, where: str, service_port: Callable[[str], int | None], family: r.AddressFamily) -> None:
         self._where = where
-        self._column = ColumnReader(service_port)
-        self._parser = RuleParser()
+        self._parser = RuleParser(family)
+        self._column = ColumnReader(service_port, self._parser)
+        self._address, self._places = _ADDRESS[family], _PLACES[family]
         self._chains: dict[str, _Chain] = {}
         self._chain: _Chain | None = None
         self._columns: _Columns | None = None
@@ -120,7 +137,7 @@ class _Reading:
     def finish(self) -> r.Ruleset:
         if not self._chains:
             raise ParseError(where=self._where, line=1, text="", problem="no chain and no rule", remedy=_AS_PRINTED)
-        table = _TABLES.get(frozenset(self._chains) & _BUILT_IN, "filter")
+        table = _TABLES.get(frozenset(self._chains) & BUILT_IN_CHAINS, FILTER.name)
         chains = {
             name: r.Chain(
                 name=name,
@@ -132,13 +149,17 @@ class _Reading:
         }
         return r.Ruleset(
             tables={table: r.Table(name=table, chains=chains)},
+            family=self._parser.family,
             origin=self._where,
             lost=frozenset(self._lost),
             warnings=tuple(self._warnings),
         )
 
     def _rule(self, number: int, line: str) -> None:
-        cut = _RULE.fullmatch(line.replace("\n", "\0"))
+        joined = line.replace("\n", "\0")
+        cut = _RULE.fullmatch(joined)
+        if cut is None and self._parser.family is r.AddressFamily.IPV6:
+            cut = _RULE_WITHOUT_FRAGMENT.fullmatch(joined)
         if cut is None:
             raise self._error(number, line, "not a line that iptables -L prints", _AS_PRINTED)
         if self._chain is None:
@@ -148,13 +169,13 @@ class _Reading:
         packets, target = self._leading(number, line, leading.split())
         conditions, column = self._addresses(number, line, rest)
         if protocol not in ("all", "0") or negated:
-            if protocol not in keywords.PROTOCOLS and not protocol.isdigit():
+            if protocol not in keywords.PROTOCOLS and not protocol.isdecimal():
                 raise self._error(number, line, f"unknown protocol {protocol!r}", _NUMBERS)
             conditions.append(f"{'! ' if negated else ''}-p {protocol}")
         matches, value = self._column.read(column.replace("\0", "\n"), target)
         try:
             rule = self._parser.rule(" ".join(conditions))
-        except (KeyError, ValueError) as error:
+        except NotUnderstood as error:
             raise self._error(
                 number, line, f"conditions that no rule has: {' '.join(conditions)}", _AS_PRINTED
             ) from error
@@ -183,7 +204,7 @@ class _Reading:
 
     def _addresses(self, number: int, line: str, text: str) -> tuple[list[str], str]:
         """Interfaces and addresses as iptables' options, and the column behind them."""
-        shown = _shows_interfaces(text.split()) if self._columns is None else self._columns.interfaces
+        shown = self._shows_interfaces(text.split(maxsplit=4)) if self._columns is None else self._columns.interfaces
         words = text.split(maxsplit=4 if shown else 2)
         if len(words) < (4 if shown else 2):
             raise self._error(number, line, "it ends before its addresses", _AS_PRINTED)
@@ -198,19 +219,20 @@ class _Reading:
         else:
             self._lost.add(r.Loss.INTERFACES)
         for option, word in zip(("-s", "-d"), words, strict=False):
-            found = _ADDRESS.fullmatch(word)
+            found = self._address.fullmatch(word)
             if found is None:
                 raise self._error(number, line, f"{word!r} is a name and not an address", _NUMBERS)
-            conditions.append(f"{'! ' if found[1] else ''}{option} {_PLACES.get(found[2], found[2])}{found[3] or ''}")
+            conditions.append(
+                f"{'! ' if found[1] else ''}{option} {self._places.get(found[2], found[2])}{found[3] or ''}"
+            )
         return conditions, "".join(words[2:])
+
+    def _shows_interfaces(self, words: list[str]) -> bool:
+        """Without a header: whether addresses stand in the third and fourth place and not in the first."""
+        return not any(map(self._address.fullmatch, words[:1])) and any(map(self._address.fullmatch, words[2:4]))
 
     def _error(self, number: int, line: str, problem: str, remedy: str) -> ParseError:
         return ParseError(where=self._where, line=number, text=line, problem=problem, remedy=remedy)
-
-
-def _shows_interfaces(words: list[str]) -> bool:
-    """Without a header: whether addresses stand in the third and fourth place and not in the first."""
-    return not any(map(_ADDRESS.fullmatch, words[:1])) and any(map(_ADDRESS.fullmatch, words[2:4]))
 
 
 def _interface(option: str, word: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from attrs import evolve, frozen
 
+from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical, keywords, listing_rows
 from c2c_auditor.netfilter.parse import RuleParser
@@ -15,6 +16,7 @@ _GOTO = "[goto]"
 _COMMENT = "/* "
 _COMMENT_END = re.compile(r" \*/(?= |$)")
 _MOST_ENDS = 8
+_BLANKS = re.compile(r"\s*")
 _VERDICTS = {verdict.name: verdict for verdict in (r.ACCEPT, r.DROP, r.RETURN, r.Verdict(name="QUEUE"))}
 
 
@@ -33,9 +35,9 @@ class Reading:
 class ColumnReader:
     """Reads columns. ``service_port`` gives the number of a service's name, None if it is unknown."""
 
-    def __init__(self, service_port: Callable[[str], int | None]) -> None:
+    def __init__(self, service_port: Callable[[str], int | None], parser: RuleParser) -> None:
         self._service_port = service_port
-        self._parser = RuleParser()
+        self._parser = parser
 
     def read(self, text: str, name: str) -> tuple[tuple[r.Match, ...], r.Target]:
         """Matches in canonical order, and the target of a rule that has ``name`` in its target column, or nothing there."""
@@ -52,7 +54,7 @@ class ColumnReader:
         unknown: int | None = None
         understood = True
         while True:
-            at += len(text) - at - len(text[at:].lstrip())
+            at = _BLANKS.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
             rest = self._rest(text, at, name)
             known = self._match(text, at) if rest is None else None
             if unknown is not None and (rest or known):
@@ -112,7 +114,7 @@ class ColumnReader:
     def _match(self, text: str, at: int) -> tuple[int, tuple[r.Match, ...]] | None:
         """The match that stands at ``at`` and where its text ends.
 
-        LastGood as it is if it has options without a word of their own.
+        It is kept as its text if it has options without a word of their own.
         """
         for row in listing_rows.MATCHES:
             found = row.match(text, at, self._port)
@@ -127,12 +129,12 @@ class ColumnReader:
         """The rule with these options alone; one with an opaque match if iptables would not take them."""
         try:
             return self._parser.rule(options)
-        except (KeyError, ValueError):
+        except NotUnderstood:
             return r.Rule(matches=(_kept(options),))
 
     def _port(self, name: str) -> str:
         """A port's number; a name that is unknown stays, and no option takes it."""
-        if name.isdigit():
+        if name.isdecimal():
             return name
         port = self._service_port(name)
         return name if port is None else str(port)

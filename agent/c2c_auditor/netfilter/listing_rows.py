@@ -1,8 +1,8 @@
 """What ``iptables -L`` writes behind the addresses, as the options that iptables-save writes for the same: one table, a row for each spelling.
 
 The column is a rule's matches one after the other, each as its extension prints it, then the target's own text; nothing
-separates them. Sources: iptables extensions/libxt_NAME.c and libipt_NAME.c, the ``_print`` function of each, and what
-1.8.9 printed for the rules of tests/golden/every-option.txt.
+separates them. Sources: iptables extensions/libxt_NAME.c, libipt_NAME.c and libip6t_NAME.c, the ``_print`` function of
+each, and what 1.8.9 printed for the rules of tests/golden/every-option.txt and every-option-ipv6.txt.
 """
 
 from __future__ import annotations
@@ -95,10 +95,13 @@ def _addrtype(found: Found, _: Port) -> str:
     return " ".join(["-m addrtype", *parts, *([f"--limit-iface-{found['limit']}"] if found["limit"] else [])])
 
 
+_FLAGS = r"(?:0x[0-9A-Fa-f]{1,2}|[A-Z,]+)"
+_RANGE = r"[\da-f.:]+-[\da-f.:]+"
+
 MATCHES = (
     Row(
         r"(?P<module>tcp|udp|sctp|dccp|udplite)(?P<ports>(?: [sd]pts?:\S+)*)"
-        r"(?: flags:(?P<not_flags>!?)(?P<flags>\S+/\S+))?(?: option=(?P<not_option>!?)(?P<option>\d+))?",
+        rf"(?: flags:(?P<not_flags>!?)(?P<flags>{_FLAGS}/{_FLAGS}))?(?: option=(?P<not_option>!?)(?P<option>\d+))?",
         _transport,
     ),
     Row(r"mark match (?P<not>! ?)?(?P<mark>0x\S+)", "-m mark {not}--mark {mark}"),
@@ -110,14 +113,18 @@ MATCHES = (
         _hashlimit,
     ),
     Row(
-        r"source IP range (?P<not_source>! )?(?P<source>[\d.]+-[\d.]+) destination IP range (?P<not_destination>! )?(?P<destination>[\d.]+-[\d.]+)",
+        rf"source IP range (?P<not_source>! )?(?P<source>{_RANGE}) "
+        rf"destination IP range (?P<not_destination>! )?(?P<destination>{_RANGE})",
         "-m iprange {not_source}--src-range {source} {not_destination}--dst-range {destination}",
     ),
-    Row(r"source IP range (?P<not>! )?(?P<range>[\d.]+-[\d.]+)", "-m iprange {not}--src-range {range}"),
-    Row(r"destination IP range (?P<not>! )?(?P<range>[\d.]+-[\d.]+)", "-m iprange {not}--dst-range {range}"),
+    Row(rf"source IP range (?P<not>! )?(?P<range>{_RANGE})", "-m iprange {not}--src-range {range}"),
+    Row(rf"destination IP range (?P<not>! )?(?P<range>{_RANGE})", "-m iprange {not}--dst-range {range}"),
     Row(r"icmp ?(?P<not>!)?type (?P<type>\d+) code (?P<code>\d+)", "-m icmp {not}--icmp-type {type}/{code}"),
     Row(r"icmp ?(?P<not>!)?type (?P<type>\d+)", "-m icmp {not}--icmp-type {type}"),
     Row(r"icmp (?P<not>!)?(?P<name>[a-z][a-zA-Z-]*)", "-m icmp {not}--icmp-type {name}"),
+    Row(r"ipv6-icmp ?(?P<not>!)?type (?P<type>\d+) code (?P<code>\d+)", "-m icmp6 {not}--icmpv6-type {type}/{code}"),
+    Row(r"ipv6-icmp ?(?P<not>!)?type (?P<type>\d+)", "-m icmp6 {not}--icmpv6-type {type}"),
+    Row(r"ipv6-icmp (?P<not>!)?(?P<name>[a-z][a-zA-Z-]*)", "-m icmp6 {not}--icmpv6-type {name}"),
     Row(r"multiport (?P<side>[sd]?ports) +(?P<not>!)?(?P<ports>\S+)", _multiport),
     Row(
         r"ADDRTYPE match(?: src-type (?P<not_source>!)?(?P<source>[A-Z,]+))?(?: dst-type (?P<not_destination>!)?(?P<destination>[A-Z,]+))?"
@@ -154,7 +161,7 @@ TARGETS = {
         Row(r"MARK (?P<how>and|or|xor) (?P<mark>\S+)$", "-j MARK --{how}-mark {mark}"),
     ),
     "LOG": (
-        Row(r"LOG flags (?P<bits>\d+) level (?P<level>\d)" + _LOG_PREFIX, _log),
+        Row(r"LOG flags (?P<bits>[0-9]{1,3}) level (?P<level>\d)" + _LOG_PREFIX, _log),
         Row(rf"LOG level (?P<level>\w+)(?P<words>(?: (?:{'|'.join(_LOG_WORDS)}))*)" + _LOG_PREFIX, _log),
     ),
     "REJECT": (Row(r"reject-with (?P<answer>\S+)$", "-j REJECT --reject-with {answer}"),),

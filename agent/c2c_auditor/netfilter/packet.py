@@ -14,7 +14,7 @@ from attrs import frozen
 
 from c2c_auditor.model import rule as r
 
-SYN, ALL_FLAGS = 0x02, 0x3F
+SYN = 0x02
 _ICMP_ANY = 0xFF
 _WITH_PORTS = frozenset({r.TCP, r.UDP, r.SCTP, r.DCCP, r.UDPLITE})
 _TRANSLATED = frozenset({r.TCP, r.UDP})
@@ -35,7 +35,7 @@ class Certainty(Enum):
 
 @frozen(kw_only=True)
 class Packet:
-    """One packet on its way through one hook. Addresses are integers.
+    """One packet on its way through one hook. Addresses are integers of ``family``.
 
     None is *not known*; for the fields that a protocol does not have it is *none*.
 
@@ -59,6 +59,7 @@ class Packet:
     source_type: str | None = None
     destination_type: str | None = None
     fragment: bool = False
+    family: r.AddressFamily = r.AddressFamily.IPV4
 
 
 def every(answers: Iterable[Certainty]) -> Certainty:
@@ -92,7 +93,9 @@ def conditions(rule: r.Rule, packet: Packet) -> Certainty:
 def end_conditions(rule: r.Rule, packet: Packet) -> Certainty:
     """Whether ``rule``'s conditions hold, but those on mark, protocol and ports: what all flows between two ends have in common."""
     for match, address in ((rule.source, packet.source), (rule.destination, packet.destination)):
-        if match is not None and (address & match.mask == match.value) == match.negated:
+        if match is not None and (
+            (address & match.mask == match.value) == match.negated or match.family is not packet.family
+        ):
             return Certainty.NO
     return every(_common(rule, packet))
 
@@ -192,6 +195,8 @@ _STATES = frozenset({"NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED"})
 
 
 def _iprange(match: r.IpRangeMatch, packet: Packet) -> Certainty:
+    if match.family is not packet.family:
+        return Certainty.NO
     for bounds, address in ((match.source, packet.source), (match.destination, packet.destination)):
         if bounds is not None and (bounds[0] <= address <= bounds[1]) == bounds[2]:
             return Certainty.NO
@@ -199,12 +204,14 @@ def _iprange(match: r.IpRangeMatch, packet: Packet) -> Certainty:
 
 
 def _icmp(match: r.IcmpMatch, packet: Packet) -> Certainty:
-    if packet.protocol != r.ICMP or packet.fragment:
+    if packet.protocol != match.family.icmp or packet.fragment:
         return Certainty.NO
+    # ip6_tables has no type for any (net/netfilter/xt_tcpudp.c, icmp6_type_code_match).
+    any_type = match.type == _ICMP_ANY and match.family is r.AddressFamily.IPV4
     if packet.icmp is None:
-        return Certainty.YES if match.type == _ICMP_ANY and not match.negated else Certainty.MAY
+        return Certainty.YES if any_type and not match.negated else Certainty.MAY
     kind, code = packet.icmp
-    same = match.type == _ICMP_ANY or (kind == match.type and match.code[0] <= code <= match.code[1])
+    same = any_type or (kind == match.type and match.code[0] <= code <= match.code[1])
     return Certainty.of(same != match.negated)
 
 

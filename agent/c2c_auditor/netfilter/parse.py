@@ -9,9 +9,8 @@ some 11 µs.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from ipaddress import IPv4Address
 
-from c2c_auditor.errors import ParseError
+from c2c_auditor.errors import NotUnderstood, ParseError
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical, grammar, keywords, tokens
 from c2c_auditor.netfilter.targets import TARGETS
@@ -22,6 +21,8 @@ _ARITY = {
     "--syn": 0, "--tcp-flags": 2, "--random": 0, "--random-fully": 0, "--persistent": 0, "--limit-iface-in": 0, "--limit-iface-out": 0,
     **dict.fromkeys(keywords.LOG_FLAGS, 0),
 }  # fmt: skip
+# Options whose one word may be anything, an option's name too.
+_FREE_TEXT = {"--comment", "--log-prefix", "--nflog-prefix", "--ulog-prefix", "--string", "--hex-string"}
 _REMEDY = "give the output of iptables-save or iptables -S as it was printed"
 _SHORT = {"-s", "-d", "-i", "-o", "-p", "-m", "-j", "-g", "-f", "-c"}
 _LONG = {
@@ -34,20 +35,19 @@ _VERDICTS = {verdict.name: verdict for verdict in (r.ACCEPT, r.DROP, r.RETURN, r
 Part = tuple[str, Hashable]
 
 
-def address(text: str, *, negated: bool) -> r.AddressMatch | None:
+def address(text: str, *, family: r.AddressFamily, negated: bool) -> r.AddressMatch | None:
     """``ADDRESS[/LENGTH or MASK]``; None for what matches everything."""
     host, slash, mask = text.partition("/")
-    value = int(IPv4Address(host))
+    value = grammar.host(family, host)
     if not slash:
-        bits = r.ALL_BITS
-    elif mask.isdigit():
-        length = grammar.number(str(int(mask)), most=32)
-        bits = (r.ALL_BITS << (32 - length)) & r.ALL_BITS
+        bits = family.all_bits
+    elif mask.isdecimal():
+        bits = family.prefix_mask(grammar.decimal(mask, most=family.width))
     else:
-        bits = int(IPv4Address(mask))
+        bits = grammar.host(family, mask)
     if bits == 0 and not negated:
         return None
-    return r.AddressMatch(value=value & bits, mask=bits, negated=negated)
+    return r.AddressMatch(value=value & bits, family=family, mask=bits, negated=negated)
 
 
 def _protocol(text: str, *, negated: bool) -> r.ProtocolMatch | None:
@@ -65,37 +65,37 @@ def _options(words: Sequence[str]) -> list[grammar.Option]:
             negated, at = True, at + 1
             continue
         if not word.startswith("--"):
-            raise ValueError(word)
+            raise NotUnderstood(word)
         end = at + 1 + _ARITY.get(word, 1)
         if end > len(words):
-            raise ValueError(word)
+            raise NotUnderstood(word)
         found.append((word, negated, tuple(map(tokens.unquote, words[at + 1 : end]))))
         at, negated = end, False
     return found
 
 
-def _match(words: Sequence[str]) -> r.Match | None:
+def _match(words: Sequence[str], family: r.AddressFamily) -> r.Match | None:
     module, rest = tokens.unquote(words[0]), words[1:]
-    parser = grammar.MATCHES.get(module)
+    parser = grammar.MATCHES[family].get(module)
     if parser is not None:
         try:
             return parser(_options(rest))
-        except (KeyError, ValueError):
+        except NotUnderstood:
             if module in ("comment", "mark", "tcp", "udp", "state"):
                 raise  # silk's own vocabulary: what does not parse here is damaged, not new
     return r.OpaqueMatch(module=module, arguments=tuple(map(tokens.unquote, rest)))
 
 
-def _target(words: Sequence[str]) -> r.Target:
+def _target(words: Sequence[str], family: r.AddressFamily) -> r.Target:
     name, rest = tokens.unquote(words[0]), words[1:]
     verdict = _VERDICTS.get(name)
     if verdict is not None and not rest:
         return verdict
-    parser = TARGETS.get(name)
+    parser = TARGETS[family].get(name)
     if parser is not None:
         try:
             return parser(_options(rest))
-        except (KeyError, ValueError):
+        except NotUnderstood:
             if name == "MARK":
                 raise  # silk's own vocabulary, as above
     if rest or parser is not None or name in keywords.EXTENSION_TARGETS:
@@ -103,32 +103,41 @@ def _target(words: Sequence[str]) -> r.Target:
     return r.Jump(chain=name)
 
 
-def _part(words: Sequence[str]) -> Part:
+def _part(words: Sequence[str], family: r.AddressFamily) -> Part:
     """One segment's contribution to its rule: the field's name and value."""
     negated = words[0] == "!"
     words = words[negated:]
+    if not words:
+        raise NotUnderstood("!")
     option, value = words[0], words[1:]
-    if option == "-m":
-        return "match", _match(value)
-    if option == "-j":
-        return "target", _target(value)
-    if option == "-g":
-        (chain,) = value
-        return "target", r.Goto(chain=tokens.unquote(chain))
-    if option == "-f":
+    if option == "-f" and not value and family is r.AddressFamily.IPV4:
         return "fragment", not negated
-    if option == "-c":
+    if option == "-c" and len(value) == 2:  # noqa: PLR2004 - packets and bytes
         return "counters", None
-    (text,) = value
+    if not value:
+        raise NotUnderstood(option)
+    if option == "-m":
+        return "match", _match(value, family)
+    if option == "-j":
+        return "target", _target(value, family)
+    if len(value) != 1:
+        raise NotUnderstood(" ".join(words))
+    return _simple_part(option, value[0], family, negated=negated)
+
+
+def _simple_part(option: str, text: str, family: r.AddressFamily, *, negated: bool) -> Part:
+    """What an option with one value contributes."""
+    if option == "-g":
+        return "target", r.Goto(chain=tokens.unquote(text))
     if option in ("-s", "-d"):
-        return ("source" if option == "-s" else "destination"), address(text, negated=negated)
+        return ("source" if option == "-s" else "destination"), address(text, family=family, negated=negated)
     if option in ("-i", "-o"):
         name = "in_interface" if option == "-i" else "out_interface"
         text = tokens.unquote(text)
         return name, None if text == "+" and not negated else r.InterfaceMatch(name=text, negated=negated)
     if option == "-p":
         return "protocol", _protocol(text, negated=negated)
-    raise ValueError(option)
+    raise NotUnderstood(option)
 
 
 def _grouped(words: Sequence[str]) -> list[list[str]]:
@@ -144,27 +153,42 @@ def _grouped(words: Sequence[str]) -> list[list[str]]:
         if after in _SHORT:
             taken = {"-f": 0, "-c": 2}.get(after, 1)
             end = at + 1 + (word == "!") + taken
+            if end > len(words):
+                raise NotUnderstood(after)
             groups.append((["!"] if word == "!" else []) + [after, *words[end - taken : end]])
             protocol = words[end - 1] if after == "-p" else protocol
         else:
             if (not groups or groups[-1][0] not in ("-m", "-j")) and after.startswith("--"):
+                if not protocol:
+                    raise NotUnderstood(word)
                 groups.append(["-m", protocol])  # ``-p tcp --dport 80``: the protocol brings its module along
-            end = at + 1 + (_ARITY.get(word, 1) if word.startswith("--") else 0)
+            elif not groups:
+                raise NotUnderstood(word)
+            end = at + 1 + (_words_of(word, words[at + 1 : at + 2]) if word.startswith("--") else 0)
             groups[-1].extend(words[at:end])
         at = end
     return groups
+
+
+def _words_of(option: str, following: Sequence[str]) -> int:
+    """How many words ``option`` takes: those of modules without a value here may take none (``--transparent``, ``--soft``)."""
+    count = _ARITY.get(option)
+    if count is not None:
+        return count
+    return 0 if option not in _FREE_TEXT and following and following[0] in _SHORT else 1
 
 
 _COMMENT = '-m comment --comment "'
 
 
 class RuleParser:
-    """Understands rule bodies and remembers them: equal text gives the identical `Rule`.
+    """Understands rule bodies of one address family and remembers them: equal text gives the identical `Rule`.
 
     Pure but for that memory, which `forget` bounds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> None:
+        self.family = family
         self._bodies: dict[str, r.Rule] = {"": r.Rule()}
         self._parts: dict[str, Part] = {}
 
@@ -174,7 +198,7 @@ class RuleParser:
     def rule(self, body: str) -> r.Rule:
         """The rule that ``body`` (an ``-A`` line without ``-A CHAIN``) says.
 
-        Raises KeyError or ValueError for what iptables could not have printed.
+        Raises NotUnderstood for what iptables could not have printed.
         """
         found = self._bodies.get(body)
         if found is None:
@@ -183,7 +207,8 @@ class RuleParser:
 
     def forget(self) -> None:
         """Drop everything remembered; rules in use stay valid."""
-        self.__init__()  # type: ignore[misc]  # the same two empty tables that the constructor makes
+        self._bodies = {"": r.Rule()}
+        self._parts = {}
 
     def _build(self, body: str) -> r.Rule:
         for cut in (tokens.simple_segments, tokens.segments):
@@ -191,12 +216,12 @@ class RuleParser:
                 segments = cut(body)
                 if segments is not None and "-f " not in body:  # the one short option without a value
                     return _assembled([self._known(segment) for segment in segments])
-            except (KeyError, ValueError, IndexError):
+            except NotUnderstood:
                 pass  # a value that looks like an option; the next cut decides
         words = tokens.words(body)
         if words is None:
-            raise ValueError(body)
-        return _assembled([_part(group) for group in _grouped(words)])
+            raise NotUnderstood(body)
+        return _assembled([_part(group, self.family) for group in _grouped(words)])
 
     def _known(self, segment: str) -> Part:
         part = self._parts.get(segment)
@@ -207,9 +232,9 @@ class RuleParser:
             )  # most distinct segments of a cell are these
         if part is None:
             words = tokens.words(segment)
-            if words is None:
-                raise ValueError(segment)
-            name, value = _part(words)
+            if not words:
+                raise NotUnderstood(segment)
+            name, value = _part(words, self.family)
             part = self._parts[segment] = name, canonical.shared(value)
         return part
 

@@ -14,14 +14,14 @@ from attrs import evolve, frozen
 from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.actions import Action, action, new_mark
-from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowSet, both, matching, union, without
+from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowsByMark, FlowSet, add, both, joined, matching, union, without
 from c2c_auditor.netfilter.index import ChainIndex, Scope
 from c2c_auditor.netfilter.packet import Certainty, Packet, end_conditions, marked
 
 _DEEPEST = 64
+# Chains that call each other twice at each level double the work at each level, where the walk does not share it.
+_MOST_STEPS = 250_000
 
-# What is still on its way, by the mark that it carries; None is any mark.
-FlowsByMark = dict[int | None, FlowSet]
 # Flows that one rule decided; no rule is the chain's policy.
 Decided = tuple[FlowSet, r.Rule | None]
 
@@ -126,7 +126,8 @@ class Paths:
     def disposition(self, packet: Packet) -> Disposition:
         """What becomes of all flows of ``packet``'s ends, state and first mark; its protocol and ports are not asked.
 
-        Raises EvaluationError for loops and for jumps deeper than any kernel's.
+        Raises EvaluationError for loops, for jumps deeper than any kernel's, and for more steps than any real ruleset
+        takes.
         """
         walk = _Walk(self, packet)
         left = walk.through(self._start, {packet.mark: ALL}, ())
@@ -141,7 +142,12 @@ class Paths:
 
         Equal outlines give equal answers, whatever the chains are called and wherever their rules stand.
         """
-        return (self._chains[self._start].policy, *self._outlined(self._start, (source, destination), 0))
+        outline: list[object] = [self._chains[self._start].policy]
+        for rule in self._outlined(self._start, (source, destination), 0):
+            outline.append(rule)
+            if len(outline) > _MOST_STEPS:
+                raise _too_many_steps(self._start)
+        return tuple(outline)
 
     def _outlined(self, chain: str, ends: tuple[int | None, int], depth: int) -> Iterator[r.Rule | None]:
         index = self.index(chain)
@@ -163,8 +169,17 @@ class Paths:
         return found
 
 
+def _too_many_steps(start: str) -> EvaluationError:
+    return EvaluationError(
+        f"more than {_MOST_STEPS} rules were tried for two ends: chains call each other too often, from {start} on"
+    )
+
+
 class _Walk:
-    """One walk over all flows of two ends."""
+    """One walk over all flows of two ends.
+
+    What a chain does with the same flows is the same each time, so it is walked once for them.
+    """
 
     def __init__(self, paths: Paths, packet: Packet) -> None:
         self._paths = paths
@@ -172,6 +187,8 @@ class _Walk:
         self._accepted: list[Decided] = []
         self._refused: list[Decided] = []
         self._marks: FlowsByMark = {}
+        self._walked: dict[tuple[str, tuple[tuple[int | None, FlowSet], ...]], FlowsByMark] = {}
+        self._steps = 0
 
     def through(self, chain: str, flows_by_mark: FlowsByMark, path: tuple[str, ...]) -> FlowsByMark:
         """One chain; what comes back undecided."""
@@ -181,8 +198,15 @@ class _Walk:
                 f"{' → '.join((*path[:5], chain))}"
             )
             raise EvaluationError(message)
+        state = chain, tuple(flows_by_mark.items())
+        walked = self._walked.get(state)
+        if walked is None:
+            walked = self._walked[state] = self._walk(chain, flows_by_mark, (*path, chain))
+        return walked
+
+    def _walk(self, chain: str, flows_by_mark: FlowsByMark, here: tuple[str, ...]) -> FlowsByMark:
+        """One chain that these flows have not been through; ``here`` are the chains passed and itself."""
         index = self._paths.index(chain)
-        here = (*path, chain)
         returned: FlowsByMark = {}
         marks = tuple(flows_by_mark)
         ends = self._packet.source, self._packet.destination
@@ -191,12 +215,15 @@ class _Walk:
         while done < len(todo) and flows_by_mark:
             at = todo[done]
             done += 1
+            self._steps += 1
+            if self._steps > _MOST_STEPS:
+                raise _too_many_steps(self._paths.start)
             flows_by_mark = self._rule(index.rules[at], flows_by_mark, returned, here)
             if flows_by_mark and tuple(flows_by_mark) != marks:  # other marks, other rules
                 marks = tuple(flows_by_mark)
                 todo = [later for later in index.concerning(*ends, marks) if later > at]
                 done = 0
-        return _joined(returned, flows_by_mark)
+        return joined(returned, flows_by_mark)
 
     def _rule(
         self, rule: r.Rule, flows_by_mark: FlowsByMark, returned: FlowsByMark, path: tuple[str, ...]
@@ -222,7 +249,7 @@ class _Walk:
                 passed[mark] = left
         if not taken:
             return flows_by_mark
-        return _joined(passed, self._act(rule, asks.does, taken, (returned, path)))
+        return joined(passed, self._act(rule, asks.does, taken, (returned, path)))
 
     def _act(
         self, rule: r.Rule, does: Action, taken: FlowsByMark, around: tuple[FlowsByMark, tuple[str, ...]]
@@ -236,15 +263,15 @@ class _Walk:
         if does is Action.GO_ON:
             return taken
         if does is Action.SET_MARK and isinstance(target, r.SetMark):
-            return _joined(*({new_mark(target, mark): flows} for mark, flows in taken.items()))
+            return joined(*({new_mark(target, mark): flows} for mark, flows in taken.items()))
         if isinstance(target, r.Jump | r.Goto) and does is not Action.DOUBT:
             back = self.through(target.chain, taken, path)
             if does is Action.JUMP:
                 return back
-            _add(returned, back)
+            add(returned, back)
             return {}
         if does is Action.RETURN:
-            _add(returned, taken)
+            add(returned, taken)
         if does in (Action.ACCEPT, Action.DOUBT):
             self.end(taken, rule, passes=True)
         if does in (Action.REFUSE, Action.DOUBT):
@@ -255,7 +282,7 @@ class _Walk:
         """These flows end here."""
         (self._accepted if passes else self._refused).append((union(*flows_by_mark.values()), rule))
         if passes:
-            _add(self._marks, flows_by_mark)
+            add(self._marks, flows_by_mark)
 
     def disposition(self) -> Disposition:
         """What became of all flows."""
@@ -268,18 +295,3 @@ class _Walk:
             passes=without(accepted, refused),
             may_pass=both(accepted, refused),
         )
-
-
-def _add(flows_by_mark: FlowsByMark, more: FlowsByMark) -> None:
-    for mark, flows in more.items():
-        flows_by_mark[mark] = union(flows_by_mark.get(mark, NOTHING), flows)
-
-
-def _joined(*parts: FlowsByMark) -> FlowsByMark:
-    filled = [part for part in parts if part]
-    if len(filled) == 1:
-        return filled[0]
-    flows_by_mark: FlowsByMark = {}
-    for part in filled:
-        _add(flows_by_mark, part)
-    return flows_by_mark

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache, singledispatch
-from ipaddress import IPv4Address
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import keywords
@@ -73,10 +72,12 @@ def render_protocol(number: int) -> str:
 
 
 def render_address(match: r.AddressMatch) -> str:
-    """``10.255.1.4/32``; a mask that is no prefix is written as an address."""
-    inverted = ~match.mask & r.ALL_BITS
-    mask = str(32 - inverted.bit_length()) if inverted & (inverted + 1) == 0 else str(IPv4Address(match.mask))
-    return f"{IPv4Address(match.value)}/{mask}"
+    """``10.255.1.4/32`` or ``2001:db8::2/128``; a mask that is no prefix is written as an address."""
+    family = match.family
+    inverted = ~match.mask & family.all_bits
+    contiguous = inverted & (inverted + 1) == 0
+    mask = str(family.width - inverted.bit_length()) if contiguous else str(family.address(match.mask))
+    return f"{family.address(match.value)}/{mask}"
 
 
 def render_ports(first: int, last: int, separator: str = ":") -> str:
@@ -166,10 +167,10 @@ def _(match: r.HashLimitMatch) -> str:
     if any(match.mode):
         parts.append(f"--hashlimit-mode {','.join(match.mode)}")
     parts.append(f"--hashlimit-name {quote(match.name)}")
-    masks = (("srcmask", match.source_mask, 32), ("dstmask", match.destination_mask, 32))
+    masks = (("srcmask", match.source_mask), ("dstmask", match.destination_mask))
     times = (("size", match.size), ("max", match.maximum), ("gcinterval", match.interval), ("expire", match.expire))
     parts += [f"--hashlimit-htable-{name} {value}" for name, value in times if value]
-    parts += [f"--hashlimit-{name} {value}" for name, value, usual in masks if value != usual]
+    parts += [f"--hashlimit-{name} {value}" for name, value in masks if value != match.family.width]
     return " ".join(parts)
 
 
@@ -179,16 +180,19 @@ def _(match: r.IpRangeMatch) -> str:
     for option, given in (("--src-range", match.source), ("--dst-range", match.destination)):
         if given is not None:
             low, high, negated = given
-            parts.append(f"{'! ' if negated else ''}{option} {IPv4Address(low)}-{IPv4Address(high)}")
+            first, last = match.family.address(low), match.family.address(high)
+            parts.append(f"{'! ' if negated else ''}{option} {first}-{last}")
     return " ".join(parts)
 
 
 @_match.register
 def _(match: r.IcmpMatch) -> str:
-    if match.type == 255 and match.code == (0, 255):  # noqa: PLR2004 - "any", which libipt_icmp.c stores as type 255
-        return f"-m icmp {_not(match)}--icmp-type any"
+    family = match.family
+    option = f"-m {family.icmp_match} {_not(match)}{family.icmp_option}"
+    if match.type == 255 and match.code == (0, 255) and family is r.AddressFamily.IPV4:  # noqa: PLR2004 - libipt_icmp.c stores "any" as type 255
+        return f"{option} any"
     code = f"/{match.code[0]}" if match.code[0] == match.code[1] else ""
-    return f"-m icmp {_not(match)}--icmp-type {match.type}{code}"
+    return f"{option} {match.type}{code}"
 
 
 @_match.register
@@ -261,15 +265,22 @@ def _(target: r.Goto) -> str:
 
 @_target.register
 def _(target: r.Dnat) -> str:
-    low, high = target.addresses or (0, 0)
-    address = "" if target.addresses is None else render_address_range(low, high)
-    ports = f":{render_ports(*target.ports, '-')}" if target.ports else ""
-    return " ".join([f"-j DNAT --to-destination {address}{ports}", *target.options])
+    return " ".join([f"-j DNAT --to-destination {render_destination(target)}", *target.options])
 
 
-def render_address_range(low: int, high: int) -> str:
+def render_destination(target: r.Dnat) -> str:
+    """Where DNAT sends a packet; an IPv6 address that ports follow stands in brackets."""
+    address = "" if target.addresses is None else render_address_range(target.family, target.addresses)
+    if not target.ports:
+        return address
+    bracketed = f"[{address}]" if address and target.family is r.AddressFamily.IPV6 else address
+    return f"{bracketed}:{render_ports(*target.ports, '-')}"
+
+
+def render_address_range(family: r.AddressFamily, addresses: tuple[int, int]) -> str:
     """One address, or both ends of a range."""
-    return str(IPv4Address(low)) if low == high else f"{IPv4Address(low)}-{IPv4Address(high)}"
+    low, high = addresses
+    return str(family.address(low)) if low == high else f"{family.address(low)}-{family.address(high)}"
 
 
 @_target.register

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from functools import partial
 
+from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical, keywords
-from c2c_auditor.netfilter.grammar import Options, TargetParser, number, port_pair, value_and_mask
+from c2c_auditor.netfilter.grammar import (
+    Options,
+    TargetParser,
+    address_pair,
+    known,
+    number,
+    only,
+    port_pair,
+    value_and_mask,
+)
 
 
-def _reject(options: Options) -> r.Target:
+def _reject(family: r.AddressFamily, options: Options) -> r.Target:
     if not options:
-        return r.REJECT
-    ((name, _, values),) = options
+        return r.REJECTS[family]
+    name, _, values = only(options)
     if name != "--reject-with":
-        raise KeyError(name)
+        raise NotUnderstood(name)
     return r.Reject(answer=keywords.REJECT_ANSWERS.get(values[0], values[0]))
 
 
@@ -30,12 +40,12 @@ def set_mark(option: str, value: int, mask: int) -> r.SetMark:
         return canonical.set_mark(value, value)
     if option == "--xor-mark":
         return canonical.set_mark(value, 0)
-    raise KeyError(option)
+    raise NotUnderstood(option)
 
 
 def _mark(options: Options) -> r.Target:
-    ((name, _, values),) = options
-    return set_mark(name, *value_and_mask(values[0]))
+    name, _, values = only(options)
+    return set_mark(name, *value_and_mask(values[0] if values else ""))
 
 
 def _log(options: Options) -> r.Target:
@@ -47,19 +57,35 @@ def _log(options: Options) -> r.Target:
             level = keywords.LOG_LEVELS.get(values[0], -1)
             level = number(values[0], most=7) if level < 0 else level
         else:
-            flags |= keywords.LOG_FLAGS[name]
+            flags |= known(keywords.LOG_FLAGS, name)
     return r.Log(prefix=prefix, level=level, flags=flags)
 
 
-def _dnat(options: Options) -> r.Target:
+def _dnat(family: r.AddressFamily, options: Options) -> r.Target:
     extra = tuple(name for name, _, _ in options if name in ("--random", "--persistent"))
-    ((name, _, values),) = [option for option in options if option[0] not in extra]
+    name, _, values = only([option for option in options if option[0] not in extra])
     if name != "--to-destination":
-        raise KeyError(name)
-    address, colon, port = values[0].partition(":")
-    low, dash, high = address.partition("-")
-    pair = (int(IPv4Address(low)), int(IPv4Address(high if dash else low))) if address else None
-    return r.Dnat(addresses=pair, ports=port_pair(port, "-") if colon else None, options=tuple(sorted(extra)))
+        raise NotUnderstood(name)
+    address, port = _cut_ports(family, values[0])
+    return r.Dnat(
+        family=family,
+        addresses=address_pair(family, address) if address else None,
+        ports=port_pair(port, "-") if port is not None else None,
+        options=tuple(sorted(extra)),
+    )
+
+
+def _cut_ports(family: r.AddressFamily, text: str) -> tuple[str, str | None]:
+    """Addresses and ports of ``ADDRESSES[:PORTS]``; IPv6 addresses that ports follow stand in brackets."""
+    if family is r.AddressFamily.IPV4 or (text.startswith(":") and not text.startswith("::")):
+        address, colon, ports = text.partition(":")
+        return address, ports if colon else None
+    if not text.startswith("["):
+        return text, None
+    address, bracket, rest = text[1:].partition("]")
+    if not bracket or (rest and not rest.startswith(":")):
+        raise NotUnderstood(text)
+    return address, rest[1:] if rest else None
 
 
 def _masquerade(options: Options) -> r.Target:
@@ -70,14 +96,19 @@ def _masquerade(options: Options) -> r.Target:
         elif name in ("--random", "--random-fully"):
             extra.append(name)
         else:
-            raise KeyError(name)
+            raise NotUnderstood(name)
     return r.Masquerade(ports=ports, options=tuple(sorted(extra)))
 
 
-TARGETS: dict[str, TargetParser] = {
-    "REJECT": _reject,
-    "MARK": _mark,
-    "LOG": _log,
-    "DNAT": _dnat,
-    "MASQUERADE": _masquerade,
-}
+def _targets(family: r.AddressFamily) -> dict[str, TargetParser]:
+    return {
+        "REJECT": partial(_reject, family),
+        "MARK": _mark,
+        "LOG": _log,
+        "DNAT": partial(_dnat, family),
+        "MASQUERADE": _masquerade,
+    }
+
+
+TARGETS = {family: _targets(family) for family in r.AddressFamily}
+"""The parsers of each family, by the name that ``-j`` takes."""

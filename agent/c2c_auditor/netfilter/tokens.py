@@ -13,6 +13,7 @@ _WORD = r'(?:"(?:[^"\\]|\\.)*"|[^\s"]\S*)'
 _TOKEN = re.compile(_WORD, re.DOTALL)
 _OPTION = r"(?:! )?-[a-zA-Z] "
 _SEGMENT = re.compile(rf"{_OPTION}{_WORD}(?: (?!{_OPTION}){_WORD})*", re.DOTALL)
+_TO_THE_END_OF_QUOTES = re.compile(r'(?:[^"\\]|\\.)*"', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z0-9_\-]+")
 _NEEDS_BACKSLASH = re.compile(r"[\"\\']")
@@ -37,6 +38,12 @@ def quote(value: str) -> str:
 def unfinished(line: str) -> bool:
     """Whether ``line`` ends inside quotes, so that the next line belongs to it."""
     return line.count('"') % 2 == 1 and _TOKEN.sub("", line).strip() != ""
+
+
+def closes(line: str) -> bool:
+    """Whether ``line``, which begins inside quotes, ends outside of any."""
+    end = _TO_THE_END_OF_QUOTES.match(f"{line}\n")
+    return end is not None and not unfinished(line[end.end() :])
 
 
 def words(text: str) -> list[str] | None:

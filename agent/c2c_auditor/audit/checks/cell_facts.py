@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 
 from c2c_auditor.audit.checks import describe
 from c2c_auditor.audit.comparison import fields
@@ -13,6 +12,7 @@ from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.policy_chains import jumped_chain
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
+from c2c_auditor.model.family import Address
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.netfilter.render import render_ports
@@ -100,7 +100,7 @@ def store_shrunk(inputs: Inputs) -> Iterator[Finding]:
         return
     chains = inputs.ruleset.chains("filter")
     wired = len(_wired(inputs))
-    addresses = sorted({address for chain in lost if (address := _denied(chains[chain])) is not None})
+    addresses = sorted({address for chain in lost if (address := _denied(chains[chain])) is not None}, key=int)
     yield describe.finding(
         Kind.STORE_SHRUNK,
         subject=(),
@@ -112,7 +112,7 @@ def store_shrunk(inputs: Inputs) -> Iterator[Finding]:
     )
 
 
-def _denied(chain: r.Chain) -> IPv4Address | None:
+def _denied(chain: r.Chain) -> Address | None:
     """The address whose default deny a chain holds."""
     rejects = [rule.destination for rule in chain.rules if isinstance(rule.target, r.Reject)]
     return rejects[-1].host if rejects and rejects[-1] is not None else None

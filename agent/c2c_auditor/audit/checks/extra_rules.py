@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Address
 
 from c2c_auditor.audit.checks import describe
 from c2c_auditor.audit.comparison import fields
@@ -11,6 +10,7 @@ from c2c_auditor.audit.comparison.entry import Entry
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
+from c2c_auditor.model.family import Address
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.silk.chain_names import ChainFamily, family_of
@@ -86,7 +86,7 @@ def _is_accept(rule: r.Rule) -> bool:
     )
 
 
-def _leftover(inputs: Inputs, entry: Entry, address: IPv4Address) -> Finding:
+def _leftover(inputs: Inputs, entry: Entry, address: Address) -> Finding:
     source, destination = comment_guids(entry.rule)
     concerned = " to ".join(inputs.people.called(guid) for guid in (source, destination) if guid)
     return describe.finding(

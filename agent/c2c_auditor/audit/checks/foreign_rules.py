@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network
 
+from attrs import field, frozen
+
 from c2c_auditor.audit.checks import describe
 from c2c_auditor.audit.comparison.entry import Entry
 from c2c_auditor.audit.reading.inputs import Inputs
@@ -26,6 +28,7 @@ _REMEDY = "Find out who added it (its owner's job or a person); silk neither add
 def foreign_rules(inputs: Inputs) -> Iterator[Finding]:
     """Each rule of FORWARD and INPUT that is no jump into silk's chains and that overlay traffic can meet."""
     chains = inputs.ruleset.chains("filter")
+    reach = Reach(chains)
     for name in ("FORWARD", "INPUT"):
         chain = chains.get(name)
         if chain is None:
@@ -35,7 +38,7 @@ def foreign_rules(inputs: Inputs) -> Iterator[Finding]:
         for at, rule in enumerate(chain.rules, 1):
             if at not in ours and touches(rule, inputs.config.overlay_networks, source_only=name == "INPUT"):
                 yield from _foreign(
-                    Entry(chain=name, position=at, rule=rule), chains, decides=at < last, inside=name == "FORWARD"
+                    Entry(chain=name, position=at, rule=rule), reach, decides=at < last, inside=name == "FORWARD"
                 )
         if chain.policy not in (None, "ACCEPT") and ours:
             yield describe.finding(
@@ -55,8 +58,8 @@ def _is_silks(rule: r.Rule) -> bool:
     return family_of(jumped_chain(rule)) is not None
 
 
-def _foreign(entry: Entry, chains: Mapping[str, r.Chain], *, decides: bool, inside: bool) -> Iterator[Finding]:
-    accepts, stops = can_do(entry.rule, chains)
+def _foreign(entry: Entry, reach: Reach, *, decides: bool, inside: bool) -> Iterator[Finding]:
+    accepts, stops = reach.of(entry.rule)
     where = f"rule {entry.position} of {entry.chain}"
     if accepts and decides:
         kind, effect = Kind.FOREIGN_ACCEPT, Effect.BREACH
@@ -109,17 +112,41 @@ def _overlaps(match: r.AddressMatch | None, value: int, mask: int) -> bool:
     return match.value & common == value & common
 
 
-def can_do(rule: r.Rule, chains: Mapping[str, r.Chain], depth: int = 0) -> tuple[bool, bool]:
-    """Whether a packet that matches ``rule`` may be accepted (or marked, or taken out of silk's sight), and whether it may be stopped."""
-    target = rule.target
-    if target in (r.ACCEPT, r.RETURN) or isinstance(target, r.SetMark):
-        return True, False
-    if isinstance(target, r.Reject) or target == r.DROP:
-        return False, True
-    if isinstance(target, r.OpaqueTarget):
-        return True, True
-    chain = chains.get(jumped_chain(rule))
-    if chain is None or depth > _DEEPEST:
-        return (True, True) if depth > _DEEPEST else (False, False)
-    inner = [can_do(one, chains, depth + 1) for one in chain.rules if one.target != r.RETURN]
-    return any(accepts for accepts, _ in inner), any(stops for _, stops in inner)
+@frozen
+class Reach:
+    """What rules can do in the end, chain by chain: each chain is looked at once, however often it is jumped to."""
+
+    _chains: Mapping[str, r.Chain]
+    _known: dict[str, tuple[bool, bool]] = field(factory=dict, init=False)
+
+    def of(self, rule: r.Rule) -> tuple[bool, bool]:
+        """Whether a packet that matches ``rule`` may be accepted (or marked, or taken out of silk's sight), and whether it may be stopped."""
+        target = rule.target
+        if target in (r.ACCEPT, r.RETURN) or isinstance(target, r.SetMark):
+            return True, False
+        if isinstance(target, r.Reject) or target == r.DROP:
+            return False, True
+        if isinstance(target, r.OpaqueTarget):
+            return True, True
+        return self._of_chain(jumped_chain(rule))
+
+    def _of_chain(self, name: str, depth: int = 0) -> tuple[bool, bool]:
+        """Chains that call each other without end, and those too deep for any kernel, may do anything."""
+        chain = self._chains.get(name)
+        if chain is None:
+            return False, False
+        known = self._known.get(name)
+        if known is not None:
+            return known
+        if depth > _DEEPEST:
+            return True, True
+        self._known[name] = True, True  # for a loop back to it
+        accepts = stops = False
+        for rule in chain.rules:
+            if rule.target == r.RETURN:
+                continue
+            inner = jumped_chain(rule)
+            can = self._of_chain(inner, depth + 1) if inner else self.of(rule)
+            accepts, stops = accepts or can[0], stops or can[1]
+        self._known[name] = accepts, stops
+        return accepts, stops

@@ -14,6 +14,8 @@ from c2c_auditor.netfilter.paths import Paths
 # Where a rule stands: its position in the first chain, in the chain that is jumped to there, and so on.
 _Place = tuple[int, ...]
 _DEEPEST = 8
+# Chains that are jumped to again and again are read again and again; a large cell has 20,000 rules.
+_MOST_RULES = 400_000
 _NEVER: _Place = (1 << 60,)
 _PLAIN = (Action.ACCEPT, Action.REFUSE, Action.GO_ON)
 
@@ -31,6 +33,7 @@ class FirstMarks:
         self._marks: dict[int, list[tuple[_Place, int]]] = {}
         self._first_match: dict[int, _Place] = {}
         self._barrier: _Place | None = None
+        self._left = _MOST_RULES
         self._read(paths, paths.start, ())
         self._last = max((place for marks in self._marks.values() for place, _ in marks), default=())
 
@@ -62,6 +65,7 @@ class FirstMarks:
 
     def _read(self, paths: Paths, chain: str, before: _Place) -> None:
         index = paths.index(chain)
+        self._left -= len(index.rules) + 1
         jumps: set[int] = set()
         for at in index.general:
             if _bare_jump(index.rules[at]) and action(index.rules[at].target, paths.chains) is Action.JUMP:
@@ -92,7 +96,7 @@ class FirstMarks:
         """A jump without a host. With other conditions its chain is met by some packets only."""
         if not isinstance(rule.target, r.Jump):
             return
-        if _bare_jump(rule) and len(place) <= _DEEPEST:
+        if _bare_jump(rule) and len(place) <= _DEEPEST and self._left > 0:
             self._read(paths, rule.target.chain, place)
         else:
             self._bar(place)

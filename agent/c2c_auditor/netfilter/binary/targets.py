@@ -1,19 +1,21 @@
-"""Private data of the targets that have a value of their own, in the manner of `xtables_matches`.
+"""Private data of the targets that have a value of their own, in the manner of `matches`.
 
-Layouts: Linux include/uapi/linux/netfilter/xt_MARK.h, xt_LOG.h, nf_nat.h, netfilter_ipv4/ipt_REJECT.h. MARK before
+Layouts: Linux include/uapi/linux/netfilter/xt_MARK.h, xt_LOG.h, nf_nat.h, netfilter_ipv4/ipt_REJECT.h,
+netfilter_ipv6/ip6t_REJECT.h. MARK before
 revision 2 is not here: no kernel since 2.6.38 has it.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
+from functools import partial
 
+from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.netfilter.binary.matches import text
+from c2c_auditor.netfilter.binary.matches import address, fields, known, text
 
-_REJECT_ANSWERS = (
+_IPV4_ANSWERS = (
     "icmp-net-unreachable",
     "icmp-host-unreachable",
     "icmp-proto-unreachable",
@@ -24,34 +26,47 @@ _REJECT_ANSWERS = (
     "tcp-reset",
     "icmp-admin-prohibited",
 )
+# Number 5 answers an echo request and 2 nothing: ip6t_REJECT.c has no answer for them.
+_IPV6_ANSWERS = {
+    0: "icmp6-no-route",
+    1: "icmp6-adm-prohibited",
+    3: "icmp6-addr-unreachable",
+    4: "icmp6-port-unreachable",
+    6: "tcp-reset",
+    7: "icmp6-policy-fail",
+    8: "icmp6-reject-route",
+}
+_REJECT_ANSWERS = {
+    r.AddressFamily.IPV4: dict(enumerate(_IPV4_ANSWERS)),
+    r.AddressFamily.IPV6: _IPV6_ANSWERS,
+}
 _ADDRESSES, _PORTS, _RANDOM, _PERSISTENT, _RANDOM_FULLY = 1, 2, 4, 8, 16
 
 
 def _mark(data: bytes) -> r.SetMark:
-    return canonical.set_mark(*struct.unpack_from("=II", data))
+    return canonical.set_mark(*fields("=II", data))
 
 
 def _log(data: bytes) -> r.Log:
-    level, flags, prefix = struct.unpack_from("=BB30s", data)
+    level, flags, prefix = fields("=BB30s", data)
     return r.Log(level=level, flags=flags, prefix=text(prefix))
 
 
-def _reject(data: bytes) -> r.Reject:
-    (answer,) = struct.unpack_from("=I", data)
-    if answer >= len(_REJECT_ANSWERS):
-        raise ValueError(answer)
-    return r.Reject(answer=_REJECT_ANSWERS[answer])
+def _reject(family: r.AddressFamily, data: bytes) -> r.Reject:
+    (answer,) = fields("=I", data)
+    return r.Reject(answer=known(_REJECT_ANSWERS[family], answer))
 
 
 def _options(flags: int, known: dict[int, str]) -> tuple[str, ...]:
-    """The options behind ``flags``, sorted as the text readers do; ValueError for a flag without a word."""
+    """The options behind ``flags``, sorted as the text readers do; NotUnderstood for a flag without a word."""
     if flags & ~(_ADDRESSES | _PORTS | sum(known)):
-        raise ValueError(flags)
+        raise NotUnderstood(str(flags))
     return tuple(sorted(name for bit, name in known.items() if flags & bit))
 
 
-def _dnat(flags: int, addresses: tuple[int, int], ports: tuple[int, int]) -> r.Dnat:
+def _dnat(family: r.AddressFamily, flags: int, addresses: tuple[int, int], ports: tuple[int, int]) -> r.Dnat:
     return r.Dnat(
+        family=family,
         addresses=addresses if flags & _ADDRESSES else None,
         ports=ports if flags & _PORTS else None,
         options=_options(flags, {_RANDOM: "--random", _PERSISTENT: "--persistent"}),
@@ -59,37 +74,61 @@ def _dnat(flags: int, addresses: tuple[int, int], ports: tuple[int, int]) -> r.D
 
 
 def _dnat_0(data: bytes) -> r.Dnat:
-    count, flags = struct.unpack_from("=II", data)
+    """Revision 0, of IPv4 alone."""
+    count, flags = fields("=II", data)
     if count != 1:
-        raise ValueError(count)
-    low, high, first, last = struct.unpack_from("!IIHH", data, 8)
-    return _dnat(flags, (low, high), (first, last))
+        raise NotUnderstood(str(count))
+    low, high, first, last = fields("!IIHH", data, 8)
+    return _dnat(r.AddressFamily.IPV4, flags, (low, high), (first, last))
 
 
-def _dnat_1(data: bytes) -> r.Dnat:
+def _dnat_1(family: r.AddressFamily, data: bytes) -> r.Dnat:
     """Revisions 1 and 2, which differ in what follows the ports."""
-    (flags,) = struct.unpack_from("=I", data)
-    low, high, first, last = struct.unpack_from("!I12xI12xHH", data, 4)
-    return _dnat(flags, (low, high), (first, last))
+    (flags,) = fields("=I", data)
+    first, last = fields("!HH", data, 36)
+    return _dnat(family, flags, (address(family, data, 4), address(family, data, 20)), (first, last))
 
 
-def _masquerade(data: bytes) -> r.Masquerade:
-    count, flags = struct.unpack_from("=II", data)
-    if count != 1 or flags & _ADDRESSES:
-        raise ValueError(flags)
-    ports = struct.unpack_from("!HH", data, 16)
+def _masqueraded(flags: int, ports: tuple[int, int]) -> r.Masquerade:
+    if flags & _ADDRESSES:
+        raise NotUnderstood(str(flags))
     return r.Masquerade(
-        ports=(ports[0], ports[1]) if flags & _PORTS else None,
+        ports=ports if flags & _PORTS else None,
         options=_options(flags, {_RANDOM: "--random", _RANDOM_FULLY: "--random-fully"}),
     )
 
 
-TARGETS: dict[tuple[str, int], Callable[[bytes], r.Target]] = {
-    ("MARK", 2): _mark,
-    ("LOG", 0): _log,
-    ("REJECT", 0): _reject,
-    ("DNAT", 0): _dnat_0,
-    ("DNAT", 1): _dnat_1,
-    ("DNAT", 2): _dnat_1,
-    ("MASQUERADE", 0): _masquerade,
+def _masquerade(data: bytes) -> r.Masquerade:
+    """``struct nf_nat_ipv4_multi_range_compat``."""
+    count, flags = fields("=II", data)
+    if count != 1:
+        raise NotUnderstood(str(count))
+    first, last = fields("!HH", data, 16)
+    return _masqueraded(flags, (first, last))
+
+
+def _masquerade_6(data: bytes) -> r.Masquerade:
+    """``struct nf_nat_range``."""
+    (flags,) = fields("=I", data)
+    first, last = fields("!HH", data, 36)
+    return _masqueraded(flags, (first, last))
+
+
+Decoder = Callable[[bytes], r.Target]
+
+
+def _targets(family: r.AddressFamily) -> dict[tuple[str, int], Decoder]:
+    return {
+        ("MARK", 2): _mark,
+        ("LOG", 0): _log,
+        ("REJECT", 0): partial(_reject, family),
+        ("DNAT", 1): partial(_dnat_1, family),
+        ("DNAT", 2): partial(_dnat_1, family),
+    }
+
+
+TARGETS = {
+    r.AddressFamily.IPV4: _targets(r.AddressFamily.IPV4) | {("DNAT", 0): _dnat_0, ("MASQUERADE", 0): _masquerade},
+    r.AddressFamily.IPV6: _targets(r.AddressFamily.IPV6) | {("MASQUERADE", 0): _masquerade_6},
 }
+"""The decoders of each family, by name and revision."""

@@ -1,93 +1,80 @@
-"""Which backend of iptables holds the cell's rules: asked, never assumed.
+"""Which backend of iptables holds the cell's rules: looked up, never assumed.
 
 python-iptables shows an nft cell as empty and raises nothing; iptables-nft shows a legacy cell as empty and prints a
-warning. So `auto` looks into both, without making a legacy table where none is: opening one creates it in the kernel.
+warning. So with several readers each one is read whose backend is in use, without making a legacy table where none is:
+opening one creates it in the kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from c2c_auditor.errors import SourceError
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.rule import Ruleset
 from c2c_auditor.silk.chain_names import is_container_chain, policy_chain_time
 
 
 class Reader(Protocol):
-    """One backend's reader."""
+    """One backend's reader, for every address family."""
 
-    def read(self) -> Ruleset:
-        """The rules in force; raises SourceError."""
+    def in_use(self, family: AddressFamily) -> bool | None:
+        """Whether the backend holds tables of ``family``; None when only reading shows it."""
 
-
-class Witness(Protocol):
-    """A reader that is told of commits."""
-
-    def changes(self) -> Mapping[str, int]:
-        """Commits since the last call, by author."""
-
-
-class OneBackend:
-    """A backend that the operator named."""
-
-    def __init__(self, reader: Reader, witness: Witness | None = None) -> None:
-        self._reader = reader
-        self._witness = witness
-
-    def read(self) -> tuple[Ruleset, ...]:
-        """The one ruleset."""
-        return (self._reader.read(),)
+    def read(self, family: AddressFamily) -> Ruleset:
+        """The rules of ``family`` in force; raises SourceError."""
 
     def changes(self) -> Mapping[str, int]:
-        """Commits since the last call, by author."""
-        return self._witness.changes() if self._witness is not None else {}
+        """Commits since the last call, by author; empty where the backend does not announce them."""
 
 
-class AutoBackend:
-    """Reads nf_tables, and legacy too where this namespace has legacy tables.
+class Backends:
+    """The rules of a cell by one reader, or by several of which those answer that hold silk's chains."""
 
-    Answers with those that hold silk's chains, the fuller one first.
+    def __init__(self, readers: Sequence[Reader]) -> None:
+        """``readers`` in the order in which they are tried."""
+        self._readers = tuple(readers)
 
-    A cell on which neither holds any (nothing runs there yet) answers with nf_tables. ``legacy_in_use`` tells None when
-    it cannot be told without creating tables: then legacy is read only if nf_tables holds none of silk's chains, for
-    then silk's rules must be there if anywhere.
-    """
+    def read(self, families: Sequence[AddressFamily] = (AddressFamily.IPV4,)) -> tuple[Ruleset, ...]:
+        """The rulesets of ``families`` in that order; of each family the fullest first if several backends hold silk's chains.
 
-    def __init__(
-        self, *, nft: Reader, witness: Witness, legacy: Reader, legacy_in_use: Callable[[], bool | None]
-    ) -> None:
-        self._nft = nft
-        self._witness = witness
-        self._legacy = legacy
-        self._legacy_in_use = legacy_in_use
-
-    def read(self) -> tuple[Ruleset, ...]:
-        """One ruleset, or both when silk's chains stand in both.
-
-        Raises SourceError when a backend that is in use cannot be read.
+        Where none does (nothing runs there yet), the first reader's answer stands for the family. Raises SourceError
+        when a backend that is in use cannot be read.
         """
-        in_use = self._legacy_in_use()
-        try:
-            nft = self._nft.read()
-        except SourceError:
-            # iptables-nft is not there or does not work; that is no loss where the rules are legacy's.
-            legacy = self._legacy.read() if in_use else None
-            if legacy is None or not silk_chains(legacy):
-                raise
-            return (legacy,)
-        chains = silk_chains(nft)
-        if in_use is False or (in_use is None and chains):
-            return (nft,)
-        legacy = self._legacy.read()
-        in_legacy = silk_chains(legacy)
-        if chains and in_legacy:
-            return (nft, legacy) if chains >= in_legacy else (legacy, nft)
-        return (legacy,) if in_legacy else (nft,)
+        return tuple(ruleset for family in families for ruleset in self._of(family))
+
+    def _of(self, family: AddressFamily) -> tuple[Ruleset, ...]:
+        if len(self._readers) == 1:
+            return (self._readers[0].read(family),)
+        found: list[tuple[int, Ruleset]] = []
+        failure: SourceError | None = None
+        for reader in self._readers:
+            in_use = reader.in_use(family)
+            # Where it cannot be told, reading may make tables: it is left out when the rules were found elsewhere, and
+            # when that is not known.
+            if in_use is False or (in_use is None and (failure or any(chains for chains, _ in found))):
+                continue
+            try:
+                ruleset = reader.read(family)
+            except SourceError as error:
+                if in_use:
+                    raise
+                failure = error  # no loss where another backend holds the rules
+            else:
+                found.append((silk_chains(ruleset), ruleset))
+        holding = sorted((one for one in found if one[0]), key=lambda one: -one[0])
+        if failure is not None and not holding:
+            raise failure
+        return tuple(ruleset for _, ruleset in (holding or found[:1]))
 
     def changes(self) -> Mapping[str, int]:
-        """Commits to nf_tables since the last call, by author; legacy tells of none."""
-        return self._witness.changes()
+        """Commits since the last call, by author."""
+        total: Counter[str] = Counter()
+        for reader in self._readers:
+            total.update(reader.changes())
+        return dict(total)
 
 
 def silk_chains(ruleset: Ruleset) -> int:

@@ -58,8 +58,9 @@ def run(argv: Sequence[str], limits: Limits) -> Output:
             Reason.PERMISSION, where, f"it cannot be run: {error.strerror}", "check the file's permissions"
         ) from error
     try:
-        text, errors = _collect(process, where, limits)
-        return Output(text=text, errors=errors, status=process.wait())
+        deadline = time.monotonic() + limits.seconds
+        text, errors = _collect(process, where, limits, deadline)
+        return Output(text=text, errors=errors, status=_ended(process, where, limits, deadline))
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -69,8 +70,15 @@ def run(argv: Sequence[str], limits: Limits) -> Output:
                 stream.close()
 
 
-def _collect(process: subprocess.Popen[bytes], where: str, limits: Limits) -> tuple[str, str]:
-    deadline = time.monotonic() + limits.seconds
+def _ended(process: subprocess.Popen[bytes], where: str, limits: Limits, deadline: float) -> int:
+    """The exit status; a program may close its output and live on."""
+    try:
+        return process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired as error:
+        raise _too_slow(where, limits) from error
+
+
+def _collect(process: subprocess.Popen[bytes], where: str, limits: Limits, deadline: float) -> tuple[str, str]:
     chunks: dict[object, list[bytes]] = {process.stdout: [], process.stderr: []}
     sizes = {process.stdout: 0, process.stderr: 0}
     caps = {process.stdout: limits.bytes, process.stderr: _ERROR_CAP}
@@ -80,12 +88,7 @@ def _collect(process: subprocess.Popen[bytes], where: str, limits: Limits) -> tu
         while selector.get_map():
             ready = selector.select(max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise _failed(
-                    Reason.TIMEOUT,
-                    where,
-                    f"it did not end within {limits.seconds:g} s",
-                    "see what holds it up with strace or perf",
-                )
+                raise _too_slow(where, limits)
             for key, _ in ready:
                 data = os.read(key.fd, _CHUNK)
                 if not data:
@@ -102,6 +105,15 @@ def _collect(process: subprocess.Popen[bytes], where: str, limits: Limits) -> tu
                 chunks[key.fileobj].append(data)
     text, errors = (_text(parts) for parts in chunks.values())
     return text, errors
+
+
+def _too_slow(where: str, limits: Limits) -> SourceError:
+    return _failed(
+        Reason.TIMEOUT,
+        where,
+        f"it did not end within {limits.seconds:g} s",
+        "see what holds it up with strace or perf",
+    )
 
 
 def _text(parts: list[bytes]) -> str:

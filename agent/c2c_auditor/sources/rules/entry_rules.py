@@ -5,11 +5,11 @@ Pure but for that memory.
 
 from __future__ import annotations
 
-from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter.binary.entries import decode_entry, layout
+from struct import Struct
 
-_SIZES = slice(88, 92)
-"""Where an entry tells its own size and that of its matches."""
+from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.binary.entries import LAYOUTS, decode_entry, parts_of
+
 _JUMP_DATA = 8
 
 Key = bytes | tuple[bytes, bytes]
@@ -23,7 +23,9 @@ class EntryRules:
     sizes in it are part of what was found.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> None:
+        self._family = family
+        self._sizes = LAYOUTS[family].sizes
         self._shapes: dict[bytes, list[_Shape]] = {}
 
     def __len__(self) -> int:
@@ -32,9 +34,9 @@ class EntryRules:
     def rule(self, entry: bytes, chain: bytes | None) -> r.Rule:
         """The rule of ``entry``; ``chain`` is its chain if it is a jump.
 
-        Raises ValueError for bytes that the kernel cannot have given.
+        Raises NotUnderstood for bytes that the kernel cannot have given.
         """
-        for shape in self._shapes.get(entry[_SIZES], ()):
+        for shape in self._shapes.get(entry[self._sizes], ()):
             key = shape.key(entry, chain)
             rule = shape.known.get(key)
             if rule is not None:
@@ -43,7 +45,7 @@ class EntryRules:
         return self._learn(entry, chain)
 
     def forget_unused(self) -> None:
-        """Drop what nobody asked for since the last call."""
+        """Drop the rules that were not looked up since the last call."""
         for shapes in self._shapes.values():
             for shape in shapes:
                 shape.known, shape.used = shape.used, {}
@@ -51,23 +53,22 @@ class EntryRules:
         self._shapes = {sizes: shapes for sizes, shapes in self._shapes.items() if shapes}
 
     def _learn(self, entry: bytes, chain: bytes | None) -> r.Rule:
-        new = _Shape(entry)
-        shapes = self._shapes.setdefault(entry[_SIZES], [])
+        new = _Shape(parts_of(entry, self._family))
+        shapes = self._shapes.setdefault(entry[self._sizes], [])
         shape = next((shape for shape in shapes if shape.parts.format == new.parts.format), new)
         if shape is new:
             shapes.append(new)
         key = shape.key(entry, chain)
-        rule = shape.known[key] = shape.used[key] = decode_entry(
-            entry, None if chain is None else chain.decode("utf-8", "surrogateescape")
-        )
+        name = None if chain is None else chain.decode("utf-8", "surrogateescape")
+        rule = shape.known[key] = shape.used[key] = decode_entry(entry, name, self._family)
         return rule
 
 
 class _Shape:
     """Entries of one layout: the rules ``known``, and those of them that were ``used`` since it was last asked."""
 
-    def __init__(self, entry: bytes) -> None:
-        self.parts = layout(entry)
+    def __init__(self, parts: Struct) -> None:
+        self.parts = parts
         self.known: dict[Key, r.Rule] = {}
         self.used: dict[Key, r.Rule] = {}
 

@@ -14,47 +14,65 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from c2c_auditor.errors import Reason
+from c2c_auditor.errors import NotUnderstood, Reason
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter.binary.entries import is_jump
+from c2c_auditor.model.table import READ_TABLES, TableSpec
+from c2c_auditor.netfilter.binary.entries import LAYOUTS, is_jump
 from c2c_auditor.sources.rules.entry_rules import EntryRules
 from c2c_auditor.sources.rules.libiptc import Libiptc, failed, load
 
-TABLES = ("filter", "nat", "mangle")
 _ATTEMPTS = 4
-_LIST = Path("/proc/thread-self/net/ip_tables_names")
+_NET = Path("/proc/thread-self/net")
 _MODULES = Path("/sys/module")
-_NUMBERS = struct.Struct("=HH4xQ")
-_NUMBERS_AT = 88
-"""Where an entry has the offset of its target, its size and its packets."""
+_OF_FAMILY = {
+    r.AddressFamily.IPV4: ("ip_tables", "iptable_"),
+    r.AddressFamily.IPV6: ("ip6_tables", "ip6table_"),
+}
+"""The kernel's module of a family, and what the names of its tables' modules begin with."""
 
 
-def tables_in_use() -> bool | None:
-    """Whether this network namespace has legacy tables; None if it cannot be told. Makes none."""
-    present, certain = _tables_present()
+def tables_in_use(
+    family: r.AddressFamily = r.AddressFamily.IPV4, tables: Sequence[TableSpec] = READ_TABLES
+) -> bool | None:
+    """Whether this network namespace has legacy tables of ``family``; None if it cannot be told. Makes none."""
+    present, certain = _tables_present(family, tables)
     if not present:
         return False
     return True if certain else None
 
 
-def _tables_present() -> tuple[frozenset[str], bool]:
+def _tables_present(family: r.AddressFamily, tables: Sequence[TableSpec]) -> tuple[frozenset[str], bool]:
     """The tables that may be there, and whether they certainly are.
 
-    The kernel lists them for root alone. For others the list's mere presence tells that ip_tables is in the kernel, and
-    loaded modules tell which tables there can be, unless ip_tables was built in.
+    The kernel lists them for root alone. For others the list's mere presence tells that the family's module is in the
+    kernel, and loaded modules tell which tables there can be, unless it was built in.
     """
+    module, prefix = _OF_FAMILY[family]
+    names = frozenset(table.name for table in tables)
     try:
-        return frozenset(_LIST.read_text(encoding="ascii").split()), True
+        return frozenset((_NET / f"{module}_names").read_text(encoding="ascii").split()), True
     except FileNotFoundError:
-        if _LIST.parent.is_dir():
+        if _NET.is_dir():
             return frozenset(), True
     except OSError:
-        if (_MODULES / "ip_tables").is_dir():
-            return frozenset(name for name in TABLES if (_MODULES / f"iptable_{name}").is_dir()), False
-    return frozenset(TABLES), False
+        if (_MODULES / module).is_dir():
+            return frozenset(name for name in names if (_MODULES / f"{prefix}{name}").is_dir()), False
+    return names, False
+
+
+class _Memory:
+    """What is known of one family: the entries that were understood, and the last reading."""
+
+    def __init__(self, family: r.AddressFamily) -> None:
+        self.family = family
+        self.numbers = struct.Struct(LAYOUTS[family].numbers)
+        self.numbers_at = LAYOUTS[family].numbers_at
+        self.libiptc: Libiptc | None = None
+        self.rules = EntryRules(family)
+        self.last: r.Ruleset | None = None
 
 
 class LegacyReader:
@@ -66,47 +84,58 @@ class LegacyReader:
     nothing changes, each call reads once.
     """
 
-    def __init__(self, *, tables: Sequence[str] = TABLES) -> None:
-        self._names = tuple(tables)
-        self._libiptc: Libiptc | None = None
-        self._rules = EntryRules()
-        self._last: r.Ruleset | None = None
+    def __init__(self, *, tables: Sequence[TableSpec] = READ_TABLES) -> None:
+        self._tables = tuple(tables)
+        self._families: dict[r.AddressFamily, _Memory] = {}
 
-    def read(self) -> r.Ruleset:
+    def in_use(self, family: r.AddressFamily) -> bool | None:
+        """Whether there are tables of ``family``; None if it cannot be told without making some."""
+        return tables_in_use(family, self._tables)
+
+    def changes(self) -> Mapping[str, int]:
+        """Nothing: ip_tables does not announce changes."""
+        return {}
+
+    def read(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
         """The rules in force.
 
         Raises SourceError when they may not be read, libiptc is not to be had, or the rules do not hold still.
         """
+        memory = self._families.get(family)
+        if memory is None:
+            memory = self._families[family] = _Memory(family)
         for _ in range(_ATTEMPTS):
-            before, self._last = self._last, self._once()
-            if self._last == before:
-                return self._last
+            before, memory.last = memory.last, self._once(memory)
+            if memory.last == before:
+                return memory.last
         raise failed(
             Reason.INCONSISTENT,
             f"no two of {_ATTEMPTS} readings in a row agree",
             "somebody rewrites the rules all the time",
         )
 
-    def _once(self) -> r.Ruleset:
-        present, _ = _tables_present()
+    def _once(self, memory: _Memory) -> r.Ruleset:
+        present, _ = _tables_present(memory.family, self._tables)
         tables = {}
-        for name in self._names:
-            if name in present:
-                chains = self._chains(name)
+        for table in self._tables:
+            if table.name in present:
+                chains = self._chains(table.name, memory)
                 if chains is not None:
-                    tables[name] = r.Table(name=name, chains=chains)
-        self._rules.forget_unused()
-        return r.Ruleset(tables=tables, backend=r.Backend.LEGACY, origin="libiptc")
+                    tables[table.name] = r.Table(name=table.name, chains=chains)
+        memory.rules.forget_unused()
+        return r.Ruleset(
+            tables=tables, family=memory.family, backend=r.Backend.LEGACY, origin="libiptc", reader="libiptc"
+        )
 
-    def _chains(self, table: str) -> dict[str, r.Chain] | None:
+    def _chains(self, table: str, memory: _Memory) -> dict[str, r.Chain] | None:
         """The chains of ``table``; None if there is no such table."""
-        if self._libiptc is None:
-            self._libiptc = load()
-        with self._libiptc.opened(table) as handle:
-            return _chains(self._libiptc, handle, self._rules) if handle else None
+        if memory.libiptc is None:
+            memory.libiptc = load(memory.family)
+        with memory.libiptc.opened(table) as handle:
+            return _chains(memory.libiptc, handle, memory) if handle else None
 
 
-def _chains(libiptc: Libiptc, handle: int, memory: EntryRules) -> dict[str, r.Chain]:
+def _chains(libiptc: Libiptc, handle: int, memory: _Memory) -> dict[str, r.Chain]:
     found: dict[str, r.Chain] = {}
     counters = ctypes.create_string_buffer(16)
     name = libiptc.first_chain(handle)
@@ -122,19 +151,20 @@ def _chains(libiptc: Libiptc, handle: int, memory: EntryRules) -> dict[str, r.Ch
 
 
 def _rules(
-    libiptc: Libiptc, handle: int, *, chain: bytes, memory: EntryRules
+    libiptc: Libiptc, handle: int, *, chain: bytes, memory: _Memory
 ) -> tuple[tuple[r.Rule, ...], tuple[int, ...]]:
     """A chain's rules and their packets: the hot path, 20,000 times round in 60 ms."""
-    copy, numbers, next_rule, rule = ctypes.string_at, _NUMBERS.unpack, libiptc.next_rule, memory.rule
+    copy, numbers, next_rule, rule = ctypes.string_at, memory.numbers.unpack, libiptc.next_rule, memory.rules.rule
+    numbers_at, numbers_size = memory.numbers_at, memory.numbers.size
     rules: list[r.Rule] = []
     packets: list[int] = []
     at = libiptc.first_rule(chain, handle)
     while at:
-        target_offset, size, count = numbers(copy(at + _NUMBERS_AT, _NUMBERS.size))
+        target_offset, size, count = numbers(copy(at + numbers_at, numbers_size))
         entry = copy(at, size)
         try:
             rules.append(rule(entry, libiptc.get_target(at, handle) if is_jump(entry, target_offset) else None))
-        except ValueError as error:
+        except NotUnderstood as error:
             raise failed(
                 Reason.MALFORMED,
                 f"an entry that no kernel writes: {entry.hex()}",

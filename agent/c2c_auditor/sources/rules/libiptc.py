@@ -15,6 +15,7 @@ from typing import Any
 from attrs import frozen
 
 from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.model.family import AddressFamily
 
 _ABSENT = (errno.ENOENT, errno.ENOPROTOOPT)
 
@@ -45,7 +46,9 @@ class Libiptc:
             raise failed(
                 Reason.PERMISSION if denied else Reason.FAILED,
                 f"cannot open table {table}: {os.strerror(number)}",
-                "give the agent CAP_NET_ADMIN and CAP_NET_RAW" if denied else f"try `iptables-legacy-save -t {table}`",
+                "give the agent CAP_NET_ADMIN and CAP_NET_RAW"
+                if denied
+                else f"try `iptables-legacy-save -t {table}`, for IPv6 ip6tables-legacy-save",
             )
         try:
             yield handle
@@ -54,21 +57,22 @@ class Libiptc:
                 self.free(handle)
 
 
-def load() -> Libiptc:
-    """Import python-iptables. Raises SourceError when it or a library that it needs is not to be had.
+def load(family: AddressFamily = AddressFamily.IPV4) -> Libiptc:
+    """Import python-iptables, and give its functions for ``family``. Raises SourceError when it or a library that it needs is not to be had.
 
     The import has effects, so it does not stand at the top of a module: it runs ``ldconfig -p`` to find libraries, and
-    ``modprobe ip_tables``.
+    ``modprobe`` for ip_tables and ip6_tables, whatever the family.
     """
     try:
         with _nothing_written(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its source has invalid escapes, and files that it never closes
             from iptc.ip4tc import iptc  # noqa: PLC0415 - see the docstring
+            from iptc.ip6tc import ip6tc  # noqa: PLC0415 - see the docstring
     except Exception as error:  # what goes wrong while it looks for libraries may be of any kind
         raise failed(
             Reason.MISSING,
             f"python-iptables cannot be loaded: {error}",
-            "install libip4tc and libxtables (package iptables), or set XTABLES_LIBDIR to the directory of "
+            "install libip4tc, libip6tc and libxtables (package iptables), or set XTABLES_LIBDIR to the directory of "
             "xtables' modules",
         ) from error
     address, handle, text = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p
@@ -82,7 +86,10 @@ def load() -> Libiptc:
         "next_rule": (address, address, handle),
         "get_target": (text, address, handle),
     }
-    pointers = {name: ctypes.cast(getattr(iptc, f"iptc_{name}"), ctypes.c_void_p).value or 0 for name in signatures}
+    of_family = iptc if family is AddressFamily.IPV4 else ip6tc
+    pointers = {
+        name: ctypes.cast(getattr(of_family, f"iptc_{name}"), ctypes.c_void_p).value or 0 for name in signatures
+    }
     return Libiptc(
         **{name: ctypes.CFUNCTYPE(*types, use_errno=True)(pointers[name]) for name, types in signatures.items()}
     )

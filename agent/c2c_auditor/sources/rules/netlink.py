@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from attrs import frozen
 
 from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.model.family import AddressFamily
 
 _NETLINK_NETFILTER = 12
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
@@ -25,27 +26,37 @@ _NEWCHAIN, _DELCHAIN = _SUBSYSTEM | 3, _SUBSYSTEM | 5
 _NEWRULE, _DELRULE = _SUBSYSTEM | 6, _SUBSYSTEM | 8
 _NEWGEN, _GETGEN = _SUBSYSTEM | 15, _SUBSYSTEM | 16
 _TABLE, _CHAIN_OF_RULE, _CHAIN_NAME = 1, 2, 3
+_NAMES_A_CHAIN = {
+    _NEWRULE: _CHAIN_OF_RULE,
+    _DELRULE: _CHAIN_OF_RULE,
+    _NEWCHAIN: _CHAIN_NAME,
+    _DELCHAIN: _CHAIN_NAME,
+}
+"""The messages that tell of a chain, and which of their attributes is its name."""
 _GEN_ID, _GEN_PID, _GEN_NAME = 1, 2, 3
 _ATTRIBUTE_TYPE = 0x3FFF
-_IPV4 = 2
+_FAMILIES = {family.nfproto: family for family in AddressFamily}
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _BUFFER = 8 << 20
 _MOST = 1 << 18
 
 
+ChangedChain = tuple[AddressFamily, str, str]
+
+
 @frozen(kw_only=True)
 class Changes:
     """Commits since the last look.
 
-    ``chains`` are (table, chain) of the ip family, None when notifications were lost: anything may have changed.
+    ``chains`` are (family, table, chain), None when notifications were lost: anything may have changed.
 
     ``generation`` is the newest that was announced, None if none was: a commit is in force a moment before it is
     announced. ``writers`` are (pid, name) of the processes that committed, the name cut at 15 bytes; empty when it is
     not known who did.
     """
 
-    chains: frozenset[tuple[str, str]] | None = frozenset()
+    chains: frozenset[ChangedChain] | None = frozenset()
     generation: int | None = None
     writers: frozenset[tuple[int, str]] = frozenset()
 
@@ -95,8 +106,9 @@ class Nftables:
             assert self._ask is not None  # noqa: S101 - open until `close`
             self._ask.send(request)
             for kind, payload in _messages(self._ask.recv(1 << 16)):
-                if kind == _NEWGEN:
-                    return int.from_bytes(dict(_attributes(payload, 4))[_GEN_ID], "big")
+                number = dict(_attributes(payload, 4)).get(_GEN_ID) if kind == _NEWGEN else None
+                if number is not None:
+                    return int.from_bytes(number, "big")
         except OSError as error:
             raise _failed(error) from error
         raise SourceError(
@@ -109,7 +121,7 @@ class Nftables:
 
     def changes(self) -> Changes:
         """Everything announced since the last call; never waits."""
-        chains: set[tuple[str, str]] = set()
+        chains: set[ChangedChain] = set()
         writers: dict[tuple[int, str], int] = {}
         lost = False
         while True:
@@ -131,15 +143,15 @@ class Nftables:
         )
 
 
-def _note(data: bytes, chains: set[tuple[str, str]], writers: dict[tuple[int, str], int]) -> None:
+def _note(data: bytes, chains: set[ChangedChain], writers: dict[tuple[int, str], int]) -> None:
     for kind, payload in _messages(data):
         if kind == _NEWGEN:
             found = dict(_attributes(payload, 4))
             who = int.from_bytes(found.get(_GEN_PID, b""), "big"), _text(found.get(_GEN_NAME, b""))
             writers[who] = int.from_bytes(found.get(_GEN_ID, b""), "big")
-        elif kind in (_NEWRULE, _DELRULE, _NEWCHAIN, _DELCHAIN) and payload[0] == _IPV4:
+        elif kind in _NAMES_A_CHAIN and payload and payload[0] in _FAMILIES:
             # Table and chain stand first in these messages; the expressions behind them are not looked at.
-            wanted = _CHAIN_OF_RULE if kind in (_NEWRULE, _DELRULE) else _CHAIN_NAME
+            wanted = _NAMES_A_CHAIN[kind]
             table = chain = ""
             for attribute, value in _attributes(payload, 4):
                 if attribute == _TABLE:
@@ -147,7 +159,7 @@ def _note(data: bytes, chains: set[tuple[str, str]], writers: dict[tuple[int, st
                 elif attribute == wanted:
                     chain = _text(value)
                     break
-            chains.add((table, chain))
+            chains.add((_FAMILIES[payload[0]], table, chain))
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:

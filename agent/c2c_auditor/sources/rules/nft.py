@@ -3,35 +3,36 @@
 Reading everything costs what ``iptables-nft-save`` costs; on a large cell that is seconds. So it happens once, and then
 the generation says whether anything changed, notifications say which chains, and only those are read again with ``-S
 CHAIN``. A reading counts only if the generation was the same before and after it. Notifications that were lost, or that
-name too much, lead back to a whole reading.
+name too much, lead back to a whole reading. Each address family is read when it is asked for, and a commit to one of
+them does not make the other be read again.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from attrs import evolve
+from attrs import define, evolve, field
 
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.table import BUILT_IN_CHAINS, READ_TABLES, TableSpec
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.silk.chain_names import author
 from c2c_auditor.sources.rules.command import Limits, Output, run
 from c2c_auditor.sources.rules.netlink import Changes
+from c2c_auditor.sources.rules.older_reader import marked_if_older
+from c2c_auditor.sources.rules.tools import Tools
 
-TABLES = ("filter", "nat", "mangle")
 _ATTEMPTS = 4
 # Reading single chains pays as long as they are few: each costs a process (3 ms) and its own rules.
 _MOST_CHAINS = 24
 _FORGET_BEYOND = 200_000
 # What silk calls, cut at 15 bytes by the kernel.
-_SILKS_TOOLS = frozenset({"iptables", "iptables-restor"})
-_BUILT_IN = frozenset({"INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING"})
+_SILKS_TOOLS = frozenset({"iptables", "iptables-restor", "ip6tables", "ip6tables-resto"})
 
 
 class Generations(Protocol):
@@ -42,6 +43,34 @@ class Generations(Protocol):
 
     def changes(self) -> Changes:
         """What was announced since the last call."""
+
+
+@define
+class _Memory:
+    """What is known of one family: the last reading that counts and its generation, and what was announced since.
+
+    ``chains`` are (table, chain), None when notifications were lost.
+    """
+
+    parser: RuleParser
+    last: r.Ruleset | None = None
+    seen: int = -1
+    chains: set[tuple[str, str]] | None = field(factory=set)
+    generation: int | None = None
+
+    def note(self, changes: Changes) -> None:
+        """Add what was announced."""
+        if changes.chains is None or self.chains is None:
+            self.chains = None
+        else:
+            self.chains.update(
+                (table, chain) for family, table, chain in changes.chains if family is self.parser.family
+            )
+        self.generation = changes.generation if changes.generation is not None else self.generation
+
+    def keep(self, ruleset: r.Ruleset, generation: int) -> None:
+        """A reading that counts: what was announced before it is part of it."""
+        self.last, self.seen, self.chains, self.generation = ruleset, generation, set(), None
 
 
 class NftReader:
@@ -57,40 +86,44 @@ class NftReader:
         bin_dir: Path | None,
         generations: Generations | None,
         limits: Limits | None = None,
-        tables: Sequence[str] = TABLES,
+        tables: Sequence[TableSpec] = READ_TABLES,
     ) -> None:
-        self._save = _program(bin_dir, "iptables-nft-save", "iptables-save")
-        self._list = _program(bin_dir, "iptables-nft", "iptables")
-        self._generations = generations
         self._limits = limits if limits is not None else Limits()
-        self._names = tuple(tables)
-        self._parser = RuleParser()
-        self._last: r.Ruleset | None = None
-        self._seen = -1
+        self._tools = Tools(bin_dir, self._limits.seconds)
+        self._generations = generations
+        self._names = tuple(table.name for table in tables)
+        self._families: dict[r.AddressFamily, _Memory] = {}
         self._commits: Counter[str] = Counter()
         self.writers: frozenset[tuple[int, str]] = frozenset()
 
-    def read(self) -> r.Ruleset:
+    def in_use(self, family: r.AddressFamily) -> bool | None:
+        """None: only reading shows whether nf_tables holds rules of iptables."""
+        del family
+        return None
+
+    def read(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
         """The rules in force.
 
         Raises SourceError when iptables fails, prints what cannot be right, or the rules do not hold still.
         """
+        memory = self._families.get(family)
+        if memory is None:
+            memory = self._families[family] = _Memory(parser=RuleParser(family))
         if self._generations is None:
-            return self._twice()
+            return self._twice(memory)
         for _ in range(_ATTEMPTS):
             before = self._generations.generation()
-            changes = self._generations.changes()
-            self._witness(changes)
-            if self._last is not None and before == self._seen:
-                return self._last
-            ruleset = self._changed(changes, before)
+            self._take_notice(self._generations.changes())
+            if memory.last is not None and before == memory.seen:
+                return memory.last
+            ruleset = self._changed(memory, before)
             if self._generations.generation() == before:
-                self._last, self._seen = ruleset, before
+                memory.keep(ruleset, before)
                 return ruleset
-            self._last = None  # what was announced meanwhile belongs to a reading that does not count
+            memory.last = None  # what was announced meanwhile belongs to a reading that does not count
         raise _failed(
             Reason.INCONSISTENT,
-            self._save,
+            f"{family.tool}-save",
             f"the rules changed during each of {_ATTEMPTS} readings",
             "somebody rewrites them all the time: see commits with `nft monitor`",
         )
@@ -100,105 +133,102 @@ class NftReader:
         seen, self._commits = dict(self._commits), Counter()
         return seen
 
-    def _witness(self, changes: Changes) -> None:
-        """SourceKind committed what.
+    def _take_notice(self, changes: Changes) -> None:
+        """Add what was announced to each family's memory, and count who committed.
 
         A person's ``iptables`` looks like silk's own; only what it touched tells them apart, and not always.
         """
+        for memory in self._families.values():
+            memory.note(changes)
         self.writers = changes.writers
-        chains = [chain for _, chain in changes.chains or ()]
+        chains = [chain for _, _, chain in changes.chains or ()]
         for _, writer in changes.writers:
             self._commits[author(chains) if writer in _SILKS_TOOLS else "foreign"] += 1
 
-    def _twice(self) -> r.Ruleset:
-        last = self._whole()
+    def _twice(self, memory: _Memory) -> r.Ruleset:
+        last = self._whole(memory)
         for _ in range(_ATTEMPTS):
-            again = self._whole()
+            again = self._whole(memory)
             if again == last:
                 return again
             last = again
         raise _failed(
             Reason.INCONSISTENT,
-            self._save,
+            last.origin,
             f"no two of {_ATTEMPTS} readings in a row agree",
             "somebody rewrites the rules all the time",
         )
 
-    def _changed(self, changes: Changes, generation: int) -> r.Ruleset:
+    def _changed(self, memory: _Memory, generation: int) -> r.Ruleset:
         """What changed, read again; everything, when it is not known for sure what changed up to ``generation``."""
-        if (
-            self._last is None
-            or changes.chains is None
-            or changes.generation != generation
-            or len(changes.chains) > _MOST_CHAINS
-        ):
-            return self._whole()
-        if any(table not in self._last.tables for table, _ in changes.chains if table in self._names):
-            return self._whole()
-        if not any(table in self._names for table, _ in changes.chains):
-            return self._last  # another family's or another table's commit
-        tables = {name: dict(table.chains) for name, table in self._last.tables.items()}
-        for table, chain in sorted(changes.chains):
-            if table in self._names:
-                found = self._chain(table, chain)
-                tables[table].pop(chain, None)
-                if found is not None:
-                    tables[table][chain] = found
-        return evolve(self._last, tables={name: r.Table(name=name, chains=chains) for name, chains in tables.items()})
+        last = memory.last
+        if last is None or memory.chains is None or memory.generation != generation:
+            return self._whole(memory)
+        changed = {(table, chain) for table, chain in memory.chains if table in self._names}
+        if len(changed) > _MOST_CHAINS or any(table not in last.tables for table, _ in changed):
+            return self._whole(memory)
+        if not changed:
+            return last  # another family's or another table's commit
+        tables = {name: dict(table.chains) for name, table in last.tables.items()}
+        for table, chain in sorted(changed):
+            found = self._chain(memory, table, chain)
+            tables[table].pop(chain, None)
+            if found is not None:
+                tables[table][chain] = found
+        whole = {name: r.Table(name=name, chains=chains) for name, chains in tables.items()}
+        return marked_if_older(evolve(last, tables=whole))
 
-    def _whole(self) -> r.Ruleset:
-        if len(self._parser) > _FORGET_BEYOND:
-            self._parser.forget()
+    def _whole(self, memory: _Memory) -> r.Ruleset:
+        if len(memory.parser) > _FORGET_BEYOND:
+            memory.parser.forget()
+        family = memory.parser.family
+        tool = self._tools.of_nft(f"{family.tool}-nft-save", f"{family.tool}-save")
         tables: dict[str, r.Table] = {}
         warnings: dict[str, None] = {}
         for name in self._names:
-            output = self._run([self._save, "-c", "-t", name])
-            tables.update(self._table(name, output))
+            output = self._run([tool.path, "-c", "-t", name])
+            tables.update(_table(name, output, f"{tool.path} -t {name}", memory.parser))
             warnings.update(dict.fromkeys(line for line in output.errors.splitlines() if line.startswith("# Warning")))
-        return r.Ruleset(tables=tables, backend=r.Backend.NFT, origin=self._save, warnings=tuple(warnings))
+        ruleset = r.Ruleset(
+            tables=tables,
+            family=family,
+            backend=r.Backend.NFT,
+            origin=tool.path,
+            reader=tool.version,
+            warnings=tuple(warnings),
+        )
+        return marked_if_older(ruleset)
 
-    def _table(self, name: str, output: Output) -> Mapping[str, r.Table]:
-        """Exit status 0 proves nothing: an empty answer, another table's, or one without COMMIT is a failed reading."""
-        found = parse_save(output.text, where=f"{self._save} -t {name}", parser=self._parser).tables
-        if set(found) != {name}:
-            raise _failed(
-                Reason.MALFORMED,
-                f"{self._save} -t {name}",
-                "it ended without an error and without printing the table",
-                "run it by hand; is it the stemcell's own iptables?",
-            )
-        return found
-
-    def _chain(self, table: str, chain: str) -> r.Chain | None:
+    def _chain(self, memory: _Memory, table: str, chain: str) -> r.Chain | None:
         """One chain, None if it is gone."""
+        family = memory.parser.family
+        tool = self._tools.of_nft(f"{family.tool}-nft", family.tool)
+        where = f"{tool.path} -t {table} -S {chain}"
         try:
-            output = self._run([self._list, "-t", table, "-S", chain])
+            output = self._run([tool.path, "-t", table, "-S", chain])
         except SourceError as error:
             # A chain that is gone: 1.8.9 says "No chain/target/match by that name", or "incompatible" where there is no
             # table either.
             if (
                 error.reason in (Reason.FAILED, Reason.INCOMPATIBLE)
-                and chain not in _BUILT_IN
-                and chain not in self._declared(table)
+                and chain not in BUILT_IN_CHAINS
+                and chain not in self._declared(memory, table)
             ):
                 return None
             raise
-        found = parse_save(output.text, where=f"{self._list} -t {table} -S {chain}", parser=self._parser).chains(
-            "filter"
-        )
+        found = parse_save(output.text, where=where, parser=memory.parser).chains("filter")
         if chain not in found:
             raise _failed(
-                Reason.MALFORMED,
-                f"{self._list} -t {table} -S {chain}",
-                "it ended without an error and without printing the chain",
-                "run it by hand",
+                Reason.MALFORMED, where, "it ended without an error and without printing the chain", "run it by hand"
             )
         return found[chain]
 
-    def _declared(self, table: str) -> frozenset[str]:
+    def _declared(self, memory: _Memory, table: str) -> frozenset[str]:
         """The chains that exist now, from a whole listing: only asked when one chain could not be read."""
-        output = self._run([self._save, "-t", table])
-        return frozenset(self._table(table, output)[table].chains)
+        family = memory.parser.family
+        tool = self._tools.of_nft(f"{family.tool}-nft-save", f"{family.tool}-save")
+        output = self._run([tool.path, "-t", table])
+        return frozenset(_table(table, output, f"{tool.path} -t {table}", memory.parser)[table].chains)
 
     def _run(self, argv: Sequence[str]) -> Output:
         output = run(argv, self._limits)
@@ -221,16 +251,17 @@ class NftReader:
         return output
 
 
-def _program(bin_dir: Path | None, *candidates: str) -> str:
-    """The first of ``candidates`` in ``bin_dir`` or on PATH.
-
-    The first name itself where there is none, so that running it says what is missing.
-    """
-    for name in candidates:
-        found = shutil.which(name, path=str(bin_dir) if bin_dir is not None else None)
-        if found is not None:
-            return found
-    return str(bin_dir / candidates[0]) if bin_dir is not None else candidates[0]
+def _table(name: str, output: Output, where: str, parser: RuleParser) -> Mapping[str, r.Table]:
+    """Exit status 0 proves nothing: an empty answer, another table's, or one without COMMIT is a failed reading."""
+    found = parse_save(output.text, where=where, parser=parser).tables
+    if set(found) != {name}:
+        raise _failed(
+            Reason.MALFORMED,
+            where,
+            "it ended without an error and without printing the table",
+            "run it by hand; is it the stemcell's own iptables?",
+        )
+    return found
 
 
 def _failed(reason: Reason, where: str, problem: str, remedy: str) -> SourceError:

@@ -13,10 +13,10 @@ _USUAL = {
 
 
 def service_port(name: str) -> int | None:
-    """The port that ``name`` stands for on this machine, or usually; None if nobody knows."""
+    """The port that ``name`` stands for on this machine, or usually; None for an unknown name."""
     for protocol in ("tcp", "udp"):
         try:
             return socket.getservbyname(name, protocol)
-        except OSError:
+        except (OSError, ValueError):  # no such service, or text that no name can be
             continue
     return _USUAL.get(name)

@@ -1,4 +1,7 @@
-"""Rules from texts that people have: ``iptables-save``, ``iptables -S`` and ``iptables -L`` in its forms, told apart by what they look like."""
+"""Rules from texts that people have: what ``iptables-save``, ``iptables -S`` and ``iptables -L`` print, or ip6tables' twins.
+
+They are told apart by what they look like.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from c2c_auditor.errors import ParseError
 from c2c_auditor.model.rule import Ruleset
 from c2c_auditor.netfilter.listing import parse_listing
 from c2c_auditor.netfilter.savefile import parse_save
+from c2c_auditor.sources.rules.older_reader import marked_if_older
 from c2c_auditor.sources.rules.services import service_port
 
 _SAVED = re.compile(r"^(?:\*\w+|:\S+ \S+|(?:\[\d+:\d+\] )?-A \S+|-[PN] \S+|# Table .* is incompatible)", re.MULTILINE)
@@ -24,5 +28,5 @@ def read_text(text: str, *, where: str) -> Ruleset:
             remedy="give the output of iptables-save, iptables -S or iptables -L",
         )
     if _SAVED.search(text):
-        return parse_save(text, where=where)
-    return parse_listing(text, where=where, service_port=service_port)
+        return marked_if_older(parse_save(text, where=where))
+    return marked_if_older(parse_listing(text, where=where, service_port=service_port))

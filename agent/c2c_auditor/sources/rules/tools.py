@@ -1,0 +1,94 @@
+"""The programs of iptables on this cell, each asked once what it is: a name says nothing about the backend.
+
+``iptables`` is a link that an operator, a package or a stemcell points at either backend, and a directory may hold
+programs of only one.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from attrs import frozen
+
+from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.model.rule import Backend
+from c2c_auditor.sources.rules.command import Limits, run
+
+_MOST = 1 << 16
+_VERSION = re.compile(r"^\S+ v\d\S*(?: \((?:nf_tables|legacy)\))?$", re.MULTILINE)
+
+
+@frozen(kw_only=True)
+class Tool:
+    """One program. ``version`` is its own answer (``iptables v1.8.9 (nf_tables)``), empty if it gave none."""
+
+    path: str
+    version: str
+
+    @property
+    def backend(self) -> Backend | None:
+        """Where it looks for rules; None if it does not say. Before 1.8 there was one backend, and no word for it."""
+        if not self.version:
+            return None
+        return Backend.NFT if self.version.endswith("(nf_tables)") else Backend.LEGACY
+
+
+class Tools:
+    """The programs of ``bin_dir``, or of PATH if that is None. One that is replaced is asked again."""
+
+    def __init__(self, bin_dir: Path | None, seconds: float) -> None:
+        """``seconds`` bound an answer."""
+        self._limits = Limits(seconds=seconds, bytes=_MOST)
+        self._bin_dir = bin_dir
+        self._known: dict[str, tuple[tuple[int, int], Tool]] = {}
+
+    def of_nft(self, *names: str) -> Tool:
+        """The first of ``names`` that is a program of nf_tables, or does not say that it is none.
+
+        Raises SourceError when there is none: it names what was found instead.
+        """
+        others: list[Tool] = []
+        for name in names:
+            path = shutil.which(name, path=str(self._bin_dir) if self._bin_dir is not None else None)
+            if path is None:
+                continue
+            tool = self._asked(path)
+            if tool.backend is not Backend.LEGACY:
+                return tool
+            others.append(tool)
+        where = str(self._bin_dir / names[0]) if self._bin_dir is not None else names[0]
+        found = f", and {others[0].path} is {others[0].version}" if others else ""
+        raise SourceError(
+            source="rules",
+            reason=Reason.MISSING,
+            where=where,
+            problem=f"there is no such program{found}",
+            remedy="install iptables, or set iptables_bin_dir to the directory of its nf_tables programs",
+        )
+
+    def _asked(self, path: str) -> Tool:
+        stamp = _stamp(path)
+        known = self._known.get(path)
+        if known is None or known[0] != stamp:
+            known = self._known[path] = stamp, Tool(path=path, version=self._version(path))
+        return known[1]
+
+    def _version(self, path: str) -> str:
+        """What the program answers; empty when it gives no answer, which is left to its first real use to explain."""
+        try:
+            output = run([path, "--version"], self._limits)
+        except SourceError:
+            return ""
+        found = _VERSION.search(output.text)
+        return found[0] if found is not None and output.status == 0 else ""
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """What changes when a program is replaced."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return 0, 0
+    return status.st_ino, status.st_mtime_ns
