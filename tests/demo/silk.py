@@ -33,13 +33,16 @@ class Iptables:
         self.run((f"iptables-{self.backend}", "-t", table, *arguments, "--wait"), "", codes)
 
     def restore(self, table: str, *lines: str) -> None:
-        """Lines like ``-A CHAIN RULE``, all in one commit; what is there stays."""
+        """Lines like ``-A CHAIN RULE``, all in one commit; what is there stays.
+
+        It waits for the lock, as silk does with a lock file of its own around the program.
+        """
         text = "\n".join([f"*{table}", *lines, "COMMIT", ""])
-        self.run((f"iptables-{self.backend}-restore", "--noflush"), text, (0,))
+        self.run((f"iptables-{self.backend}-restore", "--noflush", "--wait"), text, (0,))
 
     def replace(self, text: str) -> None:
         """Put whole tables, as `save` gave them, in the place of those that are there, each in one commit."""
-        self.run((f"iptables-{self.backend}-restore",), text, (0,))
+        self.run((f"iptables-{self.backend}-restore", "--wait"), text, (0,))
 
     def save(self, *tables: str) -> str:
         """Whole tables as text, without counters; all three that silk writes in unless told."""

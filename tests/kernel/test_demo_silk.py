@@ -130,6 +130,7 @@ def steps(commands: list[list[str]]) -> list[str]:
     for pattern, word in (
         (r"vpa--\d+", "vpa--T"),
         (r"--wait --wait", "--wait"),
+        (r"(-restore --noflush) --wait", r"\1"),  # silk locks around this program, the demo lets it wait
         (r"(input|netout|overlay|netin)--[0-9a-f-]+?(?=(--log)?\s)", r"\1--H"),
         (r"asg-[0-9a-f]{20}", "asg-H"),
         (r"\b10\.255\.\d+\.\d+(?!/)", "IP"),
@@ -176,4 +177,4 @@ def _backend(request: pytest.FixtureRequest, cell: Namespace) -> Iterator[str]:
     if shutil.which(f"iptables-{backend}-save") is None:
         pytest.skip(f"needs iptables-{backend}-save")
     yield backend
-    cell.run((f"iptables-{backend}-restore",), "".join(f"*{table}\nCOMMIT\n" for table in TABLES))
+    cell.run((f"iptables-{backend}-restore", "--wait"), "".join(f"*{table}\nCOMMIT\n" for table in TABLES))

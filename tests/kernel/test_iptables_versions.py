@@ -79,7 +79,7 @@ def test_a_cell_of_legacy_is_what_it_is(name: str, writer: Path | None) -> None:
 
 
 def _write(backend: str, name: str, writer: Path | None) -> None:
-    restore = (_program(writer, f"iptables-{backend}-restore"), "-w", "60")
+    restore = (_program(writer, f"iptables-{backend}-restore"), "-w")
     saved = (CELLS / name / "iptables-save.txt").read_text()
     subprocess.run(restore, input=saved, text=True, check=True, timeout=60)
 
@@ -117,6 +117,10 @@ def _readings(backend: str) -> Iterator[tuple[str, Ruleset]]:
     """Each form in which the rules in force can be seen, and what it says."""
     program = f"iptables-{backend}"
     yield "live", _live(backend).read()
-    for command in ((f"{program}-save",), (f"{program}-save", "-c"), *((program, *form.split()) for form in FORMS)):
+    for command in (
+        (f"{program}-save",),
+        (f"{program}-save", "-c"),
+        *((program, "-w", *form.split()) for form in FORMS),
+    ):
         printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
         yield " ".join(command[1:]) or "save", read_text(printed, where="printed")

@@ -33,11 +33,11 @@ def test_a_listing_means_what_is_saved(backend: str, form: str) -> None:
     """
     if shutil.which(f"iptables-{backend}") is None:
         pytest.skip(f"needs iptables-{backend}")
-    _run(f"iptables-{backend}-restore", given=EVERY_OPTION.read_text())
+    _run(f"iptables-{backend}-restore", "-w", given=EVERY_OPTION.read_text())
     for table in ("filter", "nat", "mangle"):
         saved = parse_save(_run(f"iptables-{backend}-save", "-t", table), where="save").chains(table)
         listed = parse_listing(
-            _run(f"iptables-{backend}", "-t", table, "-L", *form.split()), where="list", service_port=service_port
+            _run(f"iptables-{backend}", "-w", "-t", table, "-L", *form.split()), where="list", service_port=service_port
         )
         assert (r.Loss.INTERFACES in listed.lost) == ("-v" not in form)
         found = listed.chains(table)

@@ -27,7 +27,7 @@ BACKENDS = ("nft", "legacy")
 
 
 def _restore(backend: str, text: str) -> None:
-    subprocess.run((f"iptables-{backend}-restore",), input=text, text=True, check=True, timeout=30)
+    subprocess.run((f"iptables-{backend}-restore", "-w"), input=text, text=True, check=True, timeout=30)
 
 
 def _printed(*command: str) -> str:
@@ -57,8 +57,8 @@ def _audits_clean(name: str, backend: str) -> None:
     assert live[0].tables == cell.ruleset.tables
     texts = [
         _printed(f"iptables-{backend}-save", "-c", "-t", "filter"),
-        _printed(f"iptables-{backend}", "-S"),
-        _printed(f"iptables-{backend}", "-L", "-n", "-v", "--line-numbers"),
+        _printed(f"iptables-{backend}", "-w", "-S"),
+        _printed(f"iptables-{backend}", "-w", "-L", "-n", "-v", "--line-numbers"),
     ]
     for ruleset in (live[0], *(read_text(text, where="x") for text in texts)):
         found = {finding.kind for finding in judge_cell(cell.facts, (ruleset,), None).findings}
