@@ -249,7 +249,8 @@ sys.path.insert(0, sys.argv[1])
 from c2c_auditor.sources.rules import libiptc
 libiptc.load()
 from c2c_auditor.cli import main
-main(("audit", "--bundle", sys.argv[2]))
+sys.argv[1:] = ["audit", "--bundle", sys.argv[2]]
+main()
 """
 
 
