@@ -36,5 +36,7 @@ def test_only_that_import_is_exempt(tmp_path: Path) -> None:
 
 def test_the_program_starts_without_a_warning(tmp_path: Path) -> None:
     """Every module of the command line and of its libraries compiles and loads with every warning an error."""
-    done = _compiled_anew(tmp_path, "import sys; sys.argv[1:] = ['--version']; from c2c_auditor.cli import main; main()")
+    done = _compiled_anew(
+        tmp_path, "import sys; sys.argv[1:] = ['--version']; from c2c_auditor.cli import main; main()"
+    )
     assert (done.returncode, done.stderr) == (0, "")
