@@ -258,7 +258,7 @@ def _silk_section() -> list[str]:
     rows = []
     for silk, version in SILKS.items():
         run = _pytest(f"silk-{silk}", Path(sys.executable), ("tests/e2e/test_demo.py", "-k", f"tour and {silk}"))
-        rows.append((version, f"`make demo DEMO_ARGS='--silk {silk}'`, nft and legacy", str(run.counts())))
+        rows.append((version, f"`make demo DEMO_ARGS='--silk {silk}'`", str(run.counts())))
     return [
         "## silk",
         "",
