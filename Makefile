@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak golden docs dashboards stage release lock clean venv kernel
+.PHONY: help demo test check bench soak matrix golden docs dashboards stage release lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
@@ -26,6 +26,9 @@ bench: kernel ## time and memory, as ratios against iptables itself
 
 soak: kernel ## the evaluator against the kernel (ROUNDS=10 of 100 tables a backend, from SEED on), the listener against CLIENTS=10000
 	SEED=$(SEED) ROUNDS=$(ROUNDS) CLIENTS=$(CLIENTS) .venv/bin/python packaging/soak.py
+
+matrix: kernel ## every iptables and Python that can be had here, into docs/compatibility.md; fetches Debian's other releases
+	.venv/bin/python packaging/matrix.py
 
 golden: kernel ## rewrites the expected results; read the diff before it is committed
 	$(pytest) tests/unit tests/kernel -k golden --update-golden

@@ -46,7 +46,7 @@ works() {
 # python3-venv is there.
 find_python() {
     local name path
-    for name in ${PYTHON:-python3.13 python3.12 python3.11 python3.10 python3}; do
+    for name in ${PYTHON:-python3.14 python3.13 python3.12 python3.11 python3.10 python3}; do
         while read -r path; do
             "$path" - 2>/dev/null <<'PYTHON' && return
 import sys

@@ -3,7 +3,7 @@
     make stage
 
 The same bytes from any checkout: the wheel is built from a copy with fixed modes and times, by the build tools of the
-lock file; the dependencies are those of the lock file, held to its hashes. What is staged runs on CPython 3.10 to 3.13
+lock file; the dependencies are those of the lock file, held to its hashes. What is staged runs on CPython 3.10 to 3.14
 for Linux on x86-64. Needs the package index, as pip is set up.
 """
 

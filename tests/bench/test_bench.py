@@ -61,7 +61,7 @@ def _row(what: str, value: str, target: str) -> None:
 
 
 def _load(backend: str, cell: BigCell) -> None:
-    subprocess.run((f"iptables-{backend}-restore",), input=cell.save, text=True, check=True, timeout=300)
+    subprocess.run((f"iptables-{backend}-restore", "-w"), input=cell.save, text=True, check=True, timeout=300)
 
 
 def _memory() -> str:

@@ -13,9 +13,11 @@ from typing import Any
 
 from attrs import frozen
 
+from c2c_auditor.config import Config
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.kind import Effect, Kind
+from demo.cell import Files
 
 ADDRESS, PORT = "127.0.0.1", 9763
 _SECONDS = 5.0
@@ -48,10 +50,12 @@ class Answer:
         return frozenset(seen.kind for seen in self.findings if seen.state in states)
 
 
-def configuration(vpa_config: Path) -> Mapping[str, Any]:
+def configuration(files: Files) -> Mapping[str, Any]:
     """The agent's settings: the demo's cell, and short times, so that nobody waits for what silk needs on a real one."""
+    cni_config = {"cni_config": str(files.cni_config)} if hasattr(Config, "cni_config") else {}
     return {
-        "vpa_config": str(vpa_config),
+        "vpa_config": str(files.vpa_config),
+        **cni_config,
         "backend": "auto",
         "interval": 0.5,
         "grace": 2.0,
@@ -92,10 +96,10 @@ class Agent:
 
 
 @contextmanager
-def running(directory: Path, vpa_config: Path) -> Iterator[Agent]:
+def running(directory: Path, files: Files) -> Iterator[Agent]:
     """An agent for as long as the block lasts; its configuration and its log are in ``directory``."""
     config, log = directory / "c2c-auditor.json", directory / "c2c-auditor.log"
-    config.write_text(json.dumps(configuration(vpa_config)))
+    config.write_text(json.dumps(configuration(files)))
     command = (sys.executable, "-m", "c2c_auditor", "daemon", "--config", str(config))
     with log.open("wb") as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out) as process:
         try:

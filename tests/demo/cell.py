@@ -10,21 +10,39 @@ from pathlib import Path
 from attrs import frozen
 
 from demo.policy_server import Certificates, PolicyServer
-from demo.silk import Iptables, Silk
-from demo.world import OVERLAY, UNDERLAY_ADDRESS, Instance, Record
+from demo.silk import RELEASES, Iptables, Release, Silk
+from demo.world import (
+    HOST_SERVICE_PORT,
+    INGRESS_TAG,
+    LINK_LOCAL,
+    OVERLAY,
+    SILK_DAEMON_PORT,
+    UNDERLAY_ADDRESS,
+    VTEP,
+    Instance,
+    Record,
+)
+
+_DENY_NETWORKS: Mapping[str, object] = {"always": [], "running": [], "staging": []}
+_CONNECTIONS: Mapping[str, object] = {"limit": False, "logging": False, "burst": 1000, "rate_per_sec": 100}
 
 
 @frozen(kw_only=True)
 class Files:
-    """Where the cell's files are: VPA's configuration, and container metadata with its lock and version beside it."""
+    """Where the cell's files are: VPA's and the CNI wrapper's configuration, container metadata with its lock and version."""
 
     vpa_config: Path
+    cni_config: Path
     store: Path
 
     @classmethod
     def below(cls, directory: Path) -> Files:
         """The usual names, in ``directory``."""
-        return cls(vpa_config=directory / "vxlan-policy-agent.json", store=directory / "store.json")
+        return cls(
+            vpa_config=directory / "vxlan-policy-agent.json",
+            cni_config=directory / "cni-wrapper-plugin.conflist",
+            store=directory / "store.json",
+        )
 
 
 def write_store(path: Path, records: Sequence[Record]) -> None:
@@ -50,9 +68,58 @@ def write_store(path: Path, records: Sequence[Record]) -> None:
         version.write_text(str(int(version.read_text() or 0) + 1))
 
 
-def write_vpa_config(files: Files, *, url: str, certificates: Certificates) -> None:
+def write_vpa_config(
+    files: Files, *, url: str, certificates: Certificates, release: Release = RELEASES["2024"]
+) -> None:
     """VPA's configuration as its BOSH template renders it, with short poll intervals so that the demo need not wait."""
-    files.vpa_config.write_text(json.dumps(_vpa_config(files.store, url=url, certificates=certificates), indent=1))
+    settings = dict(_vpa_config(files.store, url=url, certificates=certificates))
+    settings["overlay_network"] = [OVERLAY] if release.several_overlays else OVERLAY
+    files.vpa_config.write_text(json.dumps(settings, indent=1))
+
+
+def write_cni_config(files: Files) -> None:
+    """The CNI wrapper's configuration list, as the silk-cni job renders it on every cell.
+
+    Source: silk-release jobs/silk-cni/templates/cni-wrapper-plugin.conflist.erb.
+    """
+    listed = {
+        "name": "cni-wrapper",
+        "cniVersion": "1.0.0",
+        "disableCheck": True,
+        "plugins": [_cni_wrapper(files.store)],
+    }
+    files.cni_config.write_text(json.dumps(listed, indent=1))
+
+
+def _cni_wrapper(store: Path) -> Mapping[str, object]:
+    return {
+        "type": "cni-wrapper-plugin",
+        "datastore": str(store),
+        "iptables_lock_file": str(store.with_name("iptables.lock")),
+        "instance_address": UNDERLAY_ADDRESS,
+        "no_masquerade_cidr_range": "",
+        "temporary_underlay_interface_names": [],
+        "underlay_ips": [UNDERLAY_ADDRESS],
+        "dns_servers": [LINK_LOCAL],
+        "host_tcp_services": [f"{LINK_LOCAL}:{HOST_SERVICE_PORT}"],
+        "host_udp_services": [],
+        "deny_networks": _DENY_NETWORKS,
+        "outbound_connections": {**_CONNECTIONS, "dry_run": False},
+        "ingress_tag": INGRESS_TAG,
+        "vtep_name": VTEP,
+        "policy_agent_force_poll_address": "127.0.0.1:8722",
+        "iptables_asg_logging": False,
+        "iptables_c2c_logging": False,
+        "iptables_denied_logs_per_sec": 1,
+        "iptables_accepted_udp_logs_per_sec": 100,
+        "delegate": {
+            "type": "silk-cni",
+            "name": "silk",
+            "cniVersion": "1.0.0",
+            "daemonPort": SILK_DAEMON_PORT,
+            "mtu": 0,
+        },
+    }
 
 
 def _vpa_config(store: Path, *, url: str, certificates: Certificates) -> Mapping[str, object]:
@@ -66,8 +133,8 @@ def _vpa_config(store: Path, *, url: str, certificates: Certificates) -> Mapping
         "poll_interval": 1,
         "enable_asg_syncing": True,
         "asg_poll_interval": 1,
-        "deny_networks": {"always": [], "running": [], "staging": []},
-        "outbound_connections": {"limit": False, "logging": False, "burst": 1000, "rate_per_sec": 100},
+        "deny_networks": _DENY_NETWORKS,
+        "outbound_connections": _CONNECTIONS,
         "policy_server_url": url,
         "metron_address": "127.0.0.1:3457",
         "underlay_ips": [UNDERLAY_ADDRESS],
@@ -77,7 +144,6 @@ def _vpa_config(store: Path, *, url: str, certificates: Certificates) -> Mapping
         "force_policy_poll_cycle_port": 8722,
         "enable_overlay_ingress_rules": False,
         "disable_container_network_policy": False,
-        "overlay_network": OVERLAY,
         "ca_cert_file": str(certificates.ca),
         "client_cert_file": str(certificates.client),
         "client_key_file": str(certificates.client_key),

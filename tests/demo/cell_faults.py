@@ -43,7 +43,13 @@ def _group_rule_added(cell: Cell) -> None:
 
 
 def _no_masquerade(cell: Cell) -> None:
-    cell.edit(f"-D POSTROUTING {rules.masquerade(first(cell, REDIS).address)}", table="nat")
+    cell.edit(f"-D POSTROUTING {cell.silk.masquerade(first(cell, REDIS))}", table="nat")
+
+
+def _masquerade_leaves_out_too_much(cell: Cell) -> None:
+    redis = first(cell, REDIS)
+    wrong = rules.masquerade(redis.address, "10.0.0.0/8")
+    cell.edit(f"-D POSTROUTING {cell.silk.masquerade(redis)}", f"-A POSTROUTING {wrong}", table="nat")
 
 
 def _other_port_forwarded(cell: Cell) -> None:
@@ -228,6 +234,14 @@ MASQUERADE_DELETED = Fault(
     kinds=frozenset({Kind.NAT_RULE_MISSING}),
     inject=_no_masquerade,
     app=REDIS,
+)
+MASQUERADE_WRONG_RANGE = Fault(
+    name="masquerade-wrong-range",
+    story="redis' address translation leaves out all of 10.0.0.0/8: from there no answer comes back",
+    kinds=frozenset({Kind.NAT_RULE_MISSING}),
+    inject=_masquerade_leaves_out_too_much,
+    app=REDIS,
+    also=frozenset({Kind.NAT_RULE_STALE}),
 )
 PORT_FORWARDED = Fault(
     name="port-forwarded",

@@ -40,6 +40,7 @@ ALL = (
     cell_faults.GROUP_RULE_DELETED,
     cell_faults.GROUP_RULE_ADDED,
     cell_faults.MASQUERADE_DELETED,
+    cell_faults.MASQUERADE_WRONG_RANGE,
     cell_faults.PORT_FORWARDED,
     cell_faults.FOREIGN_ACCEPT,
 )

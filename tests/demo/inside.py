@@ -18,6 +18,7 @@ def _main() -> int:
     options.add_argument("--name", required=True)
     options.add_argument("--directory", type=Path, required=True)
     options.add_argument("--backend", required=True)
+    options.add_argument("--silk", required=True)
     options.add_argument("--pause", type=float, required=True)
     options.add_argument("--keep", action="store_true")
     options.add_argument("--faults", choices=("tour", "all"), default="tour")

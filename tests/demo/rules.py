@@ -9,12 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from demo.world import OVERLAY, UNDERLAY_ADDRESS, UNDERLAY_INTERFACE, VTEP, Group, Instance, NetworkPolicy, Record
+from demo.world import (
+    HOST_SERVICE_PORT,
+    INGRESS_TAG,
+    LINK_LOCAL,
+    UNDERLAY_ADDRESS,
+    UNDERLAY_INTERFACE,
+    VTEP,
+    Group,
+    Instance,
+    NetworkPolicy,
+    Record,
+)
 
 REJECT = "--jump REJECT --reject-with icmp-port-unreachable"
 _RELATED = "-m state --state RELATED,ESTABLISHED --jump ACCEPT"
-_INGRESS = "0xffff0000"
-_LINK_LOCAL = "169.254.0.2"
+_INGRESS = f"0x{INGRESS_TAG}"
 _NAME = 28
 
 
@@ -72,8 +82,8 @@ def policy_rules(
 
 def input_rules() -> list[str]:
     """What a container may reach on its cell: DNS and one host service."""
-    services = (("tcp", 53), ("udp", 53), ("tcp", 9001))
-    opened = [f"-d {_LINK_LOCAL} -p {protocol} --destination-port {port} --jump ACCEPT" for protocol, port in services]
+    services = (("tcp", 53), ("udp", 53), ("tcp", HOST_SERVICE_PORT))
+    opened = [f"-d {LINK_LOCAL} -p {protocol} --destination-port {port} --jump ACCEPT" for protocol, port in services]
     return [_RELATED, *opened, REJECT]
 
 
@@ -113,9 +123,12 @@ def ingress_mark(host_port: int) -> str:
     )
 
 
-def masquerade(address: str) -> str:
-    """What leaves the overlay leaves with the cell's own address."""
-    return f"--source {address} ! -o {VTEP} ! --destination {OVERLAY} --jump MASQUERADE"
+def masquerade(address: str, left_out: str) -> str:
+    """What goes anywhere but to ``left_out`` leaves with the cell's own address.
+
+    Source: silk-release cni-wrapper-plugin/netrules/masquerader.go, lib/rules/rules.go (``NewDefaultEgressRule``).
+    """
+    return f"--source {address} ! -o {VTEP} ! --destination {left_out} --jump MASQUERADE"
 
 
 def asg_rules(groups: Sequence[Group], space: str) -> list[str]:

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from demo import rules
 from demo.command import Run
-from demo.world import UNDERLAY_INTERFACE, Group, Instance, NetworkPolicy
+from demo.world import LEASE, OVERLAY, UNDERLAY_INTERFACE, Group, Instance, NetworkPolicy
 
 TABLES = ("filter", "nat", "mangle")
 _POLICY_CHAIN = re.compile(r"-j vpa--(\d+)$")
@@ -33,13 +33,16 @@ class Iptables:
         self.run((f"iptables-{self.backend}", "-t", table, *arguments, "--wait"), "", codes)
 
     def restore(self, table: str, *lines: str) -> None:
-        """Lines like ``-A CHAIN RULE``, all in one commit; what is there stays."""
+        """Lines like ``-A CHAIN RULE``, all in one commit; what is there stays.
+
+        It waits for the lock, as silk does with a lock file of its own around the program.
+        """
         text = "\n".join([f"*{table}", *lines, "COMMIT", ""])
-        self.run((f"iptables-{self.backend}-restore", "--noflush"), text, (0,))
+        self.run((f"iptables-{self.backend}-restore", "--noflush", "--wait"), text, (0,))
 
     def replace(self, text: str) -> None:
         """Put whole tables, as `save` gave them, in the place of those that are there, each in one commit."""
-        self.run((f"iptables-{self.backend}-restore",), text, (0,))
+        self.run((f"iptables-{self.backend}-restore", "--wait"), text, (0,))
 
     def save(self, *tables: str) -> str:
         """Whole tables as text, without counters; all three that silk writes in unless told."""
@@ -56,11 +59,35 @@ class Iptables:
 
 
 @frozen(kw_only=True)
+class Release:
+    """What differs between releases of silk.
+
+    ``not_masqueraded`` is where containers' packets keep their own addresses; ``several_overlays`` says whether VPA's
+    configuration may list several overlay networks (silk-release PR 148 and 151, in 3.66).
+    """
+
+    not_masqueraded: str
+    several_overlays: bool
+
+
+RELEASES = {
+    "new": Release(not_masqueraded=LEASE, several_overlays=True),
+    "2024": Release(not_masqueraded=OVERLAY, several_overlays=False),
+}
+"""By the name that the demo's ``--silk`` takes: 3.116 (2026), and 3.53 (October 2024)."""
+
+
+@frozen(kw_only=True)
 class Silk:
     """Writes the rules of containers and policies. ``groups`` are the security groups of the platform."""
 
     iptables: Iptables
     groups: Sequence[Group] = field(factory=tuple)
+    release: Release = RELEASES["2024"]
+
+    def masquerade(self, instance: Instance) -> str:
+        """The container's rule of address translation."""
+        return rules.masquerade(instance.address, self.release.not_masqueraded)
 
     def plan(self, instances: Sequence[Instance], policies: Sequence[NetworkPolicy], tags: Mapping[str, int]) -> None:
         """VPA swaps the policy chain.
@@ -83,7 +110,7 @@ class Silk:
         self._fill_filter_chains(instance)
         self._open_ports(instance)
         self._sync_groups(instance)
-        self.iptables.restore("nat", f"-A POSTROUTING {rules.masquerade(instance.address)}")
+        self.iptables.restore("nat", f"-A POSTROUTING {self.masquerade(instance)}")
 
     def _hang_filter_chains(self, instance: Instance) -> None:
         tables = self.iptables
@@ -136,7 +163,7 @@ class Silk:
         # Security groups that log still go to the log chain: its first removal then fails (4), so it is tried again at
         # the end.
         self._drop("filter", log, codes=(0, 1, 4))
-        tables.command("nat", "-D", "POSTROUTING", *rules.masquerade(instance.address).split())
+        tables.command("nat", "-D", "POSTROUTING", *self.masquerade(instance).split())
         self._drop("filter", rules.asg_chain(instance.handle))
         tables.command("filter", "-X", log, codes=(0, 1))
 

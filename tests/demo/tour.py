@@ -17,15 +17,15 @@ from pathlib import Path
 from rich.console import Console
 
 from c2c_auditor.errors import UsageError
-from demo import agent
-from demo.cell import Cell, Files, write_vpa_config
+from demo import agent, silk_daemon
+from demo.cell import Cell, Files, write_cni_config, write_vpa_config
 from demo.command import run, search_path
 from demo.fault import Fault
 from demo.namespace import Namespace, namespace, signals_as_interrupt
 from demo.policy_server import PolicyServer, Truth, make_certificates
 from demo.replay import replay
 from demo.screen import Screen
-from demo.silk import Iptables, Silk
+from demo.silk import RELEASES, Iptables, Release, Silk
 from demo.watch import Outcome, Watch
 from demo.world import SHOP, World
 
@@ -33,12 +33,12 @@ _FAREWELL = 20.0
 _OTHER = {"nft": "legacy", "legacy": "nft"}
 
 
-def run_demo(*, backend: str, keep: bool, pause: float) -> int:
+def run_demo(*, backend: str, silk: str, keep: bool, pause: float) -> int:
     """The demo; exit status 0 only if every fault was found and resolved and nothing false was said.
 
     Without root a recording is replayed.
 
-    ``pause`` in seconds between faults; ``keep`` leaves cell and agent running until Ctrl-C. Raises UsageError when a
+    ``silk`` is one of `silk.RELEASES`; ``pause`` in seconds between faults; ``keep`` leaves cell and agent running until Ctrl-C. Raises UsageError when a
     program is missing.
     """
     if os.geteuid() != 0:
@@ -48,7 +48,8 @@ def run_demo(*, backend: str, keep: bool, pause: float) -> int:
     if missing:
         raise UsageError(f"not installed: {', '.join(missing)}; the demo needs the packages iproute2 and iptables")
     with namespace() as made:
-        return _inside(made, ("--backend", backend, "--pause", str(pause), *(("--keep",) if keep else ())))
+        options = ("--backend", backend, "--silk", silk, "--pause", str(pause), *(("--keep",) if keep else ()))
+        return _inside(made, options)
 
 
 def _inside(made: Namespace, options: Sequence[str]) -> int:
@@ -69,7 +70,9 @@ def _inside(made: Namespace, options: Sequence[str]) -> int:
         return inner.wait(_FAREWELL)
 
 
-def tour(*, name: str, directory: Path, backend: str, faults: Sequence[Fault], keep: bool, pause: float) -> int:
+def tour(
+    *, name: str, directory: Path, backend: str, silk: str, faults: Sequence[Fault], keep: bool, pause: float
+) -> int:
     """The demo, in the namespace ``name``; see `run_demo`."""
     screen = Screen(Console())
     status = 130
@@ -77,11 +80,13 @@ def tour(*, name: str, directory: Path, backend: str, faults: Sequence[Fault], k
         with (
             signals_as_interrupt(),
             PolicyServer(certificates := make_certificates(directory), _truth(SHOP)).serving() as server,
+            silk_daemon.serving(),
         ):
             files = Files.below(directory)
-            write_vpa_config(files, url=server.url, certificates=certificates)
-            cell = _cell(backend, files, server)
-            with agent.running(directory, files.vpa_config) as running:
+            write_vpa_config(files, url=server.url, certificates=certificates, release=RELEASES[silk])
+            write_cni_config(files)
+            cell = _cell(backend, files, server, RELEASES[silk])
+            with agent.running(directory, files) as running:
                 _introduce(screen, name, backend, cell)
                 outcomes = show(faults, cell, Watch(running, screen), pause=pause)
                 _conclude(screen, outcomes)
@@ -113,8 +118,8 @@ def _truth(world: World) -> Truth:
     return Truth(groups=tuple(world.groups)).adding(*world.policies)
 
 
-def _cell(backend: str, files: Files, server: PolicyServer) -> Cell:
-    silk = Silk(iptables=Iptables(backend=backend, run=run), groups=SHOP.groups)
+def _cell(backend: str, files: Files, server: PolicyServer, release: Release) -> Cell:
+    silk = Silk(iptables=Iptables(backend=backend, run=run), groups=SHOP.groups, release=release)
     cell = Cell(files=files, silk=silk, other=Iptables(backend=_OTHER[backend], run=run), server=server)
     for instance in SHOP.instances:
         cell.create(instance)

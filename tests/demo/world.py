@@ -12,7 +12,12 @@ UNDERLAY_INTERFACE = "eth0"
 UNDERLAY_ADDRESS = "10.0.0.101"
 OVERLAY = "10.255.0.0/16"
 OVERLAY_ADDRESS = "10.255.30.0"
+LEASE = "10.255.30.0/24"
 VTEP = "silk-vtep"
+SILK_DAEMON_PORT = 23954
+INGRESS_TAG = "ffff0000"
+LINK_LOCAL = "169.254.0.2"
+HOST_SERVICE_PORT = 9001
 
 Record = Mapping[str, Any]
 """A JSON object as a program of the platform writes it."""

@@ -41,11 +41,14 @@ def passed(text: str) -> list[str]:
     return re.findall(r"│ (\S+) +│.*│ passed +│", text)
 
 
-@pytest.mark.parametrize("backend", ["nft", "legacy"])
-def test_the_tour_passes(backend: str) -> None:
+@pytest.mark.parametrize(("backend", "silk"), [("nft", "new"), ("legacy", "new"), ("nft", "2024")])
+def test_the_tour_passes(backend: str, silk: str) -> None:
     """`make demo` finds each fault of its tour, sees it resolved, raises nothing else, and takes everything away."""
     with subprocess.Popen(
-        [*DEMO, "--backend", backend, "--pause", "0.5"], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+        [*DEMO, "--backend", backend, "--silk", silk, "--pause", "0.5"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
     ) as demo:
         text, _ = demo.communicate(timeout=SECONDS)
     assert demo.returncode == 0, text
@@ -64,7 +67,7 @@ def _place() -> Iterator[Namespace]:
 def test_every_fault_is_found(place: Namespace, backend: str) -> None:
     """Each fault raises its findings, confirmed, with the right app's name, and no outage or breach besides."""
     inner = (sys.executable, "-m", "demo.inside", "--name", place.name, "--directory", str(place.directory))
-    command = place.command((*inner, "--backend", backend, "--pause", "0", "--faults", "all"))
+    command = place.command((*inner, "--backend", backend, "--silk", "new", "--pause", "0", "--faults", "all"))
     demo = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, env=ENVIRONMENT)
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert passed(demo.stdout) == [fault.name for fault in ALL]

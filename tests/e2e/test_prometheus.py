@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from demo import agent
-from demo.cell import Cell, Files, write_vpa_config
+from demo.cell import Cell, Files, write_cni_config, write_vpa_config
 from demo.command import run
 from demo.policy_faults import ACCEPT_STALE, ENFORCEMENT_DISABLED, MARK_DELETED, RULE_DUPLICATED
 from demo.policy_server import PolicyServer, Truth, make_certificates
@@ -136,6 +136,7 @@ def _cell(directory: Path) -> Iterator[Cell]:
         program((str(silk), str(SECONDS)), directory / "silk.log"),
     ):
         write_vpa_config(files, url=server.url, certificates=certificates)
+        write_cni_config(files)
         nft, legacy = (Iptables(backend=backend, run=run) for backend in ("nft", "legacy"))
         cell = Cell(files=files, silk=Silk(iptables=nft, groups=SHOP.groups), other=legacy, server=server)
         for instance in SHOP.instances:
@@ -146,7 +147,7 @@ def _cell(directory: Path) -> Iterator[Cell]:
 @contextmanager
 def _agent(directory: Path, cell: Cell, keys: Keys) -> Iterator[None]:
     """The agent on that cell; it serves as on BOSH, and forgets as fast as it may when a source is away."""
-    settings = dict(agent.configuration(cell.files.vpa_config))
+    settings = dict(agent.configuration(cell.files))
     tls = {"certificate": str(keys.server), "key": str(keys.server_key), "client_ca": str(keys.ca)}
     settings.update(grace=1.0, max_age=1.0, server={"address": LIVE, "port": PORT, "tls": tls})
     (directory / "auditor.json").write_text(json.dumps(settings))

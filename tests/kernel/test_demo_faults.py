@@ -17,7 +17,7 @@ from demo.fault import Fault
 from demo.faults import ALL, TOUR
 from demo.namespace import namespace
 from demo.policy_server import PolicyServer, Truth, make_certificates
-from demo.silk import Iptables, Silk
+from demo.silk import RELEASES, Iptables, Silk
 from demo.world import SHOP
 
 pytestmark = [
@@ -27,17 +27,18 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(name="cell", scope="module", params=["nft", "legacy"])
+@pytest.fixture(name="cell", scope="module", params=[("nft", "new"), ("legacy", "2024")], ids="-".join)
 def _cell(request: pytest.FixtureRequest) -> Iterator[Cell]:
+    used, release = request.param
     for backend in ("nft", "legacy"):
         if shutil.which(f"iptables-{backend}-save") is None:
             pytest.skip(f"needs iptables-{backend}-save")
-    other = "legacy" if request.param == "nft" else "nft"
+    other = "legacy" if used == "nft" else "nft"
     truth = Truth(groups=tuple(SHOP.groups)).adding(*SHOP.policies)
     with namespace() as made:
         cell = Cell(
             files=Files.below(made.directory),
-            silk=Silk(iptables=Iptables(backend=request.param, run=made.run), groups=SHOP.groups),
+            silk=Silk(iptables=Iptables(backend=used, run=made.run), groups=SHOP.groups, release=RELEASES[release]),
             other=Iptables(backend=other, run=made.run),
             server=PolicyServer(make_certificates(made.directory), truth),
         )

@@ -8,12 +8,17 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
+from demo import rules, silk_daemon
+from demo.cell import Files, write_cni_config
+from demo.command import run
 from demo.namespace import Namespace, namespace
-from demo.silk import TABLES, Iptables, Silk
-from demo.world import PUBLIC, App, Instance, NetworkPolicy
+from demo.silk import RELEASES, TABLES, Iptables, Silk
+from demo.world import PUBLIC, SILK_DAEMON_PORT, App, Instance, NetworkPolicy
+from support.namespaces import in_namespace
 
 CELLS = Path(__file__).parent.parent / "golden" / "cells"
 FILM = Path(__file__).parent.parent / "golden" / "films" / "life-nft"
@@ -130,12 +135,49 @@ def steps(commands: list[list[str]]) -> list[str]:
     for pattern, word in (
         (r"vpa--\d+", "vpa--T"),
         (r"--wait --wait", "--wait"),
+        (r"(-restore --noflush) --wait", r"\1"),  # silk locks around this program, the demo lets it wait
         (r"(input|netout|overlay|netin)--[0-9a-f-]+?(?=(--log)?\s)", r"\1--H"),
         (r"asg-[0-9a-f]{20}", "asg-H"),
         (r"\b10\.255\.\d+\.\d+(?!/)", "IP"),
     ):
         text = re.sub(pattern, word, text)
     return text.splitlines()
+
+
+@pytest.mark.parametrize(("release", "left_out"), [("2024", "10.255.0.0/16"), ("new", "10.255.30.0/24")])
+def test_what_is_masqueraded_depends_on_silks_release(
+    cell: Namespace, backend: str, release: str, left_out: str
+) -> None:
+    """Old silk leaves the overlay out, today's the cell's lease; a deleted container's rule goes as it came."""
+    iptables = Iptables(backend=backend, run=cell.run)
+    silk = Silk(iptables=iptables, release=RELEASES[release])
+    app = App(guid="6b817f74-98d2-4602-a695-7fe5290ffb61", name="", space="", space_guid="")
+    one = Instance(handle="79827b7a-caea-4518-bd5e-5ee3", address="10.255.30.4", app=app, host_port=61016)
+    silk.create(one)
+    assert iptables.chain("POSTROUTING", "nat") == [f"-s 10.255.30.4/32 ! -d {left_out} ! -o silk-vtep -j MASQUERADE"]
+    silk.delete(one)
+    assert iptables.chain("POSTROUTING", "nat") == []
+
+
+@in_namespace
+def test_silk_daemon_says_the_lease() -> None:
+    """Its answer is the one that the CNI wrapper's configuration leads to, on loopback."""
+    run(("ip", "link", "set", "lo", "up"))
+    with silk_daemon.serving(), urlopen(f"http://127.0.0.1:{SILK_DAEMON_PORT}/", timeout=5) as answer:
+        assert json.load(answer) == {"overlay_subnet": "10.255.30.0/24", "mtu": 1450}
+
+
+def test_the_cni_wrappers_configuration_says_what_silk_writes(tmp_path: Path) -> None:
+    """Ports, mark and interface in the demo's configuration are those of its rules."""
+    files = Files.below(tmp_path)
+    write_cni_config(files)
+    (plugin,) = json.loads(files.cni_config.read_text())["plugins"]
+    assert plugin["delegate"]["daemonPort"] == SILK_DAEMON_PORT
+    assert any(f"--mark 0x{plugin['ingress_tag']} " in rule for rule in rules.overlay_rules("10.255.30.4"))
+    assert any(f"-o {plugin['vtep_name']} " in rule for rule in rules.overlay_rules("10.255.30.4"))
+    opened = [rule for rule in rules.input_rules() if "--destination-port" in rule]
+    services = [f"{address}:53" for address in plugin["dns_servers"]] * 2 + plugin["host_tcp_services"]
+    assert [re.sub(r".*-d (\S+) .*--destination-port (\d+) .*", r"\1:\2", rule) for rule in opened] == services
 
 
 @pytest.mark.parametrize(
@@ -176,4 +218,4 @@ def _backend(request: pytest.FixtureRequest, cell: Namespace) -> Iterator[str]:
     if shutil.which(f"iptables-{backend}-save") is None:
         pytest.skip(f"needs iptables-{backend}-save")
     yield backend
-    cell.run((f"iptables-{backend}-restore",), "".join(f"*{table}\nCOMMIT\n" for table in TABLES))
+    cell.run((f"iptables-{backend}-restore", "--wait"), "".join(f"*{table}\nCOMMIT\n" for table in TABLES))

@@ -96,7 +96,7 @@ def _by_hand(kind: Kind, backend: str) -> None:
     name, typed = BY_HAND[kind]
     cell = recording(name)
     whole = (CELLS / name / "iptables-save.txt").read_bytes()
-    restore = (f"iptables-{backend}-restore",)
+    restore = (f"iptables-{backend}-restore", "-w")
     subprocess.run(restore, input=whole, check=True, timeout=30)
     script = _Script(facts=cell.facts)
     with Nftables() as netlink:

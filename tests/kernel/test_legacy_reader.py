@@ -33,7 +33,7 @@ def _run(*argv: str, given: str = "") -> str:
 
 
 def _restore(rules: str, family: r.AddressFamily = r.AddressFamily.IPV4) -> None:
-    _run(f"{family.tool}-legacy-restore", given=rules)
+    _run(f"{family.tool}-legacy-restore", "-w", given=rules)
 
 
 def _saved(family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
@@ -55,7 +55,7 @@ def _packets(ruleset: r.Ruleset) -> dict[tuple[str, str], tuple[int, ...]]:
 def test_a_recorded_cell_reads_as_it_is_saved(name: str) -> None:
     """Each recorded cell, loaded into the kernel, comes back as the values and counters that iptables-legacy-save prints."""
     saved = (CELLS / name / "iptables-save.txt").read_text()
-    _run("iptables-legacy-restore", "-c", given=saved)
+    _run("iptables-legacy-restore", "-w", "-c", given=saved)
     reading = LegacyReader().read()
     assert reading == _saved()
     assert _packets(reading) == _packets(_saved())
@@ -184,7 +184,7 @@ def test_a_reading_is_never_half_of_two_states() -> None:
         (
             "sh",
             "-c",
-            'for n in $(seq 15); do echo "$0" | iptables-legacy-restore; echo "$1" | iptables-legacy-restore; done',
+            'for n in $(seq 15); do echo "$0" | iptables-legacy-restore -w; echo "$1" | iptables-legacy-restore -w; done',
             *texts,
         )
     )

@@ -34,11 +34,11 @@ def test_a_listing_means_what_is_saved(tool: str, backend: str, form: str) -> No
     """
     if shutil.which(f"{tool}-{backend}") is None:
         pytest.skip(f"needs iptables-{backend}")
-    _run(f"{tool}-{backend}-restore", given=EVERY_OPTION[tool].read_text())
+    _run(f"{tool}-{backend}-restore", "-w", given=EVERY_OPTION[tool].read_text())
     for table in ("filter", "nat", "mangle"):
         saved = parse_save(_run(f"{tool}-{backend}-save", "-t", table), where="save").chains(table)
         listed = parse_listing(
-            _run(f"{tool}-{backend}", "-t", table, "-L", *form.split()), where="list", service_port=service_port
+            _run(f"{tool}-{backend}", "-w", "-t", table, "-L", *form.split()), where="list", service_port=service_port
         )
         assert (r.Loss.INTERFACES in listed.lost) == ("-v" not in form)
         found = listed.chains(table)

@@ -29,7 +29,7 @@ BACKENDS = ("nft", "legacy")
 
 
 def _restore(backend: str, text: str, tool: str = "iptables") -> None:
-    subprocess.run((f"{tool}-{backend}-restore",), input=text, text=True, check=True, timeout=30)
+    subprocess.run((f"{tool}-{backend}-restore", "-w"), input=text, text=True, check=True, timeout=30)
 
 
 def _printed(*command: str) -> str:
@@ -59,8 +59,8 @@ def _audits_clean(name: str, backend: str) -> None:
     assert live[0].tables == cell.ruleset.tables
     texts = [
         _printed(f"iptables-{backend}-save", "-c", "-t", "filter"),
-        _printed(f"iptables-{backend}", "-S"),
-        _printed(f"iptables-{backend}", "-L", "-n", "-v", "--line-numbers"),
+        _printed(f"iptables-{backend}", "-w", "-S"),
+        _printed(f"iptables-{backend}", "-w", "-L", "-n", "-v", "--line-numbers"),
     ]
     for ruleset in (live[0], *(read_text(text, where="x") for text in texts)):
         found = {finding.kind for finding in judge(cell.facts, ruleset, None).findings}

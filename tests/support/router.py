@@ -145,7 +145,7 @@ class Router:
         self._ends[packet.in_interface].send(_ROUTER_MAC + _END_MAC + struct.pack("!H", _IP) + data)
 
     def _restore(self, rules: str) -> None:
-        subprocess.run((f"iptables-{self._backend}-restore",), input=rules, text=True, check=True, timeout=30)
+        subprocess.run((f"iptables-{self._backend}-restore", "-w"), input=rules, text=True, check=True, timeout=30)
 
     def _socket(self, family: int, kind: int, protocol: int) -> socket.socket:
         made = self._sockets.enter_context(socket.socket(family, kind, protocol))

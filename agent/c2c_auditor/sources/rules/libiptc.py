@@ -65,7 +65,10 @@ def load(family: AddressFamily = AddressFamily.IPV4) -> Libiptc:
     """
     try:
         with _nothing_written(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its source has invalid escapes, and files that it never closes
+            # Its source (1.2.0: ip4tc.py, xtables.py) has invalid escape sequences, of which every Python warns that
+            # compiles it: with a DeprecationWarning before 3.12, a SyntaxWarning since. Any other warning is heard.
+            for category in (DeprecationWarning, SyntaxWarning):
+                warnings.filterwarnings("ignore", message=".*invalid escape sequence", category=category)
             from iptc.ip4tc import iptc  # noqa: PLC0415 - see the docstring
             from iptc.ip6tc import ip6tc  # noqa: PLC0415 - see the docstring
     except Exception as error:  # what goes wrong while it looks for libraries may be of any kind
