@@ -1,4 +1,4 @@
-"""Tests inside a network namespace of their own: made by a forked child, gone with it, whatever happens."""
+"""Tests in a forked child: in a network namespace of its own, or with another user. Both are gone with the child."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
 import pytest
@@ -29,33 +29,44 @@ def in_namespace(test: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         if os.geteuid() != 0:
             pytest.skip("needs root: network namespaces and iptables")
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(reading)
-            _child(writing, lambda: test(*args, **kwargs))
-        os.close(writing)
-        with os.fdopen(reading) as pipe:
-            said = pipe.read()
-        _, status = os.waitpid(child, 0)
-        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _SKIPPED:
-            pytest.skip(said)
-        assert status == 0, said or f"the child ended with status {status}"
+        in_child(_in_new_namespace, lambda: test(*args, **kwargs))
 
     return run
 
 
-def _child(writing: int, test: Callable[[], None]) -> None:
+def in_child(*steps: Callable[[], None]) -> None:
+    """Do ``steps`` in a forked child; their failure is the test's failure.
+
+    The child has one thread: a change of user concerns each thread of a process, and one that may not take part in it
+    ends the process.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _child(writing, steps)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        output = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _SKIPPED:
+        pytest.skip(output)
+    assert status == 0, output or f"the child ended with status {status}"
+
+
+def _in_new_namespace() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNET) != 0:
+        pytest.skip(f"unshare(CLONE_NEWNET) fails here: {os.strerror(ctypes.get_errno())}")
+
+
+def _child(writing: int, steps: Sequence[Callable[[], None]]) -> None:
     """The forked child: never returns into pytest."""
     status = 1
     try:
         signal.alarm(_SECONDS)
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(_CLONE_NEWNET) != 0:
-            os.write(writing, f"unshare(CLONE_NEWNET) fails here: {os.strerror(ctypes.get_errno())}".encode())
-            status = _SKIPPED
-            return
-        test()
+        for step in steps:
+            step()
         status = 0
     except pytest.skip.Exception as skipped:
         os.write(writing, str(skipped).encode())

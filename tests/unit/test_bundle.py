@@ -68,7 +68,7 @@ def test_a_recorded_cell_is_a_bundle(name: str) -> None:
     assert (bundle.backend, bundle.time) == (backend, None)
     assert bundle.facts.notes == ()
     assert (bundle.facts.cni is not None) == (CELLS / name / CNI_CONFIG).exists()
-    assert (bundle.facts.lease, bundle.sources) == (None, ())
+    assert (bundle.facts.lease, bundle.sources) == (expected.lease, ())
 
 
 @pytest.mark.parametrize("source", LeaseSource)

@@ -16,6 +16,7 @@ from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import Names, Store
 from c2c_auditor.sources.facts.store import StoreReader, parse_store
 from c2c_auditor.sources.files import read_text_file
+from support.namespaces import in_child
 from support.recordings import CELLS
 
 GOOD = {"ip": "10.255.1.4", "metadata": {"policy_group_id": "app-1", "ports": "8080, 2222"}}
@@ -187,15 +188,12 @@ def test_a_fifo_in_the_stores_place_is_an_error(tmp_path: Path) -> None:
     assert caught.value.reason is Reason.FAILED
 
 
-def _read_as_somebody_else(path: Path) -> str:
-    """What a process that may not read root's files gets, as text."""
-    os.seteuid(65534)
+def _result(path: Path) -> str:
+    """What reading gives, or the reason why it gives nothing."""
     try:
         return repr(_reader(path).read())
     except SourceError as error:
         return error.reason.value
-    finally:
-        os.seteuid(0)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody who may not read root's files")
@@ -220,7 +218,12 @@ def test_roots_empty_files_are_a_cell_that_never_had_a_container(
             if content is not None:
                 (folder / name).write_text(content)
                 (folder / name).chmod(0o600)
-        assert _read_as_somebody_else(folder / "store.json") == expected
+
+        def check() -> None:
+            os.seteuid(65534)
+            assert _result(folder / "store.json") == expected
+
+        in_child(check)
     finally:
         shutil.rmtree(folder)
 
