@@ -96,7 +96,7 @@ def test_a_deleted_rule_in_a_bundle_is_found(tmp_path: Path) -> None:
     rules.write_text("\n".join(line for line in rules.read_text().split("\n") if "j MARK --set-xmark 0x1/" not in line))
     done = _run("audit", "--bundle", bundle)
     assert done.returncode == 1
-    assert "source-app (acme/dev) at 10.255.1.4 is not marked" in " ".join(done.stdout.split())
+    assert '"source-app" (acme/dev) at 10.255.1.4 is not marked' in " ".join(done.stdout.split())
 
 
 BAD: dict[str, tuple[str, Callable[[str], str], str]] = {

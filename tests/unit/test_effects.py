@@ -49,9 +49,12 @@ def test_a_drop_above_an_accept_is_an_outage_and_says_whose() -> None:
     judgement = _judged(cell, FORWARD=[drop, *_rules(cell, "FORWARD")])
     found = _only(judgement, Kind.FOREIGN_DROP)
     assert found.effect is Effect.OUTAGE
-    said = "cannot reach dest-app (acme/dev) at 10.255.2.7 on tcp 8080, tcp 61001, although a policy allows it: rule 1 of FORWARD stops it."
+    said = (
+        'cannot reach "dest-app" (acme/dev) at 10.255.2.7 on tcp 8080, tcp 61001, although a policy allows it: '
+        "rule 1 of FORWARD stops it."
+    )
     assert any(
-        detail.startswith("source-app (acme/dev) at 10.255.1.4") and detail.endswith(said) for detail in found.details
+        detail.startswith('"source-app" (acme/dev) at 10.255.1.4') and detail.endswith(said) for detail in found.details
     )
     assert judgement.tally.flows is not None
     assert judgement.tally.flows[Passage.ALLOW, Passage.DENY] == 4
@@ -157,7 +160,7 @@ def test_a_lost_default_deny_is_a_breach_that_names_everybody() -> None:
     judgement = _judged(cell, overlay=_rules(cell, OVERLAY)[:-1])
     assert _only(judgement, Kind.DEFAULT_DENY_MISSING).effect is Effect.BREACH
     assert any(
-        text.startswith("any app without policies on other cells can reach dest-app") for text in judgement.statements
+        text.startswith('any app without policies on other cells can reach "dest-app"') for text in judgement.statements
     )
 
 

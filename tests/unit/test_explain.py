@@ -42,14 +42,14 @@ def _inputs(facts: CellFacts | None = None) -> Inputs:
 def test_an_end_is_found_by_each_of_its_names(name: str) -> None:
     """App, space, org, guid, handle, the beginning of either, address."""
     answer = explain(_inputs(), name, "dest-app", parse_flow("8080"))
-    assert answer.source == "source-app (acme/dev) at 10.255.1.4"
+    assert answer.source == '"source-app" (acme/dev) at 10.255.1.4'
     assert (answer.passes, answer.intended, str(answer.flow)) == (Certainty.YES, True, "tcp 8080")
 
 
 @pytest.mark.parametrize(
     ("source", "destination", "said"),
     [
-        ("nobody", "dest-app", "It knows dest-app"),
+        ("nobody", "dest-app", 'It knows "dest-app"'),
         ("10.1.1.1", "dest-app", "not on the overlay"),
         ("10.255.9.9", "10.255.9.10", "neither end runs on this cell"),
         ("source-app", "10.255.1.4", "one and the same container"),
@@ -70,7 +70,7 @@ def test_a_name_of_two_apps_lists_both() -> None:
         for n, container in enumerate(store.containers)
     )
     inputs = _inputs(evolve(recording("pair").facts, store=evolve(store, containers=twins)))
-    with pytest.raises(UsageError, match=rf"twin \(acme/space0\) \[{DEST}\], twin \(acme/space1\) \[{SOURCE}\]"):
+    with pytest.raises(UsageError, match=rf'"twin" \(acme/space0\) \[{DEST}\], "twin" \(acme/space1\) \[{SOURCE}\]'):
         explain(inputs, "twin", "10.255.2.7")
     assert explain(inputs, "space1/twin", "space0/twin").passes is Certainty.YES
     assert (

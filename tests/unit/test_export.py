@@ -67,7 +67,7 @@ def test_a_broken_cell_says_what_for_whom_where_and_what_to_do() -> None:
     for part in (
         "BREACH",
         "default_deny_missing",
-        "dest-app (acme/dev) at 10.255.2.7 has lost its default deny",
+        '"dest-app" (acme/dev) at 10.255.2.7 has lost its default deny',
         "everybody on the overlay reaches it on all ports",
         "filter FORWARD",
         "-j overlay--35bf992d-c9e9-4616-",

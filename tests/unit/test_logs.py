@@ -81,7 +81,10 @@ def test_foreign_text_stays_within_its_line() -> None:
     text = stream.getvalue()
     assert text.isascii()
     assert text.removesuffix("\n").isprintable()
-    assert "\x1b]0;owned" in _lines(stream)[0]["data"]["summary"]
+    data = _lines(stream)[0]["data"]
+    assert "\x1b]0;owned" in data["source"]["app"]
+    assert r"\x1b]0;owned" in data["summary"]
+    assert data["summary"].isprintable()
 
 
 def test_two_loggers_do_not_meet() -> None:

@@ -290,7 +290,7 @@ def test_a_left_over_accept_whose_mark_now_belongs_to_another_app_says_who_gets_
     )
     (found,) = _new(cell, with_rules(cell.ruleset, cell.policy_chain, (*rules, left)))
     assert (found.kind, found.effect) == (Kind.ACCEPT_STALE, Effect.BREACH)
-    assert "dest-app (acme/dev) (mark 0x2) reaches dest-app (acme/dev) at 10.255.2.7 on tcp 9" in found.summary
+    assert '"dest-app" (acme/dev) (mark 0x2) reaches "dest-app" (acme/dev) at 10.255.2.7 on tcp 9' in found.summary
 
 
 def test_a_container_marked_with_another_apps_tag_says_whose_rights_it_has() -> None:
@@ -303,4 +303,4 @@ def test_a_container_marked_with_another_apps_tag_says_whose_rights_it_has() -> 
     (found,) = _new(cell, with_rules(cell.ruleset, cell.policy_chain, (marking, *rules)))
     assert (found.kind, found.effect) == (Kind.MARK_WRONG_TAG, Effect.BREACH)
     assert "so it may reach whatever that app may" in found.summary
-    assert "source-app (acme/dev)" in found.summary
+    assert '"source-app" (acme/dev)' in found.summary

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from c2c_auditor.audit.reading.people import shortened
 from c2c_auditor.export.details import details_of
 from c2c_auditor.model.finding import App, Finding
 from c2c_auditor.model.report import ProcessStatus, Report, SourceStatus
@@ -96,11 +97,10 @@ def _rule(rule: Rule | None, chain: str) -> str | None:
 
 
 def _app(app: App | None) -> Mapping[str, str] | None:
-    return (
-        {"guid": app.guid, "app": app.names.app, "space": app.names.space, "org": app.names.org}
-        if app is not None
-        else None
-    )
+    if app is None:
+        return None
+    names = {"app": app.names.app, "space": app.names.space, "org": app.names.org}
+    return {"guid": app.guid, **{key: shortened(name) for key, name in names.items()}}
 
 
 def _time(seconds: float | None) -> Mapping[str, Any] | None:

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from rich.console import Console
 
+from c2c_auditor.audit.reading.people import shortened
 from c2c_auditor.export.details import details_of
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.terminal import Page
@@ -131,7 +132,7 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
 
 def _app(app: App) -> str:
     names = app.names
-    called = "/".join(part for part in (names.org, names.space, names.app) if part)
+    called = "/".join(shortened(part) for part in (names.org, names.space, names.app) if part)
     return f"{called}  {app.guid}" if called else app.guid
 
 

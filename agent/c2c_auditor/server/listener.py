@@ -40,7 +40,7 @@ _ARRIVAL_SECONDS = 5
 # Connections that owe a handshake or a request: far more than every Prometheus and load balancer there is. At 10,000
 # new ones a second each still has 12 ms, several times what a handshake takes in one network.
 _WAITING = 128
-# Complete requests that wait for a thread: two seconds' work at the slowest, well within a scrape's time-out.
+# Complete requests that wait for a thread: a quarter of a second's work on one core, well within a scrape's time-out.
 _QUEUED = 256
 # Connections that the kernel holds until they are accepted. A short queue overflows in a burst, and a client that is
 # left out tries again only after a second.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from typing import TypeVar
 
@@ -9,6 +10,10 @@ from attrs import field, frozen
 
 from c2c_auditor.model.cell import Container, Names, Policy, PolicySet, Store
 from c2c_auditor.model.finding import App
+
+_LONGEST_NAME = 64
+_MARKS = frozenset('"\\')
+_WORD = re.compile(rf"[A-Za-z0-9._-]{{0,{_LONGEST_NAME}}}")
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V", bound=Hashable)
@@ -44,16 +49,44 @@ class People:
         return App(guid=guid, names=self.names.get(guid, Names()))
 
     def called(self, guid: str) -> str:
-        """``frontend (acme/dev)``, or the guid where the cell knows no name."""
+        """``"frontend" (acme/dev)``, or the guid where the cell knows no name: part of a sentence, and never more of it."""
         names = self.names.get(guid)
         if names is None:
-            return f"app {guid}" if guid else "an app without a guid"
-        return f"{names.app} ({names.org}/{names.space})" if names.org or names.space else names.app
+            return f"app {_word(guid)}" if guid else "an app without a guid"
+        if not (names.org or names.space):
+            return quoted(names.app)
+        return f"{quoted(names.app)} ({_word(names.org)}/{_word(names.space)})"
 
     def holders(self, tag: int) -> str:
         """Who carries this mark: names, or that nobody known does."""
         owners = sorted(self.tag_owners.get(tag, ()))
         return " and ".join(map(self.called, owners)) if owners else "an app unknown on this cell"
+
+
+def quoted(name: str) -> str:
+    """``name`` in quotation marks, cut to length: tenants choose it, and it must not read like the sentence around it.
+
+    Quotation marks and backslashes in it have a backslash in front; what cannot be printed is an escape.
+    """
+    shown = "".join(
+        f"\\{char}"
+        if char in _MARKS
+        else char
+        if char.isprintable()
+        else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in shortened(name)
+    )
+    return f'"{shown}"'
+
+
+def shortened(name: str) -> str:
+    """``name`` with an ellipsis in place of what is beyond 64 characters."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+
+
+def _word(name: str) -> str:
+    """``name`` as it is where it is one plain word, else quoted."""
+    return name if _WORD.fullmatch(name) else quoted(name)
 
 
 def _tags(policies: Iterable[Policy]) -> Iterable[tuple[str, int]]:
