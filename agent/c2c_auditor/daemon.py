@@ -2,7 +2,7 @@
 
 Two processes. The one that audits needs CAP_NET_ADMIN and CAP_NET_RAW; the one that listens on the network has dropped
 every capability. Reports go from the first to the second over a pipe; what comes back are short questions, answered by
-a thread without capabilities (`server.questions`), so whoever takes over the listener has gained no hold on the cell's
+a thread without capabilities (`server.questions`), so taking over the listener gives no hold on the cell's
 rules.
 """
 

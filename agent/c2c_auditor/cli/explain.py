@@ -62,8 +62,8 @@ def explain(
     """
     with cell_reader(bundle, config_file, vpa_config=vpa_config, cni_config=cni_config) as reader:
         inputs = inputs_of(reader)
-    asked = explanation.parse_flow(flow) if flow is not None else None
-    answer = explanation.explain(inputs, source, destination, asked)
+    piece = explanation.parse_flow(flow) if flow is not None else None
+    answer = explanation.explain(inputs, source, destination, piece)
     if form == "json":
         click.echo(json.dumps(explanation_document(answer), indent=1))
     else:

@@ -23,6 +23,7 @@ from c2c_auditor.sources.facts.policy_fetcher import PolicyKnowledge, PolicyQuer
 
 # After a fetch the next one waits this many times its processor time: at most 5 % of a core, as with audits.
 _REST = 20
+_SLICE_SECONDS = 0.1
 
 
 class Fetcher(Protocol):
@@ -109,8 +110,14 @@ class PolicyThread(threading.Thread):
                 self._condition.notify_all()
             if not self._waited:
                 self._waited = True
-                self._condition.wait_for(lambda: self._fetched, self._pace.first_wait)
+                self._wait_for_first_fetch()
             return self._latest
+
+    def _wait_for_first_fetch(self) -> None:
+        """In slices: Python handles a signal that arrives just before a wait begins only when that wait has ended."""
+        end = time.monotonic() + self._pace.first_wait
+        while not self._fetched and (left := end - time.monotonic()) > 0:
+            self._condition.wait(min(_SLICE_SECONDS, left))
 
     def _empty(self) -> None:
         """Before the value is taken: what is published after that is announced again."""
