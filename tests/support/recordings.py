@@ -22,6 +22,7 @@ from c2c_auditor.model.cell import (
     Store,
     VpaConfig,
 )
+from c2c_auditor.model.cni import HostService
 from c2c_auditor.model.rule import PortRange, Ruleset
 from c2c_auditor.netfilter.savefile import parse_save
 
@@ -65,8 +66,23 @@ def recording(name: str) -> Recording:
         ingress_tag=int(tag.read_text(), 16) if tag.exists() else None,
         security_groups=security_groups((folder / "security_groups.json").read_text()),
         underlay_interfaces=("eth0",),
+        host_services=host_services(folder / "cni-wrapper-plugin.conflist"),
     )
     return Recording(name=name, facts=facts, ruleset=parse_save((folder / "iptables-save.txt").read_text(), where=name))
+
+
+def host_services(path: Path) -> tuple[HostService, ...] | None:
+    """What containers may reach on the cell, in the CNI wrapper's order; None of a cell whose file was not recorded."""
+    if not path.exists():
+        return None
+    plugin = json.loads(path.read_text())["plugins"][0]
+    listed = [(f"{server}:53", protocol) for server in plugin["dns_servers"] for protocol in ("tcp", "udp")]
+    listed += [(service, "tcp") for service in plugin["host_tcp_services"]]
+    listed += [(service, "udp") for service in plugin["host_udp_services"]]
+    ends = [(*service.split(":"), protocol) for service, protocol in listed]
+    return tuple(
+        HostService(address=IPv4Address(address), port=int(port), protocol=protocol) for address, port, protocol in ends
+    )
 
 
 def store(text: str) -> Store:
