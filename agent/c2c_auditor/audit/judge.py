@@ -32,6 +32,7 @@ from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, Policy
 from c2c_auditor.model.finding import Finding
+from c2c_auditor.model.kind import Effect
 from c2c_auditor.model.rule import Loss
 from c2c_auditor.silk.chain_names import policy_chain_time
 
@@ -144,5 +145,4 @@ def judge_cell(
 
 
 def _worst_first(finding: Finding) -> tuple[int, str, tuple[str, ...]]:
-    order = ("breach", "outage", "residue", "advice")
-    return order.index(finding.effect.value), finding.kind.value, finding.subject
+    return tuple(Effect).index(finding.effect), finding.kind.value, finding.subject

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
@@ -20,6 +21,11 @@ class Effect(str, Enum):
     def harms(self) -> bool:
         """Whether traffic that should pass does not, or the other way round."""
         return self in (Effect.BREACH, Effect.OUTAGE)
+
+
+def worst(effects: Iterable[Effect]) -> Effect:
+    """The worst of at least one."""
+    return min(effects, key=tuple(Effect).index)
 
 
 class Family(str, Enum):

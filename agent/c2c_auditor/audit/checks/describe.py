@@ -72,9 +72,9 @@ def finding(
     table: str = "filter",
     **evidence: object,
 ) -> Finding:
-    """A finding with the kind's own effect unless told otherwise.
+    """A finding with ``effect``, or with its kind's own.
 
-    ``entry`` is the rule as found, ``chain`` where one should be.
+    ``entry`` is the rule as found, ``chain`` the chain where one should be.
     """
     place = None
     evidence.setdefault(
@@ -86,7 +86,7 @@ def finding(
         place = Place(table=table, chain=chain)
     return Finding(
         kind=kind,
-        effect=effect if effect is not None else kind.effect,
+        effects=frozenset({effect if effect is not None else kind.effect}),
         subject=subject,
         summary=summary,
         remedy=remedy,
