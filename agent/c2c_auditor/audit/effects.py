@@ -1,7 +1,7 @@
-"""What findings do to traffic, decided by reachability where it can: what passes and should not, what should and does not.
+"""What findings do to traffic, decided by reachability where it can.
 
-And the reverse: what passes or does not although no finding says why is a finding of its own, so that no difference in
-traffic goes unnoticed.
+And the reverse: flows that pass or do not although no finding says why are a finding of their own, so that no
+difference in traffic goes unnoticed.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Effects:
         return [one for one in self._rows if _is_from(found, self._address(one.row))]
 
     def _near(self, finding: Finding) -> list[_Harm]:
-        """Differences from or to the containers that ``finding`` is about, but those that another rule is to blame for."""
+        """Differences of the containers that ``finding`` is about, without those that another rule is to blame for."""
         others = self._accused - {finding.found}
         return [
             one
@@ -164,7 +164,7 @@ class Effects:
         ]
 
     def _starved(self, finding: Finding) -> bool:
-        """Whether a container that ``finding`` is about lacks what comes by its mapped ports, or the answers to what it asks elsewhere."""
+        """Whether requests to the mapped ports of a container that ``finding`` names, or answers to it, do not pass."""
         senders = (self._senders.get(handle) for handle in finding.handles)
         return _chains_of_one(finding.kind.scope) and any(not sender.served for sender in senders if sender is not None)
 
@@ -249,7 +249,7 @@ def _harm(row: Row, flows: FlowSet) -> Iterator[tuple[Effect, FlowSet]]:
 
 
 def _decides_alone(rule: r.Rule | None) -> bool:
-    """Whether what ``rule`` does to traffic is done by its own verdict, and not by where it sends packets or how it marks them."""
+    """Whether ``rule`` decides by its own verdict, and not by where it sends packets or how it marks them."""
     return rule is not None and (isinstance(rule.target, r.Reject) or rule.target in (r.ACCEPT, r.DROP))
 
 

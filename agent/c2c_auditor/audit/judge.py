@@ -99,7 +99,7 @@ def judge(
 
 
 def _reached(inputs: Inputs, previous: Reachability | None) -> tuple[Reachability | None, tuple[str, ...]]:
-    """Who reaches whom, or why that is not said."""
+    """Who reaches whom, or a note that says why it is not known."""
     facts = inputs.facts
     reason = ""
     if Loss.INTERFACES in inputs.ruleset.lost or Loss.CHAIN_NAMES in inputs.ruleset.lost:

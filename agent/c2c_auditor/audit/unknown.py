@@ -8,7 +8,7 @@ from c2c_auditor.model.rule import Loss
 
 
 def unknown_kinds(inputs: Inputs) -> frozenset[Kind]:
-    """Kinds that nothing could be said about: policy rules without a plan, facts without their source."""
+    """Kinds that could not be judged: policy rules without a plan, facts without their source."""
     facts = inputs.facts
     families: set[Family] = set()
     if inputs.planned is None:

@@ -1,4 +1,4 @@
-"""Kinds of findings: the stable name of each, what it is about, what it does to traffic, what must be known to judge it."""
+"""Kinds of findings: what each is about, what it does to traffic, and what must be known to judge it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,10 @@ from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.netfilter.render import render_ports, render_rule
 from c2c_auditor.silk.policy import Planned, Purpose
 
-REPLAN = "Restart vxlan-policy-agent on this cell (monit restart vxlan-policy-agent): at start it plans and writes the whole chain afresh."
+REPLAN = (
+    "Restart vxlan-policy-agent on this cell (monit restart vxlan-policy-agent): at start it plans and writes the "
+    "whole chain afresh."
+)
 
 
 _DOES = {

@@ -1,4 +1,4 @@
-"""Rules of others where overlay traffic passes: in FORWARD and INPUT, classified by what they can do before silk's own rules have decided.
+"""Rules of others in FORWARD and INPUT, by what they can do to overlay traffic before silk's own rules decide.
 
 A container's traffic is decided at the latest by its own chains, which end in REJECT. So a rule behind the last jump to
 them decides nothing any more for a container; a rule before them can let in what they would reject, or stop what a
@@ -112,7 +112,7 @@ def _overlaps(match: r.AddressMatch | None, value: int, mask: int) -> bool:
 
 
 def can_do(rule: r.Rule, chains: Mapping[str, r.Chain], depth: int = 0) -> tuple[bool, bool]:
-    """Whether a packet that matches ``rule`` may be accepted (or marked, or taken out of silk's sight), and whether it may be stopped."""
+    """Whether a packet that matches ``rule`` may be accepted (or marked, or kept from silk's rules), or stopped."""
     target = rule.target
     if target in (r.ACCEPT, r.RETURN) or isinstance(target, r.SetMark):
         return True, False
