@@ -60,6 +60,17 @@ def test_a_drop_above_an_accept_is_an_outage_and_says_whose() -> None:
     assert judgement.tally.flows[Passage.ALLOW, Passage.DENY] == 4
 
 
+def test_an_accept_with_another_apps_mark_is_a_breach_and_an_outage() -> None:
+    """It lets that app in and stops the one that a policy allows; the worse of the two is the finding's effect."""
+    cell = recording(PAIR)
+    mark, accept, other = _rules(cell, cell.policy_chain)
+    slip = evolve(accept, matches=(accept.matches[0], r.MarkMatch(value=0x4), *accept.matches[2:]))
+    found = _only(_judged(cell, vpa=[mark, slip, other]), Kind.ACCEPT_CHANGED)
+    assert (found.effect, found.effects) == (Effect.BREACH, frozenset({Effect.BREACH, Effect.OUTAGE}))
+    assert any("mark 0x4 can reach" in detail for detail in found.details)
+    assert any("cannot reach" in detail for detail in found.details)
+
+
 def test_a_mark_below_its_accepts_is_an_outage() -> None:
     """The source is marked too late; other cells' containers are not concerned."""
     cell = recording(PAIR)

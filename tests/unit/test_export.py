@@ -278,7 +278,7 @@ def test_histograms_are_cumulative() -> None:
 
 def test_an_effect_that_is_not_the_kinds_usual_one_has_its_own_series() -> None:
     """Beside the usual one, which stays at 0; pending and confirmed apart."""
-    finding = evolve(flushed_report().findings[0], effect=Effect.ADVICE, state=State.PENDING)
+    finding = evolve(flushed_report().findings[0], effects=frozenset({Effect.ADVICE}), state=State.PENDING)
     samples = _samples(_metrics(evolve(clean_report(), findings=(finding,))))
     kind = finding.kind
     expected = {("advice", "pending"): 1, (kind.effect.value, "pending"): 0, (kind.effect.value, "confirmed"): 0}

@@ -14,7 +14,9 @@ from c2c_auditor.model.kind import Kind
 
 def _seen(*kinds: Kind) -> Judgement:
     return Judgement(
-        findings=tuple(Finding(kind=kind, effect=kind.effect, subject=("one",), summary="") for kind in kinds)
+        findings=tuple(
+            Finding(kind=kind, effects=frozenset({kind.effect}), subject=("one",), summary="") for kind in kinds
+        )
     )
 
 

@@ -1,7 +1,7 @@
-"""What findings do to traffic, decided by reachability where it can: what passes and should not, what should and does not.
+"""What findings do to traffic, decided by reachability where it can.
 
-And the reverse: what passes or does not although no finding says why is a finding of its own, so that no difference in
-traffic goes unnoticed.
+And the reverse: flows that pass or do not although no finding says why are a finding of their own, so that no
+difference in traffic goes unnoticed.
 """
 
 from __future__ import annotations
@@ -89,12 +89,12 @@ class Effects:
             return finding
         if not concerned:
             return finding if self._starved(finding) else _harmless(finding)
-        effect = Effect.BREACH if any(one.effect is Effect.BREACH for one in concerned) else Effect.OUTAGE
-        texts = islice(
-            dict.fromkeys(text for one in islice(concerned, _MOST_SENTENCES) for text in self._sentences(one)),
-            _MOST_SENTENCES,
-        )
-        return evolve(finding, effect=effect, details=(*finding.details, *texts))
+        effects = frozenset(one.effect for one in concerned)
+        # Each effect has its sentence, however many differences the worst one makes.
+        leading = [next(one for one in concerned if one.effect is effect) for effect in Effect if effect in effects]
+        texts = (text for one in (*leading, *concerned[:_MOST_SENTENCES]) for text in self._sentences(one))
+        shown = islice(dict.fromkeys(texts), _MOST_SENTENCES)
+        return evolve(finding, effects=effects, details=(*finding.details, *shown))
 
     def _concerned(self, finding: Finding) -> list[_Harm] | None:
         """The differences in traffic that ``finding`` accounts for, by what its kind is about.
@@ -117,7 +117,7 @@ class Effects:
             case Scope.JUMP if finding.addresses:
                 return self._of_container(finding) if _on_overlay(finding) else None
             case Scope.JUMP | Scope.CELL:
-                return [one for one in self._rows if one.effect is finding.effect]
+                return [one for one in self._rows if one.effect in finding.effects]
             case Scope.EGRESS | Scope.MAPPED_PORTS | Scope.SETTING | Scope.BACKENDS | Scope.FACTS:
                 return None
             case Scope.IDENTITY | Scope.FLOWS | Scope.HYGIENE:
@@ -128,16 +128,17 @@ class Effects:
         return [*self._near(finding), *self._marked_by(finding.found)]
 
     def _of_rule(self, finding: Finding) -> list[_Harm]:
-        """What one rule of the policy chain does or fails to do: what passes by the rule found, what does not pass that the expected one would let."""
+        """What one rule of the policy chain does, and what it fails to do.
+
+        The first is what passes by the rule found and should not, the second what the expected one would let pass.
+        """
         passing = (
-            [one for one in self._blamed.get(finding.found, ()) if one.effect is Effect.BREACH]
-            if finding.found is not None
-            else []
+            [one for one in self._blamed.get(finding.found, ()) if one.effect is Effect.BREACH] if finding.found else []
         )
-        if passing or finding.expected is None:
+        if finding.expected is None:
             return passing
         flows = union(*matching(finding.expected, Packet(source=0, destination=0, protocol=0)))
-        return [
+        stopped = [
             one
             for one in self._near(finding)
             if one.effect is Effect.OUTAGE
@@ -145,6 +146,7 @@ class Effects:
             and one.ends[0] in finding.addresses
             and both(one.flows, flows)
         ]
+        return [*passing, *stopped]
 
     def _marked_by(self, found: r.Rule | None) -> list[_Harm]:
         """Differences of senders that a MARK rule gives a mark, whether it is meant for them or not."""
@@ -153,7 +155,7 @@ class Effects:
         return [one for one in self._rows if _is_from(found, self._address(one.row))]
 
     def _near(self, finding: Finding) -> list[_Harm]:
-        """Differences from or to the containers that ``finding`` is about, but those that another rule is to blame for."""
+        """Differences of the containers that ``finding`` is about, without those that another rule is to blame for."""
         others = self._accused - {finding.found}
         return [
             one
@@ -163,7 +165,7 @@ class Effects:
         ]
 
     def _starved(self, finding: Finding) -> bool:
-        """Whether a container that ``finding`` is about lacks what comes by its mapped ports, or the answers to what it asks elsewhere."""
+        """Whether requests to the mapped ports of a container that ``finding`` names, or answers to it, do not pass."""
         senders = (self._senders.get(handle) for handle in finding.handles)
         return _chains_of_one(finding.kind.scope) and any(not sender.served for sender in senders if sender is not None)
 
@@ -248,7 +250,7 @@ def _harm(row: Row, flows: FlowSet) -> Iterator[tuple[Effect, FlowSet]]:
 
 
 def _decides_alone(rule: r.Rule | None) -> bool:
-    """Whether what ``rule`` does to traffic is done by its own verdict, and not by where it sends packets or how it marks them."""
+    """Whether ``rule`` decides by its own verdict, and not by where it sends packets or how it marks them."""
     alone = (r.Reject, r.Masquerade)  # what MASQUERADE rewrites has passed FORWARD
     return rule is not None and (isinstance(rule.target, alone) or rule.target in (r.ACCEPT, r.DROP))
 
@@ -271,4 +273,4 @@ def _on_overlay(finding: Finding) -> bool:
 def _harmless(finding: Finding) -> Finding:
     """The difference is there, and no packet between containers is decided otherwise because of it."""
     summary = describe.harmless(finding.summary, finding.effect)
-    return evolve(finding, effect=Effect.RESIDUE, summary=summary)
+    return evolve(finding, effects=frozenset({Effect.RESIDUE}), summary=summary)

@@ -32,6 +32,7 @@ from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, Policy
 from c2c_auditor.model.finding import Finding
+from c2c_auditor.model.kind import Effect
 from c2c_auditor.model.rule import Loss
 from c2c_auditor.silk.chain_names import policy_chain_time
 
@@ -107,7 +108,7 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
 
 
 def _reached(inputs: Inputs, previous: Reachability | None) -> tuple[Reachability | None, tuple[str, ...]]:
-    """Who reaches whom, or why that is not said."""
+    """Who reaches whom, or a note that says why it is not known."""
     facts = inputs.facts
     reason = ""
     if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:
@@ -137,5 +138,4 @@ def _carried(inputs: Inputs) -> frozenset[Policy] | None:
 
 def worst_first(finding: Finding) -> tuple[int, str, tuple[str, ...]]:
     """Sorts findings: by effect, then by kind and subject."""
-    order = ("breach", "outage", "residue", "advice")
-    return order.index(finding.effect.value), finding.kind.value, finding.subject
+    return tuple(Effect).index(finding.effect), finding.kind.value, finding.subject

@@ -123,8 +123,9 @@ def settle(
     }
     confirmed: list[Finding] = []
     for finding in _distinct(judgement.findings):
-        dated = evolve(finding, unknown_since=staleness.unknown_since(finding, judgement))
-        track = _seen(memory.tracks.get(finding.key), dated, now, grace)
+        unknown = staleness.unknown_since(finding, judgement)
+        stated = finding if unknown is None else evolve(finding, unknown_since=unknown)
+        track = _seen(memory.tracks.get(finding.key), stated, now, grace)
         tracks[finding.key] = track
         if track.since is not None and _was_pending(memory.tracks.get(finding.key)):
             confirmed.append(_state_of(track))
@@ -144,7 +145,7 @@ def settle(
 
 
 def confirmed_at_once(judgement: Judgement, now: float) -> tuple[Finding, ...]:
-    """The findings of a reading that stands for itself: a recording, or what two readings of a single audit agree on."""
+    """The findings of a reading that stands for itself: a recording, or what the two readings of one audit agree on."""
     return tuple(
         finding.settled(State.CONFIRMED, first_seen=now, since=now) for finding in _distinct(judgement.findings)
     )

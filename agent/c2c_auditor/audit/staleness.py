@@ -1,6 +1,6 @@
-"""Sources that are away: since when what should be is not known, and which findings a newer plan of silk's would explain.
+"""Sources that are away: since when what should be is not known, and which findings a change would explain.
 
-While the agent cannot read a source, it judges by what that source said last. silk may know more by then: a policy that
+While the agent cannot read a source, it judges by what that source said last. By then silk may know more: a policy that
 somebody added meanwhile looks like an ACCEPT that no policy allows, and one that was removed like an outage. Such
 differences confirm nothing until the source is back. Damage is told apart by what silk does when it carries out a
 change: it makes a new policy chain, creates or deletes all chains of a container, or writes a security group chain.

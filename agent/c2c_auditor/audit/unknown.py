@@ -11,7 +11,7 @@ _RESTING_ON_CONDITIONS = frozenset({Family.POLICY, Family.CONTAINER, Family.SECU
 
 
 def unknown_kinds(inputs: Inputs) -> frozenset[Kind]:
-    """Kinds that nothing could be said about: policy rules without a plan, facts without their source."""
+    """Kinds that could not be judged: policy rules without a plan, facts without their source."""
     facts = inputs.facts
     families: set[Family] = set()
     if inputs.planned is None:

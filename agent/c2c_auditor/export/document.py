@@ -14,6 +14,7 @@ from typing import Any
 from c2c_auditor.audit.reading.people import shortened
 from c2c_auditor.export.details import details_of
 from c2c_auditor.model.finding import App, Finding
+from c2c_auditor.model.kind import Effect
 from c2c_auditor.model.report import ProcessStatus, Report, SourceStatus
 from c2c_auditor.model.rule import Rule
 from c2c_auditor.netfilter.render import render_rule
@@ -67,6 +68,7 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "kind": finding.kind.value,
         "family": finding.kind.family.value,
         "effect": finding.effect.value,
+        "effects": [effect.value for effect in Effect if effect in finding.effects],
         "state": finding.state.value,
         "summary": finding.summary,
         "remedy": finding.remedy,

@@ -7,7 +7,7 @@ from enum import Enum
 from attrs import evolve, field, frozen
 
 from c2c_auditor.model.cell import Names
-from c2c_auditor.model.kind import Effect, Kind
+from c2c_auditor.model.kind import Effect, Kind, worst
 from c2c_auditor.model.rule import Rule
 
 
@@ -49,6 +49,9 @@ class Difference:
 class Finding:
     """One difference.
 
+    ``effects`` are all that it does to traffic, at least one: an ACCEPT with another app's mark lets that app in, and
+    stops the one that should come.
+
     ``subject`` identifies it from one reading to the next, so it never holds a position or a chain's timestamp unless
     that is the point.
 
@@ -59,7 +62,7 @@ class Finding:
     """
 
     kind: Kind
-    effect: Effect
+    effects: frozenset[Effect]
     subject: tuple[str, ...]
     summary: str
     remedy: str = ""
@@ -77,6 +80,11 @@ class Finding:
     first_seen: float = field(default=0.0, eq=False)
     since: float = field(default=0.0, eq=False)
     unknown_since: float | None = field(default=None, eq=False)
+
+    @property
+    def effect(self) -> Effect:
+        """The worst of its effects."""
+        return worst(self.effects)
 
     @property
     def key(self) -> tuple[str, ...]:

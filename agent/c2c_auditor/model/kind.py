@@ -1,7 +1,8 @@
-"""Kinds of findings: the stable name of each, what it is about, what it does to traffic, what must be known to judge it."""
+"""Kinds of findings: what each is about, what it does to traffic, and what must be known to judge it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
@@ -20,6 +21,11 @@ class Effect(str, Enum):
     def harms(self) -> bool:
         """Whether traffic that should pass does not, or the other way round."""
         return self in (Effect.BREACH, Effect.OUTAGE)
+
+
+def worst(effects: Iterable[Effect]) -> Effect:
+    """The worst of at least one."""
+    return min(effects, key=tuple(Effect).index)
 
 
 class Family(str, Enum):

@@ -14,7 +14,10 @@ from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.netfilter.render import render_ports, render_rule
 from c2c_auditor.silk.policy import Planned, Purpose
 
-REPLAN = "Restart vxlan-policy-agent on this cell (monit restart vxlan-policy-agent): at start it plans and writes the whole chain afresh."
+REPLAN = (
+    "Restart vxlan-policy-agent on this cell (monit restart vxlan-policy-agent): at start it plans and writes the "
+    "whole chain afresh."
+)
 
 
 _DOES = {
@@ -72,9 +75,9 @@ def finding(
     table: str = "filter",
     **evidence: object,
 ) -> Finding:
-    """A finding with the kind's own effect unless told otherwise.
+    """A finding with ``effect``, or with its kind's own.
 
-    ``entry`` is the rule as found, ``chain`` where one should be.
+    ``entry`` is the rule as found, ``chain`` the chain where one should be.
     """
     place = None
     evidence.setdefault(
@@ -86,7 +89,7 @@ def finding(
         place = Place(table=table, chain=chain)
     return Finding(
         kind=kind,
-        effect=effect if effect is not None else kind.effect,
+        effects=frozenset({effect if effect is not None else kind.effect}),
         subject=subject,
         summary=summary,
         remedy=remedy,

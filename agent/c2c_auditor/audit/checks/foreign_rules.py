@@ -1,4 +1,4 @@
-"""Rules of others where overlay traffic passes: in FORWARD and INPUT, classified by what they can do before silk's own rules have decided.
+"""Rules of others in FORWARD and INPUT, by what they can do to overlay traffic before silk's own rules decide.
 
 A container's traffic is decided at the latest by its own chains, which end in REJECT. So a rule behind the last jump to
 them decides nothing any more for a container; a rule before them can let in what they would reject, or stop what a

@@ -153,7 +153,7 @@ def _from_future(inputs: Inputs) -> Iterator[Finding]:
         if ahead > _CLOCK_TOLERANCE_SECONDS:
             yield Finding(
                 kind=Kind.POLICY_CHAIN_FROM_FUTURE,
-                effect=Kind.POLICY_CHAIN_FROM_FUTURE.effect,
+                effects=frozenset({Kind.POLICY_CHAIN_FROM_FUTURE.effect}),
                 subject=(chain,),
                 summary=f"The policy chain {chain} was made {ahead:.0f} s ahead of this cell's clock: "
                 "vxlan-policy-agent only removes older chains, so it will stay.",

@@ -1,4 +1,4 @@
-"""Why a flow passes or not: the walks of its packets, the rule that decides, and the policy that allows it or is missing."""
+"""Why a flow passes or not: its packets' walks, the rule that decides, the policy that allows it or is missing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LAST_PORT = 65535
 _PASSES = {
     Certainty.YES: "passes",
     Certainty.NO: "does not pass",
-    Certainty.MAY: "passes for some packets, or it cannot be told",
+    Certainty.MAY: "may or may not pass",
 }
 _WORST_FIRST = (Certainty.NO, Certainty.MAY, Certainty.YES)
 
@@ -172,9 +172,15 @@ class _Question:
         half = ""
         if source is None:
             what = "with its mark" if self._source.app else "without a mark, because an address does not tell the app"
-            half = f"The source runs on other cells: this is the destination's half of the path, for packets that arrive {what}."
+            half = (
+                "The source runs on other cells: this is the destination's half of the path, for packets that arrive "
+                f"{what}."
+            )
         elif destination is None:
-            half = "The destination runs on other cells: this is the source's half of the path; the destination's cell decides the rest."
+            half = (
+                "The destination runs on other cells: this is the source's half of the path; the destination's cell "
+                "decides the rest."
+            )
         return Explanation(
             source=self._name(self._source, source),
             destination=self._name(self._destination, destination),

@@ -68,7 +68,10 @@ def find(text: str, inputs: Inputs) -> End:
 
 
 def _matching(text: str, guids: Iterable[str], inputs: Inputs) -> list[str]:
-    """The apps that ``text`` may mean: by guid or name (``app``, ``space/app``, ``org/space/app``), else by a guid's beginning."""
+    """The apps that ``text`` may mean: by guid or name (``app``, ``space/app``, ``org/space/app``).
+
+    Where there is none of these, by the beginning of a guid.
+    """
     names = inputs.people.names
     every = sorted(guids)
     exact = [guid for guid in every if guid == text]

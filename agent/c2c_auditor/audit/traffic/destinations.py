@@ -102,7 +102,7 @@ def row_of(source: Source, intended: FlowSet, dispositions: tuple[Disposition, .
 
 
 def answered(disposition: Disposition) -> tuple[FlowSet, FlowSet]:
-    """The flows whose answers pass for sure, and those whose answers may: an answer goes to whatever port the client chose."""
+    """The flows whose answers pass for sure, and those whose answers may: the client chose the port of an answer."""
     if disposition.passes == ALL:
         return ALL, NOTHING
     sure = whole(disposition.passes)

@@ -27,7 +27,7 @@ class FirstMarks:
     """
 
     def __init__(self, paths: Paths, *, out: str) -> None:
-        """The traffic in question leaves by interfaces whose names begin with ``out``: rules for others say nothing of it."""
+        """The traffic leaves by interfaces whose names begin with ``out``: rules for others do not count."""
         self.own: set[int] = set()
         self._out = out
         self._marks: dict[int, list[tuple[_Place, int]]] = {}

@@ -1,4 +1,4 @@
-"""Who reaches whom: for each container of this cell and each source the flows that pass, beside those that policies allow.
+"""Who reaches whom: for each container and each source the flows that pass, beside those that the policies allow.
 
 The answer is exact and not sampled: `netfilter.paths` carries whole sets of flows through the rules. Sources whose
 packets the rules cannot tell apart are walked once. What was worked out for a container is taken over from the reading
@@ -234,7 +234,7 @@ class _Destination:
 def _elsewhere(
     senders: Senders, of: Mapping[str, tuple[Policy, ...]], here: frozenset[str]
 ) -> Iterator[DestinationFlows]:
-    """Apps that run on other cells only, as far as this cell decides: its packets must leave with their source's mark."""
+    """Apps that run on other cells only, as far as this cell decides: packets must leave with their source's mark."""
     rows: dict[str, list[Row]] = {}
     for sender in senders.all:
         policies = of.get(sender.container.app, ())
@@ -262,7 +262,7 @@ def _elsewhere(
 
 
 def _total(reached: Iterable[DestinationFlows], unlisted: int) -> dict[tuple[Passage, Passage], int]:
-    """All counts; ``unlisted`` pairs of ends have no row: no policy allows anything between them, and nothing passes."""
+    """All counts; ``unlisted`` pairs of ends have no row: no policy allows anything there, and nothing passes."""
     counts = dict.fromkeys(((intended, actual) for intended in (Passage.ALLOW, Passage.DENY) for actual in Passage), 0)
     counts[Passage.DENY, Passage.DENY] = unlisted
     for to in reached:

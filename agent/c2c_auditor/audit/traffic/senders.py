@@ -134,13 +134,13 @@ class Senders:
         return self._found[container.handle]
 
     def that(self, *, apps: Iterable[str], marks: Iterable[int]) -> list[Sender]:
-        """The containers of these apps, those that send with one of these marks, and those that are walked by themselves."""
+        """The containers of these apps, those that send with these marks, and those that are walked by themselves."""
         found = [sender for app in apps for sender in self._by_app.get(app, ())]
         found += [sender for mark in marks for sender in self._by_mark.get(mark, ())]
         return list({sender.container.handle: sender for sender in (*found, *self._own)}.values())
 
     def start(self, sender: Sender, destination: int) -> int | None:
-        """The mark that ``sender`` can be taken to start with towards ``destination``, None if it is walked by itself."""
+        """The mark that ``sender`` is taken to start with towards ``destination``, None if it is walked by itself."""
         return self._first.of(int(sender.container.address), destination)
 
     def unusual(self, destination: int) -> bool:
