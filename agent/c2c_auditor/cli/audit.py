@@ -23,7 +23,7 @@ from c2c_auditor.export.text import print_report
 from c2c_auditor.model.cell import CellFacts
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.report import FactsReading, Report, Result, SourceStatus
-from c2c_auditor.model.rule import Ruleset
+from c2c_auditor.model.rule import AddressFamily, Ruleset
 from c2c_auditor.sources.facts.gatherer import CellReader
 from c2c_auditor.sources.facts.policy_answers import parse_policies
 from c2c_auditor.sources.facts.store import parse_store
@@ -192,9 +192,13 @@ def _tag(text: str | None) -> int | None:
 
 
 def _ruleset(path: Path) -> Ruleset:
-    if str(path) == "-":
-        return read_text(sys.stdin.read(), where="standard input")
-    return read_text(read_text_file(path, source="rules"), where=str(path))
+    where = "standard input" if str(path) == "-" else str(path)
+    text = sys.stdin.read() if str(path) == "-" else read_text_file(path, source="rules")
+    ruleset = read_text(text, where=where)
+    if ruleset.family is not AddressFamily.IPV4:
+        message = f"{where}: these are rules of ip6tables, and only IPv4 is judged: give the output of iptables-save"
+        raise UsageError(message)
+    return ruleset
 
 
 def _report(judgement: Judgement, ruleset: Ruleset, now: float, reading: FactsReading) -> Report:
