@@ -1,4 +1,6 @@
-"""``iptables -L`` in all its forms as values: with or without ``-n``, ``-v``, ``--line-numbers``, of either backend, whole or a few pasted lines.
+"""What ``iptables -L`` and ``ip6tables -L`` print, in all its forms, as values.
+
+With or without ``-n``, ``-v``, ``--line-numbers``, of either backend, whole or a few pasted lines.
 
 A listing shows one table and does not say which, leaves out interfaces without ``-v`` and the names of hash limits
 always, and gives names to hosts, networks and ports without ``-n``. What it left out is in `Ruleset.lost`. Source:

@@ -1,4 +1,6 @@
-"""Rules of others where overlay traffic passes: in FORWARD and INPUT, classified by what they can do before silk's own rules have decided.
+"""Rules of others where overlay traffic passes, in FORWARD and INPUT.
+
+They are classified by what they can do before silk's own rules have decided.
 
 A container's traffic is decided at the latest by its own chains, which end in REJECT. So a rule behind the last jump to
 them decides nothing any more for a container; a rule before them can let in what they would reject, or stop what a
@@ -122,7 +124,10 @@ class Reach:
     _known: dict[str, tuple[bool, bool]] = field(factory=dict, init=False)
 
     def of(self, rule: r.Rule) -> tuple[bool, bool]:
-        """Whether a packet that matches ``rule`` may be accepted (or marked, or taken out of silk's sight), and whether it may be stopped."""
+        """Whether a packet that matches ``rule`` may be accepted, and whether it may be stopped.
+
+        A packet that is marked, or that leaves silk's chains, counts as accepted.
+        """
         target = rule.target
         if target in (r.ACCEPT, r.RETURN) or isinstance(target, r.SetMark):
             return True, False

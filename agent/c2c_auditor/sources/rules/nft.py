@@ -224,7 +224,7 @@ class NftReader:
         return found[chain]
 
     def _declared(self, memory: _Memory, table: str) -> frozenset[str]:
-        """The chains that exist now, from a whole listing: only asked when one chain could not be read."""
+        """The chains that exist now, from a whole listing; for the case that one chain could not be read."""
         family = memory.parser.family
         tool = self._tools.of_nft(f"{family.tool}-nft-save", f"{family.tool}-save")
         output = self._run([tool.path, "-t", table])
