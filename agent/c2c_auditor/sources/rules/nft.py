@@ -237,8 +237,8 @@ class NftReader:
             raise _failed(
                 Reason.INCOMPATIBLE,
                 where,
-                "iptables cannot show this table: it holds native nftables rules",
-                "look at it with `nft list ruleset`",
+                "iptables cannot show this table: it holds native nftables rules, or those of a newer iptables",
+                "look at it with `nft list ruleset`; if silk's iptables is newer, set iptables_bin_dir to its directory",
             )
         if output.status != 0:
             denied = "ermission denied" in output.errors or "not permitted" in output.errors
