@@ -72,6 +72,8 @@ def test_options_without_a_value_of_their_own_are_kept(body: str) -> None:
 @pytest.mark.parametrize(
     "column",
     [
+        "/* " * 1_000,
+        "/* a b *",
         "tcp dpt:caf\udce9",
         "tcp dpt:\0",
         "tcp flags:0xzz/0x02",
@@ -98,6 +100,13 @@ def test_a_quote_that_is_never_closed_is_an_error_that_names_its_first_line() ->
     """However many lines follow; `make bench` shows what reading them costs."""
     with pytest.raises(ParseError, match="line 2"):
         read_text('*filter\n-A F -m comment --comment "' + "x y\n" * 4_000, where="x")
+
+
+@pytest.mark.parametrize("head", ["-A F ", LISTED])
+def test_a_rule_longer_than_the_kernels_longest_is_an_error(head: str) -> None:
+    """An entry has at most 65,535 bytes."""
+    with pytest.raises(ParseError):
+        read_text(head + "a b " * 100_000, where="x")
 
 
 def test_a_comment_over_several_lines_ends_at_its_quote() -> None:

@@ -68,6 +68,15 @@ def test_where_the_version_is_not_known_all_rules_must_lack_them() -> None:
     assert LOSS in read_text(known, where="x").lost
 
 
+def test_a_few_damaged_rules_do_not_blind_an_older_reader() -> None:
+    """A mark that is gone from one ACCEPT is a breach, whichever version reads it."""
+    text = (CELLS / "pair" / "iptables-save.txt").read_text()
+    damaged = text.replace("-m mark --mark 0x1 ", "", 1)
+    assert damaged != text
+    older = evolve(read_text(damaged, where="x"), backend=r.Backend.NFT, reader="iptables v1.8.7 (nf_tables)")
+    assert LOSS not in marked_if_older(older).lost
+
+
 def test_an_older_reader_of_what_it_understands_is_believed() -> None:
     """1.8.7 that reads what 1.8.7 wrote shows ports and marks."""
     text = (CELLS / "pair" / "iptables-save.txt").read_text()

@@ -32,7 +32,7 @@ from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, Policy
 from c2c_auditor.model.finding import Finding
-from c2c_auditor.model.kind import Effect
+from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.rule import Loss
 from c2c_auditor.silk.chain_names import policy_chain_time
 
@@ -77,6 +77,8 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
 
     ``previous`` is the reachability before this one, of which what did not change is taken over.
     """
+    if inputs.ruleset.family is not r.AddressFamily.IPV4:  # what silk writes there is not planned
+        return Judgement(unknown=frozenset(Kind), notes=("The rules of IPv6 were read and not judged.",))
     unknown = unknown_kinds(inputs)
     findings = [finding for check in CHECKS for finding in check(inputs)]
     if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:  # what the rules seem to lack stands in the kernel

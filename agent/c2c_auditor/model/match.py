@@ -123,9 +123,10 @@ class LimitMatch:
 
 @frozen(kw_only=True, cache_hash=True)
 class HashLimitMatch:
-    """``-m hashlimit``: ``period`` in 1/1,000,000 s between two packets, ``mode`` sorted, times in ms, 0 where not given.
+    """``-m hashlimit``: a rate for each group of packets that ``mode`` (sorted) makes.
 
-    Without a mask given, every address counts by itself: a mask of the family's whole width.
+    ``period`` is in 1/1,000,000 s between two packets, times are in ms, 0 where not given. Without a mask given, every
+    address counts by itself: a mask of the family's whole width.
     """
 
     name: str

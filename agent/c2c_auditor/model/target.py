@@ -35,7 +35,10 @@ class SetMark:
 
 @frozen(kw_only=True, cache_hash=True)
 class Log:
-    """``-j LOG``: syslog ``level``, ``prefix`` of at most 29 bytes, ``flags`` as the kernel's bits (1 tcp-seq, 2 tcp-opt, 4 ip-opt, 8 uid, 32 mac)."""
+    """``-j LOG``: syslog ``level``, ``prefix`` of at most 29 bytes.
+
+    ``flags`` are the kernel's bits: 1 TCP sequence numbers, 2 TCP options, 4 IP options, 8 uid, 32 MAC addresses.
+    """
 
     prefix: str = ""
     level: int = 4

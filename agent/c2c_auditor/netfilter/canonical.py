@@ -128,12 +128,15 @@ def states(names: frozenset[str], *, negated: bool = False) -> r.StateMatch:
 
 
 def limit_period(count: int, unit_seconds: int, scale: int) -> int:
-    """The kernel's average for ``count`` packets per unit, in 1/``scale`` s (extensions/libxt_limit.c, libxt_hashlimit.c: integer division)."""
+    """The kernel's average for ``count`` packets per unit, in 1/``scale`` s.
+
+    An integer division, as in extensions/libxt_limit.c and libxt_hashlimit.c.
+    """
     return scale * unit_seconds // count
 
 
 def as_listed(rule: r.Rule, lost: frozenset[r.Loss]) -> r.Rule:
-    """``rule`` as a listing that lost ``lost`` would show it, so that what should be there can be held against what was shown."""
+    """``rule`` as a listing that lost ``lost`` would show it, to be compared with what was shown."""
     if r.Loss.INTERFACES in lost and (rule.in_interface is not None or rule.out_interface is not None):
         rule = evolve(rule, in_interface=None, out_interface=None)
     if r.Loss.HASHLIMIT_NAMES in lost and any(isinstance(match, r.HashLimitMatch) for match in rule.matches):

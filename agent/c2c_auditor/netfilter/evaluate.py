@@ -17,7 +17,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.actions import Action, action, new_mark
 from c2c_auditor.netfilter.packet import Certainty, Packet, conditions, every, marked
 
-# nf_tables allows 16 jumps inside each other; legacy tables more, which nobody has seen used.
+# nf_tables allows 16 jumps inside each other; legacy tables more, which is not seen in use.
 _DEEPEST = 64
 # Chains that call each other twice at each level double the work at each level, in the kernel too.
 _MOST_STEPS = 250_000
@@ -133,7 +133,10 @@ class _Walk:
         return frozenset(taken), frozenset(passed)
 
     def _act(self, step: Step, target: r.Target, marks: Marks, path: tuple[str, ...]) -> tuple[Marks, Marks]:
-        """What ``target`` does with a packet it takes: the marks with which the walk goes on behind it, and those with which it leaves the chain."""
+        """What ``target`` does with a packet that its rule takes.
+
+        The marks with which the walk goes on behind the rule, and those with which it leaves the chain.
+        """
         nothing: Marks = frozenset()
         does = action(target, self._chains)
         if does is Action.SET_MARK and isinstance(target, r.SetMark):

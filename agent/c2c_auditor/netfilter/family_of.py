@@ -19,7 +19,7 @@ _SAVED = re.compile(
     rf"|(?P<ipv4>{_IPV4_TOOL}|-m icmp |{_ADDRESS_OPTION}\d+\.)",
     re.MULTILINE | re.DOTALL,
 )
-_COMMENT = r"/\*(?:(?!\*/).){0,300}\*/"
+_COMMENT = r"/\*.{0,300}?\*/"
 # In a listing an address is a word of its own; a comment holds none.
 _LISTED = re.compile(
     rf"{_COMMENT}|(?P<ipv6>{_IPV6_TOOL}|(?:ipv6-icmp ?!?type |(?<=\s)!?[\da-f]{{0,4}}:[\da-f]{{0,4}}:\S*(?=\s)))"

@@ -1,4 +1,6 @@
-"""Sets of flows: all protocols and their ports on one axis, as intervals, so that what passes is known exactly and not by samples.
+"""Sets of flows: all protocols and their ports on one axis, as intervals.
+
+So what passes is known exactly, and not by samples.
 
 A *flow* here is what a first packet asks for: a protocol and, as it has them, its destination port or its ICMP type and
 code. On the axis, each protocol with ports has 65,536 points, ICMP of either family one for each type and code, any
@@ -122,7 +124,10 @@ _PORTED = union(*map(of_protocol, _WITH_PORTS))
 
 @frozen(kw_only=True)
 class Piece:
-    """One stretch of the axis within one protocol: ``first`` and ``last`` are ports, for ICMP 256 times type plus code, and 0 for protocols without either."""
+    """One stretch of the axis within one protocol.
+
+    ``first`` and ``last`` are ports, for ICMP 256 times type plus code, and 0 for protocols without either.
+    """
 
     protocol: int
     first: int
@@ -214,8 +219,8 @@ def _flows(match: r.TransportMatch | r.MultiportMatch | r.IcmpMatch, packet: Pac
 def _transport(match: r.TransportMatch, packet: Packet) -> tuple[FlowSet, FlowSet]:
     flows = of_protocol(match.protocol)
     if match.destination is not None:
-        asked = ports(match.protocol, match.destination.first, match.destination.last)
-        flows = without(flows, asked) if match.destination.negated else asked
+        named = ports(match.protocol, match.destination.first, match.destination.last)
+        flows = without(flows, named) if match.destination.negated else named
     rest = flags_hold(match, packet)
     if (
         match.source is not None

@@ -178,7 +178,10 @@ def _state(option: str, options: Options) -> r.StateMatch:
 
 
 def rate(text: str, scale: int) -> int:
-    """``COUNT[/UNIT]`` as the kernel's period in 1/``scale`` s. iptables refuses a rate of none and one that is too fast."""
+    """``COUNT[/UNIT]`` as the kernel's period in 1/``scale`` s.
+
+    iptables refuses a rate of none and one that is too fast.
+    """
     count, _, unit = text.partition("/")
     per_unit = decimal(count)
     period = canonical.limit_period(per_unit, known(keywords.TIME_UNITS, unit or "s"), scale) if per_unit else 0

@@ -1,7 +1,7 @@
-"""Which rules of a chain can concern traffic between two given ends: an index by the hosts and the marks that rules name.
+"""Which rules of a chain can concern traffic between two ends: an index by the hosts and marks that rules name.
 
 A policy chain of 20,000 rules has a few for each destination and mark, and a cell's FORWARD jumps to hundreds of chains
-that each concern one container. Whoever asks about two ends needs those few, in order, and never looks at the others.
+that each concern one container. A question about two ends needs those few, in order, and never looks at the others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ class Scope:
 
 @frozen
 class _Marked:
-    """Positions, from 0 and ascending, of rules for one destination: ``any`` whatever the mark, ``exact`` by the one mark that they ask for."""
+    """Positions, from 0 and ascending, of rules for one destination.
+
+    ``any`` are rules for packets with any mark, ``exact`` those for one mark, by that mark.
+    """
 
     any: list[int] = field(factory=list)
     exact: dict[int, list[int]] = field(factory=dict)
@@ -40,11 +43,11 @@ class _Marked:
 class ChainIndex:
     """One chain's rules by what they name.
 
-    ``general`` are those that concern everybody, ``hosts`` every host that one names.
+    ``general`` are those that concern all hosts, ``hosts`` every host that one names.
     """
 
     def __init__(self, rules: tuple[r.Rule, ...], scope_of: Callable[[str], Scope | None]) -> None:
-        """``scope_of`` a chain's name says whom the chain concerns, None for everybody."""
+        """``scope_of`` a chain's name says which hosts the chain concerns, None for all."""
         self.rules = rules
         self.general: list[int] = []
         self._sources: dict[int, list[int]] = {}
@@ -59,12 +62,12 @@ class ChainIndex:
                 self._sources.setdefault(of, []).append(at)
             else:
                 scope = scope_of(rule.target.chain) if isinstance(rule.target, r.Jump | r.Goto) else None
-                # A goto ends its chain for everybody.
+                # A goto ends its chain for all hosts.
                 self._jump(at, scope if isinstance(rule.target, r.Jump) else None)
 
     @property
     def scope(self) -> Scope | None:
-        """The hosts that the chain concerns, None for everybody."""
+        """The hosts that the chain concerns, None for all."""
         return (
             None
             if self.general

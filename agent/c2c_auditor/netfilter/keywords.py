@@ -40,7 +40,7 @@ PROTOCOLS: dict[str, int] = {
 PROTOCOL_NAMES: dict[int, str] = {number: name for name, number in reversed(PROTOCOLS.items())}
 
 # What follows -j and is no chain. Names that this project gives a value of its own are handled before this set is
-# asked.
+# looked at.
 EXTENSION_TARGETS = frozenset(
     [
         "AUDIT",

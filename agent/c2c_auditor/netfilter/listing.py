@@ -1,4 +1,6 @@
-"""``iptables -L`` in all its forms as values: with or without ``-n``, ``-v``, ``--line-numbers``, of either backend, whole or a few pasted lines.
+"""What ``iptables -L`` and ``ip6tables -L`` print, in all its forms, as values.
+
+With or without ``-n``, ``-v``, ``--line-numbers``, of either backend, whole or a few pasted lines.
 
 A listing shows one table and does not say which, leaves out interfaces without ``-v`` and the names of hash limits
 always, and gives names to hosts, networks and ports without ``-n``. What it left out is in `Ruleset.lost`. Source:
@@ -18,7 +20,7 @@ from c2c_auditor.model.table import BUILT_IN_CHAINS, FILTER, MANGLE, NAT, RAW
 from c2c_auditor.netfilter import keywords, tokens
 from c2c_auditor.netfilter.family_of import family_of_listing
 from c2c_auditor.netfilter.listing_column import ColumnReader
-from c2c_auditor.netfilter.parse import RuleParser
+from c2c_auditor.netfilter.parse import LONGEST_RULE, RuleParser
 
 _CHAIN = re.compile(r"Chain (\S+) \((?:policy (\S+)(?: \S+ packets, \S+ bytes)?|\d+ references)\)\s*")
 _HEADER = re.compile(r"\s*(num\s+)?(pkts\s+bytes\s+)?target\s+prot\s+opt\s+(in\s+out\s+)?source\s+destination\s*")
@@ -156,6 +158,8 @@ class _Reading:
         )
 
     def _rule(self, number: int, line: str) -> None:
+        if len(line) > LONGEST_RULE:
+            raise self._error(number, line, "longer than any rule that the kernel takes", _AS_PRINTED)
         joined = line.replace("\n", "\0")
         cut = _RULE.fullmatch(joined)
         if cut is None and self._parser.family is r.AddressFamily.IPV6:

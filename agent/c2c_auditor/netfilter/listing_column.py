@@ -14,6 +14,7 @@ from c2c_auditor.netfilter.parse import RuleParser
 
 _GOTO = "[goto]"
 _COMMENT = "/* "
+_COMMENT_END_WORD = " */"
 _COMMENT_END = re.compile(r" \*/(?= |$)")
 _MOST_ENDS = 8
 _BLANKS = re.compile(r"\s*")
@@ -37,11 +38,13 @@ class ColumnReader:
 
     def __init__(self, service_port: Callable[[str], int | None], parser: RuleParser) -> None:
         self._service_port = service_port
+        self._last_end = -1
         self._parser = parser
 
     def read(self, text: str, name: str) -> tuple[tuple[r.Match, ...], r.Target]:
-        """Matches in canonical order, and the target of a rule that has ``name`` in its target column, or nothing there."""
+        """Matches in canonical order, and the target; ``name`` stands in the rule's target column, which may be empty."""
         text = text.rstrip()
+        self._last_end = text.rfind(_COMMENT_END_WORD)
         if text == _GOTO or text.startswith(f"{_GOTO} "):
             return canonical.matches_in_order(list(self._from(text, len(_GOTO), "").matches)), r.Goto(chain=name)
         reading = self._from(text, 0, name)
@@ -92,6 +95,8 @@ class ColumnReader:
         ends.
         """
         start = at + len(_COMMENT)
+        if self._last_end < start - 1:
+            return None
         ends = [found.span() for found in _COMMENT_END.finditer(text, start)]
         if not ends:
             return None

@@ -1,4 +1,6 @@
-"""What ``iptables -L`` writes behind the addresses, as the options that iptables-save writes for the same: one table, a row for each spelling.
+"""What ``iptables -L`` writes behind the addresses, as the options that iptables-save writes for the same.
+
+One table, a row for each spelling.
 
 The column is a rule's matches one after the other, each as its extension prints it, then the target's own text; nothing
 separates them. Sources: iptables extensions/libxt_NAME.c, libipt_NAME.c and libip6t_NAME.c, the ``_print`` function of
@@ -25,9 +27,10 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 @frozen
 class Row:
-    """A spelling and the options for it: a template over the pattern's groups, or a function of them that is also given a look-up of port names.
+    """A spelling and the options for it.
 
-    Groups whose names begin with ``not`` hold an exclamation mark, spaced in many ways; one way is put in its place.
+    The options are a template over the pattern's groups, or a function of them and of a look-up of port names. Groups
+    whose names begin with ``not`` hold an exclamation mark, spaced in many ways; one way is put in its place.
     """
 
     _pattern: re.Pattern[str] = field(converter=_compiled)

@@ -91,7 +91,10 @@ def conditions(rule: r.Rule, packet: Packet) -> Certainty:
 
 
 def end_conditions(rule: r.Rule, packet: Packet) -> Certainty:
-    """Whether ``rule``'s conditions hold, but those on mark, protocol and ports: what all flows between two ends have in common."""
+    """Whether ``rule``'s conditions hold that are the same for all flows between two ends.
+
+    Those on mark, protocol and ports are left out.
+    """
     for match, address in ((rule.source, packet.source), (rule.destination, packet.destination)):
         if match is not None and (
             (address & match.mask == match.value) == match.negated or match.family is not packet.family

@@ -23,6 +23,8 @@ _ARITY = {
 }  # fmt: skip
 # Options whose one word may be anything, an option's name too.
 _FREE_TEXT = {"--comment", "--log-prefix", "--nflog-prefix", "--ulog-prefix", "--string", "--hex-string"}
+# A rule's entry has at most 65,535 bytes (struct ipt_entry, next_offset), and prints at most some four times as long.
+LONGEST_RULE = 1 << 18
 _REMEDY = "give the output of iptables-save or iptables -S as it was printed"
 _SHORT = {"-s", "-d", "-i", "-o", "-p", "-m", "-j", "-g", "-f", "-c"}
 _LONG = {
@@ -211,6 +213,8 @@ class RuleParser:
         self._parts = {}
 
     def _build(self, body: str) -> r.Rule:
+        if len(body) > LONGEST_RULE:
+            raise NotUnderstood(f"a rule of {len(body)} characters")
         for cut in (tokens.simple_segments, tokens.segments):
             try:
                 segments = cut(body)

@@ -55,7 +55,10 @@ class Disposition:
 
 
 class _Asks(NamedTuple):
-    """A rule as a walk sees it: the flows that meet it and those that may, whether it has no condition at all, and what its target does."""
+    """A rule as a walk sees it.
+
+    The flows that meet it and those that may, whether it has no condition at all, and what its target does.
+    """
 
     surely: FlowSet
     perhaps: FlowSet
@@ -64,9 +67,9 @@ class _Asks(NamedTuple):
 
 
 class Paths:
-    """The rules that packets meet from one built-in chain of one table on, indexed chain by chain as they are first met.
+    """The rules that packets meet from one built-in chain of one table on.
 
-    Raises EvaluationError if there is no such chain.
+    Each chain is indexed when it is first met. Raises EvaluationError if there is no such chain.
     """
 
     def __init__(self, chains: Mapping[str, r.Chain], start: str) -> None:
@@ -124,7 +127,7 @@ class Paths:
         return found
 
     def disposition(self, packet: Packet) -> Disposition:
-        """What becomes of all flows of ``packet``'s ends, state and first mark; its protocol and ports are not asked.
+        """What becomes of all flows of ``packet``'s ends, state and first mark; its protocol and ports do not count.
 
         Raises EvaluationError for loops, for jumps deeper than any kernel's, and for more steps than any real ruleset
         takes.
@@ -138,7 +141,7 @@ class Paths:
     def outline(self, destination: int, source: int | None = None) -> tuple[object, ...]:
         """What decides about packets to ``destination``: rules, chains in brackets.
 
-        Of rules for one source alone only ``source``'s are told.
+        Of rules for one source alone, only ``source``'s are part of it.
 
         Equal outlines give equal answers, whatever the chains are called and wherever their rules stand.
         """

@@ -90,7 +90,7 @@ def _masked(value: int, mask: int) -> str:
 
 
 def _rate(period: int, scale: int) -> str:
-    """A rate that the kernel turns into ``period`` again: the largest unit that divides evenly, else the smallest rate that truncates to it."""
+    """The rate of ``period``: in the largest unit that divides evenly, else the smallest one that truncates to it."""
     for unit, seconds in (("sec", 1), ("min", 60), ("hour", 3600), ("day", 86400)):
         count = scale * seconds // period if period else 0
         if count and scale * seconds // count == period:

@@ -1,4 +1,4 @@
-"""A whole ``iptables-save`` or ``iptables -S`` text as a `Ruleset`: as many rules out as there are lines of rules in."""
+"""A whole ``iptables-save`` or ``iptables -S`` text as a `Ruleset`: a rule for each line of one."""
 
 from __future__ import annotations
 

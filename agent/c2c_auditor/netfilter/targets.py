@@ -29,7 +29,10 @@ def _reject(family: r.AddressFamily, options: Options) -> r.Target:
 
 
 def set_mark(option: str, value: int, mask: int) -> r.SetMark:
-    """The five spellings of ``-j MARK`` as the one that the kernel keeps: mark = (mark AND NOT mask) XOR value (extensions/libxt_MARK.c)."""
+    """The five spellings of ``-j MARK`` as the one that the kernel keeps.
+
+    mark = (mark AND NOT mask) XOR value; source: extensions/libxt_MARK.c.
+    """
     if option == "--set-xmark":
         return canonical.set_mark(value, mask)
     if option == "--set-mark":

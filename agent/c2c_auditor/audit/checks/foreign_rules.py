@@ -120,7 +120,10 @@ class Reach:
     _known: dict[str, tuple[bool, bool]] = field(factory=dict, init=False)
 
     def of(self, rule: r.Rule) -> tuple[bool, bool]:
-        """Whether a packet that matches ``rule`` may be accepted (or marked, or taken out of silk's sight), and whether it may be stopped."""
+        """Whether a packet that matches ``rule`` may be accepted, and whether it may be stopped.
+
+        A packet that is marked, or that leaves silk's chains, counts as accepted.
+        """
         target = rule.target
         if target in (r.ACCEPT, r.RETURN) or isinstance(target, r.SetMark):
             return True, False

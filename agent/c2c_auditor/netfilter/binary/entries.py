@@ -1,7 +1,8 @@
 """Bytes of a legacy table's entries as rules: pure, bytes in, values out.
 
 The layouts are the kernel's uapi structures on a 64-bit machine: linux/netfilter_ipv4/ip_tables.h,
-linux/netfilter_ipv6/ip6_tables.h, linux/netfilter/x_tables.h, xt_*.h, nf_nat.h. Numbers are in the machine's byte order, except addresses and NAT's ports.
+linux/netfilter_ipv6/ip6_tables.h, linux/netfilter/x_tables.h, xt_*.h, nf_nat.h. Numbers are in the machine's byte
+order, except addresses and NAT's ports.
 
 A match or target without a layout here, or with options that its value has no word for, is kept whole: its name, its
 revision, and its bytes in hexadecimal. iptables-save would print its options in words of its own, which only its shared
@@ -116,16 +117,20 @@ def decode_entry(entry: bytes, chain: str | None = None, family: r.AddressFamily
 
 
 def is_jump(entry: bytes, target_offset: int) -> bool:
-    """Whether an entry goes to another chain, or on to the next rule: its target has no name, and its data, the last 8 bytes, are no verdict."""
+    """Whether an entry goes to another chain, or on to the next rule.
+
+    Its target has no name then, and its data, the last 8 bytes, are no verdict.
+    """
     return entry[target_offset + 2] == 0 and entry[-8:-4] not in _FINAL_VERDICTS
 
 
 def parts_of(entry: bytes, family: r.AddressFamily = r.AddressFamily.IPV4) -> struct.Struct:
-    """The parts of an entry that make its rule: all but the counters before its matches and what follows the names in it.
+    """The parts of an entry that make its rule.
 
-    The kernel writes a name up to its end (x_tables.c, ``xt_obj_to_user``) into memory that libiptc does not clear, so
-    anything may stand behind it. Entries with equal parts are laid out alike, for names and sizes are among the parts.
-    Raises NotUnderstood as `decode_entry` does.
+    All but the counters before its matches and what follows the names in it. The kernel writes a name up to its end
+    (x_tables.c, ``xt_obj_to_user``) into memory that libiptc does not clear, so anything may stand behind it. Entries
+    with equal parts are laid out alike, for names and sizes are among the parts. Raises NotUnderstood as `decode_entry`
+    does.
     """
     of = LAYOUTS[family]
     parts, kept = f"={of.counters_at}s{of.size - of.counters_at}x", 0

@@ -1,9 +1,11 @@
-"""Private data of the matches that have a value of their own: one function per layout, collected in one table by module and revision.
+"""Private data of the matches that have a value of their own: one function per layout.
+
+The functions are collected in a table per family, by module and revision.
 
 Each function is given the bytes after ``struct xt_entry_match`` and returns the value, or None for a match that matches
 everything. It raises NotUnderstood for options that its value has no word for, and for bytes that are too few. Layouts:
-Linux include/uapi/linux/netfilter/xt_NAME.h; what "not given" looks like: iptables extensions/libxt_NAME.c, the ``_init`` and
-``_save`` functions.
+Linux include/uapi/linux/netfilter/xt_NAME.h; what "not given" looks like: iptables extensions/libxt_NAME.c, the
+``_init`` and ``_save`` functions.
 """
 
 from __future__ import annotations
@@ -201,7 +203,10 @@ _GC_INTERVAL = 1000
 
 
 def _usual_expiry(period: int) -> int:
-    """What libxt_hashlimit.c takes for "not given", in ms: the unit in which it prints ``period`` (its ``print_rate``, periods in 1/1,000,000 s)."""
+    """What libxt_hashlimit.c takes for "not given", in ms.
+
+    The unit in which it prints ``period`` (its ``print_rate``, periods in 1/1,000,000 s).
+    """
     unit = 86400
     for finer in (3600, 60, 1):
         if period > finer * 1_000_000 or finer * 1_000_000 // period < finer * 1_000_000 % period:

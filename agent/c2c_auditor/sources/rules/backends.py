@@ -38,10 +38,11 @@ class Backends:
         self._readers = tuple(readers)
 
     def read(self, families: Sequence[AddressFamily] = (AddressFamily.IPV4,)) -> tuple[Ruleset, ...]:
-        """The rulesets of ``families`` in that order; of each family the fullest first if several backends hold silk's chains.
+        """The rulesets of ``families`` in that order.
 
-        Where none does (nothing runs there yet), the first reader's answer stands for the family. Raises SourceError
-        when a backend that is in use cannot be read.
+        Of each family the fullest comes first if several backends hold silk's chains. Where none does (nothing runs
+        there yet), the first reader's answer stands for the family. Raises SourceError when a backend that is in use
+        cannot be read.
         """
         return tuple(ruleset for family in families for ruleset in self._of(family))
 
@@ -52,7 +53,7 @@ class Backends:
         failure: SourceError | None = None
         for reader in self._readers:
             in_use = reader.in_use(family)
-            # Where it cannot be told, reading may make tables: it is left out when the rules were found elsewhere, and
+            # Where that cannot be seen, reading may make tables: it is left out when the rules were found elsewhere, and
             # when that is not known.
             if in_use is False or (in_use is None and (failure or any(chains for chains, _ in found))):
                 continue

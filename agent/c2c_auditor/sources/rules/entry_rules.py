@@ -65,7 +65,7 @@ class EntryRules:
 
 
 class _Shape:
-    """Entries of one layout: the rules ``known``, and those of them that were ``used`` since it was last asked."""
+    """Entries of one layout: the rules ``known``, and those of them that were ``used`` since unused ones were last forgotten."""
 
     def __init__(self, parts: Struct) -> None:
         self.parts = parts

@@ -1,4 +1,6 @@
-"""Rules of the legacy backend, through python-iptables' handle of libiptc: a copy of each table, from which only bytes are taken.
+"""Rules of the legacy backend, through python-iptables' handle of libiptc.
+
+The handle is a copy of a table, from which only bytes are taken.
 
 python-iptables' own Rule objects cost 0.3 ms each and leak, so they are not used; its libiptc functions are. The bytes
 that make a rule stay equal as long as it does, so each distinct rule is understood once, and a steady reading only
@@ -37,7 +39,7 @@ _OF_FAMILY = {
 def tables_in_use(
     family: r.AddressFamily = r.AddressFamily.IPV4, tables: Sequence[TableSpec] = READ_TABLES
 ) -> bool | None:
-    """Whether this network namespace has legacy tables of ``family``; None if it cannot be told. Makes none."""
+    """Whether this network namespace has legacy tables of ``family``; None if that cannot be seen. Makes none."""
     present, certain = _tables_present(family, tables)
     if not present:
         return False
@@ -89,7 +91,7 @@ class LegacyReader:
         self._families: dict[r.AddressFamily, _Memory] = {}
 
     def in_use(self, family: r.AddressFamily) -> bool | None:
-        """Whether there are tables of ``family``; None if it cannot be told without making some."""
+        """Whether there are tables of ``family``; None if that cannot be seen without making some."""
         return tables_in_use(family, self._tables)
 
     def changes(self) -> Mapping[str, int]:

@@ -22,7 +22,10 @@ _ABSENT = (errno.ENOENT, errno.ENOPROTOOPT)
 
 @frozen(kw_only=True)
 class Libiptc:
-    """libiptc's functions with plain addresses in and out: the pointer objects that python-iptables declares cost more than the walk."""
+    """libiptc's functions with plain addresses in and out.
+
+    The pointer objects that python-iptables declares cost more than the walk.
+    """
 
     init: Callable[[bytes], int | None]
     free: Callable[[int], None]

@@ -1,4 +1,4 @@
-"""What nf_tables announces: the generation, and each commit with the chains that it changed and the process that made it.
+"""What nf_tables announces: the generation, and each commit with its changed chains and the process that made it.
 
 Two netlink sockets, read only: GETGEN asks for the generation (microseconds, whatever the number of rules), and
 multicast group NFNLGRP_NFTABLES tells of commits. Messages are walked by hand, because a 20,000-rule restore announces

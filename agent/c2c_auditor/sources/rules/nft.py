@@ -224,7 +224,7 @@ class NftReader:
         return found[chain]
 
     def _declared(self, memory: _Memory, table: str) -> frozenset[str]:
-        """The chains that exist now, from a whole listing: only asked when one chain could not be read."""
+        """The chains that exist now, from a whole listing; for the case that one chain could not be read."""
         family = memory.parser.family
         tool = self._tools.of_nft(f"{family.tool}-nft-save", f"{family.tool}-save")
         output = self._run([tool.path, "-t", table])
@@ -237,8 +237,8 @@ class NftReader:
             raise _failed(
                 Reason.INCOMPATIBLE,
                 where,
-                "iptables cannot show this table: it holds native nftables rules",
-                "look at it with `nft list ruleset`",
+                "iptables cannot show this table: it holds native nftables rules, or those of a newer iptables",
+                "look at it with `nft list ruleset`; if silk's iptables is newer, set iptables_bin_dir to its directory",
             )
         if output.status != 0:
             denied = "ermission denied" in output.errors or "not permitted" in output.errors

@@ -30,8 +30,9 @@ _WITH_PORTS = (r.TCP, r.UDP)
 def marked_if_older(ruleset: r.Ruleset) -> r.Ruleset:
     """``ruleset``, with the loss and a warning when its reader left out what silk always writes.
 
-    A reader that is known to be older is suspected for one such rule; one of unknown version only when all of silk's
-    rules lack it, because a single rule may have been damaged.
+    A reader that is known to be older is suspected when half of the rules in which silk always writes a port or a mark
+    have none; one of unknown version only when all have none. Fewer may have been damaged, which is for the checks to
+    find.
     """
     ruleset = _unmarked(ruleset)
     number = _version(ruleset.reader)
@@ -40,8 +41,8 @@ def marked_if_older(ruleset: r.Ruleset) -> r.Ruleset:
     if number is not None and number >= _FIRST_NATIVE:
         return ruleset
     lacking = list(_lacking(ruleset))
-    suspected = any(lacking) if number is not None else bool(lacking) and all(lacking)
-    if not suspected:
+    needed = len(lacking) if number is None else (len(lacking) + 1) // 2
+    if not lacking or sum(lacking) < needed:
         return ruleset
     reader = ruleset.reader or "An iptables of unknown version"
     return evolve(

@@ -1,6 +1,6 @@
-"""Rules from texts that people have: what ``iptables-save``, ``iptables -S`` and ``iptables -L`` print, or ip6tables' twins.
+"""Rules from texts that people have: what ``iptables-save``, ``-S`` and ``-L`` print, or their twins of ip6tables.
 
-They are told apart by what they look like.
+The forms are recognised by what they look like.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The programs of iptables on this cell, each asked once what it is: a name says nothing about the backend.
+"""The programs of iptables on this cell, with what each says about itself: its name says nothing about the backend.
 
 ``iptables`` is a link that an operator, a package or a stemcell points at either backend, and a directory may hold
 programs of only one.
@@ -36,7 +36,7 @@ class Tool:
 
 
 class Tools:
-    """The programs of ``bin_dir``, or of PATH if that is None. One that is replaced is asked again."""
+    """The programs of ``bin_dir``, or of PATH if that is None. One that is replaced is run again for its version."""
 
     def __init__(self, bin_dir: Path | None, seconds: float) -> None:
         """``seconds`` bound an answer."""
