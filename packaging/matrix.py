@@ -8,6 +8,7 @@ every run printed stays in .tools/matrix. Ends with 1 if anything failed.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import shutil
@@ -115,7 +116,13 @@ def _head(seconds: float) -> list[str]:
 
 def _iptables_section() -> list[str]:
     folders = _iptables()
-    runs = {version: _read_with(folder, folders) for version, (_, folder) in folders.items()}
+    writers = tuple(f"--iptables-writer={folder}" for _, folder in folders.values())
+    runs = {
+        version: _pytest(
+            f"iptables-{version}", Path(sys.executable), (*READER_TESTS, f"--iptables-dir={folder}", *writers)
+        )
+        for version, (_, folder) in folders.items()
+    }
     head = ("read by", *(f"written by {version}" for version in folders))
     matrix = [(version, *(str(run.counts(f"writer-{writer}-")) for writer in folders)) for version, run in runs.items()]
     tests = [(version, folders[version][0], str(run.counts()), f"{run.seconds:.0f} s") for version, run in runs.items()]
@@ -145,12 +152,6 @@ def _iptables() -> dict[str, tuple[str, Path]]:
         version, folder = debian.fetch_iptables(release)
         found.setdefault(version, (f"Debian {release}", folder))
     return dict(sorted(found.items(), key=lambda item: tuple(map(int, item[0].split(".")))))
-
-
-def _read_with(reader: Path, folders: dict[str, tuple[str, Path]]) -> Run:
-    writers = tuple(f"--iptables-writer={folder}" for _, folder in folders.values())
-    name = f"iptables-{next(version for version, (_, folder) in folders.items() if folder == reader)}"
-    return _pytest(name, Path(sys.executable), (*READER_TESTS, f"--iptables-dir={reader}", *writers))
 
 
 def _python_section() -> list[str]:
@@ -269,13 +270,13 @@ def _silk_section() -> list[str]:
 
 
 def _pytest(name: str, python: Path, arguments: Sequence[str]) -> Run:
-    """Run tests, two at a time; what they print is kept in .tools/matrix."""
+    """Run tests, two at a time; what they print is kept in .tools/matrix. A run that takes too long has no results."""
     sys.stderr.write(f"c2c-auditor: {name}\n")
     results = WORK / f"{name}.xml"
     results.unlink(missing_ok=True)
     command = (str(python), "-m", "pytest", "-n", "2", "--dist", "loadgroup", f"--junitxml={results}", *arguments)
     started = time.monotonic()
-    with (WORK / f"{name}.log").open("wb") as log:
+    with (WORK / f"{name}.log").open("wb") as log, contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=False, timeout=_SECONDS)
     cases = list(_cases(results)) if results.exists() else []
     return Run(cases=cases, seconds=time.monotonic() - started)
