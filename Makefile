@@ -27,8 +27,8 @@ bench: kernel ## time and memory, as ratios against iptables itself
 soak: kernel ## the evaluator against the kernel (ROUNDS=10 of 100 tables a backend, from SEED on), the listener against CLIENTS=10000
 	SEED=$(SEED) ROUNDS=$(ROUNDS) CLIENTS=$(CLIENTS) .venv/bin/python packaging/soak.py
 
-matrix: kernel ## every iptables and Python that can be had here, into docs/compatibility.md; fetches Debian's other releases
-	.venv/bin/python packaging/matrix.py
+matrix: kernel ## every iptables and Python that can be had here, into docs/compatibility.md; one of its parts in MATRIX_ARGS
+	.venv/bin/python packaging/matrix.py $(MATRIX_ARGS)
 
 golden: kernel ## rewrites the expected results; read the diff before it is committed
 	$(pytest) tests/unit tests/kernel -k golden --update-golden

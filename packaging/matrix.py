@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import debian
 import stage_release
-from attrs import frozen
+from trial import SECONDS, WORK, run_tests
 
 ROOT = debian.ROOT
-WORK = ROOT / ".tools" / "matrix"
 PAGE = ROOT / "docs" / "compatibility.md"
 # Debian's releases with an iptables that cells run (1.8.7 is ubuntu-jammy's) or are going to; sid has the newest.
 IPTABLES_RELEASES = ("bullseye", "bookworm", "trixie", "sid")
@@ -34,7 +33,13 @@ READER_TESTS = tuple(
     for name in ("iptables_versions", "nft_reader", "legacy_reader", "readers_agree", "listing")
 )
 SILKS = {"2024": "3.53 (October 2024)", "new": "3.116 (2026)"}
-_SECONDS = 1800
+_HEAD = """\
+# Compatibility
+
+Written by `make matrix`: what was tried, with which versions, and what came out. A part alone: `make matrix
+MATRIX_ARGS=Python` (or `iptables`, `silk`).
+
+"""
 _IPTABLES = """\
 The kernel tests of the readers (nft and legacy, text, listings), and every recorded cell, loaded by one version and
 audited through another: live with `iptables_bin_dir`, and as `-save`, `-save -c`, `-S`, and `-L` with its options.
@@ -57,71 +62,45 @@ demo writes either into the kernel, and the agent audits that cell through the w
 """
 
 
-@frozen(kw_only=True)
-class Counts:
-    """How a run of tests went: how many passed, failed, failed as expected (a known limit) and were skipped."""
-
-    passed: int = 0
-    failed: int = 0
-    known: int = 0
-    skipped: int = 0
-
-    def __str__(self) -> str:
-        """As it stands in a table."""
-        said = [f"{self.passed} passed"] if self.passed else []
-        said += [f"{self.known} known limits"] if self.known else []
-        said += [f"{self.skipped} skipped"] if self.skipped else []
-        said += [f"**{self.failed} FAILED**"] if self.failed else []
-        return ", ".join(said) or "**nothing ran**"
-
-
-@frozen(kw_only=True)
-class Run:
-    """One run of tests; ``cases`` are its tests' names with what became of each."""
-
-    cases: Sequence[tuple[str, str]]
-    seconds: float
-
-    def counts(self, part: str = "") -> Counts:
-        """How those went whose names contain ``part``."""
-        found = [outcome for name, outcome in self.cases if part in name]
-        return Counts(**{outcome: found.count(outcome) for outcome in ("passed", "failed", "known", "skipped")})
-
-
-def main() -> int:
-    """Try everything; the exit status."""
+def main(wanted: Sequence[str]) -> int:
+    """Try ``wanted`` of the parts, all if none is named; the others stay on the page as they are. The exit status."""
+    if unknown := set(wanted) - set(PARTS):
+        sys.exit(f"c2c-auditor: no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     WORK.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    sections = (_iptables_section(), _python_section(), _silk_section())
-    seconds = time.monotonic() - started
-    text = "\n".join(line for section in (_head(seconds), *sections) for line in section)
-    PAGE.write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
-    return 1 if "FAILED" in text or "nothing ran" in text else 0
+    page = dict.fromkeys(PARTS, "")
+    if PAGE.exists():
+        sections = re.split(r"^(?=## )", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+        page |= {section.split()[1]: section for section in sections}
+    failed = False
+    for part in wanted or PARTS:
+        started = time.monotonic()
+        lines = PARTS[part]()
+        page[part] = "\n".join((f"## {part}", "", _when(time.monotonic() - started), *lines, ""))
+        failed = failed or "FAILED" in page[part] or "nothing ran" in page[part]
+        PAGE.write_text(_HEAD + "".join(page.values()), encoding="utf-8")
+        sys.stdout.write(page[part])
+    return 1 if failed else 0
 
 
-def _head(seconds: float) -> list[str]:
+def _when(seconds: float) -> str:
     today = dt.datetime.now(tz=dt.timezone.utc).date()
-    kernel = f"{os.uname().release.partition('-')[0]} ({os.uname().machine})"
-    return [
-        "# Compatibility",
-        "",
-        f"Written by `make matrix` on {today:%d %B %Y}, in {seconds / 60:.0f} minutes on {os.cpu_count()} cores.",
-        "",
-        f"**Kernel**: Linux {kernel}; every rule below was loaded into it and read back from it.",
-        "",
-    ]
+    system = f"Linux {os.uname().release.partition('-')[0]} ({os.uname().machine})"
+    return f"Tried on {today:%d %B %Y} with the kernel {system}, in {seconds / 60:.0f} minutes on {os.cpu_count()} cores.\n"
 
 
 def _iptables_section() -> list[str]:
     folders = _iptables()
-    runs = {version: _read_with(folder, folders) for version, (_, folder) in folders.items()}
+    writers = tuple(f"--iptables-writer={folder}" for _, folder in folders.values())
+    runs = {
+        version: run_tests(
+            f"iptables-{version}", Path(sys.executable), (*READER_TESTS, f"--iptables-dir={folder}", *writers)
+        )
+        for version, (_, folder) in folders.items()
+    }
     head = ("read by", *(f"written by {version}" for version in folders))
     matrix = [(version, *(str(run.counts(f"writer-{writer}-")) for writer in folders)) for version, run in runs.items()]
     tests = [(version, folders[version][0], str(run.counts()), f"{run.seconds:.0f} s") for version, run in runs.items()]
     return [
-        "## iptables",
-        "",
         _IPTABLES,
         *_table(("iptables", "from", "all reader tests", "time"), tests),
         "",
@@ -147,19 +126,11 @@ def _iptables() -> dict[str, tuple[str, Path]]:
     return dict(sorted(found.items(), key=lambda item: tuple(map(int, item[0].split(".")))))
 
 
-def _read_with(reader: Path, folders: dict[str, tuple[str, Path]]) -> Run:
-    writers = tuple(f"--iptables-writer={folder}" for _, folder in folders.values())
-    name = f"iptables-{next(version for version, (_, folder) in folders.items() if folder == reader)}"
-    return _pytest(name, Path(sys.executable), (*READER_TESTS, f"--iptables-dir={reader}", *writers))
-
-
 def _python_section() -> list[str]:
     staged = WORK / "staged"
     stage_release.stage(staged)
     rows = [row for minor in PYTHONS for row in _python_rows(minor, staged)]
     return [
-        "## Python",
-        "",
         _PYTHON,
         *_table(("CPython", "from", "unit and property tests", "time", "BOSH package"), rows),
         "",
@@ -177,7 +148,7 @@ def _python_rows(minor: str, staged: Path) -> Iterator[tuple[str, ...]]:
             return
     version = subprocess.run((python, "--version"), capture_output=True, text=True, check=True, timeout=30).stdout
     installed = _install(minor, python, staged)
-    run = _pytest(f"python-{minor}", installed, ("tests/unit", "tests/property"))
+    run = run_tests(f"python-{minor}", installed, ("tests/unit", "tests/property"))
     yield (version.split()[1], origin, str(run.counts()), f"{run.seconds:.0f} s", _package(minor, python, staged))
 
 
@@ -211,7 +182,7 @@ def _install(minor: str, python: Path, staged: Path) -> Path:
         (*pip, "--require-hashes", "--no-build-isolation", "-r", "packaging/requirements-dev.txt"),
         (*pip, "--no-deps", str(wheel)),
     ):
-        subprocess.run(command, cwd=ROOT, check=True, timeout=_SECONDS)
+        subprocess.run(command, cwd=ROOT, check=True, timeout=SECONDS)
     return installed
 
 
@@ -236,7 +207,7 @@ def _package(minor: str, python: Path, staged: Path) -> str:
     with (WORK / f"package-{minor}.log").open("w", encoding="utf-8") as log:
         for command in (("bash", script), strict):
             done = subprocess.run(
-                command, cwd=work / "compile", env=environment, stdout=log, stderr=log, check=False, timeout=_SECONDS
+                command, cwd=work / "compile", env=environment, stdout=log, stderr=log, check=False, timeout=SECONDS
             )
             if done.returncode:
                 return "**FAILED**"
@@ -257,49 +228,28 @@ main()
 def _silk_section() -> list[str]:
     rows = []
     for silk, version in SILKS.items():
-        run = _pytest(f"silk-{silk}", Path(sys.executable), ("tests/e2e/test_demo.py", "-k", f"tour and {silk}"))
+        run = run_tests(f"silk-{silk}", Path(sys.executable), ("tests/e2e/test_demo.py", "-k", f"tour and {silk}"))
         rows.append((version, f"`make demo DEMO_ARGS='--silk {silk}'`", str(run.counts())))
     return [
-        "## silk",
-        "",
         _SILK,
         *_table(("silk", "how", "result"), rows),
         "",
     ]
 
 
-def _pytest(name: str, python: Path, arguments: Sequence[str]) -> Run:
-    """Run tests, two at a time; what they print is kept in .tools/matrix."""
-    sys.stderr.write(f"c2c-auditor: {name}\n")
-    results = WORK / f"{name}.xml"
-    results.unlink(missing_ok=True)
-    command = (str(python), "-m", "pytest", "-n", "2", "--dist", "loadgroup", f"--junitxml={results}", *arguments)
-    started = time.monotonic()
-    with (WORK / f"{name}.log").open("wb") as log:
-        subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=False, timeout=_SECONDS)
-    cases = list(_cases(results)) if results.exists() else []
-    return Run(cases=cases, seconds=time.monotonic() - started)
-
-
-def _cases(results: Path) -> Iterator[tuple[str, str]]:
-    """Each test's name, and what became of it."""
-    for case in ET.parse(results).iter("testcase"):  # noqa: S314 - pytest wrote it just now
-        skipped = case.find("skipped")
-        if case.find("failure") is not None or case.find("error") is not None:
-            outcome = "failed"
-        elif skipped is not None:
-            outcome = "known" if skipped.get("type") == "pytest.xfail" else "skipped"
-        else:
-            outcome = "passed"
-        yield case.get("name", ""), outcome
-
-
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
+PARTS: Mapping[str, Callable[[], list[str]]] = {
+    "iptables": _iptables_section,
+    "Python": _python_section,
+    "silk": _silk_section,
+}
+
+
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        sys.exit(main(sys.argv[1:]))
     except (debian.FetchError, stage_release.StagingError, subprocess.CalledProcessError) as error:
         sys.exit(f"c2c-auditor: {error}")
