@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from c2c_auditor.audit.judge import judge_cell
 from c2c_auditor.cli import cli
 from c2c_auditor.errors import NotUnderstood, ParseError, UsageError
 from c2c_auditor.model import rule as r
