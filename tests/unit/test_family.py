@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from c2c_auditor.audit.judge import judge
 from c2c_auditor.cli import cli
 from c2c_auditor.errors import NotUnderstood, ParseError, UsageError
 from c2c_auditor.model import rule as r
@@ -198,7 +199,7 @@ def test_a_match_on_the_other_familys_address_takes_no_packet() -> None:
 
 def test_rules_of_ipv6_are_not_held_against_what_silk_writes_to_ipv4(tmp_path: Path) -> None:
     """Nothing is found, nothing is clean; on the command line one sentence says what to give."""
-    judgement = judge_cell(recording("pair").facts, (read_text(SAVED, where="x"),), None)
+    judgement = judge(recording("pair").facts, read_text(SAVED, where="x"), None)
     assert not judgement.findings
     assert judgement.unknown == frozenset(Kind)
     given = tmp_path / "rules"
