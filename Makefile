@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak golden docs dashboards stage release lock clean venv kernel
+.PHONY: help demo test check bench fuzz soak golden docs dashboards stage release lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
@@ -12,8 +12,8 @@ help: ## this list
 demo: kernel ## a small cell, faults injected and found; options in DEMO_ARGS
 	PYTHONPATH=tests .venv/bin/python -m demo $(DEMO_ARGS)
 
-test: kernel ## every test but the benchmarks, two at a time; options for pytest in TEST_ARGS
-	$(pytest) tests -m "not bench" -n 2 --dist loadgroup $(TEST_ARGS)
+test: kernel ## every test but benchmarks and soaks, two at a time; options for pytest in TEST_ARGS
+	$(pytest) tests -m "not bench and not soak" -n 2 --dist loadgroup $(TEST_ARGS)
 
 check: venv ## style, types, and the project's own rules (layers, purity, sizes)
 	.venv/bin/ruff check
@@ -23,6 +23,10 @@ check: venv ## style, types, and the project's own rules (layers, purity, sizes)
 
 bench: kernel ## time and memory, as ratios against iptables itself
 	$(pytest) tests/bench -rsP
+
+fuzz: kernel ## each parser fuzzed in turn, FUZZ_SECONDS=600 in all; what it finds stays in tests/fuzz/corpus
+	@packaging/setup.sh fuzz
+	.venv/bin/python packaging/fuzz.py
 
 soak: kernel ## the evaluator against the kernel for ROUNDS=10 rounds of 100 tables a backend, from SEED on
 	SEED=$(SEED) ROUNDS=$(ROUNDS) .venv/bin/python packaging/soak.py
