@@ -28,7 +28,9 @@ fuzz: kernel ## each parser fuzzed in turn, FUZZ_SECONDS=600 in all; what it fin
 	@packaging/setup.sh fuzz
 	.venv/bin/python packaging/fuzz.py
 
-soak: kernel ## the evaluator against the kernel for ROUNDS=10 rounds of 100 tables a backend, from SEED on
+soak: kernel ## a cell at work for SOAK_SECONDS=3600, the rest of the table of faults, the evaluator for ROUNDS=10 rounds of 100 tables
+	SEED=$(SEED) SOAK_SECONDS=$(SOAK_SECONDS) .venv/bin/python packaging/soak_cell.py
+	$(pytest) tests/faults -m soak
 	SEED=$(SEED) ROUNDS=$(ROUNDS) .venv/bin/python packaging/soak.py
 
 golden: kernel ## rewrites the expected results; read the diff before it is committed
@@ -36,6 +38,7 @@ golden: kernel ## rewrites the expected results; read the diff before it is comm
 
 docs: venv ## rewrites the pages that are generated from code
 	.venv/bin/python packaging/generate_docs.py
+	.venv/bin/python packaging/reliability.py
 
 dashboards: venv ## rewrites Grafana's dashboards from packaging/dashboards
 	.venv/bin/python packaging/generate_dashboards.py
