@@ -170,8 +170,8 @@ def test_without_its_user_it_does_not_start() -> None:
 
 _TAKEN_OVER = """
 import os, signal, sys
-from c2c_auditor.privileges import become, drop_all
-become(None)
+from c2c_auditor.privileges import switch_user, drop_all
+switch_user(None)
 drop_all()
 for what in (
     lambda: open(sys.argv[1]),

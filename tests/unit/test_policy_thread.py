@@ -153,7 +153,7 @@ def test_a_bug_in_a_fetch_is_a_failed_source_and_the_thread_lives_on() -> None:
 def test_the_thread_holds_no_capability(monkeypatch: pytest.MonkeyPatch) -> None:
     """It parses what comes from the network."""
     dropped = threading.Event()
-    monkeypatch.setattr("c2c_auditor.sources.facts.policy_thread.drop_here", dropped.set)
+    monkeypatch.setattr("c2c_auditor.sources.facts.policy_thread.drop_in_thread", dropped.set)
     with _thread(Scripted([])):
         assert dropped.wait(_BOUND)
 
