@@ -25,7 +25,7 @@ from attrs import frozen
 from c2c_auditor.audit.settle import Grace
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.report import Report
-from c2c_auditor.privileges import drop_here
+from c2c_auditor.privileges import drop_in_thread
 
 # After an audit the next one waits this many times its processor time: at most 5 % of a core, whatever happens on the
 # cell. Time spent waiting costs nothing and is not counted.
@@ -71,7 +71,7 @@ class WatchedAudits(threading.Thread):
 
     def run(self) -> None:
         """Watch until the process ends."""
-        drop_here()
+        drop_in_thread()
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._running is not None)

@@ -76,12 +76,12 @@ class ParseError(SourceError):
     """A text that is not what it should be; ``line`` counts from 1 and ``text`` is the offending line."""
 
     def __init__(self, *, where: str, line: int, text: str, problem: str, remedy: str, source: str = "rules") -> None:
-        shown = text if len(text) <= 200 else f"{text[:200]}…"  # noqa: PLR2004 - a line of a terminal or two
+        excerpt = text if len(text) <= 200 else f"{text[:200]}…"  # noqa: PLR2004 - a line of a terminal or two
         super().__init__(
             source=source,
             reason=Reason.MALFORMED,
             where=f"{where}, line {line}",
-            problem=f"{problem}: {shown!r}",
+            problem=f"{problem}: {excerpt!r}",
             remedy=remedy,
         )
         self.line = line

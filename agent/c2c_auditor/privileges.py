@@ -33,7 +33,7 @@ class _Data(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
-def become(user: str | None) -> None:
+def switch_user(user: str | None) -> None:
     """Change to ``user`` for good, without supplementary groups; None is ``nobody`` for root, and no change for others.
 
     Raises AuditorError where there is no such user, where it is root, or where the kernel refuses.
@@ -60,17 +60,17 @@ def become(user: str | None) -> None:
         ) from error
 
 
-def end_with(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     """SIGKILL for this process when ``parent``, which forked it, ends: a stopped process reads no end of a pipe.
 
-    To be called after `become`: the kernel forgets the wish when the user changes (prctl(2), PR_SET_PDEATHSIG).
+    To be called after `switch_user`: the kernel forgets the wish when the user changes (prctl(2), PR_SET_PDEATHSIG).
     """
     _prctl(ctypes.CDLL(None, use_errno=True), _PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the call
         os._exit(1)
 
 
-def limit(which: int, most: int) -> None:
+def set_limit(which: int, most: int) -> None:
     """At most ``most`` of a resource (``resource.RLIMIT_...``) for this process, and no way back up."""
     _, hard = resource.getrlimit(which)
     bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -78,7 +78,7 @@ def limit(which: int, most: int) -> None:
 
 
 def drop_bounding_set() -> None:
-    """No exec gains a capability. This takes CAP_SETPCAP; where that is missing, no_new_privs (`drop_here`) has to do."""
+    """No exec gains a capability. This takes CAP_SETPCAP; where that is missing, no_new_privs (`drop_in_thread`) has to do."""
     libc = ctypes.CDLL(None, use_errno=True)
     for capability in range(_LAST):
         libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
@@ -86,13 +86,13 @@ def drop_bounding_set() -> None:
 
 def drop_all() -> None:
     """No capability now, and none after any exec. Raises AuditorError if one is left, be it in another thread."""
-    drop_here()
-    left = {name: f"{value:#x}" for name, value in held().items() if value}
+    drop_in_thread()
+    left = {name: f"{value:#x}" for name, value in held_capabilities().items() if value}
     if left:
         raise AuditorError(f"the listening process still holds capabilities: {left}")
 
 
-def drop_here() -> None:
+def drop_in_thread() -> None:
     """No capability for the calling thread; other threads keep theirs. Raises AuditorError if the kernel refuses."""
     libc = ctypes.CDLL(None, use_errno=True)
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
@@ -105,7 +105,7 @@ def drop_here() -> None:
         )
 
 
-def held() -> dict[str, int]:
+def held_capabilities() -> dict[str, int]:
     """The capability sets of this process as bits, by the kernel's own account: what any of its threads holds counts."""
     sets = dict.fromkeys(_SETS, 0)
     for line in _thread_statuses():

@@ -254,7 +254,7 @@ def test_an_unchanged_cell_is_not_judged_again(monkeypatch: pytest.MonkeyPatch) 
     assert len(judged) == 3
 
 
-@pytest.mark.parametrize("place", ["judge_cell", "settle", "report_of"])
+@pytest.mark.parametrize("place", ["judge_cell", "settle", "judged_report"])
 def test_a_bug_is_a_blind_audit_with_its_traceback_and_not_the_end(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report says what and where; findings stay as they were; the next audit works."""
     script = Scripted(ruleset=_without_mark())
@@ -290,7 +290,7 @@ def test_what_a_bug_kept_from_being_announced_is_announced_by_the_next_report(mo
         assert cycle.run().confirmed == ()
         script.pass_(8)
     with monkeypatch.context() as patched:
-        patched.setattr("c2c_auditor.cycle.report_of", _raise)
+        patched.setattr("c2c_auditor.cycle.judged_report", _raise)
         assert cycle.run().confirmed == ()
     assert [one.kind for one in cycle.run().confirmed] == [Kind.MARK_MISSING]
 

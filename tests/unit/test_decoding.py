@@ -20,10 +20,10 @@ from c2c_auditor.decoding import (
     Positive,
     Tag,
     decode,
-    found,
     parse_json,
     parse_tag,
     replace_surrogates,
+    shown_value,
     structure,
 )
 
@@ -169,7 +169,11 @@ def test_values_are_shown_short_and_without_walking_into_them() -> None:
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]
-    assert [found(deep), found({"a": deep}), found("x" * 1000)] == ["a list", "an object", "'" + "x" * 79]
+    assert [shown_value(deep), shown_value({"a": deep}), shown_value("x" * 1000)] == [
+        "a list",
+        "an object",
+        "'" + "x" * 79,
+    ]
 
 
 def test_only_halves_of_characters_are_replaced() -> None:

@@ -13,7 +13,7 @@ from c2c_auditor.export.document import to_json
 from c2c_auditor.model.cell import Container, Names, Store
 from support.mutations import with_rules
 from support.recordings import recording
-from support.reports import report_of
+from support.reports import judged_report
 
 
 def _called(names: Names) -> str:
@@ -57,7 +57,7 @@ def test_a_name_of_a_million_characters_makes_a_short_report() -> None:
     long = Names(app="x" * 1_000_000, space="y" * 1_000_000, org="z" * 1_000_000)
     containers = tuple(evolve(container, names=long) for container in cell.facts.store.containers)
     damaged = evolve(cell, facts=evolve(cell.facts, store=Store(containers=containers)))
-    report = report_of(damaged, with_rules(cell.ruleset, "FORWARD", ()))
+    report = judged_report(damaged, with_rules(cell.ruleset, "FORWARD", ()))
     text = to_json(report)
     assert json.loads(text)["findings"]
     assert len(text) < 100_000

@@ -30,14 +30,14 @@ from c2c_auditor.config import ServerSettings, TlsSettings
 from c2c_auditor.errors import ConfigError
 from c2c_auditor.model.report import Report
 from c2c_auditor.server import ServerProcess
-from c2c_auditor.server.questions import Answer, refused
+from c2c_auditor.server.questions import Answer, refusal
 from support.clients import certificates
 from support.reports import blind_report, clean_report, flushed_report
 
 
 def _silent(subject: str, arguments: Mapping[str, str]) -> Answer:
     """Nobody asks."""
-    return refused(503, f"{subject} {len(arguments)}")
+    return refusal(503, f"{subject} {len(arguments)}")
 
 
 @pytest.fixture

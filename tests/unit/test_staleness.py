@@ -9,7 +9,7 @@ import pytest
 from attrs import define, evolve
 
 from c2c_auditor.cycle import Cycle
-from c2c_auditor.export.details import details_of
+from c2c_auditor.export.details import finding_details
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts
 from c2c_auditor.model.finding import State
@@ -203,7 +203,7 @@ def test_what_a_change_explains_stays_pending_while_its_source_is_away(
     assert report.findings
     for finding in report.findings:
         assert (finding.state, finding.unknown_since) == (State.PENDING, world.last_success)
-        assert details_of(finding)[-1].startswith(
+        assert finding_details(finding)[-1].startswith(
             "Seen since 02:13:25 UTC; what should be is not known since 02:13:20 UTC: "
         )
 

@@ -44,13 +44,13 @@ def audit_once(reader: Reader, *, wait: float | None, sleep: Callable[[float], N
     return report_at_once(scene)
 
 
-def scene_of(reader: Reader) -> Scene:
+def read_scene(reader: Reader) -> Scene:
     """One reading, judged. Raises SourceError if the rules cannot be read."""
     return judge_cell(_with_rules(reader.read()))
 
 
-def inputs_of(reader: Reader) -> Inputs:
-    """One reading with its plan, for a question about it that needs no judgement. Raises SourceError as `scene_of`."""
+def read_inputs(reader: Reader) -> Inputs:
+    """One reading with its plan, for a question about it that needs no judgement. Raises SourceError as `read_scene`."""
     reading = _with_rules(reader.read())
     return Inputs.of(reading.facts, reading.rulesets[0], reading.time)
 

@@ -24,7 +24,7 @@ from c2c_auditor.audit.checks import (
 from c2c_auditor.audit.effects import Effects
 from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.reading.inputs import Inputs
-from c2c_auditor.audit.tally import tally_of
+from c2c_auditor.audit.tally import count_tally
 from c2c_auditor.audit.traffic.reachability import Reachability, reachability
 from c2c_auditor.audit.traffic.statements import Places, sentences
 from c2c_auditor.audit.unknown import unknown_kinds
@@ -83,7 +83,7 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
     findings = [finding for check in CHECKS for finding in check(inputs)]
     if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:  # what the rules seem to lack stands in the kernel
         findings = [finding for finding in findings if finding.kind not in unknown]
-    reach, notes = _reached(inputs, previous)
+    reach, notes = _work_out_reachability(inputs, previous)
     statements: tuple[str, ...] = ()
     if reach is not None:
         places = Places(inputs.ruleset)
@@ -91,11 +91,11 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
         every = (text for to, row in reach.differences() for text in sentences(to, row, inputs.people, places))
         statements = tuple(islice(every, _MOST_STATEMENTS))
     outcome = inputs.comparison
-    carried = _carried(inputs)
-    tally = tally_of(inputs)
+    carried = _carried_policies(inputs)
+    tally = count_tally(inputs)
     holds_from, holds_until = policy_chain.time_bounds(inputs)
     return Judgement(
-        findings=tuple(sorted(findings, key=worst_first)),
+        findings=tuple(sorted(findings, key=severity_order)),
         unknown=unknown,
         carried=carried,
         unmet=policy_rules.unmet_policies(outcome) if outcome is not None else carried or frozenset(),
@@ -109,7 +109,9 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
     )
 
 
-def _reached(inputs: Inputs, previous: Reachability | None) -> tuple[Reachability | None, tuple[str, ...]]:
+def _work_out_reachability(
+    inputs: Inputs, previous: Reachability | None
+) -> tuple[Reachability | None, tuple[str, ...]]:
     """Who reaches whom, or a note that says why it is not known."""
     facts = inputs.facts
     reason = ""
@@ -129,7 +131,7 @@ def _reached(inputs: Inputs, previous: Reachability | None) -> tuple[Reachabilit
     return None, (f"Who reaches whom was not worked out: {reason}.",)
 
 
-def _carried(inputs: Inputs) -> frozenset[Policy] | None:
+def _carried_policies(inputs: Inputs) -> frozenset[Policy] | None:
     """The policies whose destination runs here: those that this cell's ACCEPT rules carry out."""
     store, policies = inputs.facts.store, inputs.facts.policies
     if store is None or policies is None:
@@ -138,6 +140,6 @@ def _carried(inputs: Inputs) -> frozenset[Policy] | None:
     return frozenset(policy for policy in policies.policies if policy.destination in here)
 
 
-def worst_first(finding: Finding) -> tuple[int, str, tuple[str, ...]]:
+def severity_order(finding: Finding) -> tuple[int, str, tuple[str, ...]]:
     """Sorts findings: by effect, then by kind and subject."""
     return tuple(Effect).index(finding.effect), finding.kind.value, finding.subject

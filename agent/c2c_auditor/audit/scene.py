@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve, frozen
 
 from c2c_auditor.audit.checks import backend_split
-from c2c_auditor.audit.judge import judge_inputs, worst_first
+from c2c_auditor.audit.judge import judge_inputs, severity_order
 from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.model.reading import Reading
@@ -43,31 +43,31 @@ def judge_cell(reading: Reading, previous: Scene | None = None) -> Scene:
     inputs = Inputs.of(reading.facts, first, reading.time)
     judgement = judge_inputs(inputs, previous.judgement.reach if previous is not None else None)
     for other in others:  # the kernel applies both backends, so both are judged
-        more = judge_inputs(Inputs.of(reading.facts, other, reading.time))
+        second = judge_inputs(Inputs.of(reading.facts, other, reading.time))
         judgement = evolve(
             judgement,
-            findings=(*judgement.findings, *backend_split.elsewhere(more.findings, other)),
-            holds_from=max(judgement.holds_from, more.holds_from),
-            holds_until=min(judgement.holds_until, more.holds_until),
+            findings=(*judgement.findings, *backend_split.elsewhere(second.findings, other)),
+            holds_from=max(judgement.holds_from, second.holds_from),
+            holds_until=min(judgement.holds_until, second.holds_until),
         )
     if others:
         findings = (*backend_split.split(reading.rulesets), *judgement.findings)
-        judgement = evolve(judgement, findings=tuple(sorted(findings, key=worst_first)))
+        judgement = evolve(judgement, findings=tuple(sorted(findings, key=severity_order)))
     return Scene(reading=reading, inputs=inputs, judgement=judgement)
 
 
 def _judge_listings(reading: Reading) -> Scene:
     """Listings of several places: the facts belong to each, and of the other listings what they say of marks is used."""
-    every = [
+    inputs_by_listing = [
         Inputs.of(
             reading.facts, ruleset, reading.time, tuple(other for other in reading.rulesets if other is not ruleset)
         )
         for ruleset in reading.rulesets
     ]
-    judgements = [judge_inputs(inputs) for inputs in every]
+    judgements = [judge_inputs(inputs) for inputs in inputs_by_listing]
     whole = evolve(
         judgements[0],
         findings=tuple(finding for judgement in judgements for finding in judgement.findings),
         notes=tuple(dict.fromkeys(note for judgement in judgements for note in judgement.notes)),
     )
-    return Scene(reading=reading, inputs=every[0], judgement=whole)
+    return Scene(reading=reading, inputs=inputs_by_listing[0], judgement=whole)

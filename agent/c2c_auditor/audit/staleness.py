@@ -61,7 +61,7 @@ class Staleness:
         """
         if not self.last_success:
             return None
-        change = _explaining(finding)
+        change = _explaining_change(finding)
         if change is None:
             return None
         times = [self.last_success[name] for name in _SOURCES[change] if name in self.last_success]
@@ -75,7 +75,7 @@ class Staleness:
 FRESH = Staleness(last_success={})
 
 
-def _explaining(finding: Finding) -> Change | None:
+def _explaining_change(finding: Finding) -> Change | None:
     """The change by which silk itself would cause such a finding; None if it never does."""
     match finding.kind:
         case (

@@ -11,7 +11,7 @@ from rich.console import Console
 from c2c_auditor import __version__
 from c2c_auditor.assembly.once import audit_once
 from c2c_auditor.assembly.recorded import BundleReader, FilesReader
-from c2c_auditor.cli.wiring import configured, live_reader
+from c2c_auditor.cli.wiring import live_reader, load_settings
 from c2c_auditor.decoding import parse_tag
 from c2c_auditor.errors import UsageError
 from c2c_auditor.export.document import to_json
@@ -90,7 +90,7 @@ def audit(
         )
         raise UsageError(message)
     else:
-        config = configured(
+        config = load_settings(
             config_file, vpa_config=vpa_config, cni_config=cni_config, backend=backend, ingress_tag=ingress_tag
         )
         with live_reader(config) as reader:

@@ -12,7 +12,7 @@ from c2c_auditor import __version__
 from c2c_auditor.audit.reporting import overdue_report
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.audit.settle import Grace
-from c2c_auditor.cli.wiring import policy_pace, rules_of
+from c2c_auditor.cli.wiring import open_rules, policy_pace
 from c2c_auditor.config import Config, load_config
 from c2c_auditor.cycle import Cycle
 from c2c_auditor.daemon import Hooks, Loop, WatchedAudits
@@ -55,7 +55,7 @@ def daemon(*, config_file: Path) -> int:
         PolicyThread(PolicyFetcher(Clocks()), policy_pace(config)) as policies,
     ):
         events.started(version=__version__, address=server.address, config=str(config_file))
-        rules = rules_of(config)
+        rules = open_rules(config)
         cell = CellReader(config, policies=policies)
         output = _Output(events, answers, server, log)
         cycle = Cycle(rules=rules.source, facts=cell, version=__version__, grace=_grace(config), on_bug=events.bug)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from c2c_auditor.assembly.once import inputs_of, scene_of
+from c2c_auditor.assembly.once import read_inputs, read_scene
 from c2c_auditor.audit.questions import explanation
 from c2c_auditor.audit.questions import matrix as matrix_lines
 from c2c_auditor.cli.wiring import cell_reader
@@ -61,7 +61,7 @@ def explain(
     could not look.
     """
     with cell_reader(bundle, config_file, vpa_config=vpa_config, cni_config=cni_config) as reader:
-        inputs = inputs_of(reader)
+        inputs = read_inputs(reader)
     piece = explanation.parse_flow(flow) if flow is not None else None
     answer = explanation.explain(inputs, source, destination, piece)
     if form == "json":
@@ -90,7 +90,7 @@ def matrix(
     Exit status: 0 as the policies want, 1 not so, 2 could not look.
     """
     with cell_reader(bundle, config_file, vpa_config=vpa_config, cni_config=cni_config) as reader:
-        scene = scene_of(reader)
+        scene = read_scene(reader)
     if scene.judgement.reach is None:
         message = (
             "who reaches whom cannot be worked out: it takes the rules, the container metadata and the policies (see "

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from c2c_auditor.model.finding import Finding
 
 
-def details_of(finding: Finding) -> tuple[str, ...]:
+def finding_details(finding: Finding) -> tuple[str, ...]:
     """What the finding's check says, and whether what should be is known."""
     if finding.unknown_since is None:
         return finding.details

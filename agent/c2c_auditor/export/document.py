@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from c2c_auditor.audit.reading.people import shortened
-from c2c_auditor.export.details import details_of
+from c2c_auditor.export.details import finding_details
 from c2c_auditor.model.finding import App, Finding
 from c2c_auditor.model.kind import Effect
 from c2c_auditor.model.report import ProcessStatus, Report, SourceStatus
@@ -83,7 +83,7 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "addresses": list(finding.addresses),
         "handles": list(finding.handles),
         "policy": finding.policy,
-        "details": list(details_of(finding)),
+        "details": list(finding_details(finding)),
         "first_seen": _time(finding.first_seen),
         "since": _time(finding.since),
     }

@@ -15,7 +15,7 @@ _LINKS = (
     ("/readyz", "ready?"),
     ("/healthz", "alive?"),
 )
-_SHOWN = 100
+_MOST_FINDINGS = 100
 _STYLE = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}li{margin:.4rem 0}.breach,.outage{color:#b00020}"
 
 
@@ -28,12 +28,14 @@ def landing_page(report: Report | None) -> str:
         items = "".join(
             f'<li class="{finding.effect.value}"><b>{finding.effect.value}</b> '
             f"{finding.state.value} {finding.kind.value}: {escape(plain(finding.summary))}</li>"
-            for finding in report.findings[:_SHOWN]
+            for finding in report.findings[:_MOST_FINDINGS]
         )
         omitted = sum(count for (_, _, state), count in report.omitted.items() if state is not State.RESOLVED)
         count = len(report.findings) + omitted
         rest = (
-            f"<p>… and {len(report.findings) - _SHOWN} more in the report.</p>" if len(report.findings) > _SHOWN else ""
+            f"<p>… and {len(report.findings) - _MOST_FINDINGS} more in the report.</p>"
+            if len(report.findings) > _MOST_FINDINGS
+            else ""
         )
         rest += "".join(
             f"<p>… and {count} more {kind.value} ({state.value}), counted only.</p>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 _MOST = 1000
 # What Python calls printable although nothing is to be seen: letters and marks among Unicode's default ignorable code
 # points (DerivedCoreProperties.txt), and the blank of Braille. With them two names can look alike.
-_UNSEEN = frozenset(
+_INVISIBLE = frozenset(
     chr(code)
     for first, last in (
         (0x034F, 0x034F),
@@ -27,11 +27,12 @@ def plain(text: str, most: int = _MOST) -> str:
 
     Longer than ``most`` characters, it is cut and says so.
     """
-    shown = "".join(
-        char if _seen(char) else char.encode("unicode_escape", "surrogatepass").decode() for char in text[: most + 1]
+    escaped = "".join(
+        char if _is_visible(char) else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text[: most + 1]
     )
-    return shown if len(text) <= most else f"{shown[:most]}… ({len(text)} characters)"
+    return escaped if len(text) <= most else f"{escaped[:most]}… ({len(text)} characters)"
 
 
-def _seen(char: str) -> bool:
-    return char.isprintable() and char not in _UNSEEN
+def _is_visible(char: str) -> bool:
+    return char.isprintable() and char not in _INVISIBLE

@@ -140,8 +140,8 @@ def as_listed(rule: r.Rule, lost: frozenset[r.Loss]) -> r.Rule:
     if r.Loss.INTERFACES in lost and (rule.in_interface is not None or rule.out_interface is not None):
         rule = evolve(rule, in_interface=None, out_interface=None)
     if r.Loss.HASHLIMIT_NAMES in lost and any(isinstance(match, r.HashLimitMatch) for match in rule.matches):
-        shown = tuple(
+        reduced = tuple(
             evolve(match, name="") if isinstance(match, r.HashLimitMatch) else match for match in rule.matches
         )
-        rule = evolve(rule, matches=shown)
+        rule = evolve(rule, matches=reduced)
     return rule

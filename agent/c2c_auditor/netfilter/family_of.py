@@ -28,12 +28,12 @@ _LISTED = re.compile(
 )
 
 
-def family_of_save(text: str) -> AddressFamily:
+def family_in_save(text: str) -> AddressFamily:
     """The family of what ``iptables-save``, ``ip6tables-save`` or ``-S`` printed."""
     return _first(_SAVED, text)
 
 
-def family_of_listing(text: str) -> AddressFamily:
+def family_in_listing(text: str) -> AddressFamily:
     """The family of what ``iptables -L`` or ``ip6tables -L`` printed."""
     return _first(_LISTED, text)
 

@@ -61,7 +61,7 @@ class ColumnReader:
             rest = self._rest(text, at, name)
             known = self._match(text, at) if rest is None else None
             if unknown is not None and (rest or known):
-                matches.append(_kept(text[unknown:at]))
+                matches.append(_opaque(text[unknown:at]))
                 unknown, understood = None, False
             if rest is not None:
                 return Reading(
@@ -109,7 +109,7 @@ class ColumnReader:
         others = [reading for reading in readings if reading[2].understood and reading[0] != end]
         if others or len(ends) > _MOST_ENDS:
             _, after, rest = others[-1] if others else readings[-1]
-            comment = _kept(text[at:after])
+            comment = _opaque(text[at:after])
         return Reading(
             matches=(comment, *rest.matches),
             target=rest.target,
@@ -127,7 +127,7 @@ class ColumnReader:
                 end, options = found
                 matches = self._rule(options).matches
                 opaque = not options or any(isinstance(match, r.OpaqueMatch) for match in matches)
-                return end, ((_kept(text[at:end]),) if opaque else matches)
+                return end, ((_opaque(text[at:end]),) if opaque else matches)
         return None
 
     def _rule(self, options: str) -> r.Rule:
@@ -135,7 +135,7 @@ class ColumnReader:
         try:
             return self._parser.rule(options)
         except NotUnderstood:
-            return r.Rule(matches=(_kept(options),))
+            return r.Rule(matches=(_opaque(options),))
 
     def _port(self, name: str) -> str:
         """A port's number; a name that is unknown stays, and no option takes it."""
@@ -157,7 +157,7 @@ def _named(reading: Reading, name: str) -> Reading:
     return evolve(reading, target=r.OpaqueTarget(name=name))
 
 
-def _kept(text: str) -> r.OpaqueMatch:
+def _opaque(text: str) -> r.OpaqueMatch:
     return r.OpaqueMatch(module="listing", arguments=(text.rstrip(),))
 
 

@@ -32,8 +32,8 @@ from c2c_auditor.config import ServerSettings
 from c2c_auditor.errors import ConfigError
 
 # Seconds that one request may keep a thread, to the last byte of its answer: alone, and while others wait.
-_PATIENCE_SECONDS = 10.0
-_PATIENCE_UNDER_PRESSURE_SECONDS = 1.0
+_ANSWER_SECONDS = 10.0
+_ANSWER_UNDER_LOAD_SECONDS = 1.0
 # Seconds for a client to bring its handshake and its whole request; also how long an idle connection is kept. Less than
 # most scrape intervals, so most scrapes shake hands anew, which is cheap.
 _ARRIVAL_SECONDS = 5
@@ -85,15 +85,15 @@ class _Connection(HTTPConnection):
         self.waiting_since = time.monotonic()
         self.started: float | None = None
         self._encrypted = isinstance(sock, ssl.SSLSocket)
-        self._shaken = not self._encrypted
+        self._handshake_done = not self._encrypted
         self._head = bytearray()
 
     def advance(self) -> bool:
         """Take what the client has sent; whether a thread can answer now. Never waits. Raises OSError when it is over."""
         try:
-            if not self._shaken:
+            if not self._handshake_done:
                 self.socket.do_handshake()
-                self._shaken = True
+                self._handshake_done = True
             while _HEAD_ENDS not in self._head and len(self._head) <= _LONGEST_HEAD:
                 part = self.socket.recv(_LONGEST_HEAD)
                 if not part:
@@ -195,7 +195,7 @@ class Listener(Server):
         self._bound = bound
         # Oldest first; single operations on a dict need no lock.
         self._waiting: dict[_Connection, None] = {}
-        self._answered: dict[_Connection, None] = {}
+        self._in_progress: dict[_Connection, None] = {}
         if context is not None:
             self.ssl_adapter = _Tls(context)
 
@@ -228,18 +228,18 @@ class Listener(Server):
             return
         if not complete:
             super().put_conn(conn)
-            self._bound_waiting()
+            self._close_oldest()
             return
         self._waiting.pop(conn, None)
         if self.requests.qsize >= _QUEUED:
             conn.refuse()
         else:
-            self._answered[conn] = None
+            self._in_progress[conn] = None
             self.requests.put(conn)
 
     def put_conn(self, conn: _Connection) -> None:
         """A connection whose request was answered waits for the next one."""
-        self._answered.pop(conn, None)
+        self._in_progress.pop(conn, None)
         conn.waiting_since = time.monotonic()
         self._waiting[conn] = None
         super().put_conn(conn)
@@ -247,24 +247,24 @@ class Listener(Server):
     def forget(self, conn: _Connection) -> None:
         """A connection is closed."""
         self._waiting.pop(conn, None)
-        self._answered.pop(conn, None)
+        self._in_progress.pop(conn, None)
 
-    def _bound_waiting(self) -> None:
+    def _close_oldest(self) -> None:
         if len(self._waiting) > _WAITING:
             oldest = tuple(self._waiting)[0]  # noqa: RUF015 - in one step: other threads take connections out meanwhile
             self._waiting.pop(oldest, None)
             oldest.hang_up()
 
-    def lose_patience(self) -> None:
+    def close_overdue(self) -> None:
         """Hang up on clients that take too long to ask or to take their answer. To be called about once a second."""
         now = time.monotonic()
-        patience = _PATIENCE_UNDER_PRESSURE_SECONDS if self.requests.qsize else _PATIENCE_SECONDS
+        bound = _ANSWER_UNDER_LOAD_SECONDS if self.requests.qsize else _ANSWER_SECONDS
         for conn in tuple(self._waiting):
             if conn.waiting_since < now - _ARRIVAL_SECONDS:
                 conn.hang_up()
-        for conn in tuple(self._answered):
+        for conn in tuple(self._in_progress):
             started = conn.started
-            if started is not None and started < now - patience:
+            if started is not None and started < now - bound:
                 conn.hang_up()
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - cheroot's signature

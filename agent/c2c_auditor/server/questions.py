@@ -18,10 +18,10 @@ from multiprocessing.connection import Connection
 
 from attrs import frozen
 
-from c2c_auditor.privileges import drop_here
+from c2c_auditor.privileges import drop_in_thread
 
 _LONGEST_QUESTION = 4096
-_PATIENCE_SECONDS = 20.0
+_ANSWER_SECONDS = 20.0
 # An answer may cost 60 ms on the largest cell; asked without pause, this thread takes a fifth of a core.
 _REST = 4
 _LONGEST_REST_SECONDS = 5.0
@@ -35,7 +35,7 @@ class Answer:
     body: bytes
 
 
-Answering = Callable[[str, Mapping[str, str]], Answer]
+AnswerFunction = Callable[[str, Mapping[str, str]], Answer]
 
 
 class QuestionClient:
@@ -51,61 +51,61 @@ class QuestionClient:
 
     def ask(self, subject: str, arguments: Mapping[str, str]) -> Answer:
         """The answer, or that nobody has time for one."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + _ANSWER_SECONDS
         number = next(self._numbers)
         question = json.dumps([number, subject, dict(arguments)]).encode("ascii")
         if len(question) > _LONGEST_QUESTION:
-            return refused(414, "the question is too long")
+            return refusal(414, "the question is too long")
         if not self._lock.acquire(blocking=False):
-            return refused(503, "somebody else is asking: try again in a moment")
+            return refusal(503, "somebody else is asking: try again in a moment")
         try:
             self._pipe.send_bytes(question)
             while self._pipe.poll(max(0.0, deadline - time.monotonic())):
                 head, _, body = self._pipe.recv_bytes().partition(b" ")
-                status, _, answered = head.partition(b":")
-                if int(answered) == number:  # else it answers somebody who has lost patience
+                status, _, answered_number = head.partition(b":")
+                if int(answered_number) == number:  # else it answers somebody who has lost patience
                     return Answer(status=int(status), body=body)
         except (OSError, EOFError, ValueError):
-            return refused(503, "the auditing process does not answer")
+            return refusal(503, "the auditing process does not answer")
         finally:
             self._lock.release()
-        return refused(503, "the answer took too long: try again")
+        return refusal(503, "the answer took too long: try again")
 
 
 class QuestionServer(threading.Thread):
     """The auditing side: answers what comes by ``pipe`` until it ends."""
 
-    def __init__(self, pipe: Connection, answer: Answering) -> None:
+    def __init__(self, pipe: Connection, answer: AnswerFunction) -> None:
         super().__init__(name="questions", daemon=True)
         self._pipe = pipe
         self._answer = answer
 
     def run(self) -> None:
         """Answer, and rest."""
-        drop_here()
+        drop_in_thread()
         with self._pipe, contextlib.suppress(OSError, EOFError):
             while True:
-                asked = self._pipe.recv_bytes(_LONGEST_QUESTION)
+                question = self._pipe.recv_bytes(_LONGEST_QUESTION)
                 started = time.monotonic()
-                number, answer = self._answered(asked)
+                number, answer = self._answer_to(question)
                 self._pipe.send_bytes(b"%d:%d " % (answer.status, number) + answer.body)
                 time.sleep(min(_LONGEST_REST_SECONDS, _REST * (time.monotonic() - started)))
 
-    def _answered(self, asked: bytes) -> tuple[int, Answer]:
+    def _answer_to(self, question: bytes) -> tuple[int, Answer]:
         """What cannot be understood is refused: the listening process may have been taken over."""
         try:
-            number, subject, arguments = json.loads(asked)
+            number, subject, arguments = json.loads(question)
         except (ValueError, TypeError, RecursionError):
-            return 0, refused(400, "the question cannot be understood")
+            return 0, refusal(400, "the question cannot be understood")
         texts = isinstance(arguments, dict) and all(isinstance(value, str) for value in arguments.values())
         if not (isinstance(number, int) and isinstance(subject, str) and texts):
-            return 0, refused(400, "the question cannot be understood")
+            return 0, refusal(400, "the question cannot be understood")
         try:
             return number, self._answer(subject, arguments)
         except Exception as error:  # noqa: BLE001 - whatever one question brings to light, the next one is to be answered
-            return number, refused(500, f"this question cannot be answered: {type(error).__name__}: {error}")
+            return number, refusal(500, f"this question cannot be answered: {type(error).__name__}: {error}")
 
 
-def refused(status: int, why: str) -> Answer:
+def refusal(status: int, why: str) -> Answer:
     """No answer, and why."""
     return Answer(status=status, body=json.dumps({"error": why}).encode("ascii"))

@@ -25,7 +25,7 @@ _HEADERS = {
 }
 
 
-class Latest:
+class LatestReport:
     """The last report, swapped in as a whole; its JSON is made once per report, by the first who asks."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ def _answer(body: str | bytes, kind: str = "text/plain; charset=utf-8", status: 
 class _Health:
     """What those are told who only ask how the agent is."""
 
-    def __init__(self, latest: Latest, *, ready_max_age: float) -> None:
+    def __init__(self, latest: LatestReport, *, ready_max_age: float) -> None:
         self._latest = latest
         self._ready_max_age = ready_max_age
 
@@ -85,9 +85,11 @@ class _Health:
 class _Routes(_Health):
     """What each path answers. ``pid`` is the process that audits, whose cost the process metrics tell."""
 
-    def __init__(self, latest: Latest, question_client: QuestionClient, *, ready_max_age: float, pid: int) -> None:
+    def __init__(
+        self, latest: LatestReport, question_client: QuestionClient, *, ready_max_age: float, pid: int
+    ) -> None:
         super().__init__(latest, ready_max_age=ready_max_age)
-        self._asker = question_client
+        self._question_client = question_client
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(ReportCollector(latest.get))
         ProcessCollector(pid=lambda: pid, registry=self._registry)
@@ -116,21 +118,23 @@ class _Routes(_Health):
 
     def explain(self) -> bottle.HTTPResponse:
         """Why ``source`` reaches ``destination`` on ``flow``, or does not."""
-        return self._asked("explain", "source", "destination", "flow")
+        return self._put_question("explain", "source", "destination", "flow")
 
     def matrix(self) -> bottle.HTTPResponse:
         """Who reaches whom, from line ``first`` on, or only the ``differences``."""
-        return self._asked("matrix", "differences", "first")
+        return self._put_question("matrix", "differences", "first")
 
-    def _asked(self, subject: str, *names: str) -> bottle.HTTPResponse:
+    def _put_question(self, subject: str, *names: str) -> bottle.HTTPResponse:
         """The auditing process's answer; of the query only what is asked for goes there."""
         query = bottle.request.query
         arguments = {name: value for name in names if (value := query.getunicode(name)) is not None}
-        answer = self._asker.ask(subject, arguments)
+        answer = self._question_client.ask(subject, arguments)
         return _answer(answer.body, "application/json", answer.status)
 
 
-def application(latest: Latest, question_client: QuestionClient, *, ready_max_age: float, pid: int) -> bottle.Bottle:
+def application(
+    latest: LatestReport, question_client: QuestionClient, *, ready_max_age: float, pid: int
+) -> bottle.Bottle:
     """The WSGI application."""
     routes = _Routes(latest, question_client, ready_max_age=ready_max_age, pid=pid)
     return _application(
@@ -146,7 +150,7 @@ def application(latest: Latest, question_client: QuestionClient, *, ready_max_ag
     )
 
 
-def health_application(latest: Latest, *, ready_max_age: float) -> bottle.Bottle:
+def health_application(latest: LatestReport, *, ready_max_age: float) -> bottle.Bottle:
     """The WSGI application for supervisors on the same machine: nothing in it that only a client with a certificate may see."""
     health = _Health(latest, ready_max_age=ready_max_age)
     return _application({"/healthz": health.healthz, "/readyz": health.readyz})
@@ -156,11 +160,11 @@ def _application(answers: Mapping[str, Callable[[], bottle.HTTPResponse]]) -> bo
     app = bottle.Bottle()
     for path, answer in answers.items():
         app.route(path, "GET", answer)
-    app.default_error_handler = _refused
+    app.default_error_handler = _error_page
     return app
 
 
-def _refused(error: bottle.HTTPError) -> str:
+def _error_page(error: bottle.HTTPError) -> str:
     bottle.response.content_type = "text/plain; charset=utf-8"
     for name, value in _HEADERS.items():
         bottle.response.set_header(name, value)

@@ -260,10 +260,10 @@ class _Question:
 
     def _sentence(self, policy: Policy) -> str:
         people = self._inputs.people
-        shown = f"{policy.protocol} {render_ports(policy.ports.first, policy.ports.last, '-')}"
+        ports = f"{policy.protocol} {render_ports(policy.ports.first, policy.ports.last, '-')}"
         hit = " ← this one" if both(intent.flows_of(policy), self._flow.flows) else ""
         return (
-            f"{people.called(policy.source)} may reach {people.called(policy.destination)} on {shown} (mark "
+            f"{people.called(policy.source)} may reach {people.called(policy.destination)} on {ports} (mark "
             f"0x{policy.source_tag:x}){hit}"
         )
 

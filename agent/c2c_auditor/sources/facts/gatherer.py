@@ -71,7 +71,7 @@ class _Address:
     def connect(self) -> PolicyServer:
         """A client, with certificates read now. Raises SourceError."""
         if not (self.url and self.ca and self.certificate and self.key):
-            raise _cannot(
+            raise _unavailable(
                 "address or certificates are not known",
                 "set policy_server in the agent's configuration, or make VPA's configuration readable",
             )
@@ -124,7 +124,7 @@ class CellReader:
         store_path = config.store or Path(vpa.store_file if vpa is not None else VpaConfig().store_file)
         self._store = self._store.refreshed(clocks, StoreReader(store_path, keep=self._keeper("store.json")).read)
         store = self._store.usable(clocks, max_age)
-        known = self._known(vpa, store)
+        known = self._policy_knowledge(vpa, store)
         syncing = vpa is not None and vpa.asg_syncing
         sources: list[Known[Any]] = [self._vpa, self._store, known.policies]
         if cni is not None or self._cni.problem is not None:
@@ -150,7 +150,7 @@ class CellReader:
                 if not status.up and not status.age_limit_passed
             ),
         )
-        return FactsReading(facts=facts, sources=statuses, processes=self._running())
+        return FactsReading(facts=facts, sources=statuses, processes=self._process_statuses())
 
     def _read_vpa_config(self) -> VpaConfig:
         path = self._config.vpa_config
@@ -172,9 +172,9 @@ class CellReader:
 
     def _keeper(self, name: str) -> Callable[[str], None]:
         """Takes the text that becomes the file ``name`` of a bundle."""
-        return partial(self._keep, name) if self._keep is not None else _forget
+        return partial(self._keep, name) if self._keep is not None else _discard
 
-    def _known(self, vpa: VpaConfig | None, store: Store | None) -> PolicyKnowledge:
+    def _policy_knowledge(self, vpa: VpaConfig | None, store: Store | None) -> PolicyKnowledge:
         """What is known from the policy server; without a store or a client nothing can be requested."""
         try:
             return self._policies.read(self._query(vpa, store))
@@ -183,19 +183,19 @@ class CellReader:
 
     def _query(self, vpa: VpaConfig | None, store: Store | None) -> PolicyQuery:
         if store is None:
-            raise _cannot(
+            raise _unavailable(
                 f"{self._store.name} is not known",
                 "policies are requested by the guids of the cell's containers: mend the store first",
             )
         guids = frozenset(guid for container in store.containers for guid in (container.app, container.space) if guid)
         return PolicyQuery(
-            client=self._connected(vpa),
+            client=self._policy_client(vpa),
             guids=guids,
             spaces=frozenset(container.space for container in store.containers if container.space),
             groups_interval=vpa.asg_poll_interval if vpa is not None and vpa.asg_syncing else None,
         )
 
-    def _connected(self, vpa: VpaConfig | None) -> PolicyClient:
+    def _policy_client(self, vpa: VpaConfig | None) -> PolicyClient:
         """The client that own settings and VPA's configuration describe; a new one when they describe another.
 
         Made here and not where it is used: the thread that fetches has no capability that reading a key may need.
@@ -206,7 +206,7 @@ class CellReader:
             self._client = address, TextKeepingServer(server, self._keep) if self._keep is not None else server
         return self._client[1]
 
-    def _running(self) -> tuple[ProcessStatus, ...]:
+    def _process_statuses(self) -> tuple[ProcessStatus, ...]:
         """Silk's processes; walking /proc costs more than everything else here, so not more often than every 15 s."""
         if not self._config.processes:
             return ()
@@ -216,11 +216,11 @@ class CellReader:
         return self._processes[1]
 
 
-def _forget(_: str) -> None:
+def _discard(_: str) -> None:
     """Outside of a capture no text is kept."""
 
 
-def _cannot(problem: str, remedy: str) -> SourceError:
+def _unavailable(problem: str, remedy: str) -> SourceError:
     return SourceError(
         source="policy_server", reason=Reason.MISSING, where="policy server", problem=problem, remedy=remedy
     )

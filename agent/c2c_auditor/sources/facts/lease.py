@@ -98,9 +98,9 @@ def _describe(error: Exception) -> str:
 
 def _by_interface(vtep_name: str, routes: Path) -> IPv4Network | None:
     addresses = [
-        IPv4Address(held.address)
-        for held in psutil.net_if_addrs().get(vtep_name, ())
-        if held.family == socket.AF_INET and held.address
+        IPv4Address(assigned.address)
+        for assigned in psutil.net_if_addrs().get(vtep_name, ())
+        if assigned.family == socket.AF_INET and assigned.address
     ]
     try:
         lengths = _lease_lengths(read_text_file(routes, source="lease", most=16 << 20), vtep_name)

@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
-from c2c_auditor.decoding import DecodeError, Loose, found, parse_json, parse_tag, replace_surrogates, structure
+from c2c_auditor.decoding import DecodeError, Loose, parse_json, parse_tag, replace_surrogates, shown_value, structure
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import BadRecord, Policy, PolicySet, SecurityGroup, SecurityRule
 from c2c_auditor.model.rule import PortRange
@@ -49,7 +49,7 @@ def parse_policies(text: str, *, where: str) -> PolicySet:
     whole = _parsed(text, where)
     given = whole.get("policies") if isinstance(whole, dict) else whole
     if not isinstance(whole, dict) or not isinstance(given, list):
-        raise _failed(where, f"expected an object with a list of policies, found {found(given)}")
+        raise _failed(where, f"expected an object with a list of policies, found {shown_value(given)}")
     known = _Known(tags={}, ranges={})
     policies: set[Policy] = set()
     unreadable: list[BadRecord] = []
@@ -108,7 +108,7 @@ def _policy(entry: Any, known: _Known) -> Policy:  # noqa: ANN401 - JSON; what i
     source, destination = entry["source"], entry["destination"]
     protocol = destination["protocol"]
     if protocol not in _PROTOCOLS:
-        raise ValueError(f"protocol {found(protocol)} is neither tcp nor udp")
+        raise ValueError(f"protocol {shown_value(protocol)} is neither tcp nor udp")
     first, last = destination["ports"]["start"], destination["ports"]["end"]
     exact = type(first) is int and type(last) is int  # True and 1.0 are keys equal to 1
     return Policy(
@@ -124,7 +124,7 @@ def _policy(entry: Any, known: _Known) -> Policy:  # noqa: ANN401 - JSON; what i
 
 def _guid(value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"id {found(value)} is no guid")
+        raise ValueError(f"id {shown_value(value)} is no guid")
     return replace_surrogates(value)
 
 
@@ -138,7 +138,7 @@ def _tag(value: object, known: _Known) -> int:
 def _ports(first: Any, last: Any, known: _Known) -> PortRange:  # noqa: ANN401 - JSON, as above
     for port in (first, last):
         if type(port) is not int or not 0 < port <= _LAST_PORT:
-            raise ValueError(f"port {found(port)} is not between 1 and 65535")
+            raise ValueError(f"port {shown_value(port)} is not between 1 and 65535")
     if first > last:
         raise ValueError(f"ports {first} to {last} are the wrong way round")
     ports = known.ranges[first, last] = PortRange(first=first, last=last)

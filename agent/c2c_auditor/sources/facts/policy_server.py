@@ -52,7 +52,7 @@ class PolicyServer:
         timeout: float = 10.0,
         retries: Retry = _RETRIES,
     ) -> None:
-        self._url = _checked(url).rstrip("/")
+        self._url = _check_url(url).rstrip("/")
         self._timeout = timeout
         self._retries = retries
         self._pool = urllib3.PoolManager(
@@ -62,7 +62,7 @@ class PolicyServer:
             ssl_context=mutual_tls(ca_file, certificate_file, key_file),
             headers={"Accept": "application/json"},
         )
-        self._answered: tuple[list[str], PolicySet] | None = None
+        self._last_answer: tuple[list[str], PolicySet] | None = None
 
     def close(self) -> None:
         """Close the connections."""
@@ -92,9 +92,12 @@ class PolicyServer:
         understand.
         """
         texts = list(self.policy_texts(guids))
-        if self._answered is None or self._answered[0] != texts:
-            self._answered = texts, merged(parse_policies(text, where=f"{self._url}{_API}/policies") for text in texts)
-        return self._answered[1]
+        if self._last_answer is None or self._last_answer[0] != texts:
+            self._last_answer = (
+                texts,
+                merged(parse_policies(text, where=f"{self._url}{_API}/policies") for text in texts),
+            )
+        return self._last_answer[1]
 
     def policy_texts(self, guids: Iterable[str]) -> Iterator[str]:
         """The answers about ``guids`` as the server gave them. Raises SourceError."""
@@ -172,23 +175,23 @@ class PolicyServer:
                 "GET", where, redirect=False, preload_content=False, decode_content=False, timeout=timeout
             )
             with response:
-                body = _body(response, _shown(where))
+                body = _body(response, _without_query(where))
         except urllib3.exceptions.HTTPError as error:
-            raise _transport(error, _shown(where), self._timeout) from error
+            raise _transport(error, _without_query(where), self._timeout) from error
         return response.status, body.decode("utf-8", "replace")
 
 
-def _checked(url: str) -> str:
+def _check_url(url: str) -> str:
     """``url`` without user and password. Raises SourceError for one without TLS."""
     try:
         parsed = parse_url(url)
     except LocationParseError:  # whose text holds what stands before the @
         raise _failed(Reason.FAILED, "policy server", "its address is no URL", "set policy_server.url") from None
-    shown = parsed._replace(auth=None).url
+    public_url = parsed._replace(auth=None).url
     if parsed.scheme != "https" or not parsed.host:
         problem = "it is no https address, so it could not be told whose answers these are"
-        raise _failed(Reason.TLS, shown, problem, "set policy_server.url")
-    return shown
+        raise _failed(Reason.TLS, public_url, problem, "set policy_server.url")
+    return public_url
 
 
 def _chunks(guids: Iterable[str]) -> Iterator[str]:
@@ -198,15 +201,15 @@ def _chunks(guids: Iterable[str]) -> Iterator[str]:
         yield ",".join(wanted[start : start + _GUIDS_PER_REQUEST])
 
 
-def _shown(where: str) -> str:
+def _without_query(where: str) -> str:
     """The address without the guids."""
     return where.partition("?")[0]
 
 
 def _body_of(status: int, text: str, where: str) -> str:
     if status != _OK:
-        problem = f"it answered {status}{_said(text)}"
-        raise _failed(Reason.STATUS, _shown(where), problem, "see the policy server's log")
+        problem = f"it answered {status}{_error_message(text)}"
+        raise _failed(Reason.STATUS, _without_query(where), problem, "see the policy server's log")
     return text
 
 
@@ -249,7 +252,7 @@ def _transport(error: Exception, where: str, timeout: float) -> SourceError:
     )
 
 
-def _said(body: str) -> str:
+def _error_message(body: str) -> str:
     """The message in silk's JSON error body, if there is one."""
     try:
         given = parse_json(body)

@@ -18,7 +18,7 @@ from typing import Protocol
 from attrs import frozen
 
 from c2c_auditor.errors import Reason, SourceError
-from c2c_auditor.privileges import drop_here
+from c2c_auditor.privileges import drop_in_thread
 from c2c_auditor.sources.facts.policy_fetcher import PolicyKnowledge, PolicyQuery
 
 # After a fetch the next one waits this many times its processor time: at most 5 % of a core, as with audits.
@@ -50,13 +50,13 @@ class Pace:
     """
 
     pause: float = 5.0
-    breath: float = 1.0
+    least_pause: float = 1.0
     first_wait: float = 5.0
-    spread: Callable[[], float] = random.random
+    jitter: Callable[[], float] = random.random
 
     def next_pause(self) -> float:
         """The pause before the next fetch."""
-        return self.pause * (1 + self.spread() / 5)
+        return self.pause * (1 + self.jitter() / 5)
 
 
 class PolicyThread(threading.Thread):
@@ -76,7 +76,7 @@ class PolicyThread(threading.Thread):
         self._fetched = False
         self._waited = False
         self._ended = False
-        self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._changed = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def __enter__(self) -> PolicyThread:
         self.start()
@@ -92,18 +92,18 @@ class PolicyThread(threading.Thread):
 
     def fileno(self) -> int:
         """The descriptor."""
-        return self._news
+        return self._changed
 
     @property
     def latest(self) -> PolicyKnowledge:
         """What is known now."""
-        self._empty()
+        self._clear_changed()
         with self._condition:
             return self._latest
 
     def read(self, query: PolicyQuery) -> PolicyKnowledge:
         """What is known now; from now on the thread fetches ``query``."""
-        self._empty()
+        self._clear_changed()
         with self._condition:
             if query != self._query:
                 self._query = query
@@ -119,19 +119,19 @@ class PolicyThread(threading.Thread):
         while not self._fetched and (left := end - time.monotonic()) > 0:
             self._condition.wait(min(_SLICE_SECONDS, left))
 
-    def _empty(self) -> None:
+    def _clear_changed(self) -> None:
         """Before the value is taken: what is published after that is announced again."""
         with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._news)
+            os.eventfd_read(self._changed)
 
     def run(self) -> None:
         """Fetch until the end."""
-        drop_here()
+        drop_in_thread()
         query: PolicyQuery | None = None
         while (query := self._next(query)) is not None:
             started = time.thread_time()
             self._fetch(query)
-            time.sleep(max(self._pace.breath, _REST * (time.thread_time() - started)))
+            time.sleep(max(self._pace.least_pause, _REST * (time.thread_time() - started)))
 
     def _next(self, done: PolicyQuery | None) -> PolicyQuery | None:
         """Wait for another query than ``done``, or to fetch that again; None is the end."""
@@ -146,7 +146,7 @@ class PolicyThread(threading.Thread):
             for known in self._fetcher.fetch(query):
                 self._publish(known)
         except Exception as error:  # noqa: BLE001 - the thread must outlive a bug, or policies would age unnoticed
-            self._publish(self._fetcher.latest.failed(_bug(error)))
+            self._publish(self._fetcher.latest.failed(_bug_report(error)))
         with self._condition:
             self._fetched = True
             self._condition.notify_all()
@@ -154,16 +154,16 @@ class PolicyThread(threading.Thread):
     def _publish(self, known: PolicyKnowledge) -> None:
         with self._condition:
             before, self._latest = self._latest, known
-        if _substance(before) != _substance(known):
-            os.eventfd_write(self._news, 1)
+        if _without_times(before) != _without_times(known):
+            os.eventfd_write(self._changed, 1)
 
 
-def _substance(known: PolicyKnowledge) -> tuple[object, ...]:
+def _without_times(known: PolicyKnowledge) -> tuple[object, ...]:
     """What an audit would judge or report differently: not the times."""
     return known.policies.value, known.policies.problem, known.groups.value, known.groups.problem
 
 
-def _bug(error: Exception) -> SourceError:
+def _bug_report(error: Exception) -> SourceError:
     return SourceError(
         source="policy_server",
         reason=Reason.FAILED,

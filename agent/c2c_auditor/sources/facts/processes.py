@@ -37,9 +37,9 @@ def read_processes(among: Iterable[psutil.Process] | None = None) -> tuple[Proce
             if name and time and not dead and time < started.get(name, float("inf")):
                 started[name] = time
     statuses = []
-    for shown, names in _PROCESSES.items():
+    for reported_name, names in _PROCESSES.items():
         times = [started[name] for name in names if name in started]
-        statuses.append(ProcessStatus(name=shown, up=bool(times), start_time=min(times, default=None)))
+        statuses.append(ProcessStatus(name=reported_name, up=bool(times), start_time=min(times, default=None)))
     return tuple(statuses)
 
 
@@ -49,8 +49,8 @@ def underlay_interfaces(addresses: Iterable[IPv4Address | IPv6Address]) -> tuple
     return tuple(
         sorted(
             name
-            for name, held in psutil.net_if_addrs().items()
-            if any(_address(one.address) in wanted for one in held if one.family in _FAMILIES)
+            for name, interface_addresses in psutil.net_if_addrs().items()
+            if any(_address(one.address) in wanted for one in interface_addresses if one.family in _FAMILIES)
         )
     )
 

@@ -44,18 +44,18 @@ class Backends:
         there yet), the first reader's answer stands for the family. Raises SourceError when a backend that is in use
         cannot be read.
         """
-        return tuple(ruleset for family in families for ruleset in self._of(family))
+        return tuple(ruleset for family in families for ruleset in self._read_family(family))
 
-    def _of(self, family: AddressFamily) -> tuple[Ruleset, ...]:
+    def _read_family(self, family: AddressFamily) -> tuple[Ruleset, ...]:
         if len(self._readers) == 1:
             return (self._readers[0].read(family),)
-        found: list[tuple[int, Ruleset]] = []
+        readings: list[tuple[int, Ruleset]] = []
         failure: SourceError | None = None
         for reader in self._readers:
             in_use = reader.in_use(family)
             # Where that cannot be seen, reading may make tables: it is left out when the rules were found elsewhere, and
             # when that is not known.
-            if in_use is False or (in_use is None and (failure or any(chains for chains, _ in found))):
+            if in_use is False or (in_use is None and (failure or any(chains for chains, _ in readings))):
                 continue
             try:
                 ruleset = reader.read(family)
@@ -64,11 +64,11 @@ class Backends:
                     raise
                 failure = error  # no loss where another backend holds the rules
             else:
-                found.append((silk_chains(ruleset), ruleset))
-        holding = sorted((one for one in found if one[0]), key=lambda one: -one[0])
+                readings.append((silk_chains(ruleset), ruleset))
+        holding = sorted((reading for reading in readings if reading[0]), key=lambda reading: -reading[0])
         if failure is not None and not holding:
             raise failure
-        return tuple(ruleset for _, ruleset in (holding or found[:1]))
+        return tuple(ruleset for _, ruleset in (holding or readings[:1]))
 
     def changes(self) -> Mapping[str, int]:
         """Commits since the last call, by author."""

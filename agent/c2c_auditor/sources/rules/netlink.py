@@ -65,11 +65,11 @@ class Nftables:
     """The two sockets, opened in the network namespace of the caller. Use as a context manager, or `close`."""
 
     def __init__(self) -> None:
-        self._ask = self._events = None
+        self._requests = self._events = None
         try:
-            self._ask = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
-            self._ask.bind((0, 0))
-            self._ask.settimeout(2.0)
+            self._requests = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+            self._requests.bind((0, 0))
+            self._requests.settimeout(2.0)
             self._events = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER
             )
@@ -88,7 +88,7 @@ class Nftables:
 
     def close(self) -> None:
         """Close both sockets; may be called twice."""
-        for opened in (self._ask, self._events):
+        for opened in (self._requests, self._events):
             if opened is not None:
                 opened.close()
 
@@ -103,9 +103,9 @@ class Nftables:
         """
         request = _HEADER.pack(20, _GETGEN, 1, 1, 0) + struct.pack("=BBH", 0, 0, 0)
         try:
-            assert self._ask is not None  # noqa: S101 - open until `close`
-            self._ask.send(request)
-            for kind, payload in _messages(self._ask.recv(1 << 16)):
+            assert self._requests is not None  # noqa: S101 - open until `close`
+            self._requests.send(request)
+            for kind, payload in _messages(self._requests.recv(1 << 16)):
                 number = dict(_attributes(payload, 4)).get(_GEN_ID) if kind == _NEWGEN else None
                 if number is not None:
                     return int.from_bytes(number, "big")
@@ -135,7 +135,7 @@ class Nftables:
                     raise _failed(error) from error
                 lost = True
                 continue
-            _note(data, chains, writers)
+            _collect(data, chains, writers)
         if lost:
             return Changes(chains=None)
         return Changes(
@@ -143,12 +143,12 @@ class Nftables:
         )
 
 
-def _note(data: bytes, chains: set[ChangedChain], writers: dict[tuple[int, str], int]) -> None:
+def _collect(data: bytes, chains: set[ChangedChain], writers: dict[tuple[int, str], int]) -> None:
     for kind, payload in _messages(data):
         if kind == _NEWGEN:
             found = dict(_attributes(payload, 4))
-            who = int.from_bytes(found.get(_GEN_PID, b""), "big"), _text(found.get(_GEN_NAME, b""))
-            writers[who] = int.from_bytes(found.get(_GEN_ID, b""), "big")
+            writer = int.from_bytes(found.get(_GEN_PID, b""), "big"), _text(found.get(_GEN_NAME, b""))
+            writers[writer] = int.from_bytes(found.get(_GEN_ID, b""), "big")
         elif kind in _NAMES_A_CHAIN and payload and payload[0] in _FAMILIES:
             # Table and chain stand first in these messages; the expressions behind them are not looked at.
             wanted = _NAMES_A_CHAIN[kind]

@@ -54,11 +54,11 @@ class _Memory:
 
     parser: RuleParser
     last: r.Ruleset | None = None
-    seen: int = -1
+    counted: int = -1
     chains: set[tuple[str, str]] | None = field(factory=set)
     generation: int | None = None
 
-    def note(self, changes: Changes) -> None:
+    def add(self, changes: Changes) -> None:
         """Add what was announced."""
         if changes.chains is None or self.chains is None:
             self.chains = None
@@ -70,7 +70,7 @@ class _Memory:
 
     def keep(self, ruleset: r.Ruleset, generation: int) -> None:
         """A reading that counts: what was announced before it is part of it."""
-        self.last, self.seen, self.chains, self.generation = ruleset, generation, set(), None
+        self.last, self.counted, self.chains, self.generation = ruleset, generation, set(), None
 
 
 class NftReader:
@@ -113,8 +113,8 @@ class NftReader:
             return self._twice(memory)
         for _ in range(_ATTEMPTS):
             before = self._generations.generation()
-            self._take_notice(self._generations.changes())
-            if memory.last is not None and before == memory.seen:
+            self._record(self._generations.changes())
+            if memory.last is not None and before == memory.counted:
                 return memory.last
             ruleset = self._changed(memory, before)
             if self._generations.generation() == before:
@@ -130,16 +130,16 @@ class NftReader:
 
     def changes(self) -> Mapping[str, int]:
         """Commits seen since the last call, by author."""
-        seen, self._commits = dict(self._commits), Counter()
-        return seen
+        counted, self._commits = dict(self._commits), Counter()
+        return counted
 
-    def _take_notice(self, changes: Changes) -> None:
+    def _record(self, changes: Changes) -> None:
         """Add what was announced to each family's memory, and count who committed.
 
         A person's ``iptables`` looks like silk's own; only what it touched tells them apart, and not always.
         """
         for memory in self._families.values():
-            memory.note(changes)
+            memory.add(changes)
         self.writers = changes.writers
         chains = [chain for _, _, chain in changes.chains or ()]
         for _, writer in changes.writers:
@@ -182,7 +182,7 @@ class NftReader:
         if len(memory.parser) > _FORGET_BEYOND:
             memory.parser.forget()
         family = memory.parser.family
-        tool = self._tools.of_nft(f"{family.tool}-nft-save", f"{family.tool}-save")
+        tool = self._tools.find_nft(f"{family.tool}-nft-save", f"{family.tool}-save")
         tables: dict[str, r.Table] = {}
         warnings: dict[str, None] = {}
         for name in self._names:
@@ -202,7 +202,7 @@ class NftReader:
     def _chain(self, memory: _Memory, table: str, chain: str) -> r.Chain | None:
         """One chain, None if it is gone."""
         family = memory.parser.family
-        tool = self._tools.of_nft(f"{family.tool}-nft", family.tool)
+        tool = self._tools.find_nft(f"{family.tool}-nft", family.tool)
         where = f"{tool.path} -t {table} -S {chain}"
         try:
             output = self._run([tool.path, "-t", table, "-S", chain])
@@ -226,7 +226,7 @@ class NftReader:
     def _declared(self, memory: _Memory, table: str) -> frozenset[str]:
         """The chains that exist now, from a whole listing; for the case that one chain could not be read."""
         family = memory.parser.family
-        tool = self._tools.of_nft(f"{family.tool}-nft-save", f"{family.tool}-save")
+        tool = self._tools.find_nft(f"{family.tool}-nft-save", f"{family.tool}-save")
         output = self._run([tool.path, "-t", table])
         return frozenset(_table(table, output, f"{tool.path} -t {table}", memory.parser)[table].chains)
 

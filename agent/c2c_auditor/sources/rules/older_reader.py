@@ -34,15 +34,15 @@ def marked_if_older(ruleset: r.Ruleset) -> r.Ruleset:
     have none; one of unknown version only when all have none. Fewer may have been damaged, which is for the checks to
     find.
     """
-    ruleset = _unmarked(ruleset)
+    ruleset = _without_old_mark(ruleset)
     number = _version(ruleset.reader)
     if ruleset.backend is r.Backend.LEGACY or ruleset.reader.endswith("(legacy)"):
         return ruleset
     if number is not None and number >= _FIRST_NATIVE:
         return ruleset
-    lacking = list(_lacking(ruleset))
-    needed = len(lacking) if number is None else (len(lacking) + 1) // 2
-    if not lacking or sum(lacking) < needed:
+    lacks = list(_lacks_port_or_mark(ruleset))
+    needed = len(lacks) if number is None else (len(lacks) + 1) // 2
+    if not lacks or sum(lacks) < needed:
         return ruleset
     reader = ruleset.reader or "An iptables of unknown version"
     return evolve(
@@ -52,7 +52,7 @@ def marked_if_older(ruleset: r.Ruleset) -> r.Ruleset:
     )
 
 
-def _unmarked(ruleset: r.Ruleset) -> r.Ruleset:
+def _without_old_mark(ruleset: r.Ruleset) -> r.Ruleset:
     """Without a mark that is of an earlier reading, of which some chains were read again."""
     if r.Loss.NATIVE_EXPRESSIONS not in ruleset.lost:
         return ruleset
@@ -65,7 +65,7 @@ def _version(reader: str) -> tuple[int, int, int] | None:
     return None if found is None else (int(found[1]), int(found[2]), int(found[3] or 0))
 
 
-def _lacking(ruleset: r.Ruleset) -> Iterator[bool]:
+def _lacks_port_or_mark(ruleset: r.Ruleset) -> Iterator[bool]:
     """For each rule in which silk always writes a port or a mark: whether it has none."""
     for table in ruleset.tables.values():
         for chain in table.chains.values():

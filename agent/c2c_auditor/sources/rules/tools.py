@@ -44,7 +44,7 @@ class Tools:
         self._bin_dir = bin_dir
         self._known: dict[str, tuple[tuple[int, int], Tool]] = {}
 
-    def of_nft(self, *names: str) -> Tool:
+    def find_nft(self, *names: str) -> Tool:
         """The first of ``names`` that is a program of nf_tables, or does not say that it is none.
 
         Raises SourceError when there is none: it names what was found instead.
@@ -54,7 +54,7 @@ class Tools:
             path = shutil.which(name, path=str(self._bin_dir) if self._bin_dir is not None else None)
             if path is None:
                 continue
-            tool = self._asked(path)
+            tool = self._tool(path)
             if tool.backend is not Backend.LEGACY:
                 return tool
             others.append(tool)
@@ -68,7 +68,7 @@ class Tools:
             remedy="install iptables, or set iptables_bin_dir to the directory of its nf_tables programs",
         )
 
-    def _asked(self, path: str) -> Tool:
+    def _tool(self, path: str) -> Tool:
         stamp = _stamp(path)
         known = self._known.get(path)
         if known is None or known[0] != stamp:
