@@ -29,7 +29,7 @@ from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.server import Answers
 from c2c_auditor.server.questions import Answer, QuestionServer
-from c2c_auditor.server.routes import Latest, application
+from c2c_auditor.server.routes import LatestReport, application
 from c2c_auditor.sources.facts.policy_answers import parse_policies, parse_security_groups
 from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
@@ -200,7 +200,7 @@ class _Questions:
 
 @lru_cache(maxsize=1)
 def _application() -> Any:  # noqa: ANN401 - bottle has no types
-    app = application(Latest(), _Questions(), ready_max_age=120.0, pid=1)  # type: ignore[arg-type]  # only `ask` is used
+    app = application(LatestReport(), _Questions(), ready_max_age=120.0, pid=1)  # type: ignore[arg-type]  # only `ask` is used
     app.catchall = False  # else it would make a 500 of what we look for
     return app
 
@@ -228,7 +228,7 @@ def _http(data: bytes) -> None:
 def _question(data: bytes) -> None:
     """Whatever the listening process sends as a question gets an answer that can be sent back, and none is a 500."""
     server = QuestionServer(None, _answers().answer)  # type: ignore[arg-type]  # nothing is received here
-    number, answer = server._answered(data[:4096])  # noqa: SLF001 - the thread's own step
+    number, answer = server._answer_to(data[:4096])  # noqa: SLF001 - the thread's own step
     assert b"%d:%d " % (answer.status, number)
     assert answer.status < _SERVERS_FAULT, answer.body[:300]
 
