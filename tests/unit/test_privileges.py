@@ -200,9 +200,9 @@ def test_without_the_right_to_change_the_user_it_refuses() -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="only root changes its user")
 def test_others_stay_who_they_are() -> None:
     """An agent that an unprivileged user started has nothing to change."""
-    assert _run("import os\nfrom c2c_auditor.privileges import switch_user\nbecome(None)\nprint(os.geteuid())").strip() == (
-        str(os.geteuid())
-    )
+    assert _run(
+        "import os\nfrom c2c_auditor.privileges import switch_user\nbecome(None)\nprint(os.geteuid())"
+    ).strip() == (str(os.geteuid()))
 
 
 def test_a_stopped_process_ends_with_its_parent() -> None:
