@@ -1,6 +1,7 @@
-"""L6: audits one after the other: read, judge, settle, report.
+"""L6: the audits of the daemon, one after the other: read, judge, settle, report.
 
-A cycle is a function of what it reads; what it remembers are `audit.settle.Memory`, the last scene and the counters.
+Between audits it keeps `audit.settle.Memory`, the last scene and the counters, and nothing else. When to audit is decided
+by `daemon`.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Cycle:
         try:
             reading = self._reader.read()
             return self._audit(reading)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one audit, the next one may work
+        except Exception as error:  # noqa: BLE001 - the next audit may work
             return self._failed(reading, error)
 
     def _audit(self, reading: Reading) -> Report:
@@ -129,7 +130,7 @@ class Cycle:
         return self._blind(evolve(reading, sources=(*reading.sources, status)))
 
     def _with_counters(self, report: Report) -> Report:
-        """``report``, counted, with the counters as they are then."""
+        """``report`` with the counters, in which it is counted itself."""
         self._counters = evolve(self._counters, audits=_added(self._counters.audits, [report.result]))
         return evolve(report, counters=self._counters, last_conclusive=self._last_conclusive, version=self._version)
 

@@ -1,9 +1,8 @@
-"""L7: the agent: audits by the clock, at each commit to the rules and at news of policies; reports go to the server.
+"""L7: the agent's loop: when to audit, and what ends it. It audits by the clock and when rules or policies change.
 
 Two processes. The one that audits needs CAP_NET_ADMIN and CAP_NET_RAW; the one that listens on the network has dropped
 every capability. Reports go from the first to the second over a pipe; what comes back are short questions, answered by
-a thread without capabilities (`server.questions`), so taking over the listener gives no hold on the cell's
-rules.
+a thread without capabilities (`server.questions`). So an attacker who takes over the listener cannot change rules.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _JITTER = 0.1
 
 
 class _Stopped(BaseException):
-    """Raised by the signal's handler wherever the loop is: a reading of seconds must not delay the stop."""
+    """Raised by the signal handler at any point of the loop: a reading that takes seconds must not delay the stop."""
 
 
 class Audits(Protocol):
@@ -147,15 +146,15 @@ class Loop:
         self._reloading = True
 
     def _pause(self, report: Report) -> float:
-        """Seconds to the next audit if nothing happens: sooner while a finding is pending; random, so that cells differ."""
+        """Seconds to the next audit if nothing changes: fewer while a finding is pending, and random, so that cells differ."""
         pending = any(finding.state is State.PENDING for finding in report.findings)
         interval = min(self.interval, Grace().policy / 3) if pending else self.interval
         return interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - dispositions load, guards nothing
 
     def _wait(self, selector: selectors.BaseSelector, wake: int, *, rest: float, until: float) -> str:
-        """Wait for the clock, a change, a signal or the server's end; changes count only after ``rest`` seconds.
+        """Wait for the clock, a change, a signal or the server's end, and name what ended the wait.
 
-        The value names what ended the wait.
+        Changes end it only after ``rest`` seconds.
         """
         began = time.monotonic()
         deadline = began + max(until, rest)

@@ -1,4 +1,6 @@
-"""JSON at the edge becomes values here, in one way for every file and answer: exact types, errors that name the key.
+"""L0: JSON text becomes attrs values, in one way for every file and answer: exact types, errors that name the key.
+
+What a file means is no part of this module: each reader declares the classes of its own keys.
 
 Two dialects. `Dialect.SILK` reads what silk and the policy server write as Go reads it: unknown keys are ignored, since
 later versions add some, null is an absent key, half a surrogate pair is U+FFFD. `Dialect.OWN` reads the agent's own

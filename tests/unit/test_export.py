@@ -110,7 +110,7 @@ def test_what_is_only_pending_is_said_in_the_first_line() -> None:
     report = flushed_report()
     pending = tuple(evolve(finding, state=State.PENDING) for finding in report.findings)
     first = _printed(evolve(report, result=Result.UNSETTLED, findings=pending), width=200).splitlines()[0]
-    assert first.endswith("all pending: silk may still mend them")
+    assert first.endswith("all pending: silk may still correct them")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

@@ -191,7 +191,7 @@ def _policy_jump_deleted_after_a_plan(world: World) -> None:
 def test_what_a_change_explains_stays_pending_while_its_source_is_away(
     source: str, change: Callable[[World], None]
 ) -> None:
-    """However long that takes; and each finding says since when what should be is not known."""
+    """However long that takes; and each finding says since when the expected state is not known."""
     world = World()
     cycle = world.cycle()
     cycle.run()
@@ -204,7 +204,7 @@ def test_what_a_change_explains_stays_pending_while_its_source_is_away(
     for finding in report.findings:
         assert (finding.state, finding.unknown_since) == (State.PENDING, world.last_success)
         assert finding_details(finding)[-1].startswith(
-            "Seen since 02:13:25 UTC; what should be is not known since 02:13:20 UTC: "
+            "Seen since 02:13:25 UTC; the expected state is not known since 02:13:20 UTC: "
         )
 
 

@@ -1,4 +1,7 @@
-"""A single audit, of whatever a reader reads."""
+"""A single audit of a live cell or a recording, and single readings for questions.
+
+What is judged and how findings settle belongs to `audit`; repeated audits to `cycle`.
+"""
 
 from __future__ import annotations
 

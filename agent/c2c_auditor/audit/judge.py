@@ -1,6 +1,6 @@
-"""All checks, and one reading judged by them.
+"""Runs all checks on one reading and combines their findings with reachability.
 
-A check is a function from `Inputs` to findings; adding one is a line in `CHECKS`.
+A check is a function from `Inputs` to findings; a new one is a line in `CHECKS`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ CHECKS: tuple[Check, ...] = (
     cell_facts.unconvertible,
 )
 
-# What a report tells in words; the matrix tells all.
+# The most sentences about traffic in a report; the matrix shows all.
 _MOST_STATEMENTS = 100
 
 
@@ -68,7 +68,7 @@ def judge(
     *,
     previous: Judgement | None = None,
 ) -> Judgement:
-    """`judge_inputs` of what the arguments come to; ``others``: see `Inputs.of`."""
+    """`judge_inputs` for facts and a ruleset; ``others``: see `Inputs.of`."""
     return judge_inputs(Inputs.of(facts_, ruleset, now, others), previous.reach if previous is not None else None)
 
 
@@ -112,13 +112,13 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
 def _work_out_reachability(
     inputs: Inputs, previous: Reachability | None
 ) -> tuple[Reachability | None, tuple[str, ...]]:
-    """Who reaches whom, or a note that says why it is not known."""
+    """The reachability, or a note that says why it could not be worked out."""
     facts = inputs.facts
     reason = ""
     if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:
         reason = "the rules were read without their ports and marks"
     elif Loss.INTERFACES in inputs.ruleset.lost or Loss.CHAIN_NAMES in inputs.ruleset.lost:
-        reason = "the listing does not show all that rules ask for"
+        reason = "the listing does not show all conditions of the rules"
     elif facts.policies is not None and facts.policies.unreadable:
         reason = "not all policies could be read"
     elif inputs.config.overlay_ingress and inputs.ingress_tag is None:
@@ -128,7 +128,7 @@ def _work_out_reachability(
             return reachability(inputs, previous), ()
         except EvaluationError as error:
             reason = str(error)
-    return None, (f"Who reaches whom was not worked out: {reason}.",)
+    return None, (f"Reachability was not worked out: {reason}.",)
 
 
 def _carried_policies(inputs: Inputs) -> frozenset[Policy] | None:

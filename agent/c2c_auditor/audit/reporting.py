@@ -1,4 +1,4 @@
-"""From a scene to a report."""
+"""Makes reports from scenes. How a report is shown belongs to `export`."""
 
 from __future__ import annotations
 

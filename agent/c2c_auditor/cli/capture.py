@@ -1,4 +1,4 @@
-"""``c2c-auditor capture``: everything that an audit read, as one directory."""
+"""``c2c-auditor capture``: writes everything that an audit reads into a directory."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def capture(
 ) -> int:
     """Write all that an audit of this cell reads to DIRECTORY, for `audit --bundle` elsewhere.
 
-    Certificates and keys are never part of it. A source that cannot be read is left out, one that cannot be understood
-    is in it as it is; cell.json says why. Exit status 0 if everything could be read and understood, otherwise 2.
+    Certificates and keys are never part of it. A source that cannot be read is left out; one that cannot be parsed is
+    included unchanged; cell.json says why. Exit status 0 if everything could be read and parsed, otherwise 2.
     """
     config = load_settings(config_file, vpa_config=vpa_config, cni_config=cni_config, backend=backend)
     texts: dict[str, str] = {}

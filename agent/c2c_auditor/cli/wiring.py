@@ -1,4 +1,4 @@
-"""From settings to parts: which readers of rules, which facts, and the reader of the live cell made of both."""
+"""Makes the parts from the settings: readers of rules, gatherer of facts, and the reader of a live cell made of both."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from c2c_auditor.sources.rules.nft import NftReader
 
 @frozen(kw_only=True)
 class Rules:
-    """The reader of rules, and the netlink sockets behind it; None where netlink is not to be had."""
+    """The reader of rules, and its netlink sockets; None where netlink is not available."""
 
     source: Backends
     netlink: Nftables | None
@@ -93,7 +93,7 @@ def cell_reader(bundle: Path | None, config_file: Path | None, **overrides: Path
         with live_reader(load_settings(config_file, **overrides)) as reader:
             yield reader
     elif config_file or any(overrides.values()):
-        message = "--bundle brings everything with it: leave out --config, --vpa-config and --cni-config"
+        message = "--bundle contains rules and facts: leave out --config, --vpa-config and --cni-config"
         raise UsageError(message)
     else:
         yield BundleReader(directory=bundle)
@@ -103,4 +103,4 @@ def load_settings(path: Path | None, **overrides: object) -> Config:
     """The agent's settings from ``path`` or the defaults, with what the command line says on top."""
     config = load_config(path) if path is not None else Config()
     given = {name: value for name, value in overrides.items() if value is not None}
-    return evolve(config, **given)  # type: ignore[arg-type]  # the command line's options, named and typed as the settings are
+    return evolve(config, **given)  # type: ignore[arg-type]  # the options have the settings' names and types

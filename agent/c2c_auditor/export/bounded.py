@@ -16,9 +16,9 @@ _Group = tuple[Kind, Effect, State]
 
 
 def bounded(report: Report, most: int = MOST) -> Report:
-    """The report with the oldest ``most`` findings of each kind, effect and state; the others only counted (`omitted`).
+    """The report with the oldest ``most`` findings of each kind, effect and state; ``omitted`` counts the others.
 
-    Findings keep their order. ``confirmed`` is for the log alone, and left out.
+    Findings keep their order. ``confirmed`` is left out, as only the log uses it.
     """
     if len(report.findings) <= most and len(report.resolved) <= most:
         return evolve(report, confirmed=())

@@ -8,12 +8,12 @@ from c2c_auditor.model.finding import Finding
 
 
 def finding_details(finding: Finding) -> tuple[str, ...]:
-    """What the finding's check says, and whether what should be is known."""
+    """The details of the finding's check, and a sentence if the expected state is not known at present."""
     if finding.unknown_since is None:
         return finding.details
     doubt = (
-        f"Seen since {_clock(finding.first_seen)}; what should be is not known since {_clock(finding.unknown_since)}: "
-        "a change that silk carried out after that would explain it."
+        f"Seen since {_clock(finding.first_seen)}; the expected state is not known since {_clock(finding.unknown_since)}: "
+        "a later change of policies or containers, carried out by silk, would explain it."
     )
     return (*finding.details, doubt)
 

@@ -21,7 +21,7 @@ from c2c_auditor.netfilter.render import render_rule
 
 
 def to_json(report: Report) -> str:
-    """The report as JSON text; characters beyond ASCII are escaped, so no terminal takes them for anything else."""
+    """The report as JSON text; characters beyond ASCII are escaped, so that none can steer a terminal."""
     return json.dumps(report_document(report), indent=1)
 
 
@@ -107,7 +107,7 @@ def _app(app: App | None) -> Mapping[str, str] | None:
 
 def _time(seconds: float | None) -> Mapping[str, Any] | None:
     if not seconds:
-        return None  # a recording that does not tell its time
+        return None  # a recording without its time
     return {
         "rfc3339": datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds"),
         "epoch": round(seconds, 3),

@@ -1,4 +1,4 @@
-"""The page at ``/``: what the last audit came to, and where the rest is."""
+"""The HTML page at ``/``: the result of the last audit, and links to everything else."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ _LINKS = (
     ("/healthz", "alive?"),
 )
 _MOST_FINDINGS = 100
-_STYLE = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}li{margin:.4rem 0}.breach,.outage{color:#b00020}"
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
+    "li{margin:.4rem 0}.breach,.outage{color:#b00020}"
+)
 
 
 def landing_page(report: Report | None) -> str:
-    """HTML without scripts; foreign text is escaped twice over, as text and as HTML."""
+    """HTML without scripts; foreign text is escaped twice, as text and as HTML."""
     links = " · ".join(f'<a href="{path}">{name}</a>' for path, name in _LINKS)
     if report is None:
         body = "<p>No audit yet.</p>"

@@ -1,9 +1,9 @@
-"""Foreign text made harmless: app names, comments and chain names come from tenants and from whoever writes rules."""
+"""Foreign text made harmless: tenants choose app names, and other programs choose comments and chain names."""
 
 from __future__ import annotations
 
 _MOST = 1000
-# What Python calls printable although nothing is to be seen: letters and marks among Unicode's default ignorable code
+# Characters that Python calls printable although they are invisible: letters and marks among Unicode's default ignorable code
 # points (DerivedCoreProperties.txt), and the blank of Braille. With them two names can look alike.
 _INVISIBLE = frozenset(
     chr(code)
@@ -23,9 +23,10 @@ _INVISIBLE = frozenset(
 
 
 def plain(text: str, most: int = _MOST) -> str:
-    """``text`` with everything that cannot be seen (control and escape characters, line breaks, bidirectional and zero-width marks) shown as an escape.
+    """``text`` with its invisible characters shown as escapes.
 
-    Longer than ``most`` characters, it is cut and says so.
+    Invisible are control and escape characters, line breaks, bidirectional and zero-width marks. A text longer than
+    ``most`` characters is cut, and its length is added.
     """
     escaped = "".join(
         char if _is_visible(char) else char.encode("unicode_escape", "surrogatepass").decode()

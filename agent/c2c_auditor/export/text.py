@@ -25,7 +25,7 @@ _STYLES = {
 _WORDS = {
     Effect.BREACH: ("breach", "breaches", "forbidden traffic passes"),
     Effect.OUTAGE: ("outage", "outages", "allowed traffic is blocked"),
-    Effect.RESIDUE: ("left-over", "left-overs", "without effect"),
+    Effect.RESIDUE: ("left-over", "left-overs", "no effect on traffic"),
     Effect.ADVICE: ("hint", "hints", "worth a look"),
 }
 _MOST_PER_KIND = 5
@@ -33,7 +33,7 @@ _ORDER = {effect: place for place, effect in enumerate(Effect)}
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print the verdict, then each kind of finding, then what could not be looked at.
+    """Print the verdict, then the findings by kind, then the sources that could not be read.
 
     Readable without colour, at 80 columns and in ASCII.
     """
@@ -47,7 +47,7 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _verdict(report: Report) -> list[tuple[str, str]]:
-    """One line that says it all: what was found, whether that is all there is to know, and why not."""
+    """The first line: counts of findings, and whether and why the audit was blind."""
     counts = [
         (effect, sum(finding.effect is effect for finding in report.findings) + _omitted(report, effect))
         for effect in Effect
@@ -60,7 +60,7 @@ def _verdict(report: Report) -> list[tuple[str, str]]:
         worst = next(effect for effect, count in counts if count)
         parts.append((summary, _STYLES[worst]))
         if all(finding.state is State.PENDING for finding in report.findings):
-            parts.append((" – all pending: silk may still mend them", ""))
+            parts.append((" – all pending: silk may still correct them", ""))
     if report.result is Result.BLIND:
         parts.append((" and " if summary else "", ""))
         parts.append(("COULD NOT LOOK", "bold magenta"))
@@ -98,7 +98,7 @@ def _print_kind(page: Page, group: tuple[Effect, Kind], findings: Sequence[Findi
         (f" {effect.value.upper()} ", _STYLES[effect]), (f" {kind.value}{times}", "bold"), (f": {kind.meaning}", "dim")
     )
     for finding in findings[:_MOST_PER_KIND]:
-        pending = "  (pending: may mend itself)" if finding.state is State.PENDING else ""
+        pending = "  (pending: silk may correct it)" if finding.state is State.PENDING else ""
         page.say((plain(finding.summary), "bold"), (pending, "dim"), indent=2)
         page.table(_facts(finding), indent=4)
     if count > _MOST_PER_KIND:
@@ -154,7 +154,7 @@ def _print_blindness(page: Page, report: Report) -> None:
         families = ", ".join(sorted({kind.family.value for kind in report.unknown}))
         page.blank()
         page.say(
-            (f"Not judged: {len(report.unknown)} kinds of findings ({families}), for want of their sources.", "dim")
+            (f"Not judged: {len(report.unknown)} kinds of findings ({families}): their sources are missing.", "dim")
         )
     for note in report.notes:
         page.say((f"Note: {plain(note)}", "dim"))

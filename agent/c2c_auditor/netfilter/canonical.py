@@ -1,8 +1,8 @@
-"""The one spelling of a rule: which values are left out because they say nothing, and the order of matches.
+"""The canonical form of a rule: which values are left out because they match everything, and the order of matches.
 
-A rule's matches are tried one after the other and all must hold, so their order says nothing (a `limit` that stands
-before a cheaper match only counts more packets); tools print them in the order they were given in, which silk and
-iptables versions differ in. Here they are sorted.
+A rule's matches are tried one after the other and all must hold, so their order does not matter (a `limit` that
+stands before a cheaper match only counts more packets). Tools print them in the order in which they were given, and
+silk and iptables versions differ in that. Here they are sorted.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _first(value: object) -> object:
 
 
 def shared(value: T) -> T:
-    """The first value equal to ``value``: what readers and plan share is compared by identity."""
+    """The first value equal to ``value``, so that values of readers and plan are the same object and compare fast."""
     return cast("T", _first(value))
 
 

@@ -1,4 +1,4 @@
-"""What ``iptables -L`` and ``ip6tables -L`` print, in all its forms, as values.
+"""Parses what ``iptables -L`` and ``ip6tables -L`` print, in all its forms.
 
 With or without ``-n``, ``-v``, ``--line-numbers``, of either backend, whole or a few pasted lines.
 
@@ -68,7 +68,7 @@ def parse_listing(text: str, *, where: str, service_port: Callable[[str], int | 
     """``text`` of one table; lines before any chain's header form a chain without a name.
 
     ``service_port`` gives a service's port, None if it does not know the name. Raises ParseError for a line that is
-    none of iptables', and for a host by name: whose address that was is known only where the listing was made.
+    none of iptables', and for a host by name: its address is known only where the listing was made.
     """
     reading = _Reading(where=where, service_port=service_port, family=family_in_listing(text))
     for number, line in _whole_lines(text.splitlines()):

@@ -1,4 +1,4 @@
-"""The last column of ``iptables -L`` as matches and target; text that no row knows is kept as an opaque value."""
+"""Parses the last column of ``iptables -L`` into matches and target; text without a row becomes an opaque value."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One packet, as far as it is known, and whether a condition holds for it: yes, no, or *may*.
+"""One packet, as far as it is known, and whether a rule's conditions hold for it: yes, no, or *may*.
 
-What a packet's field does not tell (None), and what a match does not tell (an opaque one, a rate), is doubt, and doubt
-is kept: *may* is an answer.
+The answer is *may* where a field of the packet is not known (None) or where a match depends on more than the packet (an
+opaque match, a rate).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def negated(answer: Certainty, *, when: bool) -> Certainty:
 
 
 def conditions(rule: r.Rule, packet: Packet) -> Certainty:
-    """Whether all of ``rule``'s conditions hold, but those on the mark, which a walk changes (`marked`)."""
+    """Whether all of ``rule``'s conditions hold except those on the mark, which a walk changes (`marked`)."""
     rest = end_conditions(rule, packet)
     if rest is Certainty.NO:
         return rest
@@ -232,7 +232,7 @@ def _address_type(match: r.AddressTypeMatch, packet: Packet) -> Certainty:
 
 
 def _doubt(match: r.Match, packet: Packet) -> Certainty:
-    """A rate depends on the packets before; what an opaque match asks is not known."""
+    """*May*: a rate depends on the packets before, and the condition of an opaque match is not known."""
     del match, packet
     return Certainty.MAY
 

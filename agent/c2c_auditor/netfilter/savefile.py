@@ -1,4 +1,4 @@
-"""A whole ``iptables-save`` or ``iptables -S`` text as a `Ruleset`: a rule for each line of one."""
+"""Parses a whole ``iptables-save`` or ``iptables -S`` text into a `Ruleset`, one rule for each ``-A`` line."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def parse_save(text: str, *, where: str, parser: RuleParser | None = None) -> r.
 
     ``parser`` may be kept by the caller so that unchanged rules are only looked up; the text is of its family then,
     else of the one that its addresses show. Raises ParseError, also for a table without its COMMIT: such a text was cut
-    off, and what is missing from it would look deleted.
+    off, and the missing rules would look deleted.
     """
     reading = _Reading(where=where, parser=parser if parser is not None else RuleParser(family_in_save(text)))
     for number, line in _whole_lines(_lines(text)):

@@ -1,4 +1,4 @@
-"""What the auditing process answers: explanations and the matrix, from the last scene."""
+"""The auditing process's answers to questions: an explanation or the matrix, worked out from the last scene."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Answers:
 
 def _explain(scene: Scene, arguments: Mapping[str, str]) -> Answer:
     if "source" not in arguments or "destination" not in arguments:
-        return refusal(400, "ask with ?source=…&destination=… and, if you like, &flow=8080/tcp")
+        return refusal(400, "give ?source=…&destination=…; &flow=8080/tcp is optional")
     flow = parse_flow(arguments["flow"]) if "flow" in arguments else None
     return _ok(explanation_document(explain(scene.inputs, arguments["source"], arguments["destination"], flow)))
 
@@ -51,7 +51,7 @@ def _explain(scene: Scene, arguments: Mapping[str, str]) -> Answer:
 def _matrix(scene: Scene, arguments: Mapping[str, str]) -> Answer:
     reach = scene.judgement.reach
     if reach is None:
-        return refusal(409, "who reaches whom is not known: see the notes of /api/v1/report")
+        return refusal(409, "reachability is not known: see the notes of /api/v1/report")
     first = arguments.get("first", "0")
     if not re.fullmatch(r"[0-9]{1,9}", first):
         return refusal(400, f"first={first}: give the number of the first line")

@@ -1,10 +1,14 @@
-"""The two sides of the fork: the process that audits, which hands reports over, and its child, which serves them."""
+"""The fork: the auditing process, which sends reports, and its child, the listening process, which serves them.
+
+Pipes, the order in which privileges are dropped, and the threads of both sides belong here; what a path answers belongs
+to `routes`, how sockets are handled to `listener`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import encodings.ascii
-import encodings.idna  # noqa: F401 - as the line above: imported before the user that may read the library's files is gone
+import encodings.idna  # noqa: F401 - imported before the change of user: the new user may not read the library's files
 import gc
 import multiprocessing
 import os
@@ -39,18 +43,22 @@ _STACK_BYTES = 1 << 20
 
 @frozen(kw_only=True)
 class _ChildPipes:
-    """The child's ends of the pipes: what it is to serve, whether it can, and the questions it may put."""
+    """The child's ends of the pipes.
 
-    update: Connection
+    ``updates`` brings reports and certificates, ``ready`` takes the addresses once the child serves or the error if it
+    cannot, ``questions`` takes questions and brings their answers.
+    """
+
+    updates: Connection
     ready: Connection
     questions: Connection
 
 
 def _serve(pipes: _ChildPipes, settings: ServerSettings, credentials: Credentials | None) -> None:
-    """The child's life.
+    """Run the child until its pipes end.
 
-    Its main thread takes reports and certificates and watches the clients; for each listener another accepts, and a
-    fixed number answers.
+    Its main thread receives reports and certificates and closes overdue connections. Each listener has one thread that
+    accepts and a fixed number of threads that answer.
     """
     gc.freeze()  # what the fork brought along lives as long as this process
     gc.enable()  # the auditing process starts without: what clients leave behind here would never be freed
@@ -74,8 +82,8 @@ def _serve(pipes: _ChildPipes, settings: ServerSettings, credentials: Credential
     pipes.ready.close()
     with contextlib.suppress(EOFError, OSError):
         while True:
-            if pipes.update.poll(_WATCH_SECONDS):
-                update = pipes.update.recv()
+            if pipes.updates.poll(_WATCH_SECONDS):
+                update = pipes.updates.recv()
                 if isinstance(update, Credentials):
                     with contextlib.suppress(ConfigError):  # `ServerProcess.reload` has tried them
                         listeners[0].renew(tls_context(update))  # the other has no certificate
@@ -89,7 +97,7 @@ def _serve(pipes: _ChildPipes, settings: ServerSettings, credentials: Credential
 def _listeners(
     settings: ServerSettings, latest: LatestReport, pipes: _ChildPipes, credentials: Credentials | None
 ) -> tuple[Listener, ...]:
-    """The one for everybody, and the one for supervisors; this process has given up its rights once both are bound."""
+    """The listener for clients and, if set, the one for health checks; privileges are dropped once both are bound."""
     context = tls_context(credentials) if credentials is not None else None
     local = evolve(settings, address="127.0.0.1", port=settings.health_port or 0, tls=None)
     sockets = [bind(settings)] + ([bind(local)] if settings.health_port is not None else [])
@@ -107,7 +115,10 @@ def _listeners(
 
 
 def _drop_privileges(user: str | None, auditor: int) -> None:
-    """All that a taken-over listener could use, before its first thread. Raises AuditorError where that cannot be done."""
+    """Drop every privilege that an attacker in this process could use, before its first thread starts.
+
+    Raises AuditorError where that cannot be done.
+    """
     drop_bounding_set()  # while there is the right to
     switch_user(user)
     drop_all()
@@ -119,9 +130,9 @@ def _drop_privileges(user: str | None, auditor: int) -> None:
 
 
 class _Sender(threading.Thread):
-    """Writes reports and certificates into the pipe, so that a listening process that takes none holds up no audit.
+    """Writes reports and certificates into the pipe, so that a listening process that does not read delays no audit.
 
-    Of those that it missed it gets the last of each.
+    Of several reports that wait only the last is sent; of several certificates likewise.
     """
 
     def __init__(self, pipe: Connection) -> None:
@@ -171,7 +182,7 @@ class ServerProcess:
         self._child: BaseProcess = context.Process(
             target=self._run,
             args=(
-                _ChildPipes(update=update_receiver, ready=ready_sender, questions=question_pipe),
+                _ChildPipes(updates=update_receiver, ready=ready_sender, questions=question_pipe),
                 settings,
                 self._credentials(),
             ),
@@ -186,7 +197,7 @@ class ServerProcess:
         QuestionServer(self._questions, answer).start()
 
     def _await_start(self, ready_pipe: Connection) -> tuple[str, str | None]:
-        """The addresses that the child serves at. Raises ConfigError with what it says when it cannot."""
+        """The addresses at which the child serves. Raises ConfigError with the child's message when it cannot serve."""
         with ready_pipe:
             try:
                 message = (

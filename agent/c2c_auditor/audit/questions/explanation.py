@@ -1,4 +1,4 @@
-"""Why a flow passes or not: its packets' walks, the rule that decides, the policy that allows it or is missing."""
+"""Explains why a flow passes or does not: the walks of its packets, the deciding rule, the policies between the ends."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def parse_flow(text: str) -> Piece:
 def explain(inputs: Inputs, source: str, destination: str, flow: Piece | None = None) -> Explanation:
     """Whether ``source`` reaches ``destination`` (as `lookup.find` takes them) on ``flow``.
 
-    Without one, on what a policy or the container offers.
+    Without ``flow``, on the first port that a policy allows or the container exposes.
 
     Raises UsageError for ends that are not known or not of this cell, EvaluationError for rules that no kernel would
     hold.
@@ -120,7 +120,7 @@ class _Question:
         return Piece(protocol=r.TCP, first=port, last=port)
 
     def answer(self) -> Explanation:
-        """The pair of containers with the worst verdict, walked; the others in a sentence each."""
+        """The pair of containers with the worst verdict, with its walks; each other pair as a sentence."""
         pairs = [
             (one, other)
             for one in self._source.containers or (None,)
@@ -128,7 +128,7 @@ class _Question:
             if one is None or other is None or one.handle != other.handle
         ]
         if not pairs:
-            message = "that is one and the same container: its packets to itself never leave it"
+            message = "source and destination are the same container: its packets to itself never leave it"
             raise UsageError(message)
         verdicts = [self._verdict(*pair) for pair in pairs] if len(pairs) > 1 else [Certainty.YES]
         worst = min(range(len(pairs)), key=lambda at: _WORST_FIRST.index(verdicts[at]))
@@ -140,7 +140,7 @@ class _Question:
         return evolve(self._pair(*pairs[worst]), others=others)
 
     def _verdict(self, source: Container | None, destination: Container | None) -> Certainty:
-        """What a walk would say, by the index.
+        """The verdict of `_pair`, worked out with the index instead of a walk.
 
         Two apps with many containers make many pairs, and a walk tries every rule of a large chain.
         """

@@ -1,4 +1,4 @@
-"""The end that a question names: an app by name or guid, a container by handle, a host by address.
+"""Finds the end that a question names: an app by name or guid, a container by handle, a host by address.
 
 A name that is unknown or ambiguous is refused with the names that this cell knows.
 """

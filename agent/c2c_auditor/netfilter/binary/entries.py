@@ -1,4 +1,4 @@
-"""Bytes of a legacy table's entries as rules: pure, bytes in, values out.
+"""Decodes entries of a legacy table into rules.
 
 The layouts are the kernel's uapi structures on a 64-bit machine: linux/netfilter_ipv4/ip_tables.h,
 linux/netfilter_ipv6/ip6_tables.h, linux/netfilter/x_tables.h, xt_*.h, nf_nat.h. Numbers are in the machine's byte

@@ -1,7 +1,7 @@
-"""The facts of a live cell, gathered from all their sources; the last good ones are used while a source is away.
+"""Gathers the facts of a live cell from all their sources; uses the last good ones while a source is away.
 
-Files and the process table are read whenever facts are read; where policies come from is given: a fetcher that waits
-for them (`policy_fetcher`), or a thread that fetches them beside (`policy_thread`).
+Files and the process table are read at each reading. Policies come from the `PolicySource` that the caller passes: a
+fetcher that waits for them (`policy_fetcher`), or a thread that fetches them on its own (`policy_thread`).
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from c2c_auditor.sources.files import read_text_file
 _PROCESSES_SECONDS = 15.0
 _MOST_CONFIG_BYTES = 16 << 20
 # Policies are fetched every 5 to 6 s (`policy_thread.Pace`) and a finding is confirmed after 15 s at the earliest: a
-# server that has not answered for this long counts as away before anything is confirmed by what it said last.
+# server that has not answered for this long counts as away before its last answer confirms anything.
 _SILENCE_SECONDS = 12.0
 
 
 @frozen(kw_only=True)
 class _Address:
-    """Where the policy server is and how to identify oneself there; empty strings are not known."""
+    """The policy server's URL and the agent's certificate files; empty strings are not known."""
 
     url: str
     ca: str
@@ -115,7 +115,7 @@ class CellReader:
         self._client = None
 
     def read(self) -> FactsReading:
-        """What is known now."""
+        """The facts as they are known now."""
         config, clocks, max_age = self._config, self._clocks, self._config.max_age
         self._vpa = self._vpa.refreshed(clocks, self._read_vpa_config)
         vpa = self._vpa.usable(clocks, max_age)
@@ -145,7 +145,7 @@ class CellReader:
             lease=self._lease.read(clocks.steady(), cni).lease,
             host_services=tuple(map(host_service, config.host_services)) if config.host_services is not None else None,
             notes=tuple(
-                f"{source.name} is away; what it said {(source.age(clocks) or 0.0) // 60:.0f} min ago is still used."
+                f"{source.name} is away; its data from {(source.age(clocks) or 0.0) // 60:.0f} min ago is still used."
                 for source, status in zip(sources, statuses, strict=True)
                 if not status.up and not status.age_limit_passed
             ),
@@ -175,7 +175,7 @@ class CellReader:
         return partial(self._keep, name) if self._keep is not None else _discard
 
     def _policy_knowledge(self, vpa: VpaConfig | None, store: Store | None) -> PolicyKnowledge:
-        """What is known from the policy server; without a store or a client nothing can be requested."""
+        """Policies and security groups as known now; without a store or a client nothing can be requested."""
         try:
             return self._policies.read(self._query(vpa, store))
         except SourceError as error:
@@ -196,9 +196,9 @@ class CellReader:
         )
 
     def _policy_client(self, vpa: VpaConfig | None) -> PolicyClient:
-        """The client that own settings and VPA's configuration describe; a new one when they describe another.
+        """The client for the server in the settings or in VPA's configuration; a new one when these change.
 
-        Made here and not where it is used: the thread that fetches has no capability that reading a key may need.
+        It is made here, because reading the key may need a capability that the fetching thread does not hold.
         """
         address = _Address.of(self._config, vpa)
         if self._client is None or self._client[0] != address:

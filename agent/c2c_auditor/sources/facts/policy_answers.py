@@ -1,4 +1,4 @@
-"""What policy-server-internal answers, as values: an entry that makes no sense is kept apart and hides no other one.
+"""Parses the answers of policy-server-internal; a malformed entry becomes a `BadRecord` and hides no other entry.
 
 Source: cf-networking-release src/code.cloudfoundry.org/policy-server/api (``policy_mapper.go``, ``asg_mapper.go``),
 policy_client.
@@ -24,7 +24,7 @@ _CLOCK = re.compile("[0-9]{1,20}")
 
 @frozen(kw_only=True)
 class _Group:
-    """A security group as it is stored. What is of another type than its kind is empty, as far as silk goes on then."""
+    """A security group as it is stored. A field of the wrong type counts as empty where silk treats it so."""
 
     guid: str
     name: Loose = Loose("")
@@ -63,7 +63,7 @@ def parse_policies(text: str, *, where: str) -> PolicySet:
 
 
 def merged(answers: Iterable[PolicySet]) -> PolicySet:
-    """Several answers as one: sorted, each policy once, whichever of the questions it answers."""
+    """Several answers as one: sorted, each policy once."""
     policies: set[Policy] = set()
     unreadable: dict[tuple[tuple[str, ...], str], BadRecord] = {}
     for answer in answers:
@@ -86,7 +86,7 @@ def _order(policy: Policy) -> tuple[str | int, ...]:
 
 @frozen(kw_only=True)
 class _Known:
-    """Tags and port ranges of one answer that were understood already: 20,000 policies share a few hundred."""
+    """Tags and port ranges of one answer that were parsed already: 20,000 policies share a few hundred."""
 
     tags: dict[object, int]
     ranges: dict[tuple[object, object], PortRange]
@@ -115,7 +115,7 @@ def _policy(entry: Any, known: _Known) -> Policy:  # noqa: ANN401 - JSON; what i
         source=_guid(source["id"]),
         source_tag=_tag(source["tag"], known),
         destination=_guid(destination["id"]),
-        # Nothing is planned from it, and the server leaves it out where there is none.
+        # No plan uses it, and the server leaves it out where there is none.
         destination_tag=_tag(destination["tag"], known) if destination.get("tag") else 0,
         protocol=protocol,
         ports=(known.ranges.get((first, last)) if exact else None) or _ports(first, last, known),
@@ -149,7 +149,9 @@ def _bad(entry: object, where: str, problem: str) -> BadRecord:
     ends = [entry.get(end) if isinstance(entry, dict) else None for end in ("source", "destination")]
     ids = [end.get("id") if isinstance(end, dict) else None for end in ends]
     guids = tuple(replace_surrogates(guid) if isinstance(guid, str) else "" for guid in ids)
-    return BadRecord(subject=" to ".join(guid or "nobody" for guid in guids), where=where, problem=problem, guids=guids)
+    return BadRecord(
+        subject=" to ".join(guid or "an unknown app" for guid in guids), where=where, problem=problem, guids=guids
+    )
 
 
 def parse_last_updated(text: str, *, where: str) -> int:

@@ -1,7 +1,7 @@
-"""Policies fetched beside the audits, by a thread with a clock of its own.
+"""A thread that fetches policies at its own pace, so that a slow policy server delays no audit.
 
-A policy server that hangs, refuses or answers slowly thus delays no audit: an audit takes what is known by then, with
-its age. The thread holds no capability: it parses what a server on the network sends.
+An audit uses what the thread knows by then, with its age. The thread holds no capability, because it parses what a
+server on the network sends.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class Fetcher(Protocol):
 class Pace:
     """When to fetch, in seconds.
 
-    ``pause`` is the time between two fetches of one query, ``breath`` the least time between two fetches of different
-    ones, for containers that come and go in quick succession. ``first_wait`` is how long the very first read waits for
+    ``pause`` is the time between two fetches of one query, ``least_pause`` the least time between two fetches of different
+    ones, for containers that are created and deleted in quick succession. ``first_wait`` is how long the very first read waits for
     the first fetch.
 
-    A thousand cells ask the same two instances: ``spread`` (0 to 1) lengthens each pause by up to a fifth, so that
+    A thousand cells share the same two instances: ``jitter`` (0 to 1) lengthens each pause by up to a fifth, so that
     cells that were started together do not stay in step.
     """
 
@@ -60,7 +60,7 @@ class Pace:
 
 
 class PolicyThread(threading.Thread):
-    """Fetches at its own pace and at once when the query changes; `read` never waits but for the first fetch.
+    """Fetches at its own pace, and at once when the query changes. `read` waits only for the very first fetch.
 
     `fileno` is a descriptor that becomes readable when something new is known; `read` and `latest` empty it. Use it as
     a context manager: it fetches from entry to exit.
@@ -114,13 +114,13 @@ class PolicyThread(threading.Thread):
             return self._latest
 
     def _wait_for_first_fetch(self) -> None:
-        """In slices: Python handles a signal that arrives just before a wait begins only when that wait has ended."""
+        """Wait in slices: Python handles a signal that arrives just before a wait only after that wait."""
         end = time.monotonic() + self._pace.first_wait
         while not self._fetched and (left := end - time.monotonic()) > 0:
             self._condition.wait(min(_SLICE_SECONDS, left))
 
     def _clear_changed(self) -> None:
-        """Before the value is taken: what is published after that is announced again."""
+        """Reset the descriptor. Done before the value is read, so that a later value is announced again."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._changed)
 
@@ -141,7 +141,7 @@ class PolicyThread(threading.Thread):
             return None if self._ended else self._query
 
     def _fetch(self, query: PolicyQuery) -> None:
-        """One gathering. An error that is no source's is a bug: it is reported like a source that failed."""
+        """One gathering. An unexpected error is a bug, and is reported like a source that failed."""
         try:
             for known in self._fetcher.fetch(query):
                 self._publish(known)
@@ -159,7 +159,7 @@ class PolicyThread(threading.Thread):
 
 
 def _without_times(known: PolicyKnowledge) -> tuple[object, ...]:
-    """What an audit would judge or report differently: not the times."""
+    """The parts that change a judgement or a report; the times of fetches do not."""
     return known.policies.value, known.policies.problem, known.groups.value, known.groups.problem
 
 

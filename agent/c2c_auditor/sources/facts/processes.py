@@ -1,4 +1,4 @@
-"""silk's programs on this cell, and the interfaces that hold the underlay's addresses: what psutil knows."""
+"""silk's processes on this cell, and the interfaces that hold the underlay's addresses, both read with psutil."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PROCESSES = {
 
 
 def read_processes(among: Iterable[psutil.Process] | None = None) -> tuple[ProcessStatus, ...]:
-    """Whether each of silk's programs runs ``among`` these processes (all that there are when left out), and since when.
+    """Whether each of silk's programs runs, and since when; only ``among`` these processes if given.
 
     A process that ends while it is read does not run.
     """
@@ -58,7 +58,7 @@ def underlay_interfaces(addresses: Iterable[IPv4Address | IPv6Address]) -> tuple
 def find_underlay(cni: CniConfig | None, vpa: VpaConfig | None) -> tuple[str, ...] | None:
     """The underlay's interfaces as silk's CNI wrapper finds them: by name, else by the machine's addresses.
 
-    VPA's configuration has the same addresses. None where neither tells or no interface holds one. Source: silk-release
+    VPA's configuration has the same addresses. None where neither has them or no interface holds one. Source: silk-release
     cni-wrapper-plugin/main.go, lib/interfacelookup.
     """
     if cni is not None and cni.underlay_interfaces:

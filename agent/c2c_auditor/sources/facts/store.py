@@ -1,4 +1,4 @@
-"""Container metadata: who runs on this cell, at which address, as which app.
+"""Reads container metadata: which containers run on this cell, at which address, of which app.
 
 silk's writers lock ``store.json_lock``, truncate ``store.json``, write it, and then count the write in
 ``store.json_version``. This reader takes no lock, so it can meet the file empty or half written: then it reads again
@@ -38,7 +38,7 @@ _REMEDY = (
 
 @frozen(kw_only=True)
 class _Metadata:
-    """What of a container's metadata counts; silk ignores a value that is no string (vxlan-policy-agent planner)."""
+    """The keys of a container's metadata that are used; silk ignores values that are no strings (VPA's planner)."""
 
     policy_group_id: Loose = Loose("")
     space_id: Loose = Loose("")
@@ -96,7 +96,7 @@ class StoreReader:
         raise problem
 
     def _read_once(self, *, never_written: bool) -> Store:
-        """Nothing in the file is a cell without containers only if silk never counted a write."""
+        """An empty file means a cell without containers only if silk never counted a write."""
         try:
             text = read_text_file(self._path, source=_SOURCE)
         except SourceError as error:
@@ -107,7 +107,7 @@ class StoreReader:
         return Store() if not text and never_written else parse_store(text, where=str(self._path))
 
     def _version(self) -> str:
-        """The count of silk's writes; empty where it never wrote, ``unknown`` where that cannot be told."""
+        """The count of silk's writes; empty where it never wrote, ``unknown`` where it cannot be read."""
         try:
             return read_text_file(self._version_path, source=_SOURCE, most=4096).strip()
         except SourceError as error:
@@ -144,7 +144,7 @@ def parse_store(text: str, *, where: str) -> Store:
 def _entry(handle: str, value: object, where: str) -> tuple[Container | None, list[BadRecord]]:
     """One entry as a container, None if it has no IPv4 address, and what is wrong with it.
 
-    A complaint about anything but the address is no reason to leave the container out: it runs.
+    A problem with anything but the address does not leave the container out, because it runs.
     """
     if not isinstance(value, dict):
         return None, [BadRecord(subject=handle, where=where, problem=f"expected an object, found {shown_value(value)}")]

@@ -1,8 +1,8 @@
-"""Which backend of iptables holds the cell's rules: looked up, never assumed.
+"""Finds out which backend of iptables holds the cell's rules.
 
 python-iptables shows an nft cell as empty and raises nothing; iptables-nft shows a legacy cell as empty and prints a
-warning. So with several readers each one is read whose backend is in use, without making a legacy table where none is:
-opening one creates it in the kernel.
+warning. So of several readers all whose backend is in use are read. Legacy tables that do not exist are not opened, because
+that would create them in the kernel.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Reader(Protocol):
 
 
 class Backends:
-    """The rules of a cell by one reader, or by several of which those answer that hold silk's chains."""
+    """The rules of a cell, by one reader or by all of several that hold silk's chains."""
 
     def __init__(self, readers: Sequence[Reader]) -> None:
         """``readers`` in the order in which they are tried."""
@@ -53,8 +53,8 @@ class Backends:
         failure: SourceError | None = None
         for reader in self._readers:
             in_use = reader.in_use(family)
-            # Where that cannot be seen, reading may make tables: it is left out when the rules were found elsewhere, and
-            # when that is not known.
+            # Where that cannot be seen, reading might create tables. So it is skipped if another reader found the rules or
+            # failed.
             if in_use is False or (in_use is None and (failure or any(chains for chains, _ in readings))):
                 continue
             try:

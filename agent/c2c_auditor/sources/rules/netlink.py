@@ -1,7 +1,7 @@
-"""What nf_tables announces: the generation, and each commit with its changed chains and the process that made it.
+"""Reads what nf_tables announces: the generation, and each commit with its changed chains and its process.
 
-Two netlink sockets, read only: GETGEN asks for the generation (microseconds, whatever the number of rules), and
-multicast group NFNLGRP_NFTABLES tells of commits. Messages are walked by hand, because a 20,000-rule restore announces
+Two netlink sockets, read only: GETGEN requests the generation (microseconds, whatever the number of rules), and
+multicast group NFNLGRP_NFTABLES announces commits. Messages are walked by hand, because a 20,000-rule restore announces
 20,000 of them and only the chain's name matters in each. Sources: Linux include/uapi/linux/netfilter/nf_tables.h,
 nfnetlink.h; net/netfilter/nf_tables_api.c (``nf_tables_fill_gen_info``).
 """
@@ -47,13 +47,13 @@ ChangedChain = tuple[AddressFamily, str, str]
 
 @frozen(kw_only=True)
 class Changes:
-    """Commits since the last look.
+    """Commits since the last call.
 
     ``chains`` are (family, table, chain), None when notifications were lost: anything may have changed.
 
     ``generation`` is the newest that was announced, None if none was: a commit is in force a moment before it is
-    announced. ``writers`` are (pid, name) of the processes that committed, the name cut at 15 bytes; empty when it is
-    not known who did.
+    announced. ``writers`` are (pid, name) of the processes that committed, the name cut at 15 bytes; empty when the
+    notifications were lost.
     """
 
     chains: frozenset[ChangedChain] | None = frozenset()
@@ -115,7 +115,7 @@ class Nftables:
             source="rules",
             reason=Reason.INCOMPATIBLE,
             where="netlink nf_tables",
-            problem="the kernel did not tell its generation",
+            problem="the kernel did not answer with its generation",
             remedy="is CONFIG_NF_TABLES there, and does the agent have CAP_NET_ADMIN?",
         )
 

@@ -1,10 +1,10 @@
-"""Rules of the nf_tables backend, through the cell's own iptables-nft: the reader is the writer's version.
+"""Reads rules of the nf_tables backend with the cell's own iptables-nft, which has the version that wrote them.
 
 Reading everything costs what ``iptables-nft-save`` costs; on a large cell that is seconds. So it happens once, and then
 the generation says whether anything changed, notifications say which chains, and only those are read again with ``-S
 CHAIN``. A reading counts only if the generation was the same before and after it. Notifications that were lost, or that
-name too much, lead back to a whole reading. Each address family is read when it is asked for, and a commit to one of
-them does not make the other be read again.
+name too much, lead back to a whole reading. Each address family is read on demand, and a commit to one of them
+does not lead to a reading of the other.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _ATTEMPTS = 4
 # Reading single chains pays as long as they are few: each costs a process (3 ms) and its own rules.
 _MOST_CHAINS = 24
 _FORGET_BEYOND = 200_000
-# What silk calls, cut at 15 bytes by the kernel.
+# The names of the processes that silk starts, cut at 15 bytes by the kernel.
 _SILKS_TOOLS = frozenset({"iptables", "iptables-restor", "ip6tables", "ip6tables-resto"})
 
 
 class Generations(Protocol):
-    """What tells whether the ruleset changed (`netlink.Nftables`)."""
+    """Announces changes of the ruleset (`netlink.Nftables`)."""
 
     def generation(self) -> int:
         """The generation in force."""
@@ -104,7 +104,7 @@ class NftReader:
     def read(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
         """The rules in force.
 
-        Raises SourceError when iptables fails, prints what cannot be right, or the rules do not hold still.
+        Raises SourceError when iptables fails, prints no table, or the rules keep changing.
         """
         memory = self._families.get(family)
         if memory is None:
@@ -120,7 +120,7 @@ class NftReader:
             if self._generations.generation() == before:
                 memory.keep(ruleset, before)
                 return ruleset
-            memory.last = None  # what was announced meanwhile belongs to a reading that does not count
+            memory.last = None  # changes announced meanwhile belong to the discarded reading
         raise _failed(
             Reason.INCONSISTENT,
             f"{family.tool}-save",
@@ -136,7 +136,7 @@ class NftReader:
     def _record(self, changes: Changes) -> None:
         """Add what was announced to each family's memory, and count who committed.
 
-        A person's ``iptables`` looks like silk's own; only what it touched tells them apart, and not always.
+        A person's ``iptables`` looks like silk's own; only the chains that it changed distinguish them, and not always.
         """
         for memory in self._families.values():
             memory.add(changes)
