@@ -13,17 +13,18 @@ from attrs import evolve, frozen
 
 from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter import decided
 from c2c_auditor.netfilter.actions import Action, action, new_mark
+from c2c_auditor.netfilter.decided import Decided, Passed, Run
 from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowsByMark, FlowSet, add, both, joined, matching, union, without
 from c2c_auditor.netfilter.index import ChainIndex, Scope
+from c2c_auditor.netfilter.known_ends import KnownEnds
 from c2c_auditor.netfilter.packet import Certainty, Packet, end_conditions, marked
 
 _DEEPEST = 64
 # Chains that call each other twice at each level double the work at each level, where the walk does not share it.
 _MOST_STEPS = 250_000
-
-# Flows that one rule decided; no rule is the chain's policy.
-Decided = tuple[FlowSet, r.Rule | None]
+_ACCEPTS = {Action.ACCEPT: True, Action.REFUSE: False}
 
 
 @frozen(kw_only=True)
@@ -37,21 +38,19 @@ class Disposition:
     thousands of dispositions that halves what they take.
     """
 
-    accepted: tuple[Decided, ...]
-    refused: tuple[Decided, ...]
+    accepted: tuple[Decided | Passed, ...]
+    refused: tuple[Decided | Passed, ...]
     marks: Mapping[int | None, FlowSet]
     passes: FlowSet
     may_pass: FlowSet
 
     def deciding(self, flows: FlowSet) -> Iterator[r.Rule | None]:
         """The rules that decide any of ``flows``, in the order of the walk; None is the policy."""
+        for accepted in self.accepted:
+            yield from accepted.rules(flows)
         left = without(flows, self.passes)
-        for decided, rule in self.accepted:
-            if both(decided, flows):
-                yield rule
-        for decided, rule in self.refused:
-            if both(decided, left):
-                yield rule
+        for refused in self.refused:
+            yield from refused.rules(left)
 
 
 class _Asks(NamedTuple):
@@ -82,6 +81,8 @@ class Paths:
         self._indexes: dict[str, ChainIndex] = {}
         self._jumps: dict[r.Rule, r.Rule] = {}
         self._asks: dict[tuple[r.Rule, int | None], _Asks] = {}
+        self._runs: dict[tuple[str, int, int | None], Run] = {}
+        self._narrowed: dict[tuple[int, int], tuple[FlowSet, FlowSet, FlowSet]] = {}
 
     @property
     def start(self) -> str:
@@ -125,6 +126,32 @@ class Paths:
             bare = rule == r.Rule(target=rule.target)
             found = self._asks[key] = _Asks(surely, perhaps, bare=bare, does=action(rule.target, self._chains))
         return found
+
+    def narrow(self, ends: KnownEnds) -> None:
+        """From now on only packets between ``ends`` are asked about."""
+        self.index(self._start)
+        for index in self._indexes.values():
+            index.narrow(ends)
+
+    def run(self, chain: str, first: int, packet: Packet) -> Run:
+        """The run of ``chain`` whose first rule stands at ``first``, worked out once."""
+        key = chain, first, packet.tcp_flags
+        found = self._runs.get(key)
+        if found is None:
+            index = self.index(chain)
+            asks = ((rule, self.asks(rule, packet)) for rule in index.rules[first : index.runs[first]])
+            found = self._runs[key] = Run(
+                [(rule, decided.Asks(one.surely, one.perhaps, _ACCEPTS.get(one.does))) for rule, one in asks]
+            )
+        return found
+
+    def narrowed(self, within: FlowSet, left: FlowSet) -> FlowSet:
+        """Flows of both, of which there are few pairs, each worked out once and one object."""
+        key = id(within), id(left)
+        found = self._narrowed.get(key)
+        if found is None:
+            found = self._narrowed[key] = within, left, both(within, left)  # all three, for ids to stay theirs
+        return found[2]
 
     def disposition(self, packet: Packet) -> Disposition:
         """What becomes of all flows of ``packet``'s ends, state and first mark; its protocol and ports do not count.
@@ -187,8 +214,10 @@ class _Walk:
     def __init__(self, paths: Paths, packet: Packet) -> None:
         self._paths = paths
         self._packet = packet
-        self._accepted: list[Decided] = []
-        self._refused: list[Decided] = []
+        self._accepted: list[Decided | Passed] = []
+        self._refused: list[Decided | Passed] = []
+        # What runs of the first chain left of all flows: it goes for all that is under way, and is taken off at the end.
+        self._within: FlowSet = ALL
         self._marks: FlowsByMark = {}
         self._walked: dict[tuple[str, tuple[tuple[int | None, FlowSet], ...]], FlowsByMark] = {}
         self._steps = 0
@@ -213,7 +242,7 @@ class _Walk:
         returned: FlowsByMark = {}
         marks = tuple(flows_by_mark)
         ends = self._packet.source, self._packet.destination
-        todo = index.concerning(*ends, marks)
+        todo = index.steps(*ends, marks)
         done = 0
         while done < len(todo) and flows_by_mark:
             at = todo[done]
@@ -221,12 +250,43 @@ class _Walk:
             self._steps += 1
             if self._steps > _MOST_STEPS:
                 raise _too_many_steps(self._paths.start)
-            flows_by_mark = self._rule(index.rules[at], flows_by_mark, returned, here)
+            if at in index.runs:
+                flows_by_mark = self._run(at, flows_by_mark, returned, here)
+            else:
+                flows_by_mark = self._rule(index.rules[at], flows_by_mark, returned, here)
             if flows_by_mark and tuple(flows_by_mark) != marks:  # other marks, other rules
                 marks = tuple(flows_by_mark)
-                todo = [later for later in index.concerning(*ends, marks) if later > at]
+                todo = [later for later in index.steps(*ends, marks) if later > at]
                 done = 0
         return joined(returned, flows_by_mark)
+
+    def _run(
+        self, first: int, flows_by_mark: FlowsByMark, returned: FlowsByMark, path: tuple[str, ...]
+    ) -> FlowsByMark:
+        """A run of rules; what goes on behind it."""
+        chain = path[-1]
+        index = self._paths.index(chain)
+        met = end_conditions(index.rules[first], self._packet)
+        if met is Certainty.NO:
+            return flows_by_mark
+        if met is Certainty.MAY:
+            for rule in index.rules[first : index.runs[first]]:
+                flows_by_mark = self._rule(rule, flows_by_mark, returned, path)
+            return flows_by_mark
+        run = self._paths.run(chain, first, self._packet)
+        flows = union(*flows_by_mark.values())
+        if run.accepted.flows:
+            accepted = Passed(run.accepted, flows, self._within)
+            self._accepted.append(accepted)
+            add(self._marks, {mark: accepted.of(flows) for mark, flows in flows_by_mark.items()})
+        if run.refused.flows:
+            self._refused.append(Passed(run.refused, flows, self._within))
+        if not run.left:
+            return {}
+        if len(path) == 1 and not returned:
+            self._within = self._paths.narrowed(self._within, run.left)
+            return flows_by_mark
+        return {mark: left for mark, flows in flows_by_mark.items() if (left := both(flows, run.left))}
 
     def _rule(
         self, rule: r.Rule, flows_by_mark: FlowsByMark, returned: FlowsByMark, path: tuple[str, ...]
@@ -283,18 +343,24 @@ class _Walk:
 
     def end(self, flows_by_mark: FlowsByMark, rule: r.Rule | None, *, passes: bool) -> None:
         """These flows end here."""
-        (self._accepted if passes else self._refused).append((union(*flows_by_mark.values()), rule))
+        (self._accepted if passes else self._refused).append(
+            Decided(union(*flows_by_mark.values()), rule, self._within)
+        )
         if passes:
-            add(self._marks, flows_by_mark)
+            within = self._within
+            add(self._marks, {mark: left for mark, flows in flows_by_mark.items() if (left := both(flows, within))})
 
     def disposition(self) -> Disposition:
         """What became of all flows."""
-        accepted = union(*(flows for flows, _ in self._accepted))
-        refused = union(*(flows for flows, _ in self._refused))
+        accepted = union(*(one.of(ALL) for one in self._accepted))
+        doubtful = union(*(one.of(accepted) for one in self._refused)) if accepted else NOTHING
+        refused = self._refused
+        if len(refused) == 1 and isinstance(refused[0], Decided):
+            refused = [Decided(ALL, refused[0].rule)]
         return Disposition(
             accepted=tuple(self._accepted),
-            refused=tuple(self._refused) if len(self._refused) > 1 else tuple((ALL, rule) for _, rule in self._refused),
+            refused=tuple(refused),
             marks=self._marks,
-            passes=without(accepted, refused),
-            may_pass=both(accepted, refused),
+            passes=without(accepted, doubtful),
+            may_pass=doubtful,
         )
