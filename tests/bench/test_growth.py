@@ -53,10 +53,7 @@ def _with_foreign(count: int, spelled: str) -> Callable[[], Cell]:
     def cell() -> Cell:
         facts, ruleset = _plain()
         parser = RuleParser()
-        rules = tuple(
-            parser.rule(spelled.format(n=n, a=n >> 8, b=n & 0xFF))
-            for n in range(count)
-        )
+        rules = tuple(parser.rule(spelled.format(n=n, a=n >> 8, b=n & 0xFF)) for n in range(count))
         return facts, with_rules(ruleset, "FORWARD", rules + ruleset.chains("filter")["FORWARD"].rules)
 
     return cell

@@ -12,15 +12,20 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.actions import Action
 from c2c_auditor.netfilter.flows import ALL, FlowSet, both, meet, union, without
 
 
 class Asks(NamedTuple):
-    """A rule as a run sees it: the flows that meet it, those that may, and whether it accepts, refuses (or neither)."""
+    """A rule as a walk sees it.
+
+    The flows that meet it and those that may, whether it has no condition at all, and what its target does.
+    """
 
     surely: FlowSet
     perhaps: FlowSet
-    accepts: bool | None
+    bare: bool
+    does: Action
 
 
 class Decided(NamedTuple):
@@ -72,10 +77,10 @@ class Run:
         refused: list[tuple[FlowSet, r.Rule]] = []
         left = ALL
         for rule, asks in rules:
-            if asks.accepts is None:
+            if asks.does is Action.GO_ON:
                 continue
             if taken := both(left, union(asks.surely, asks.perhaps)):
-                (accepted if asks.accepts else refused).append((taken, rule))
+                (accepted if asks.does is Action.ACCEPT else refused).append((taken, rule))
             left = without(left, asks.surely)
         self.accepted = Verdicts(accepted)
         self.refused = Verdicts(refused)
