@@ -9,7 +9,6 @@ from attrs import evolve, frozen
 from c2c_auditor.audit.questions.lookup import End, find
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.traffic import intent
-from c2c_auditor.audit.traffic.destinations import answered
 from c2c_auditor.audit.traffic.ends import Overlay
 from c2c_auditor.errors import UsageError
 from c2c_auditor.model import rule as r
@@ -158,7 +157,7 @@ class _Question:
             frozenset(mark for mark, flows in there.marks.items() if both(flows, wanted))
         ):
             passes = Certainty.NO
-        sure, perhaps = answered(back)
+        sure, perhaps = back.answered
         return every(
             (passes, Certainty.YES if both(sure, wanted) else Certainty.MAY if both(perhaps, wanted) else Certainty.NO)
         )

@@ -7,7 +7,7 @@ tag, senders without a mark, and senders with a mark that belongs to no app.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network
 
@@ -15,6 +15,8 @@ from attrs import evolve, frozen
 
 from c2c_auditor.audit.reading.people import People
 from c2c_auditor.model.cell import Container
+from c2c_auditor.model.family import AddressFamily
+from c2c_auditor.netfilter.known_ends import KnownEnds
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.silk.chain_names import container_interface
 
@@ -85,6 +87,15 @@ class Overlay:
         )
         last = int(networks[0].broadcast_address)
         self.stranger = next((address for address in addresses if address not in named), last)
+
+    def ends(self, containers: Iterable[Container]) -> KnownEnds:
+        """All ends of the packets that are made here, where they go to or come from ``containers``."""
+        addresses = [container.address for container in containers]
+        return KnownEnds(
+            (self.stranger, _OUTSIDE, *map(int, addresses)),
+            (self.underlay, self.vtep, *map(container_interface, addresses)),
+            AddressFamily.IPV4,
+        )
 
     def arriving(self, destination: Container, mark: int) -> Packet:
         """From another cell to a container here."""

@@ -115,6 +115,7 @@ class Senders:
             vtep=inputs.wrapper.config.vtep_name,
             ingress_tag=inputs.wrapper.config.ingress_tag,
         )
+        paths.narrow(overlay.ends(containers))
         first = FirstMarks(paths, out=CONTAINER_INTERFACE_PREFIX)
         found = {}
         for container in containers:
