@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import pytest
@@ -59,7 +59,8 @@ class Scripted:
 class _Rules:
     script: Scripted
 
-    def read(self) -> tuple[r.Ruleset, ...]:
+    def read(self, families: Sequence[r.AddressFamily] = (r.AddressFamily.IPV4,)) -> tuple[r.Ruleset, ...]:
+        del families
         if self.script.ruleset is None:
             raise SourceError(source="rules", reason=Reason.TIMEOUT, where="iptables", problem="hangs", remedy="look")
         return (self.script.ruleset, *self.script.others)

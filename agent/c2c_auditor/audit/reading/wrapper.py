@@ -47,7 +47,7 @@ def wrapper_of(facts: CellFacts, vpa: VpaConfig, ruleset: r.Ruleset) -> Wrapper:
     containers = facts.store.containers if facts.store is not None else ()
     notes: list[str] = []
     config = _config(facts, vpa, ruleset.chains("filter"), notes)
-    services = _services(facts, ruleset.chains("filter"), notes)
+    services = _services(facts, ruleset, notes)
     interfaces = facts.underlay_interfaces
     if interfaces is None and facts.cni is not None:
         interfaces = facts.cni.underlay_interfaces or None
@@ -87,20 +87,24 @@ def _config(facts: CellFacts, vpa: VpaConfig, chains: Mapping[str, r.Chain], not
     return evolve(config, outbound_connections=evolve(config.outbound_connections, dry_run=dry_run))
 
 
-def _services(facts: CellFacts, chains: Mapping[str, r.Chain], notes: list[str]) -> tuple[r.Rule, ...]:
-    """The rules of DNS servers and host services: the agent's own setting, the wrapper's, else the usual ones."""
+def _services(facts: CellFacts, ruleset: r.Ruleset, notes: list[str]) -> tuple[r.Rule, ...]:
+    """The rules of DNS servers and host services of the ruleset's family.
+
+    By the agent's own setting, the wrapper's, else the usual ones.
+    """
     known = facts.host_services
     if known is None and facts.cni is not None:
         known = facts.cni.host_services
     if known is not None:
-        return tuple(map(service_rule, known))
+        rules = map(service_rule, known)
+        return tuple(rule for rule in rules if rule.destination and rule.destination.family is ruleset.family)
     containers = facts.store.containers if facts.store is not None else ()
     if containers:
         notes.append(
             "DNS servers and host services are not configured: in the input chains, what most containers have in "
             "common was taken for right."
         )
-    return _usual_services(containers, chains)
+    return _usual_services(containers, ruleset.chains("filter"))
 
 
 def _left_out(config: CniConfig, usual: IPv4Network | None, lease: Lease | None, vpa: VpaConfig) -> Excluded | None:
