@@ -336,7 +336,7 @@ def test_a_bundle_holds_the_rules_of_ipv6(tmp_path: Path) -> None:
     texts = {name: (PAIR / name).read_text() for name in ("store.json", "vxlan-policy-agent.json", "policies.json")}
     files = bundle_files(reading, texts, ingress_tag=None)
     assert RULES_IPV6 in files
-    for name, made in (("plain", files), ("redacted", redacted(files))):
+    for name, made in (("plain", files), ("redacted", redacted(files)), ("moved", redacted(files, addresses=True))):
         write_bundle(tmp_path / name, made)
         again = BundleReader(directory=tmp_path / name).read()
         assert [ruleset.family for ruleset in again.rulesets] == [IPV4, IPV6]
@@ -344,6 +344,21 @@ def test_a_bundle_holds_the_rules_of_ipv6(tmp_path: Path) -> None:
         assert [one.kind for one in missing] == [Kind.CONTAINER_CHAIN_MISSING] * 2
     handles = read_bundle(tmp_path / "redacted").rules[RULES_IPV6]
     assert "35bf992d" not in handles
+
+
+def test_under_pseudonyms_for_addresses_the_cell_audits_the_same(tmp_path: Path) -> None:
+    """Also those of IPv6: none of the containers', nor the networks that are theirs, is left."""
+    names = [path.name for path in PAIR.iterdir() if path.name != "expected.json"]
+    made = redacted({name: (PAIR / name).read_text() for name in names}, addresses=True)
+    write_bundle(tmp_path / "bundle", made)
+    scene = judge_cell(BundleReader(directory=tmp_path / "bundle").read())
+    assert (scene.judgement.findings, scene.judgement.unknown) == ((), frozenset())
+    assert scene.ipv6 is not None
+    text = "\n".join(made.values())
+    for address in ("2001:db8", "4e04:d139", "fd12:3456"):
+        assert address not in text
+    for kept in ("2000::-3fff:", "::-ffff:", "fd00::/8", "--icmpv6-type 128/0"):
+        assert kept in text
 
 
 def _container() -> tuple[CellFacts, str]:
