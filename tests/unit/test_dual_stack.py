@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from ipaddress import IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -22,13 +22,14 @@ from c2c_auditor.audit.questions.lookup import about
 from c2c_auditor.audit.questions.matrix import matrix
 from c2c_auditor.audit.reporting import report_at_once
 from c2c_auditor.audit.scene import Scene, judge_cell
+from c2c_auditor.audit.staleness import Staleness
 from c2c_auditor.cli import cli
 from c2c_auditor.errors import UsageError
 from c2c_auditor.export.document import to_json
 from c2c_auditor.export.text import print_report
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, SecurityRule, Store, VpaConfig
-from c2c_auditor.model.cni import CniConfig, DenyNetworks, OutboundConnections
+from c2c_auditor.model.cni import CniConfig, DenyNetworks, HostService, OutboundConnections
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Family, Kind
 from c2c_auditor.model.reading import FactsReading
@@ -37,6 +38,7 @@ from c2c_auditor.netfilter.packet import Certainty
 from c2c_auditor.netfilter.render import render_rule
 from c2c_auditor.silk import asg
 from c2c_auditor.silk.chain_names import ChainFamily
+from c2c_auditor.silk.input import service_rule
 from c2c_auditor.silk.netout import netout_plan, netout_rate_limit_log_plan
 from c2c_auditor.silk.overlay import overlay_plan
 from c2c_auditor.sources.recordings.bundle import RULES_IPV6, bundle_files, read_bundle, write_bundle
@@ -182,6 +184,42 @@ def test_what_a_finding_of_ipv6_is_about_stands_in_each_form_of_the_report() -> 
     console = Console(width=300, file=StringIO(), record=True)
     print_report(report, console)
     assert "ip6 filter FORWARD" in console.export_text()
+
+
+def test_services_of_the_cell_are_those_of_the_family() -> None:
+    """By the CNI wrapper's configuration: the chain of ip6tables holds those of IPv6, that of iptables the others."""
+    service = HostService(address=IPv6Address("fe80::53"), protocol="udp", port=53)
+    others = tuple(
+        HostService(address=IPv4Address("169.254.0.2"), protocol=protocol, port=port)
+        for protocol, port in (("tcp", 53), ("udp", 53), ("tcp", 9001))
+    )
+    cni = CniConfig(
+        host_services=(*others, service), deny_networks_ipv6=DenyNetworks(always=(IPv6Network("fd00::/8"),))
+    )
+    reading = evolve(READING, facts=evolve(READING.facts, cni=cni))
+    missing = judge_cell(reading).judgement.findings
+    assert {(finding.kind, finding.ipv6) for finding in missing} == {(Kind.CONTAINER_RULE_MISSING, True)}
+    assert {finding.expected for finding in missing} == {service_rule(service)}
+
+
+def test_of_several_interfaces_any_is_taken_for_right() -> None:
+    """Which of them IPv6 leaves by is not known; a jump for none of them is missed all the same."""
+    facts = evolve(READING.facts, underlay_interfaces=("eth1", "eth2"))
+    ipv4 = judge_cell(evolve(READING, facts=facts, rulesets=READING.rulesets[:1])).judgement.findings
+    assert judge_cell(evolve(READING, facts=facts)).judgement.findings == ipv4
+    rules = [rule for rule in RULES.chains("filter")["FORWARD"].rules if rule.source is None]
+    lost = judge_cell(evolve(READING, rulesets=(READING.rulesets[0], _forward(*rules)))).judgement.findings
+    assert [(finding.kind, finding.effect) for finding in lost] == [(Kind.JUMP_MISSING, Effect.BREACH)] * 2
+
+
+def test_a_container_without_any_chain_may_have_been_deleted_meanwhile() -> None:
+    """While the store is away, such a finding about IPv6 waits as one about IPv4 does."""
+    gone = {name: chain for name, chain in RULES.chains("filter").items() if "35bf992d" not in name}
+    ruleset = evolve(RULES, tables={"filter": r.Table(name="filter", chains=gone)})
+    judgement = _judged(ruleset).judgement
+    (finding,) = [one for one in judgement.findings if one.kind is Kind.CONTAINER_CHAIN_MISSING]
+    away = Staleness(last_success={"store": 7.0})
+    assert away.unknown_since(finding, judgement) == 7.0
 
 
 def test_what_was_judged_is_said() -> None:

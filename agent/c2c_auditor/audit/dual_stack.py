@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from attrs import evolve
 
-from c2c_auditor.audit.judgement import Judgement
+from c2c_auditor.audit.judgement import MOST_STATEMENTS, Judgement
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import Finding, Place, in_order
@@ -63,7 +63,7 @@ def both(ipv4: Judgement, ipv6: Judgement) -> Judgement:
         findings=in_order((*ipv4.findings, *ipv6.findings)),
         unknown=ipv4.unknown | ipv6.unknown,
         notes=tuple(dict.fromkeys((*ipv4.notes, *ipv6.notes))),
-        statements=(*ipv4.statements, *ipv6.statements),
+        statements=(*ipv4.statements, *ipv6.statements)[:MOST_STATEMENTS],
         tally=tally,
     )
 
