@@ -17,6 +17,7 @@ from rich.console import Console
 from c2c_auditor.assembly.live import LiveReader
 from c2c_auditor.assembly.once import scene_of
 from c2c_auditor.assembly.recorded import BundleReader
+from c2c_auditor.audit.judge import judge
 from c2c_auditor.audit.questions.explanation import explain, parse_flow
 from c2c_auditor.audit.questions.lookup import about
 from c2c_auditor.audit.questions.matrix import matrix
@@ -43,6 +44,7 @@ from c2c_auditor.silk.netout import netout_plan, netout_rate_limit_log_plan
 from c2c_auditor.silk.overlay import overlay_plan
 from c2c_auditor.sources.recordings.bundle import RULES_IPV6, bundle_files, read_bundle, write_bundle
 from c2c_auditor.sources.recordings.redact import redacted
+from c2c_auditor.sources.rules.text import read_text
 from support.mutations import mutations, with_rules
 from support.recordings import GOLDEN
 
@@ -356,7 +358,9 @@ def test_a_listing_of_ip6tables_is_judged_as_far_as_it_tells(tmp_path: Path) -> 
     for end, count in ((text, 0), (text.replace("[0:0] -A FORWARD", "-A FORWARD -j ACCEPT\n[0:0] -A FORWARD", 1), 1)):
         given.write_text(end)
         result = CliRunner().invoke(cli, ["audit", "--rules", str(given), "--format", "json"], standalone_mode=False)
-        assert len(json.loads(result.stdout)["findings"]) == count
+        report = json.loads(result.stdout)
+        assert len(report["findings"]) == count
+        assert any("only the rules of others were judged" in note for note in report["notes"])
         assert result.return_value == count
 
 
@@ -468,3 +472,22 @@ def test_a_security_groups_rule_is_converted_for_its_family(rule: dict[str, obje
     assert [sorted(text.split(" -")) for text in middle] == [
         sorted(f"{text} -j ACCEPT".split(" -")) for text in written
     ]
+
+
+def test_one_containers_rules_as_they_were_read_from_silks_source_are_clean() -> None:
+    """The recorded shapes, without a chain for logging; flushed, they are a breach."""
+    store = READING.facts.store
+    groups = READING.facts.security_groups
+    assert store is not None
+    assert groups is not None
+    alone = evolve(
+        READING.facts,
+        store=Store(containers=(evolve(store.containers[0], handle="35bf992d-c9e9-4616-a16a-7696"),)),
+        security_groups=(evolve(groups[0], rules=groups[0].rules[:-1]),),
+        config=VpaConfig(ipv6=True, asg_syncing=True),
+    )
+    shapes = read_text((GOLDEN / "ip6tables" / "ip6tables-save.txt").read_text(), where="x")
+    judgement = judge(alone, shapes, None)
+    assert (judgement.findings, judgement.unknown) == ((), frozenset())
+    flushed = judge(alone, with_rules(shapes, "FORWARD", ()), None)
+    assert {finding.effect for finding in flushed.findings} == {Effect.BREACH}

@@ -41,6 +41,7 @@ def of_ipv6(inputs: Inputs, findings: Iterable[Finding]) -> Judgement:
 def _judged(inputs: Inputs) -> Iterable[str]:
     store = inputs.facts.store
     if store is None:
+        yield "IPv6: which containers there are is not known, so only the rules of others were judged."
         return
     groups = " and security group" if inputs.config.asg_syncing else ""
     chains = f"input, netout, overlay{groups} chains" if groups else "input, netout and overlay chains"
