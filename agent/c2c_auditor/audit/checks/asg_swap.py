@@ -22,8 +22,8 @@ from c2c_auditor.silk.chain_names import ContainerChains
 
 ASG_SYNC = (
     "Restart vxlan-policy-agent on this cell: at start it writes all security group chains afresh. Do not wait for it to "
-    "mend this: with newer policy servers it asks for security groups only when one of them has changed "
-    "(security_groups_last_updated), so a lost write may stay lost for long."
+    "correct this: with newer policy servers it requests security groups only when one of them has changed "
+    "(security_groups_last_updated), so a lost write may stay lost for a long time."
 )
 
 
@@ -50,7 +50,7 @@ def asg_swap(chains: Mapping[str, r.Chain], container: Container) -> Swap:
 
 
 def unfinished(inputs: Inputs, container: Container, swap: Swap) -> Iterator[Finding]:
-    """A ``casg-…`` chain that is there: for a moment that is a swap, for longer one that stopped halfway."""
+    """A finding if there is a ``casg-…`` chain: a swap in progress if it lasts a moment, otherwise one that stopped halfway."""
     candidate = ContainerChains.of(container.handle).asg_candidate
     if candidate not in inputs.ruleset.chains("filter"):
         return
