@@ -84,7 +84,9 @@ def fetch_python(release: str, minor: str) -> Path:
 
 
 def fetch(release: str, packages: Sequence[str]) -> Unpacked:
-    """``packages`` of ``release``, with all that they depend on; what is unpacked already in the newest version is left as it is.
+    """``packages`` of ``release``, with all that they depend on.
+
+    What is unpacked already in the newest version is left as it is.
 
     Raises FetchError.
     """

@@ -83,7 +83,8 @@ def test_which_lease_was_used_is_said() -> None:
     newer = _all("! -d 10.255.7.0/24 ! -o silk-vtep -j MASQUERADE")
     notes = [note for note in _judged(newer).notes if "lease" in note]
     assert notes == [
-        "MASQUERADE was judged by this cell's lease, 10.255.7.0/24; its source: what most containers' rules have in common."
+        "MASQUERADE was judged by this cell's lease, 10.255.7.0/24; its source: what most containers' rules have "
+        "in common."
     ]
     known = _judged(newer, FACTS["the lease known"]).notes
     assert any("10.255.7.0/24; its source: silk-daemon." in note for note in known)
