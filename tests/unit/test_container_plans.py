@@ -1,4 +1,4 @@
-"""Each chain family's plan against what silk's own programs wrote, chain by chain, for every container of every recorded cell."""
+"""Each chain family's plan against the chains that silk's programs wrote, for every recorded container."""
 
 from __future__ import annotations
 

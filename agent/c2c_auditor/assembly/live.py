@@ -24,7 +24,10 @@ class RulesSource(Protocol):
         """The backends in use, the main one first; identical objects when nothing changed. Raises SourceError."""
 
     def changes(self) -> Mapping[str, int]:
-        """Commits seen since the last call, by author (``vpa``, ``cni``, ``foreign``); empty if the backend has none."""
+        """Commits seen since the last call, by author (``vpa``, ``cni``, ``foreign``).
+
+        Empty if the backend has none.
+        """
 
 
 class FactsSource(Protocol):

@@ -53,7 +53,10 @@ def read_scene(reader: Reader) -> Scene:
 
 
 def read_inputs(reader: Reader) -> Inputs:
-    """One reading with its plan, for a question about it that needs no judgement. Raises SourceError as `read_scene`."""
+    """One reading with its plan, for a question about it that needs no judgement.
+
+    Raises SourceError as `read_scene`.
+    """
     reading = _with_rules(reader.read())
     return Inputs.of(reading.facts, reading.rulesets[0], reading.time)
 

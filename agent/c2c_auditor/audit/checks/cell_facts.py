@@ -64,10 +64,12 @@ def _open(entry: Entry | None, *, every: bool, why: str, remedy: str) -> Finding
 
 
 def lost_chains(inputs: Inputs) -> tuple[str, ...]:
-    """The ``overlay--`` chains of containers that the store does not list, if FORWARD jumps to more of these than of others.
+    """The ``overlay--`` chains of containers that the store does not list.
 
-    A few such chains belong to containers that are being deleted. Many mean that the store was truncated; VPA's next plan
-    then lacks the lost containers (serial.go, ``DecodeAll``).
+    Empty unless FORWARD jumps to more of them than of chains whose containers are listed.
+
+    A few such chains belong to containers that are being deleted. Many mean that the store was truncated; VPA's next
+    plan then lacks the lost containers (serial.go, ``DecodeAll``).
     """
     if inputs.facts.store is None:
         return ()
@@ -106,12 +108,12 @@ def store_shrunk(inputs: Inputs) -> Iterator[Finding]:
         Kind.STORE_SHRUNK,
         subject=(),
         summary=(
-            f"The container metadata lists {wired - len(lost)} of {wired} containers that have chains on this cell: with "
-            "its next plan vxlan-policy-agent removes the policy rules of the others."
+            f"The container metadata lists {wired - len(lost)} of {wired} containers that have chains on this cell: "
+            "with its next plan vxlan-policy-agent removes the policy rules of the others."
         ),
         remedy=(
-            "Check store.json for truncation and the disk for space; do not restart vxlan-policy-agent before the store "
-            "is complete again."
+            "Check store.json for truncation and the disk for space; do not restart vxlan-policy-agent before the "
+            "store is complete again."
         ),
         addresses=tuple(map(str, addresses)),
         details=lost,
@@ -136,7 +138,8 @@ def container_conflict(inputs: Inputs) -> Iterator[Finding]:
                 Kind.CONTAINER_CONFLICT,
                 subject=(str(containers[0].address), *handles),
                 summary=(
-                    f"{len(containers)} containers claim {containers[0].address}: {', '.join(map(people.called, apps))}. "
+                    f"{len(containers)} containers claim {containers[0].address}: "
+                    f"{', '.join(map(people.called, apps))}. "
                     + (
                         "One of them no longer exists."
                         if same
@@ -198,8 +201,8 @@ def tag_conflict(inputs: Inputs) -> Iterator[Finding]:
                 Kind.TAG_CONFLICT,
                 subject=(app,),
                 summary=(
-                    f"{people.called(app)} has {len(tags)} tags, {listed}: only one of them can be its mark, so some of "
-                    "its policies cannot work."
+                    f"{people.called(app)} has {len(tags)} tags, {listed}: only one of them can be its mark, so some "
+                    "of its policies cannot work."
                 ),
                 remedy="Look at the policy server's groups table: each guid must have one row.",
                 effect=Effect.OUTAGE,
@@ -236,14 +239,19 @@ def port_not_exposed(inputs: Inputs) -> Iterator[Finding]:
                     f"A policy lets {inputs.people.called(policy.source)} reach {destination} on tcp {opened}, but "
                     f"{destination} exposes only {', '.join(map(str, ports))}."
                 ),
-                remedy="Check the policy's port. Ignore this hint if the app listens on a port that it does not expose.",
+                remedy=(
+                    "Check the policy's port. Ignore this hint if the app listens on a port that it does not expose."
+                ),
                 policy=f"tcp {opened}",
                 **describe.apps(inputs, policy.source, policy.destination),
             )
 
 
 def unconvertible(inputs: Inputs) -> Iterator[Finding]:
-    """One finding for each security group rule that silk cannot convert: it then no longer updates the container's chain."""
+    """One finding for each security group rule that silk cannot convert.
+
+    Silk then no longer updates the chain of a container to which the group applies.
+    """
     store, groups = inputs.facts.store, inputs.facts.security_groups
     if store is None or groups is None or not inputs.config.asg_syncing:
         return

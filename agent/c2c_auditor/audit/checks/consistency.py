@@ -79,7 +79,10 @@ def _unlike_marks(accepts: Sequence[Entry], tags: Mapping[str, dict[int, Entry]]
 
 
 def _unlike_siblings(accepts: Sequence[Entry], tags: Mapping[str, dict[int, Entry]]) -> Iterator[Finding]:
-    """ACCEPT rules of one source that disagree, where no MARK rule shows the right mark: the rarer mark counts as wrong."""
+    """ACCEPT rules of one source that disagree, where no MARK rule shows the right mark.
+
+    The rarer mark counts as wrong.
+    """
     by_source: dict[str, list[tuple[int, Entry]]] = {}
     for entry in accepts:
         mark = fields.only(entry.rule, r.MarkMatch)
@@ -101,9 +104,9 @@ def _changed(entry: Entry, tag: int, because: str) -> Finding:
         Kind.ACCEPT_CHANGED,
         subject=(describe.text(entry.rule),),
         summary=(
-            f"The ACCEPT for {fields.shown(entry.rule, fields.PROTOCOL)} {ports} from app {source} to app {destination} "
-            f"carries mark {found}, but {because}: packets of this source are rejected there, and packets with mark "
-            f"{found} pass."
+            f"The ACCEPT for {fields.shown(entry.rule, fields.PROTOCOL)} {ports} from app {source} to app "
+            f"{destination} carries mark {found}, but {because}: packets of this source are rejected there, and "
+            f"packets with mark {found} pass."
         ),
         remedy=describe.REPLAN,
         effect=Effect.BREACH,

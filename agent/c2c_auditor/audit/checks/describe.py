@@ -188,8 +188,8 @@ def _consequence(inputs: Inputs, plan: Planned, entry: Entry, name: str) -> str:
     mark, target = fields.only(entry.rule, r.MarkMatch), entry.rule.target
     if name == fields.MARK and isinstance(target, r.SetMark):
         return (
-            f" Its packets count as those of {people.holders(target.value)}, and are refused where its own policies allow "
-            "them."
+            f" Its packets count as those of {people.holders(target.value)}, and are refused where its own policies "
+            "allow them."
         )
     if name == fields.MARK and plan.purpose is Purpose.ACCEPT and plan.policy is not None:
         if mark is None or mark.negated or mark.mask != r.ALL_BITS:
@@ -209,7 +209,6 @@ def misplaced(inputs: Inputs, found: Misplaced) -> str:
     source = late.planned.container
     name = inputs.people.called(source.app) if source is not None else "A source"
     return (
-        f"{name} is marked at position {late.entry.position}, behind the ACCEPT at position "
-        f"{early.entry.position} that needs the mark: "
-        f"{policy_text(inputs, early.planned)} is rejected on this cell."
+        f"{name} is marked at position {late.entry.position}, behind the ACCEPT at position {early.entry.position} "
+        f"that needs the mark: {policy_text(inputs, early.planned)} is rejected on this cell."
     )

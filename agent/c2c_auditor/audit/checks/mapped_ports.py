@@ -20,7 +20,7 @@ _REMEDY = (
 
 
 def mapped_ports(inputs: Inputs) -> Iterator[Finding]:
-    """Each container's ``netin--`` chains in nat and mangle against each other, its metadata and the cell's addresses."""
+    """Compare each container's ``netin--`` chains in nat and mangle, its exposed ports and the cell's addresses."""
     store = inputs.facts.store
     if store is None or not {"nat", "mangle"} <= set(inputs.ruleset.tables):
         return

@@ -154,8 +154,8 @@ def _foreign(inputs: Inputs, entries: Sequence[Entry]) -> Iterator[Finding]:
                 Kind.NAT_RULE_STALE,
                 subject=(_TABLE, _CHAIN, describe.text(rule)),
                 summary=(
-                    f"Rule {entry.position} of {_CHAIN}, which silk did not write, gives packets to other cells' containers "
-                    "this cell's address."
+                    f"Rule {entry.position} of {_CHAIN}, which silk did not write, gives packets to other cells' "
+                    "containers this cell's address."
                 ),
                 remedy="Find out who added it (its owner's job or a person); silk neither adds nor removes it.",
                 effect=Effect.OUTAGE,

@@ -40,8 +40,8 @@ def _missing(inputs: Inputs) -> Iterator[Finding]:
         Kind.POLICY_CHAIN_MISSING,
         subject=(),
         summary=(
-            f"There is no policy chain on this cell, where {needed} rules should stand: no container-to-container policy "
-            "works here."
+            f"There is no policy chain on this cell, where {needed} rules should stand: no container-to-container "
+            "policy works here."
         ),
         remedy=describe.REPLAN,
         chain="FORWARD",
@@ -103,10 +103,12 @@ def _place(inputs: Inputs) -> Iterator[Finding]:
             Kind.JUMP_MISPLACED,
             subject=(jumped_chain(forward[before[0] - 1]),),
             summary=(
-                f"FORWARD jumps to {jumped_chain(forward[before[0] - 1])} before the policy chain: traffic that policies "
-                "allow to this container is rejected by its default deny."
+                f"FORWARD jumps to {jumped_chain(forward[before[0] - 1])} before the policy chain: traffic that "
+                "policies allow to this container is rejected by its default deny."
             ),
-            remedy="Recreate the container (cf restart the app instance): its chains are written once, at its creation.",
+            remedy=(
+                "Recreate the container (cf restart the app instance): its chains are written once, at its creation."
+            ),
             entry=Entry(chain="FORWARD", position=before[0], rule=forward[before[0] - 1]),
         )
 
@@ -156,7 +158,8 @@ def _orphans(inputs: Inputs) -> Iterator[Finding]:
                 Kind.POLICY_CHAIN_ORPHAN,
                 subject=(chain,),
                 summary=(
-                    f"Nothing jumps to the policy chain {chain} ({count} rules): it is left over and affects no traffic."
+                    f"Nothing jumps to the policy chain {chain} ({count} rules): it is left over and affects no "
+                    "traffic."
                 ),
                 remedy=f"iptables -w -F {chain} && iptables -w -X {chain}",
                 chain=chain,
