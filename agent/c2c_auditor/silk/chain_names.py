@@ -1,4 +1,7 @@
-"""The names that silk gives to its chains, and what a name says of its chain. All are cut at 28 characters (lib/rules, ``maxChainLength``)."""
+"""The names that silk gives to its chains, and what a name says of its chain.
+
+All are cut at 28 characters (lib/rules, ``maxChainLength``).
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,10 @@ def overlay(handle: str) -> str:
 
 
 def container_interface(address: IPv4Address) -> str:
-    """The cell's end of a container's veth pair (silk's cni/config ``DeviceNameGenerator``): ``s-`` and the address, three digits an octet."""
+    """The cell's end of a container's veth pair: ``s-`` and the address, three digits for each octet.
+
+    Source: silk's cni/config ``DeviceNameGenerator``.
+    """
     return CONTAINER_INTERFACE_PREFIX + "".join(f"{octet:03}" for octet in address.packed)
 
 
