@@ -1,7 +1,7 @@
 """L6: the audits of the daemon, one after the other: read, judge, settle, report.
 
-Between audits it keeps `audit.settle.Memory`, the last scene and the counters, and nothing else. When to audit is decided
-by `daemon`.
+Between audits it keeps `audit.settle.Memory`, the last scene and the counters, and nothing else. When to audit is
+decided by `daemon`.
 """
 
 from __future__ import annotations

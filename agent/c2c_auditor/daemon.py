@@ -171,7 +171,10 @@ class Loop:
         self._reloading = True
 
     def _pause(self, report: Report) -> float:
-        """Seconds to the next audit if nothing changes: fewer while a finding is pending, and random, so that cells differ."""
+        """Seconds to the next audit if nothing changes.
+
+        Fewer while a finding is pending, and random, so that cells differ.
+        """
         pending = any(finding.state is State.PENDING for finding in report.findings)
         interval = min(self.interval, Grace().policy / 3) if pending else self.interval
         return interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing

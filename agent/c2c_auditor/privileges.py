@@ -78,7 +78,10 @@ def end_with_parent(parent: int) -> None:
 
 
 def set_limit(which: int, most: int) -> None:
-    """Limit a resource (``resource.RLIMIT_...``) of this process to ``most``; the hard limit too, so it cannot be raised."""
+    """Limit a resource (``resource.RLIMIT_...``) of this process to ``most``.
+
+    The hard limit too, so it cannot be raised.
+    """
     _, hard = resource.getrlimit(which)
     bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(which, (bound, bound))

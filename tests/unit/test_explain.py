@@ -1,4 +1,4 @@
-"""Why a flow passes or not: who is meant, the walk, the deciding rule, the policy behind it, and what would allow it."""
+"""Why a flow passes or not: the ends, the walk, the deciding rule, its policy, and the command to allow it."""
 
 from __future__ import annotations
 

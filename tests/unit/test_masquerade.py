@@ -1,4 +1,7 @@
-"""Containers' MASQUERADE rules, judged by what they do: in every silk, with and without the lease, and by whatever else stands beside them."""
+"""Containers' MASQUERADE rules are judged by what they do, in every silk, with and without the lease.
+
+Other rules beside them count too.
+"""
 
 from __future__ import annotations
 
@@ -82,9 +85,11 @@ def test_which_lease_was_used_is_said() -> None:
     """From silk-daemon, or from the rules; with 2024's form there is none to use."""
     newer = _all("! -d 10.255.7.0/24 ! -o silk-vtep -j MASQUERADE")
     notes = [note for note in _judged(newer).notes if "lease" in note]
-    assert notes == [
-        "MASQUERADE was judged by this cell's lease, 10.255.7.0/24; its source: what most containers' rules have in common."
-    ]
+    (note,) = notes
+    assert note == (
+        "MASQUERADE was judged by this cell's lease, 10.255.7.0/24; its source: what most containers' rules "
+        "have in common."
+    )
     known = _judged(newer, FACTS["the lease known"]).notes
     assert any("10.255.7.0/24; its source: silk-daemon." in note for note in known)
     assert not [note for note in _judged(TEXT).notes if "lease" in note]
@@ -106,7 +111,9 @@ WRONG = {
     "towards its neighbours": "-s 10.255.7.2/32 ! -o silk-vtep -j MASQUERADE",
     "the lease of another cell": "-s 10.255.7.2/32 ! -d 10.255.8.0/24 ! -o silk-vtep -j MASQUERADE",
     "its own address alone": "-s 10.255.7.2/32 ! -d 10.255.7.2/32 ! -o silk-vtep -j MASQUERADE",
-    "a range that ends too early": "-s 10.255.7.2/32 ! -o silk-vtep -m iprange ! --dst-range 10.255.7.0-10.255.7.9 -j MASQUERADE",
+    "a range that ends too early": (
+        "-s 10.255.7.2/32 ! -o silk-vtep -m iprange ! --dst-range 10.255.7.0-10.255.7.9 -j MASQUERADE"
+    ),
 }
 
 

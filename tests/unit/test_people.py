@@ -34,7 +34,10 @@ def _called(names: Names) -> str:
     ],
 )
 def test_a_name_is_no_more_than_a_name(names: Names, called: str) -> None:
-    """Quotation marks around it, and none inside without a backslash; one plain word of org and space stands as it is."""
+    """Quotation marks around it, and none inside without a backslash.
+
+    One plain word of org and space stands as it is.
+    """
     assert _called(names) == called
 
 

@@ -1,4 +1,4 @@
-"""Policies fetched beside the audits: `read` gives what is known and never waits for a server, but once at the start."""
+"""Policies fetched beside the audits: `read` gives what is known, and waits only once at the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The listening process for real: forked, without capabilities, over plain HTTP and TLS, against clients of every kind."""
+"""The real listening process: forked, without capabilities, over HTTP and TLS, with clients of every kind."""
 
 from __future__ import annotations
 

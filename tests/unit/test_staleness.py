@@ -1,4 +1,4 @@
-"""Old knowledge: while a source is away, what a change would explain confirms nothing, and damage is confirmed all the same."""
+"""While a source is away, findings that a change would explain are not confirmed; damage is."""
 
 from __future__ import annotations
 

@@ -107,7 +107,10 @@ def _judged(reading: Reading, rulesets: Sequence[Ruleset], previous: Judgement |
 
 
 def _judge_listings(reading: Reading) -> Scene:
-    """Listings of several places: the facts belong to each, and of the other listings what they say of marks is used."""
+    """Judge listings of several places with the same facts.
+
+    Of the other listings only the marks that they set are used.
+    """
     inputs_by_listing = [
         Inputs.of(
             reading.facts, ruleset, reading.time, tuple(other for other in reading.rulesets if other is not ruleset)

@@ -3,7 +3,8 @@
 While the agent cannot read a source, it judges by what that source said last. By then silk may know more: a policy that
 somebody added meanwhile looks like an ACCEPT that no policy allows, and one that was removed like an outage. Such
 differences confirm nothing until the source is back. Damage can be recognised all the same, by what silk does when it
-carries out a change: it makes a new policy chain, creates or deletes all chains of a container, or writes a security group chain.
+carries out a change: it makes a new policy chain, creates or deletes all chains of a container, or writes a security
+group chain.
 """
 
 from __future__ import annotations

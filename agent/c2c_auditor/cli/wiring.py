@@ -1,4 +1,4 @@
-"""Makes the parts from the settings: readers of rules, gatherer of facts, and the reader of a live cell made of both."""
+"""Makes the parts from the settings: readers of rules, gatherer of facts, and the reader of a live cell."""
 
 from __future__ import annotations
 

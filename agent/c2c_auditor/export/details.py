@@ -12,8 +12,9 @@ def finding_details(finding: Finding) -> tuple[str, ...]:
     if finding.unknown_since is None:
         return finding.details
     doubt = (
-        f"Seen since {_clock(finding.first_seen)}; the expected state is not known since {_clock(finding.unknown_since)}: "
-        "a later change of policies or containers, carried out by silk, would explain it."
+        f"Seen since {_clock(finding.first_seen)}; the expected state is not known since "
+        f"{_clock(finding.unknown_since)}: a later change of policies or containers, carried out by silk, would "
+        "explain it."
     )
     return (*finding.details, doubt)
 

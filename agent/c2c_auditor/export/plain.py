@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 _MOST = 1000
-# Characters that Python calls printable although they are invisible: letters and marks among Unicode's default ignorable code
-# points (DerivedCoreProperties.txt), and the blank of Braille. With them two names can look alike.
+# Characters that Python calls printable although they are invisible: letters and marks among Unicode's default
+# ignorable code points (DerivedCoreProperties.txt), and the blank of Braille. With them two names can look alike.
 _INVISIBLE = frozenset(
     chr(code)
     for first, last in (

@@ -90,7 +90,7 @@ def matrix_document(matrix: Matrix) -> dict[str, Any]:
 
 
 def print_explanation(answer: Explanation, console: Console) -> None:
-    """Print the verdict, then the walk of each packet, then the policies, then the command that would allow the flow."""
+    """Print the verdict, the walk of each packet, the policies, and the command that would allow the flow."""
     page = Page(console)
     word, style = _PASSES[answer.passes]
     right = answer.intended is None or answer.passes is (Certainty.YES if answer.intended else Certainty.NO)

@@ -148,8 +148,9 @@ class Report:
 
     ``omitted`` counts findings that a report of bounded size leaves out, those that ended among them.
 
-    ``statements`` are sentences about flows that the policies do not intend or that are blocked, the first hundred. ``unknown`` are kinds that
-    could not be judged: they are absent from the metrics, never 0. Times are seconds since the epoch.
+    ``statements`` are sentences about flows that the policies do not intend or that are blocked, the first hundred.
+    ``unknown`` are kinds that could not be judged: they are absent from the metrics, never 0. Times are seconds since
+    the epoch.
     """
 
     time: float

@@ -2,8 +2,8 @@
 
 Each function is given the module's options as ``(name, negated, values)`` and returns the value, or None for a match
 that matches everything. It raises NotUnderstood for an option that the value has no field for; the caller keeps such a
-module as an opaque value, so nothing is lost and nothing is guessed. Sources: iptables extensions/libxt_NAME.c, libipt_NAME.c and
-libip6t_NAME.c, the ``_parse`` and ``_save`` functions of each.
+module as an opaque value, so nothing is lost and nothing is guessed. Sources: iptables extensions/libxt_NAME.c,
+libipt_NAME.c and libip6t_NAME.c, the ``_parse`` and ``_save`` functions of each.
 """
 
 from __future__ import annotations

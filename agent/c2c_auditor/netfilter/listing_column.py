@@ -42,7 +42,10 @@ class ColumnReader:
         self._parser = parser
 
     def read(self, text: str, name: str) -> tuple[tuple[r.Match, ...], r.Target]:
-        """Matches in canonical order, and the target; ``name`` stands in the rule's target column, which may be empty."""
+        """Matches in canonical order, and the target.
+
+        ``name`` stands in the rule's target column, which may be empty.
+        """
         text = text.rstrip()
         self._last_end = text.rfind(_COMMENT_END_WORD)
         if text == _GOTO or text.startswith(f"{_GOTO} "):

@@ -107,7 +107,8 @@ MATCHES = (
     Row(r"limit: avg (?P<rate>\d+/\w+) burst (?P<burst>\d+)(?! mode)", "-m limit --limit {rate} --limit-burst {burst}"),
     Row(
         r"limit: (?:(?P<above>above)|up to) (?P<rate>\S+) burst (?P<burst>\S+)(?: mode (?P<mode>\S+))?"
-        r"(?P<more>(?: (?:htable-(?:size|max|gcinterval|expire)|srcmask|dstmask) \d+)*)(?P<rate_match> rate-match(?: rate-interval \d+)?)?",
+        r"(?P<more>(?: (?:htable-(?:size|max|gcinterval|expire)|srcmask|dstmask) \d+)*)"
+        r"(?P<rate_match> rate-match(?: rate-interval \d+)?)?",
         _hashlimit,
     ),
     Row(
@@ -125,7 +126,8 @@ MATCHES = (
     Row(r"ipv6-icmp (?P<not>!)?(?P<name>[a-z][a-zA-Z-]*)", "-m icmp6 {not}--icmpv6-type {name}"),
     Row(r"multiport (?P<side>[sd]?ports) +(?P<not>!)?(?P<ports>\S+)", _multiport),
     Row(
-        r"ADDRTYPE match(?: src-type (?P<not_source>!)?(?P<source>[A-Z,]+))?(?: dst-type (?P<not_destination>!)?(?P<destination>[A-Z,]+))?"
+        r"ADDRTYPE match(?: src-type (?P<not_source>!)?(?P<source>[A-Z,]+))?"
+        r"(?: dst-type (?P<not_destination>!)?(?P<destination>[A-Z,]+))?"
         r"(?: limit-(?P<limit>in|out))?",
         _addrtype,
     ),

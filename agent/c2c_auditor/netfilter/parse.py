@@ -1,9 +1,9 @@
 """Parses rules as iptables-save and ``iptables -S`` print them.
 
 Three ways give the same value. A body (a rule without its ``-A CHAIN``) that was seen before is looked up. A new one is
-cut into segments, by splitting or by one regular expression, and each distinct segment is parsed once. A body that these
-do not cut completely is parsed word by word. On a cell of 20,000 policy rules the first costs 0.8 µs a line and the second
-some 11 µs.
+cut into segments, by splitting or by one regular expression, and each distinct segment is parsed once. A body that
+these do not cut completely is parsed word by word. On a cell of 20,000 policy rules the first costs 0.8 µs a line and
+the second some 11 µs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from c2c_auditor.netfilter.targets import TARGETS
 # Options that take a number of words other than one. Everything else takes one word, which may begin with a dash (a
 # comment may).
 _ARITY = {
-    "--syn": 0, "--tcp-flags": 2, "--random": 0, "--random-fully": 0, "--persistent": 0, "--limit-iface-in": 0, "--limit-iface-out": 0,
+    "--syn": 0, "--tcp-flags": 2, "--random": 0, "--random-fully": 0, "--persistent": 0,
+    "--limit-iface-in": 0, "--limit-iface-out": 0,
     **dict.fromkeys(keywords.LOG_FLAGS, 0),
 }  # fmt: skip
 # Options whose one word may be anything, an option's name too.
@@ -28,7 +29,8 @@ LONGEST_RULE = 1 << 18
 _REMEDY = "give the output of iptables-save or iptables -S as it was printed"
 _SHORT = {"-s", "-d", "-i", "-o", "-p", "-m", "-j", "-g", "-f", "-c"}
 _LONG = {
-    "--source": "-s", "--src": "-s", "--destination": "-d", "--dst": "-d", "--in-interface": "-i", "--out-interface": "-o",
+    "--source": "-s", "--src": "-s", "--destination": "-d", "--dst": "-d",
+    "--in-interface": "-i", "--out-interface": "-o",
     "--protocol": "-p", "--match": "-m", "--jump": "-j", "--goto": "-g", "--fragment": "-f", "--set-counters": "-c",
 }  # fmt: skip
 

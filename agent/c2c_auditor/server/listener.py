@@ -37,8 +37,8 @@ _ANSWER_UNDER_LOAD_SECONDS = 1.0
 # Seconds for a client to bring its handshake and its whole request; also how long an idle connection is kept. Less than
 # most scrape intervals, so most scrapes shake hands anew, which is cheap.
 _ARRIVAL_SECONDS = 5
-# Connections whose handshake or request is incomplete: far more than every Prometheus and load balancer there is. At 10,000
-# new ones a second each still has 12 ms, several times what a handshake takes in one network.
+# Connections whose handshake or request is incomplete: far more than every Prometheus and load balancer there is. At
+# 10,000 new ones a second each still has 12 ms, several times what a handshake takes in one network.
 _WAITING = 128
 # Complete requests that wait for a thread: a quarter of a second's work on one core, well within a scrape's time-out.
 _QUEUED = 256

@@ -50,7 +50,7 @@ class Comparison(Generic[W]):
 
 
 def compare(planned: Sequence[W], present: Sequence[Entry], pairable: Callable[[W, Entry], bool]) -> Comparison[W]:
-    """``pairable`` may veto a pair of rules that differ in one field only, because they are two facts and not one change."""
+    """``pairable`` may reject a pair of rules that differ in one field only, if it is no change of one rule."""
     waiting: dict[r.Rule, list[Entry]] = {}
     for entry in present:
         waiting.setdefault(entry.rule, []).append(entry)

@@ -1,4 +1,4 @@
-"""Explains why a flow passes or does not: the walks of its packets, the deciding rule, the policies between the ends."""
+"""Explains why a flow passes or not: its packets' walks, the deciding rule, the policies between the ends."""
 
 from __future__ import annotations
 

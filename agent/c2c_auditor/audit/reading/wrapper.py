@@ -1,4 +1,4 @@
-"""The settings that the containers' own chains were written from: as the CNI wrapper's configuration says, else inferred."""
+"""The settings that containers' own chains were written from: the CNI wrapper's configuration, or inferred."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _services(facts: CellFacts, ruleset: r.Ruleset, notes: list[str]) -> tuple[r
 
 
 def _left_out(config: CniConfig, usual: IPv4Network | None, lease: Lease | None, vpa: VpaConfig) -> Excluded | None:
-    """What a MASQUERADE rule is expected to leave out: the operator's range, or what silk of this cell's version takes."""
+    """The destinations that a MASQUERADE rule should leave out: the operator's range, or silk's own choice."""
     if config.no_masquerade is not None:
         return config.no_masquerade
     if usual is not None:

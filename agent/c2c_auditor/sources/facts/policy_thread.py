@@ -41,9 +41,9 @@ class Fetcher(Protocol):
 class Pace:
     """When to fetch, in seconds.
 
-    ``pause`` is the time between two fetches of one query, ``least_pause`` the least time between two fetches of different
-    ones, for containers that are created and deleted in quick succession. ``first_wait`` is how long the very first read waits for
-    the first fetch.
+    ``pause`` is the time between two fetches of one query, ``least_pause`` the least time between two fetches of
+    different ones, for containers that are created and deleted in quick succession. ``first_wait`` is how long the very
+    first read waits for the first fetch.
 
     A thousand cells share the same two instances: ``jitter`` (0 to 1) lengthens each pause by up to a fifth, so that
     cells that were started together do not stay in step.

@@ -58,8 +58,8 @@ def underlay_interfaces(addresses: Iterable[IPv4Address | IPv6Address]) -> tuple
 def find_underlay(cni: CniConfig | None, vpa: VpaConfig | None) -> tuple[str, ...] | None:
     """The underlay's interfaces as silk's CNI wrapper finds them: by name, else by the machine's addresses.
 
-    VPA's configuration has the same addresses. None where neither has them or no interface holds one. Source: silk-release
-    cni-wrapper-plugin/main.go, lib/interfacelookup.
+    VPA's configuration has the same addresses. None where neither has them or no interface holds one. Source:
+    silk-release cni-wrapper-plugin/main.go, lib/interfacelookup.
     """
     if cni is not None and cni.underlay_interfaces:
         return cni.underlay_interfaces

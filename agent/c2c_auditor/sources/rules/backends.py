@@ -1,8 +1,8 @@
 """Finds out which backend of iptables holds the cell's rules.
 
 python-iptables shows an nft cell as empty and raises nothing; iptables-nft shows a legacy cell as empty and prints a
-warning. So of several readers all whose backend is in use are read. Legacy tables that do not exist are not opened, because
-that would create them in the kernel.
+warning. So of several readers all whose backend is in use are read. Legacy tables that do not exist are not opened,
+because that would create them in the kernel.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Backends:
         failure: SourceError | None = None
         for reader in self._readers:
             in_use = reader.in_use(family)
-            # Where that cannot be seen, reading might create tables. So it is skipped if another reader found the rules or
-            # failed.
+            # Where that cannot be seen, reading might create tables. So it is skipped if another reader found the rules
+            # or failed.
             if in_use is False or (in_use is None and (failure or any(chains for chains, _ in readings))):
                 continue
             try:

@@ -1,4 +1,7 @@
-"""Runs one of iptables' programs, bounded in time and output. Callers must check the output: exit status 0 is no proof."""
+"""Runs one of iptables' programs, bounded in time and output.
+
+Callers must check the output: exit status 0 is no proof.
+"""
 
 from __future__ import annotations
 

@@ -238,7 +238,8 @@ class NftReader:
                 Reason.INCOMPATIBLE,
                 where,
                 "iptables cannot show this table: it holds native nftables rules, or those of a newer iptables",
-                "look at it with `nft list ruleset`; if silk's iptables is newer, set iptables_bin_dir to its directory",
+                "look at it with `nft list ruleset`; if silk's iptables is newer, set iptables_bin_dir to its "
+                "directory",
             )
         if output.status != 0:
             denied = "ermission denied" in output.errors or "not permitted" in output.errors

@@ -19,8 +19,8 @@ _FIRST_NATIVE = (1, 8, 8)
 _NUMBER = re.compile(r" v(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
 _EXPLAINED = (
     "read these rules and is older than the iptables that wrote them: it leaves out the ports and marks that 1.8.8 and "
-    "later write, so no finding that depends on them was judged. Set iptables_bin_dir to the directory of the iptables that "
-    "silk and garden use on this cell, or of any from 1.8.8 on."
+    "later write, so no finding that depends on them was judged. Set iptables_bin_dir to the directory of the iptables "
+    "that silk and garden use on this cell, or of any from 1.8.8 on."
 )
 # Chains in which each of silk's rules for tcp or udp to one host names a port (silk's cni-wrapper-plugin, netrules).
 _PORTS_IN = ("input--", "netin--")
