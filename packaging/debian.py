@@ -33,7 +33,9 @@ class Unpacked:
     root: Path
 
     def wrap(self, program: str, at: Path, **environment: str) -> Path:
-        """Write a script ``at`` that runs ``program`` (a path below ``root``) with the release's own loader and libraries.
+        """Write a script ``at`` that runs ``program`` with the release's own loader and libraries.
+
+        ``program`` is a path below ``root``.
 
         A program that is started through its loader is known to the kernel by the loader's file name, cut at 15 bytes,
         and nf_tables announces writers by it. So the loader is started through a link that bears the script's name.
@@ -84,7 +86,9 @@ def fetch_python(release: str, minor: str) -> Path:
 
 
 def fetch(release: str, packages: Sequence[str]) -> Unpacked:
-    """``packages`` of ``release``, with all that they depend on; what is unpacked already in the newest version is left as it is.
+    """``packages`` of ``release``, with all that they depend on.
+
+    What is unpacked already in the newest version is left as it is.
 
     Raises FetchError.
     """

@@ -72,13 +72,15 @@ def _finding() -> dict[str, Any]:
 _FINDINGS = """\
 # Findings
 
-The table is generated from `model/finding.py` by `make docs`; do not edit this page by hand.
+The table is generated from `model/kind.py` by `make docs`; do not edit this page by hand.
 
-A finding is one difference between what should be there and what is. Its *kind* is a stable name and a label of the metrics; its *effect* says what it
-does to traffic: a `breach` lets pass what should not, an `outage` stops what should pass, `residue` does nothing, `advice` is worth a look. The effect
-given here is that of the kind. What a finding does to traffic between containers is worked out from the rules as they stand, so it may say otherwise:
-a stale ACCEPT is residue where another rule stops its packets first, a missing one where another rule lets them pass, and a rule that is in its place
-but comes too late is an outage. Traffic that passes or does not although no rule is to blame by itself is `flow_open` or `flow_blocked`.
+A finding is one difference between what should be there and what is. Its *kind* is a stable name and a label of the
+metrics; its *effect* says what it does to traffic: a `breach` lets forbidden traffic pass, an `outage` stops allowed
+traffic, `residue` does nothing, `advice` is worth a look. The effect given here is that of the kind. What a finding
+does to traffic between containers is worked out from the rules as they stand, so it may say otherwise: a stale ACCEPT
+is residue where another rule stops its packets first, a missing one where another rule lets them pass, and a rule that
+is in its place but comes too late is an outage. Traffic that passes or does not although no rule is to blame by itself
+is `flow_open` or `flow_blocked`.
 
 | kind | usual effect | family | meaning |
 |---|---|---|---|
@@ -86,38 +88,50 @@ but comes too late is an outage. Traffic that passes or does not although no rul
 
 ## What is no finding, and why
 
-- **The order of silk's rules within their group** (two MARKs, two ACCEPTs, two security group rules, jumps of different containers): no packet meets
-  another verdict. Order is judged where it decides: a MARK before the ACCEPTs that need it, a LOG before its ACCEPT, what refuses against what allows.
+- **The order of silk's rules within their group** (two MARKs, two ACCEPTs, two security group rules, jumps of different
+  containers): no packet gets another verdict. Order is judged where it decides: a MARK before the ACCEPTs that need it,
+  a LOG before its ACCEPT, refusing rules before or behind allowing ones.
 - **A MARK behind ACCEPTs that do not need it.** It is set all the same before the packet leaves.
-- **Two policy chains, or an empty one, for a moment.** That is how silk replaces the chain; the rules in force are those of both.
-- **A security group chain called `casg-…` for a moment.** That is how silk replaces those. One that stays is residue: a replacement stopped halfway,
-  and what the chain in force holds is judged as ever.
-- **Which part of the overlay a MASQUERADE rule leaves out**, as long as it holds the cell's lease: silk left out the whole overlay up to 3.64 and leaves
-  out the lease since 3.65 or 3.66, and packets to other cells leave by the vtep, where the rule does not hold. Nor do `--random`, `--random-fully` and
-  `--to-ports` matter. Packets that leave the cell with a container's address, or reach containers with the cell's, are findings. With
-  `no_masquerade_cidr_range` that range is what counts.
-- **What IPv6 does not have.** Silk writes the containers' own chains and jumps to ip6tables, and no policy chain, no mark, no mapped port, no MASQUERADE.
-  Policies between containers are IPv4's, so whatever reaches a container over IPv6 is a breach. A chain for logging that ip6tables lacks while nothing
-  logs is none. Each family gets the destinations of a security group that are its own.
-- **Rules in FORWARD that name no address of the overlay**, and rules in INPUT behind the containers' own: no container's packet is decided by them.
-- **A lost `overlay--…` rule that lets marked packets leave for other cells**, as long as FORWARD's policy is ACCEPT: they leave all the same, and the
-  finding is residue. With a policy of DROP, or a rule that stops them further down, it is an outage.
+- **Two policy chains, or an empty one, for a moment.** That is how silk replaces the chain; the rules in force are
+  those of both.
+- **A security group chain called `casg-…` for a moment.** That is how silk replaces those. One that stays is residue: a
+  replacement stopped halfway, and what the chain in force holds is judged as ever.
+- **Which part of the overlay a MASQUERADE rule leaves out**, as long as it holds the cell's lease: silk left out the
+  whole overlay up to 3.64 and leaves out the lease since 3.65 or 3.66, and packets to other cells leave by the vtep,
+  where the rule does not hold. Nor do `--random`, `--random-fully` and `--to-ports` matter. Packets that leave the cell
+  with a container's address, or reach containers with the cell's, are findings. With `no_masquerade_cidr_range` that
+  range is what counts.
+- **What IPv6 does not have.** Silk writes the containers' own chains and jumps to ip6tables, and no policy chain, no
+  mark, no mapped port, no MASQUERADE. Policies between containers are IPv4's, so whatever reaches a container over IPv6
+  is a breach. A chain for logging that ip6tables lacks while nothing logs is none. Each family gets the destinations of
+  a security group that are its own.
+- **Rules in FORWARD that name no address of the overlay**, and rules in INPUT behind the containers' own: no
+  container's packet is decided by them.
+- **A lost `overlay--…` rule that lets marked packets leave for other cells**, as long as FORWARD's policy is ACCEPT:
+  they leave all the same, and the finding is residue. With a policy of DROP, or a rule that stops them further down, it
+  is an outage.
 - **Counters.**
 
-## What nobody on a cell can tell
+## What cannot be known on a cell
 
-- The rules that garden was given, in `netout--…` without syncing of security groups. What silk writes before and behind them is judged where the CNI
-  wrapper's configuration is known, else only that the chain ends in REJECT.
-- Without the CNI wrapper's configuration: DNS servers and host services in `input--…` (what most containers have in common is taken for right),
-  `no_masquerade_cidr_range`, and whether the limit of outbound connections is a dry run (taken for one where most of its log chains only log).
-- Without an answer of silk-daemon and without the address of the vtep: the cell's lease. It is taken from what most MASQUERADE rules leave out.
-- What silk makes of a security group's rule that names IPv4 and IPv6 destinations together: each is expected in the container's chain of its family.
-- Which port of the cell leads to which container: nat and mangle are held against each other, against the container's own ports and the cell's addresses.
-  A container without metadata has no port list; there a translation to a wrong port of the right container is not noticed.
-- The ingress router's tag: asking for it would create it, so it is configured, or inferred from the one mark that such rules share.
-- Of IPv6, what could not be read in silk's sources; no real cell with it was recorded yet. How a rule for all types of ICMPv6 is written: it is expected
-  without `-m icmp6`, which has no type for all. Which of several underlay interfaces the jumps name: any one is taken for right. Whether
-  `disable_container_network_policy` opens anything there: nothing is expected to.
+- The rules that garden was given, in `netout--…` without syncing of security groups. What silk writes before and behind
+  them is judged where the CNI wrapper's configuration is known, else only that the chain ends in REJECT.
+- Without the CNI wrapper's configuration: DNS servers and host services in `input--…` (what most containers have in
+  common is taken for right), `no_masquerade_cidr_range`, and whether the limit of outbound connections is a dry run
+  (taken for one where most of its log chains only log).
+- Without an answer of silk-daemon and without the address of the vtep: the cell's lease. It is taken from what most
+  MASQUERADE rules leave out.
+- What silk makes of a security group's rule that names IPv4 and IPv6 destinations together: each is expected in the
+  container's chain of its family.
+- Which port of the cell leads to which container: nat and mangle are held against each other, against the container's
+  own ports and the cell's addresses. A container without metadata has no port list; there a translation to a wrong port
+  of the right container is not noticed.
+- The ingress router's tag: a request for it would create it, so it is configured, or inferred from the one mark that such
+  rules share.
+- Of IPv6, what could not be read in silk's sources; no real cell with it was recorded yet. How a rule for all types of
+  ICMPv6 is written: it is expected without `-m icmp6`, which has no type for all. Which of several underlay interfaces
+  the jumps name: any one is taken for right. Whether `disable_container_network_policy` opens anything there: nothing
+  is expected to.
 - Of IPv6, in a recording without `ip6tables-save.txt`: anything. The report says so.
 """
 

@@ -67,7 +67,10 @@ def _warn_of_changes() -> None:
 
 
 def _bosh_release(into: Path, *, version: str, work: Path) -> None:
-    """From a copy: the CLI keeps the releases that it made in the folder, and refuses to make one of the same version again."""
+    """Make the release from a copy of the folder.
+
+    The CLI keeps the releases that it made there, and refuses to make one of the same version again.
+    """
     program = bosh_cli.find()
     copy = work / "bosh-release"
     made_before = shutil.ignore_patterns("dev_releases", ".dev_builds", ".staging-*")

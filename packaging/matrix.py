@@ -85,7 +85,10 @@ def main(wanted: Sequence[str]) -> int:
 def _when(seconds: float) -> str:
     today = dt.datetime.now(tz=dt.timezone.utc).date()
     system = f"Linux {os.uname().release.partition('-')[0]} ({os.uname().machine})"
-    return f"Tried on {today:%d %B %Y} with the kernel {system}, in {seconds / 60:.0f} minutes on {os.cpu_count()} cores.\n"
+    return (
+        f"Tried on {today:%d %B %Y} with the kernel {system}, in {seconds / 60:.0f} minutes on {os.cpu_count()} "
+        "cores.\n"
+    )
 
 
 def _iptables_section() -> list[str]:

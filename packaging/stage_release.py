@@ -1,4 +1,6 @@
-"""Stages what the BOSH package is made of into bosh-release/src/c2c_auditor: this project's wheel, those of its dependencies, and their checksums.
+"""Stages the contents of the BOSH package into bosh-release/src/c2c_auditor.
+
+Staged are this project's wheel, those of its dependencies, and their checksums.
 
     make stage
 
@@ -108,7 +110,10 @@ def download(into: Path) -> None:
 
 
 def _requirements(lock: str) -> tuple[str, str]:
-    """The lock file without markers (what one Python needs does another no harm), and apart from it what is staged as source."""
+    """The lock file without markers, and apart from it what is staged as source.
+
+    What one Python needs does another no harm.
+    """
     entries = re.findall(r"^[a-z0-9](?:[^\n]*\\\n)*[^\n]*", lock, re.MULTILINE)
     plain = [re.sub(r" ; [^\\]*", " ", entry, count=1) for entry in entries]
     source = [entry for entry in plain if entry.startswith(f"{FROM_SOURCE}==")]

@@ -1,4 +1,6 @@
-"""L5: the agent's own settings: one JSON file, each key once, unknown keys and bad values refused by name.
+"""L5: the agent's own settings: one JSON file, each key once; errors name unknown keys and bad values.
+
+Every setting of the agent is declared here and nowhere else. The settings of silk's programs are in `sources.facts`.
 
 Every key has a default, so an empty object is a valid configuration of a stock cell.
 """
@@ -47,7 +49,7 @@ def _loopback_unless_allowed(instance: ServerSettings, attribute: Attribute[str]
         message = f"{value!r} is no IP address"
         raise ValueError(message) from error
     if instance.tls is None and not instance.plaintext and not address.is_loopback:
-        message = "serving without TLS beyond 127.0.0.1 must be asked for: set server.tls, or server.plaintext to true"
+        message = "an address other than loopback needs TLS: set server.tls, or allow plain HTTP with server.plaintext"
         raise ValueError(message)
 
 
@@ -60,8 +62,8 @@ class ServerSettings:
     ``health_port`` opens a second listener, in plain HTTP, on 127.0.0.1 only, for ``/healthz`` and ``/readyz`` only:
     where client certificates are demanded, what supervises the agent on its own machine has none to show.
 
-    ``user`` is who the process that listens becomes: where the agent is started as root, ``nobody`` if left out; where
-    it is not, that process stays the user that it is.
+    ``user`` is the user as which the listening process runs. Left out, it is ``nobody`` if the agent is started as
+    root, and otherwise the agent's own user.
     """
 
     tls: TlsSettings | None = None

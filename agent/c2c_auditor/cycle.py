@@ -1,6 +1,7 @@
-"""L6: audits one after the other: read, judge, settle, report.
+"""L6: the audits of the daemon, one after the other: read, judge, settle, report.
 
-A cycle is a function of what it reads; what it remembers are `audit.settle.Memory`, the last scene and the counters.
+Between audits it keeps `audit.settle.Memory`, the last scene and the counters, and nothing else. When to audit is
+decided by `daemon`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from attrs import evolve
 
 from c2c_auditor.assembly.live import FactsSource, LiveReader, RulesSource
 from c2c_auditor.audit.judgement import Judgement
-from c2c_auditor.audit.reporting import blind_report, report_of
+from c2c_auditor.audit.reporting import blind_report, judged_report
 from c2c_auditor.audit.scene import Scene, judge_cell
 from c2c_auditor.audit.settle import Grace, Memory, Settlement, settle
 from c2c_auditor.audit.staleness import Staleness
@@ -62,7 +63,7 @@ class Cycle:
             ruleset_changes=dict.fromkeys(("vpa", "cni", "foreign"), 0),
             durations={phase: Histogram.empty(*_DURATION_BOUNDS) for phase in _PHASES},
         )
-        self._counted: dict[str, Problem] = {}
+        self._counted_problems: dict[str, Problem] = {}
         self._last_conclusive: float | None = None
 
     def run(self) -> Report:
@@ -71,7 +72,7 @@ class Cycle:
         try:
             reading = self._reader.read()
             return self._audit(reading)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one audit, the next one may work
+        except Exception as error:  # noqa: BLE001 - the next audit may work
             return self._failed(reading, error)
 
     def _audit(self, reading: Reading) -> Report:
@@ -104,11 +105,11 @@ class Cycle:
 
     def _report(self, reading: Reading, judgement: Judgement, settlement: Settlement) -> Report:
         offset = (reading.time or 0.0) - self._clocks.steady()
-        report = report_of(reading, judgement, _dated(settlement.findings, offset))
+        report = judged_report(reading, judgement, _dated(settlement.findings, offset))
         if report.result is not Result.BLIND:
             self._last_conclusive = reading.time
         self._count_findings(settlement)
-        return self._counted_in(
+        return self._with_counters(
             evolve(
                 report,
                 confirmed=_dated(settlement.confirmed, offset),
@@ -117,7 +118,7 @@ class Cycle:
         )
 
     def _blind(self, reading: Reading) -> Report:
-        return self._counted_in(blind_report(reading))
+        return self._with_counters(blind_report(reading))
 
     def _failed(self, reading: Reading, error: Exception) -> Report:
         """The report of an audit that a bug ended. What is known of findings stays as it was: nothing was judged."""
@@ -128,8 +129,8 @@ class Cycle:
         self._count_errors((*reading.sources, status))
         return self._blind(evolve(reading, sources=(*reading.sources, status)))
 
-    def _counted_in(self, report: Report) -> Report:
-        """``report``, counted, with the counters as they are then."""
+    def _with_counters(self, report: Report) -> Report:
+        """``report`` with the counters, in which it is counted itself."""
         self._counters = evolve(self._counters, audits=_added(self._counters.audits, [report.result]))
         return evolve(report, counters=self._counters, last_conclusive=self._last_conclusive, version=self._version)
 
@@ -163,8 +164,8 @@ class Cycle:
         A source that is read beside the audits shows the identical problem in each audit until its next reading.
         """
         failed = {status.name: status.problem for status in sources if status.problem is not None}
-        new = [problem for name, problem in failed.items() if self._counted.get(name) is not problem]
-        self._counted = failed
+        new = [problem for name, problem in failed.items() if self._counted_problems.get(name) is not problem]
+        self._counted_problems = failed
         labels = [(problem.source, problem.reason) for problem in new]
         self._counters = evolve(self._counters, source_errors=_added(self._counters.source_errors, labels))
 

@@ -1,9 +1,8 @@
-"""L7: the agent: audits by the clock, at each commit to the rules and at news of policies; reports go to the server.
+"""L7: the agent's loop: when to audit, and what ends it. It audits by the clock and when rules or policies change.
 
 Two processes. The one that audits needs CAP_NET_ADMIN and CAP_NET_RAW; the one that listens on the network has dropped
 every capability. Reports go from the first to the second over a pipe; what comes back are short questions, answered by
-a thread without capabilities (`server.questions`), so taking over the listener gives no hold on the cell's
-rules.
+a thread without capabilities (`server.questions`). So an attacker who takes over the listener cannot change rules.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from attrs import frozen
 from c2c_auditor.audit.settle import Grace
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.report import Report
-from c2c_auditor.privileges import drop_here
+from c2c_auditor.privileges import drop_in_thread
 
 # After an audit the next one waits this many times its processor time: at most 5 % of a core, whatever happens on the
 # cell. Time spent waiting costs nothing and is not counted.
@@ -36,7 +35,14 @@ _JITTER = 0.1
 
 
 class _Stopped(BaseException):
-    """Raised by the signal's handler wherever the loop is: a reading of seconds must not delay the stop."""
+    """Raised by the signal handler at any point of the loop: a reading that takes seconds must not delay the stop."""
+
+
+class _Abandoned(BaseException):
+    """Raised by the signal handler in an audit that has taken too long, wherever it is held up.
+
+    No `Exception`, so that no net below takes it for a failure of its own.
+    """
 
 
 class Audits(Protocol):
@@ -47,10 +53,11 @@ class Audits(Protocol):
 
 
 class WatchedAudits(threading.Thread):
-    """Audits, and a thread that calls ``overdue`` once for each that takes longer than ``bound`` seconds.
+    """Audits, and a thread that gives up each that takes longer than ``bound`` seconds and starts the next one.
 
-    The call ends before the audit can: what it publishes is followed by the audit's own report, never the reverse. The
-    thread holds no capability.
+    It calls ``overdue`` first; the call ends before the audit can, so what it publishes is never followed by a report
+    of the audit that was given up. A signal (SIGUSR1) then ends whatever the audit waits for. What the kernel does not
+    let a signal end keeps the agent overdue. The thread holds no capability; make this object in the main thread.
     """
 
     def __init__(self, audits: Audits, bound: float, overdue: Callable[[float], None]) -> None:
@@ -60,18 +67,34 @@ class WatchedAudits(threading.Thread):
         self._overdue = overdue
         self._condition = threading.Condition()  # guards the attribute below
         self._running: object | None = None
+        self._interruptible = False
+        signal.signal(signal.SIGUSR1, self._interrupt)
 
     def audit(self) -> Report:
-        """One audit, watched."""
+        """The report of the first audit that ends in time."""
+        while True:
+            with contextlib.suppress(_Abandoned):
+                return self._watched()
+
+    def _watched(self) -> Report:
         self._set(object())
         try:
-            return self._audits.run()
+            self._interruptible = True
+            try:
+                return self._audits.run()
+            finally:
+                self._interruptible = False
         finally:
             self._set(None)
 
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self._interruptible:
+            raise _Abandoned
+
     def run(self) -> None:
         """Watch until the process ends."""
-        drop_here()
+        drop_in_thread()
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._running is not None)
@@ -83,6 +106,7 @@ class WatchedAudits(threading.Thread):
 
         if not self._condition.wait_for(ended, self._bound):
             self._overdue(self._bound)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
         self._condition.wait_for(ended)
 
     def _set(self, running: object | None) -> None:
@@ -147,15 +171,18 @@ class Loop:
         self._reloading = True
 
     def _pause(self, report: Report) -> float:
-        """Seconds to the next audit if nothing happens: sooner while a finding is pending; random, so that cells differ."""
+        """Seconds to the next audit if nothing changes.
+
+        Fewer while a finding is pending, and random, so that cells differ.
+        """
         pending = any(finding.state is State.PENDING for finding in report.findings)
         interval = min(self.interval, Grace().policy / 3) if pending else self.interval
-        return interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - dispositions load, guards nothing
+        return interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
 
     def _wait(self, selector: selectors.BaseSelector, wake: int, *, rest: float, until: float) -> str:
-        """Wait for the clock, a change, a signal or the server's end; changes count only after ``rest`` seconds.
+        """Wait for the clock, a change, a signal or the server's end, and name what ended the wait.
 
-        The value names what ended the wait.
+        Changes end it only after ``rest`` seconds.
         """
         began = time.monotonic()
         deadline = began + max(until, rest)

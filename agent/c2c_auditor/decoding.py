@@ -1,4 +1,6 @@
-"""JSON at the edge becomes values here, in one way for every file and answer: exact types, errors that name the key.
+"""L0: JSON text becomes attrs values, in one way for every file and answer: exact types, errors that name the key.
+
+What a file means is no part of this module: each reader declares the classes of its own keys.
 
 Two dialects. `Dialect.SILK` reads what silk and the policy server write as Go reads it: unknown keys are ignored, since
 later versions add some, null is an absent key, half a surrogate pair is U+FFFD. `Dialect.OWN` reads the agent's own
@@ -86,7 +88,7 @@ def parse_tag(text: object) -> int:
     """
     tag = int(text, 16) if isinstance(text, str) and _HEXADECIMAL.fullmatch(text) else 0
     if not tag:
-        raise ValueError(f"tag {found(text)} is no hexadecimal mark from 1 to ffffffff")
+        raise ValueError(f"tag {shown_value(text)} is no hexadecimal mark from 1 to ffffffff")
     return tag
 
 
@@ -95,7 +97,7 @@ def replace_surrogates(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-def found(value: object) -> str:
+def shown_value(value: object) -> str:
     """A JSON value as an error shows it: short, and without walking into lists and objects of any depth."""
     if isinstance(value, (dict, list)):
         return "an object" if isinstance(value, dict) else "a list"
@@ -258,4 +260,4 @@ def _address(value: object) -> Address:
 
 
 def _unlike(expected: str, value: object) -> ValueError:
-    return ValueError(f"expected {expected}, found {found(value)}")
+    return ValueError(f"expected {expected}, found {shown_value(value)}")

@@ -1,12 +1,12 @@
-"""L0: every failure this project knows, drawn once.
+"""L0: the tree of errors. Every exception that this project raises on purpose is here; nothing else belongs here.
 
     AuditorError
     ├── ConfigError        a setting is missing, unknown or out of range
     ├── SourceError        something outside could not be read, or what came back cannot be trusted
     │   └── ParseError     one text could not be understood; names line and text
-    ├── NotUnderstood      one part of a rule has no word in this project; its parser keeps it opaque, or names its line
+    ├── NotUnderstood      one part of a rule has no value class here; its parser keeps it opaque, or names its line
     ├── EvaluationError    rules that no packet can be walked through: a loop, or more jumps than the kernel allows
-    └── UsageError         the person at the command line asked for something that does not go together
+    └── UsageError         options of a command that contradict each other
 
 Each message says where it happened, what happened and what to do about it.
 A *finding* is never an exception: it is a value (`model.finding`). Nor is blindness: it is a result (`model.report`).
@@ -46,7 +46,7 @@ class UsageError(AuditorError):
 
 
 class NotUnderstood(AuditorError):  # noqa: N818 - for a value kept opaque it is no error
-    """One part of a rule, as text or bytes, that this project has no word for or that no kernel could have given.
+    """One part of a rule, as text or bytes, that has no value class here or that no kernel could have given.
 
     It never leaves a reader: a parser keeps the part as an opaque value, or raises a `ParseError` that names the line.
     """
@@ -76,12 +76,12 @@ class ParseError(SourceError):
     """A text that is not what it should be; ``line`` counts from 1 and ``text`` is the offending line."""
 
     def __init__(self, *, where: str, line: int, text: str, problem: str, remedy: str, source: str = "rules") -> None:
-        shown = text if len(text) <= 200 else f"{text[:200]}…"  # noqa: PLR2004 - a line of a terminal or two
+        excerpt = text if len(text) <= 200 else f"{text[:200]}…"  # noqa: PLR2004 - a line of a terminal or two
         super().__init__(
             source=source,
             reason=Reason.MALFORMED,
             where=f"{where}, line {line}",
-            problem=f"{problem}: {shown!r}",
+            problem=f"{problem}: {excerpt!r}",
             remedy=remedy,
         )
         self.line = line

@@ -1,6 +1,7 @@
 """L7: log lines in lager's shape, one JSON object each: timestamp, level, source, message, data.
 
-A log that cannot be written, or that takes no more, costs its lines and nothing else: they are dropped and counted.
+When the log cannot be written, lines are dropped and counted; the audits go on. Which events make a line is decided
+by `export.events`; this module only writes them.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class LineWriter:
 
     @property
     def dropped(self) -> int:
-        """How many lines were not written: for want of space, of a reader, or of room among those that wait."""
+        """How many lines were not written: the write failed, or too many lines were waiting."""
         return self._refused + self._failed
 
     def write(self, line: str) -> None:
@@ -86,7 +87,7 @@ class LineWriter:
                 self._waiting -= len(line)
 
     def _put(self, line: bytes) -> None:
-        """All of a line; where the one before could not be finished, that one's end first."""
+        """Write a whole line, after a line break if the line before was written only in part."""
         left = b"\n" + line if self._torn else line
         while left:
             left = left[os.write(self._descriptor, left) :]
@@ -94,7 +95,7 @@ class LineWriter:
 
 
 def standard_output() -> LineWriter:
-    """A writer to standard output; one that drops all lines where the process was started without."""
+    """A writer to standard output; it drops all lines if the process was started without a standard output."""
     return LineWriter(sys.stdout.fileno() if sys.stdout is not None else -1)
 
 
@@ -147,7 +148,7 @@ class Events:
         self._logger.error("reload-refused", problem=problem)
 
     def bug(self, trace: str) -> None:
-        """An audit met an error that no part of the agent expects; the same one again is not logged again."""
+        """An audit failed because of a bug in the agent; the same traceback is not logged twice in a row."""
         if trace != self._bug:
             self._logger.error("audit-failed", traceback=trace)
         self._bug = trace

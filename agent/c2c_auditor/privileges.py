@@ -1,4 +1,7 @@
-"""L5: what a process gives up for good before it reads a client's first byte: capabilities, root, its parent's absence.
+"""L5: how a process gives up its privileges for good, before it reads a client's first byte.
+
+System calls about users, capabilities, resource limits and the end of the parent process belong here. Which process
+gives up what is decided by `server.process` and by each thread.
 
 Sources: Linux include/uapi/linux/capability.h (version 3, two words of 32 capabilities), prctl(2), capabilities(7),
 credentials(7). capset works on the calling thread, so a process is stripped while it has only one; threads made later
@@ -33,8 +36,10 @@ class _Data(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
-def become(user: str | None) -> None:
-    """Change to ``user`` for good, without supplementary groups; None is ``nobody`` for root, and no change for others.
+def switch_user(user: str | None) -> None:
+    """Change to ``user`` for good, without supplementary groups.
+
+    None stands for ``nobody`` when the process runs as root, and for no change otherwise.
 
     Raises AuditorError where there is no such user, where it is root, or where the kernel refuses.
     """
@@ -60,40 +65,48 @@ def become(user: str | None) -> None:
         ) from error
 
 
-def end_with(parent: int) -> None:
-    """SIGKILL for this process when ``parent``, which forked it, ends: a stopped process reads no end of a pipe.
+def end_with_parent(parent: int) -> None:
+    """Make the kernel send SIGKILL to this process when ``parent``, which forked it, ends.
 
-    To be called after `become`: the kernel forgets the wish when the user changes (prctl(2), PR_SET_PDEATHSIG).
+    The end of a pipe does not suffice: a stopped process does not read it.
+
+    Call it after `switch_user`: the kernel clears the setting when the user changes (prctl(2), PR_SET_PDEATHSIG).
     """
     _prctl(ctypes.CDLL(None, use_errno=True), _PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the call
         os._exit(1)
 
 
-def limit(which: int, most: int) -> None:
-    """At most ``most`` of a resource (``resource.RLIMIT_...``) for this process, and no way back up."""
+def set_limit(which: int, most: int) -> None:
+    """Limit a resource (``resource.RLIMIT_...``) of this process to ``most``.
+
+    The hard limit too, so it cannot be raised.
+    """
     _, hard = resource.getrlimit(which)
     bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(which, (bound, bound))
 
 
 def drop_bounding_set() -> None:
-    """No exec gains a capability. This takes CAP_SETPCAP; where that is missing, no_new_privs (`drop_here`) has to do."""
+    """Empty the bounding set, so that no exec gains a capability.
+
+    This takes CAP_SETPCAP; without it only no_new_privs protects (`drop_in_thread`).
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     for capability in range(_LAST):
         libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def drop_all() -> None:
-    """No capability now, and none after any exec. Raises AuditorError if one is left, be it in another thread."""
-    drop_here()
-    left = {name: f"{value:#x}" for name, value in held().items() if value}
+    """Drop every capability, also for later execs. Raises AuditorError if any thread of the process still holds one."""
+    drop_in_thread()
+    left = {name: f"{value:#x}" for name, value in held_capabilities().items() if value}
     if left:
         raise AuditorError(f"the listening process still holds capabilities: {left}")
 
 
-def drop_here() -> None:
-    """No capability for the calling thread; other threads keep theirs. Raises AuditorError if the kernel refuses."""
+def drop_in_thread() -> None:
+    """Drop every capability of the calling thread; other threads keep theirs. Raises AuditorError on failure."""
     libc = ctypes.CDLL(None, use_errno=True)
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
     _prctl(libc, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
@@ -105,8 +118,8 @@ def drop_here() -> None:
         )
 
 
-def held() -> dict[str, int]:
-    """The capability sets of this process as bits, by the kernel's own account: what any of its threads holds counts."""
+def held_capabilities() -> dict[str, int]:
+    """The capability sets of this process as bits, as /proc shows them: the union over its threads."""
     sets = dict.fromkeys(_SETS, 0)
     for line in _thread_statuses():
         name, _, value = line.partition(":")

@@ -12,7 +12,10 @@ _UP = {0: ("down", COLOURS[Effect.OUTAGE]), 1: ("up", GOOD)}
 
 
 def silk() -> list[Panel]:
-    """Whether policies arrive, who changes rules, and whether silk's programs run: three panels for one row, and two for the next."""
+    """Whether policies arrive, who changes rules, and whether silk's programs run.
+
+    Three panels for one row, and two for the next.
+    """
     buckets = f"increase({ONE_CELL.series('c2c_auditor_policy_convergence_seconds_bucket')}[30m])"
     chain = age(ONE_CELL.series("c2c_auditor_policy_chain_timestamp_seconds"))
     started = age(ONE_CELL.series("c2c_auditor_silk_process_start_time_seconds"), "process")

@@ -1,4 +1,6 @@
-"""What the series are told apart by on BOSH: the one place that names these labels, the variables after them, and the queries' selectors.
+"""The labels that distinguish the series of cells on BOSH.
+
+This is the one place that names these labels, the variables after them, and the queries' selectors.
 
 They are the labels that bosh_exporter gives its own series and that the release's scrape config
 (manifests/operators/monitor-c2c-auditor.yml) gives ours.
@@ -20,7 +22,10 @@ EVERY_CELL = "cell:c2c_auditor_absent:bool"
 
 @frozen
 class Scope:
-    """What a dashboard is about: its variables are named as their labels, each chosen among what those before it leave."""
+    """A dashboard's selection: variables named as their labels.
+
+    Each offers the values that the variables before it leave.
+    """
 
     labels: tuple[str, ...]
 

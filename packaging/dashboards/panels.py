@@ -36,7 +36,7 @@ class Query:
 
 @frozen
 class Panel:
-    """One panel: ``about`` is for whoever wonders what it shows, ``width`` in columns, ``json`` Grafana's words for the rest."""
+    """One panel: ``about`` explains it, ``width`` is in columns, ``json`` holds Grafana's further fields."""
 
     title: str
     about: str

@@ -164,7 +164,7 @@ def _leaves(schema: dict[str, Any], at: str = "") -> Iterator[str]:
 
 
 def test_every_metric_exists(rules: str) -> None:
-    """Rules and annotations ask only for metrics of the catalogue, for what is recorded, and for the two that are named as others'."""
+    """Rules and annotations use only metrics of the catalogue, recorded ones, and two that others export."""
     exported = {
         PREFIX + metric.name + suffix
         for metric in METRICS.values()
@@ -234,7 +234,10 @@ def test_every_alert_has_its_runbook(rules: str) -> None:
 
 @pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("C2C*.md")), ids=lambda path: path.stem)
 def test_what_every_runbook_answers(page: Path) -> None:
-    """What traffic does, how to confirm with the agent and with plain iptables on both backends, how to mend, how to tell that it is mended."""
+    """A runbook says what traffic does, how to confirm and how to mend it, and how to see that it is mended.
+
+    It confirms with the agent and with plain iptables on both backends.
+    """
     text = page.read_text()
     assert text.startswith(f"# {page.stem}\n")
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["What traffic does", "Confirm", "Mend", "Mended when"]
@@ -245,7 +248,7 @@ def test_what_every_runbook_answers(page: Path) -> None:
 
 
 def test_runbooks_name_every_kind_that_pages() -> None:
-    """Whoever is paged for a kind finds it on the page: outages, breaches, and every reason for which a source fails."""
+    """The page of a kind's alert has it: outages, breaches, and every reason for which a source fails."""
     blocked, opened = ((RUNBOOKS / f"C2CTraffic{what}.md").read_text() for what in ("Blocked", "Open"))
     down = (RUNBOOKS / "C2CSourceDown.md").read_text()
     elsewhere = {Kind.ENFORCEMENT_DISABLED}

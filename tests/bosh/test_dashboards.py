@@ -1,4 +1,7 @@
-"""The Grafana dashboards: generated, laid out without overlaps, and made of queries that Prometheus understands about metrics that exist."""
+"""The Grafana dashboards: generated, laid out without overlaps, with queries that Prometheus understands.
+
+The metrics in the queries exist.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,10 @@ def test_uids_variables_and_schema_stay(path: Path) -> None:
 
 @each
 def test_variables_are_the_labels_of_our_targets(path: Path) -> None:
-    """Each variable chooses a label that the release's scrape config sets, among the cells that those before it leave."""
+    """Each variable chooses a label that the release's scrape config sets.
+
+    It offers the cells that the variables before it leave.
+    """
     operations = parse_yaml(OPERATIONS.read_text())
     (config,) = (operation["value"] for operation in operations if operation["path"].endswith("/scrape_configs/-"))
     given = {step["target_label"] for step in config["relabel_configs"] if "target_label" in step}
@@ -82,7 +88,7 @@ def test_variables_are_the_labels_of_our_targets(path: Path) -> None:
 
 @each
 def test_no_datasource_but_the_input(path: Path) -> None:
-    """Every panel, query, variable and annotation asks `${DS_PROMETHEUS}`, which the importer puts its own source for."""
+    """Every panel, query, variable and annotation uses `${DS_PROMETHEUS}`, which an import sets."""
     dashboard = load(path)
     assert [one["name"] for one in dashboard["__inputs"]] == ["DS_PROMETHEUS"]
     asking = [
@@ -130,7 +136,7 @@ def test_panels_explain_themselves(path: Path) -> None:
 
 @each
 def test_every_series_is_chosen_by_the_variables(path: Path) -> None:
-    """No query mixes in what was not chosen: each selector begins with all variables, and nothing is asked without a selector."""
+    """No query reads what was not chosen: each has selectors, and each selector begins with all variables."""
     begin = ",".join(f'{name}=~"${name}"' for name in VARIABLES[path.name])
     for expression in expressions(path):
         found = _SELECTOR.findall(expression)

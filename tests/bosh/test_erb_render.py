@@ -15,7 +15,10 @@ Eval = Callable[..., str]
 
 @pytest.fixture
 def evaluate(tmp_path: Path) -> Eval:
-    """Render one template of a job that declares ``a.flag`` (default true), ``a.text`` (no default) and ``a.deep.number`` (default 1)."""
+    """Render one template of a job with three properties.
+
+    They are ``a.flag`` (default true), ``a.text`` (no default) and ``a.deep.number`` (default 1).
+    """
     (tmp_path / "templates").mkdir()
     (tmp_path / "monit").write_text("<%= p('a.deep.number') %>")
     (tmp_path / "spec").write_text(
@@ -85,7 +88,10 @@ def test_a_path_through_what_is_no_hash_is_an_error(evaluate: Eval) -> None:
 
 def test_if_p_wants_all_its_names(evaluate: Eval) -> None:
     """Or goes on along its chain, of which only one part is taken."""
-    chain = "<% if_p('a.flag', 'a.text') { |f, t| %>both <%= t %><% }.else_if_p('a.text') { %>text<% }.else { %>neither<% } %>"
+    chain = (
+        "<% if_p('a.flag', 'a.text') { |f, t| %>both <%= t %>"
+        "<% }.else_if_p('a.text') { %>text<% }.else { %>neither<% } %>"
+    )
     assert evaluate(chain) == "neither"
     assert evaluate(chain, given={"a.text": "x"}) == "both x"
 

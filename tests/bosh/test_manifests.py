@@ -114,7 +114,10 @@ def test_cf_deployment_gets_the_release_and_the_agent_on_every_cell(tmp_path: Pa
 
 
 def test_its_metrics_are_for_clients_of_the_scrapers_ca(cf: Mapping[str, Any], tmp_path: Path) -> None:
-    """On all addresses, over TLS, with a server's certificate of cf-deployment's own CA that bears the name which is asked for."""
+    """On all addresses, over TLS, with a server's certificate of cf-deployment's own CA.
+
+    The certificate bears the name under which the server is requested.
+    """
     server = _agent(cf).server
     assert server.address == "0.0.0.0"  # noqa: S104 - what Prometheus needs
     assert server.tls is not None

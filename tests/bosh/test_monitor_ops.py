@@ -88,7 +88,10 @@ def scrape_config(manifest: dict[str, Any], name: str = "prometheus") -> dict[st
 
 
 def test_jobs_rules_and_dashboards(tmp_path: Path) -> None:
-    """Both jobs come from this release, their files are where the manifest looks for them, and nothing that was there goes."""
+    """Both jobs come from this release, and nothing that was there goes.
+
+    Their files are where the manifest looks for them.
+    """
     manifest = applied(tmp_path)
     assert manifest["releases"] == [
         {"name": "prometheus", "version": "31.0.0"},
@@ -128,7 +131,7 @@ def test_scrapers_certificate(tmp_path: Path) -> None:
 
 
 def test_prometheus_finds_the_cells(tmp_path: Path) -> None:
-    """Prometheus takes the scrape config, finds the agents and nobody else, and gives them the labels that the alerts join on."""
+    """Prometheus takes the scrape config, finds the agents alone, and sets the labels that the alerts join on."""
     targets = tmp_path / "targets.json"
     targets.write_text(
         json.dumps(
@@ -162,7 +165,10 @@ def test_prometheus_finds_the_cells(tmp_path: Path) -> None:
 
 
 def _on_this_machine(config: dict[str, Any], targets: Path) -> dict[str, Any]:
-    """The scrape config as the job of prometheus-boshrelease writes it: contents in files, here, and only files in the config."""
+    """The scrape config as the job of prometheus-boshrelease writes it.
+
+    Contents are in files, here, and the config names only files.
+    """
     authority = trustme.CA()
     pair = authority.issue_cert("scraper.example.com")
     contents = {"ca": authority.cert_pem, "cert": pair.cert_chain_pems[0], "key": pair.private_key_pem}

@@ -55,8 +55,9 @@ mount -t tmpfs -o noexec,nosuid,nodev,mode=1777 tmpfs /tmp
 mount -t tmpfs -o noexec,nosuid,nodev,mode=1777 tmpfs /var/tmp
 mount -o remount,bind,ro /
 ulimit -n "$OPEN_FILES"
-exec env -i PATH="$PATH" HOME=/nonexistent TMPDIR=/tmp LANG=C.UTF-8 setpriv --reuid 65534 --regid 65534 --clear-groups \\
-    --bounding-set -all,+net_admin,+net_raw --inh-caps -all,+net_admin,+net_raw --ambient-caps -all,+net_admin,+net_raw --no-new-privs \\
+exec env -i PATH="$PATH" HOME=/nonexistent TMPDIR=/tmp LANG=C.UTF-8 \\
+    setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set -all,+net_admin,+net_raw \\
+    --inh-caps -all,+net_admin,+net_raw --ambient-caps -all,+net_admin,+net_raw \\
     /mnt/package/bin/c2c-auditor daemon --config /mnt/job/config.json
 """
 
@@ -148,7 +149,10 @@ def test_an_interpreter_that_was_brought_along_is_preferred(tmp_path: Path) -> N
 @pytest.mark.e2e
 @pytest.mark.parametrize("backend", ["nft", "legacy"])
 def test_the_installed_agent_runs_as_under_bpm(tmp_path: Path, backend: str) -> None:
-    """Unprivileged, with two capabilities: it reads the rules, asks the policy server with a certificate, and serves whoever shows one."""
+    """Unprivileged, with two capabilities, it reads rules, queries the policy server and serves over TLS.
+
+    Both the policy server and the clients see certificates.
+    """
     staged()
     _runs(tmp_path, backend)
 

@@ -1,4 +1,7 @@
-"""What the CLI and the director refuse about a release, refused here first: bosh-cli release/{job,pkg}/dir_reader.go, the director's release_job.rb."""
+"""What the CLI and the director refuse about a release, refused here first.
+
+Sources: bosh-cli release/{job,pkg}/dir_reader.go, the director's release_job.rb.
+"""
 
 from __future__ import annotations
 
@@ -150,7 +153,10 @@ def test_a_property_has_its_default_in_the_spec_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_the_schema_is_for_the_same_properties(name: str) -> None:
-    """Directors of 2025 and newer check them before anything is rendered: JSON Schema 2020-12, with `$schema`, or they refuse the job."""
+    """Directors of 2025 and newer check them before anything is rendered.
+
+    They are JSON Schema 2020-12, with `$schema`; without it the director refuses the job.
+    """
     schema, properties = job(name).schema, job(name).properties
     if properties:
         assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"

@@ -51,7 +51,7 @@ class Answer:
 
 
 def configuration(files: Files) -> Mapping[str, Any]:
-    """The agent's settings: the demo's cell, and short times, so that nobody waits for what silk needs on a real one."""
+    """The agent's settings: the demo's cell, and times shorter than silk needs on a real one."""
     cni_config = {"cni_config": str(files.cni_config)} if hasattr(Config, "cni_config") else {}
     return {
         "vpa_config": str(files.vpa_config),

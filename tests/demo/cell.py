@@ -1,4 +1,4 @@
-"""The simulated cell: container metadata, VPA's configuration and the kernel's rules, all of them as silk's programs leave them."""
+"""The simulated cell: container metadata, configurations and rules, as silk's programs leave them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CONNECTIONS: Mapping[str, object] = {"limit": False, "logging": False, "burst":
 
 @frozen(kw_only=True)
 class Files:
-    """Where the cell's files are: VPA's and the CNI wrapper's configuration, container metadata with its lock and version."""
+    """The paths of the cell's files: the configurations, and container metadata with its lock and version."""
 
     vpa_config: Path
     cni_config: Path

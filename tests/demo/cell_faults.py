@@ -1,4 +1,4 @@
-"""Faults around the policy chain: containers' own chains, other people's rules, the other backend, and the facts themselves."""
+"""Faults around the policy chain: containers' chains, foreign rules, the other backend, and the facts."""
 
 from __future__ import annotations
 

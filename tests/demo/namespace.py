@@ -1,4 +1,6 @@
-"""A network namespace of the demo's own: nothing that the demo does touches the machine's rules, and nothing of it stays behind.
+"""A network namespace of the demo's own.
+
+Nothing that the demo does touches the machine's rules, and nothing of it stays behind.
 
 A namespace carries its owner's process id in its name, so a run that was killed outright is cleaned up after by the
 next one.
@@ -108,7 +110,10 @@ def _owner_lives(name: str) -> bool:
 
 
 def _wire(made: Namespace) -> None:
-    """Loopback, the underlay's interface (one end of a pair: nothing leaves), and silk's VXLAN interface with group policy ids."""
+    """Loopback, the underlay's interface, and silk's VXLAN interface with group policy ids.
+
+    The underlay's interface is one end of a pair, so nothing leaves.
+    """
     for line in (
         "link set lo up",
         f"link add {UNDERLAY_INTERFACE} type veth peer name underlay",

@@ -1,4 +1,6 @@
-"""policy-server-internal, simulated: three read-only endpoints over real mutual TLS on loopback, and a database in memory behind them.
+"""policy-server-internal, simulated: read-only endpoints over real mutual TLS on loopback.
+
+A database in memory is behind them.
 
 Source: cf-networking-release policy-server/handlers/policies_index_internal.go, security_groups_index_internal.go and
 policies_last_updated_internal.go; store/group.go for tags.
@@ -158,7 +160,7 @@ class PolicyServer:
 
 class _QuietServer(wsgi.Server):
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - cheroot's own signature
-        """Say nothing: a client without a certificate is turned away in the handshake, and that is the client's to report."""
+        """Log nothing: a client without a certificate fails in the handshake, and reports that itself."""
 
 
 def _application(server: PolicyServer) -> bottle.Bottle:

@@ -132,7 +132,10 @@ def masquerade(address: str, left_out: str) -> str:
 
 
 def asg_rules(groups: Sequence[Group], space: str) -> list[str]:
-    """The security groups of a running container in ``space``: VPA appends its list in reverse, then rejects the rest."""
+    """The security groups of a running container in ``space``.
+
+    VPA appends its list in reverse, then rejects the rest.
+    """
     bound = [group for group in groups if group.running_default or space in group.running_spaces]
     opened = [text for group in bound for rule in group.rules for text in _opened(rule)]
     opened += ["-p tcp -m state --state INVALID --jump DROP", _RELATED]

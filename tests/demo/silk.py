@@ -1,4 +1,6 @@
-"""silk's two writers, simulated: vxlan-policy-agent and the CNI plugin, command by command in the order that they were seen to use.
+"""silk's two writers, simulated: vxlan-policy-agent and the CNI plugin.
+
+They run command by command, in the order that the real ones were seen to use.
 
 Every step is a commit of its own, as on a real cell, so whoever reads in between sees what can be seen there. Source:
 silk-release cni-wrapper-plugin/lib/plugin_controller.go, netrules/*.go; vxlan-policy-agent/enforcer/enforcer.go,
@@ -105,7 +107,10 @@ class Silk:
                 self._drop("filter", old)
 
     def create(self, instance: Instance) -> None:
-        """The CNI plugin wires a container up: filter chains, ports, then VPA's security groups, then address translation."""
+        """The CNI plugin sets up a container.
+
+        Filter chains first, then ports, VPA's security groups, and address translation.
+        """
         self._hang_filter_chains(instance)
         self._fill_filter_chains(instance)
         self._open_ports(instance)

@@ -38,8 +38,8 @@ def run_demo(*, backend: str, silk: str, keep: bool, pause: float) -> int:
 
     Without root a recording is replayed.
 
-    ``silk`` is one of `silk.RELEASES`; ``pause`` in seconds between faults; ``keep`` leaves cell and agent running until Ctrl-C. Raises UsageError when a
-    program is missing.
+    ``silk`` is one of `silk.RELEASES`; ``pause`` in seconds between faults; ``keep`` leaves cell and agent running
+    until Ctrl-C. Raises UsageError when a program is missing.
     """
     if os.geteuid() != 0:
         return replay(Screen(Console()))

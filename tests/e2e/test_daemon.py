@@ -1,4 +1,4 @@
-"""The real daemon process: it stops when told whatever it is doing, reads its settings again, and says once what fails."""
+"""The real daemon process: it stops at any time, reads its settings again, and logs a failure once."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def _ends_with_it(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["full", "unread"])
 def test_a_log_that_cannot_be_written_does_not_stop_it(tmp_path: Path, kind: str) -> None:
-    """A disk without space, a pipe that is full and not read: it starts, audits, counts the lines, and stops in time."""
+    """With a full disk or a full pipe as its log it starts, audits, counts the lines, and stops in time."""
     _goes_on(tmp_path, kind)
 
 

@@ -1,4 +1,4 @@
-"""A real Prometheus beside the real daemon: what goes wrong on a cell raises the alerts that it should, and every query of the dashboards finds data."""
+"""A real Prometheus beside the real daemon: faults raise their alerts, and all queries find data."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def _bosh_exporter() -> str:
     processes = ("vxlan-policy-agent", "silk-daemon", "netmon", "garden")
     labels = 'environment="lab",bosh_name="lab",bosh_deployment="cf",bosh_job_name="diego-cell"'
     return "# TYPE bosh_job_process_healthy gauge\n" + "".join(
-        f'bosh_job_process_healthy{{{labels},bosh_job_id="{index}",bosh_job_ip="{address}",bosh_job_process_name="{process}"}} 1\n'
+        f'bosh_job_process_healthy{{{labels},bosh_job_id="{index}",bosh_job_ip="{address}",'
+        f'bosh_job_process_name="{process}"}} 1\n'
         for index, address in enumerate((LIVE, BROKEN, BARE))
         for process in processes
     )

@@ -115,7 +115,10 @@ def test_rules_of_the_pair_are_as_recorded(cell: Namespace, backend: str) -> Non
 
 
 def test_policy_chain_of_a_fleet_is_as_recorded(cell: Namespace, backend: str) -> None:
-    """Many containers, remote apps, port ranges, both protocols: marks and accepts stand in silk's order (logs and ingress rules apart)."""
+    """Many containers, remote apps, port ranges, both protocols: marks and accepts stand in silk's order.
+
+    Logs and ingress rules are tested apart.
+    """
     recorded = CELLS / "fleet-40"
     store = json.loads((recorded / "store.json").read_text())
     handles = [handle for handle, entry in store.items() if entry["metadata"].get("policy_group_id")]

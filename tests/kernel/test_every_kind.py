@@ -1,4 +1,6 @@
-"""The kinds that the demo's faults do not raise, in a real kernel whose rules are changed by hand: raised, confirmed, and resolved, on both backends.
+"""The kinds that the demo's faults do not raise, in a real kernel whose rules are changed by hand.
+
+Each is raised, confirmed, and resolved, on both backends.
 
 Together with `test_demo_faults` and the demo's tour over all faults this is every kind there is;
 `test_no_kind_is_left_out` holds that.

@@ -1,4 +1,4 @@
-"""Recorded cells, written by one iptables and read by another, audit to what they are, in whatever form the rules are seen.
+"""Recorded cells that one iptables wrote and another read have the same findings, in any listing's form.
 
 In `make test` both are the machine's own; `make matrix` gives this module the versions of other Debian releases.
 """

@@ -1,4 +1,4 @@
-"""The legacy reader against real kernel tables: what it returns is what iptables-legacy-save says, and reading leaves no trace."""
+"""The legacy reader against real kernel tables: it agrees with iptables-legacy-save and leaves no trace."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _packets(ruleset: r.Ruleset) -> dict[tuple[str, str], tuple[int, ...]]:
 @pytest.mark.parametrize("name", CELL_NAMES)
 @in_namespace
 def test_a_recorded_cell_reads_as_it_is_saved(name: str) -> None:
-    """Each recorded cell, loaded into the kernel, comes back as the values and counters that iptables-legacy-save prints."""
+    """Each recorded cell, loaded into the kernel, comes back with the values and counters that were saved."""
     saved = (CELLS / name / "iptables-save.txt").read_text()
     _run("iptables-legacy-restore", "-w", "-c", given=saved)
     reading = LegacyReader().read()
@@ -127,9 +127,15 @@ def test_only_tables_that_exist_are_opened() -> None:
 
 @in_namespace
 def test_reading_takes_no_lock_and_leaves_no_file(tmp_path: Path) -> None:
-    """Where /run is empty, neither the import nor a reading makes iptables' lock there, nor a file in the directory for temporary ones."""
+    """Where /run is empty, neither the import nor a reading makes a file there.
+
+    Nor does either make one in the directory for temporary files.
+    """
     _restore(EVERY_OPTION[r.AddressFamily.IPV4].read_text())
-    code = "from c2c_auditor.sources.rules.legacy import LegacyReader; import os; print(len(LegacyReader().read().tables), os.listdir('/run'))"
+    code = (
+        "from c2c_auditor.sources.rules.legacy import LegacyReader; import os; "
+        "print(len(LegacyReader().read().tables), os.listdir('/run'))"
+    )
     argv = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$0" "$@"', sys.executable, "-c", code)
     said = subprocess.run(
         argv, check=True, capture_output=True, text=True, timeout=60, env={**os.environ, "TMPDIR": str(tmp_path)}
@@ -154,7 +160,10 @@ def test_unchanged_rules_are_the_identical_values() -> None:
 
 @in_namespace
 def test_every_change_is_seen_at_once() -> None:
-    """Each command's effect is in the next reading: append, jump to another chain of the same name length, policy, delete, rename."""
+    """Each command's effect is in the next reading: append, jump, policy, delete, rename.
+
+    One jump leads to another chain whose name is as long.
+    """
     _restore("*filter\n:aaa - [0:0]\n:bbb - [0:0]\n-A FORWARD -j aaa\nCOMMIT\n*nat\nCOMMIT\n*mangle\nCOMMIT\n")
     reader = LegacyReader()
     for command in (
@@ -173,7 +182,7 @@ def test_every_change_is_seen_at_once() -> None:
 
 @in_namespace
 def test_a_reading_is_never_half_of_two_states() -> None:
-    """While somebody swaps two rulesets all the time, each reading is the one or the other, or an error that says that they do not hold still."""
+    """While two rulesets are swapped all the time, each reading is one of them or an error that says so."""
     states = [
         "".join(f"-A FORWARD -s 10.0.{byte}.{n} -j {target}\n" for byte in range(8) for n in range(250))
         for target in ("ACCEPT", "DROP")
@@ -184,7 +193,8 @@ def test_a_reading_is_never_half_of_two_states() -> None:
         (
             "sh",
             "-c",
-            'for n in $(seq 15); do echo "$0" | iptables-legacy-restore -w; echo "$1" | iptables-legacy-restore -w; done',
+            'for n in $(seq 15); do for text; do echo "$text" | iptables-legacy-restore -w; done; done',
+            "sh",
             *texts,
         )
     )
@@ -207,7 +217,10 @@ def test_a_reading_is_never_half_of_two_states() -> None:
 
 @in_namespace
 def test_memory_stays_flat() -> None:
-    """Hundreds of readings of changing rules need no more memory than the first ones: nothing is remembered that is not there any more."""
+    """Hundreds of readings of changing rules need no more memory than the first ones.
+
+    Rules that no longer exist are forgotten.
+    """
     rules = "".join(
         f"-A FORWARD -s 10.0.{n >> 8}.{n & 255} -m comment --comment src:{n} -j ACCEPT\n" for n in range(2000)
     )
@@ -242,7 +255,10 @@ def test_without_privileges_it_says_which_are_missing() -> None:
 
 @in_namespace
 def test_a_missing_library_is_named() -> None:
-    """Without libxtables' and python-iptables' libraries the error says what to install, and the environment stays as it was."""
+    """Without libxtables' and python-iptables' libraries the error says what to install.
+
+    The environment stays as it was.
+    """
     _restore("*filter\nCOMMIT\n")
     before = dict(os.environ)
     sys.modules["iptc"] = None  # type: ignore[assignment]  # as Python itself notes a module that is not there

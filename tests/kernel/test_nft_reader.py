@@ -257,5 +257,5 @@ def test_a_program_is_asked_again_only_when_it_was_replaced(tmp_path: Path) -> N
         new.write_text(f"#!/bin/sh\necho $1 >> {calls}\necho 'iptables v{version} (nf_tables)'\n")
         new.chmod(0o755)
         new.replace(program)
-        assert {tools.of_nft("iptables-nft").version for _ in range(3)} == {f"iptables v{version} (nf_tables)"}
+        assert {tools.find_nft("iptables-nft").version for _ in range(3)} == {f"iptables v{version} (nf_tables)"}
     assert calls.read_text().split() == ["--version"] * 2

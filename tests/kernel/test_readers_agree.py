@@ -1,4 +1,7 @@
-"""All readers give the same values for the same kernel state, on both backends, and recorded cells audit clean after a real restore."""
+"""All readers give the same values for the same kernel state, on both backends.
+
+Recorded cells audit clean after a real restore.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evaluator against the kernel: random tables are loaded, real packets sent, and what arrives is what the evaluator says."""
+"""The evaluator against the kernel: random tables, real packets, and the same verdicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The language: what is rendered parses to itself, whatever is fed in gives rules or one error, and nothing is dropped."""
+"""The language: rendered rules parse to themselves, any text gives rules or one error, nothing is dropped."""
 
 from __future__ import annotations
 

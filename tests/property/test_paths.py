@@ -176,7 +176,7 @@ def said(disposition: Disposition, flows: FlowSet) -> Certainty:
 
 
 def alike(table: dict[str, r.Chain], packet: Packet) -> list[Piece]:
-    """A flow of each stretch that every rule of the table treats alike: the partition by the bounds that occur in the rules."""
+    """A flow of each range that every rule of the table treats alike, by the bounds that occur in the rules."""
     bounds = {0}
     for chain in table.values():
         for rule in chain.rules:
@@ -190,7 +190,10 @@ def alike(table: dict[str, r.Chain], packet: Packet) -> list[Piece]:
 @settings(max_examples=400, deadline=None)
 @given(table=tables(), packet=packets())
 def test_every_flow_of_a_set_is_judged_as_its_packets_are(table: dict[str, r.Chain], packet: Packet) -> None:
-    """In each stretch: what passes for sure passes from every port, what does not from none, and doubt is no packet's certainty alone."""
+    """In each range, what surely passes does so from every port, and what surely does not from none.
+
+    Where the answer is doubt, neither verdict holds for all packets.
+    """
     paths = Paths(table, "FORWARD")
     disposition = paths.disposition(packet)
     for piece in alike(table, packet):

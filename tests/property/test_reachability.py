@@ -1,4 +1,7 @@
-"""Reachability against brute force: every source, every destination, every stretch of ports that the rules tell apart, packet by packet."""
+"""Reachability against brute force, packet by packet.
+
+Every source, every destination, every range of ports that the rules distinguish.
+"""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def bosh(*arguments: str | Path, cwd: Path | None = None) -> str:
 
 
 def clean_clone(target: Path) -> Path:
-    """A repository at ``target`` that holds this checkout's files, uncommitted ones too, and nothing that git ignores."""
+    """A repository at ``target`` with this checkout's files, also uncommitted ones, but none that git ignores."""
     listed = subprocess.run(
         ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"),
         cwd=ROOT,

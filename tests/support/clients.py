@@ -108,7 +108,9 @@ def timed(what: Callable[[], str]) -> tuple[float, str]:
 
 
 def memory(pid: int) -> float:
-    """A process's resident memory in MiB. What it still shares with its parent counts, so that it does not seem to grow.
+    """A process's resident memory in MiB.
+
+    What it still shares with its parent counts, so that it does not seem to grow.
 
     The part of its own would: a page that the parent writes to is no longer shared.
     """

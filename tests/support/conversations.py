@@ -25,7 +25,10 @@ Flow = tuple[int, frozenset[tuple[int, int | None]]]
 
 
 def possible_states(packet: Packet) -> tuple[str, ...]:
-    """The states in which conntrack can see such a packet: as its flow's first, and in a conversation that `before` makes."""
+    """The states in which conntrack can see such a packet.
+
+    It may be its flow's first, or part of a conversation that `before` makes.
+    """
     talks = bool(packet.out_interface) and packet.source not in TYPES
     flags, icmp = packet.tcp_flags, packet.icmp
     if packet.protocol == r.UDP:

@@ -1,4 +1,4 @@
-"""The release's Grafana dashboards, read as Grafana reads them: which queries there are, and what becomes of their variables."""
+"""The release's Grafana dashboards, read as Grafana reads them: queries and variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Who is who in the tests that send packets: a router that filters, with clients behind one of its interfaces and servers behind the other."""
+"""The addresses of the tests that send packets.
+
+A router filters, with clients behind one of its interfaces and servers behind the other.
+"""
 
 from __future__ import annotations
 

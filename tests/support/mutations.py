@@ -137,7 +137,10 @@ def _targets(rule: r.Rule) -> Iterator[tuple[str, r.Rule]]:
 
 
 def moves(ruleset: r.Ruleset, chain: str) -> Iterator[Mutation]:
-    """The moves where order matters: a MARK behind the first ACCEPT that needs it, that ACCEPT before the MARK, a LOG behind its ACCEPT."""
+    """The moves where order matters.
+
+    A MARK behind the first ACCEPT that needs it, that ACCEPT before the MARK, a LOG behind its ACCEPT.
+    """
     rules = ruleset.chains("filter")[chain].rules
     for at, rule in enumerate(rules):
         if isinstance(rule.target, r.SetMark):

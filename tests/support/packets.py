@@ -1,4 +1,4 @@
-"""Packets of a few values: a strategy for them, and aiming, which brings one to meet a rule's conditions, so that rules are met at all."""
+"""Packets of a few values: a strategy, and a way to make a packet meet a rule's conditions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `tests/kernel/test_verdicts` and `make soak` do: hold the evaluator's verdicts against the kernel's, for as many tables as asked."""
+"""The comparison of `tests/kernel/test_verdicts` and `make soak`: the evaluator's verdicts and the kernel's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The recorded cells and the film as values, read without the project's own sources, so that the core is tested by itself."""
+"""The recorded cells and the film as values, read without the project's own sources.
+
+So the core is tested by itself.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from support.recordings import Recording, recording
 NOW = 1795400000.0
 
 
-def report_of(cell: Recording, ruleset: r.Ruleset | None = None) -> Report:
+def judged_report(cell: Recording, ruleset: r.Ruleset | None = None) -> Report:
     """One audit of ``cell``, or of other rules in its place."""
     judgement = judge(cell.facts, ruleset if ruleset is not None else cell.ruleset, NOW)
     findings = confirmed_at_once(judgement, NOW)
@@ -39,13 +39,13 @@ def report_of(cell: Recording, ruleset: r.Ruleset | None = None) -> Report:
 
 def clean_report() -> Report:
     """The article's pair as it should be."""
-    return report_of(recording("pair"))
+    return judged_report(recording("pair"))
 
 
 def flushed_report() -> Report:
     """The article's pair after `iptables -F FORWARD`."""
     cell = recording("pair")
-    return report_of(cell, with_rules(cell.ruleset, "FORWARD", ()))
+    return judged_report(cell, with_rules(cell.ruleset, "FORWARD", ()))
 
 
 def hostile_report() -> Report:
@@ -56,7 +56,7 @@ def hostile_report() -> Report:
     containers = tuple(evolve(container, names=evil) for container in cell.facts.store.containers)
     damaged = evolve(cell, facts=evolve(cell.facts, store=Store(containers=containers)))
     rules = cell.ruleset.chains("filter")[cell.policy_chain].rules
-    return report_of(damaged, with_rules(cell.ruleset, cell.policy_chain, rules[1:]))
+    return judged_report(damaged, with_rules(cell.ruleset, cell.policy_chain, rules[1:]))
 
 
 def blind_report() -> Report:

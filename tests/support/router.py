@@ -1,4 +1,6 @@
-"""A router between two ends, each in a network namespace of its own: rules are loaded, real packets sent, and what arrives is told from what does not.
+"""A router between two ends, each in a network namespace of its own.
+
+Rules are loaded, real packets sent, and the tests see which of them arrive.
 
 All runs on one CPU, so packets keep their order, and one that surely passes tells that all before it are through:
 nothing is waited for.
@@ -209,7 +211,7 @@ def _ip(*lines: str) -> None:
 
 
 def _settings() -> None:
-    """Forward, believe any source, answer with no redirect, and be silent where nobody asked: IPv6 says things by itself."""
+    """Forward, accept any source, send no redirect, and send nothing unrequested, as IPv6 would."""
     for name, value in (
         ("ipv4/ip_forward", 1),
         *(

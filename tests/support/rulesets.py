@@ -1,4 +1,6 @@
-"""Strategies for whole filter tables, of few values that packets are made of too (`support.packets`), so that they meet.
+"""Strategies for whole filter tables, of few values, so that packets meet rules.
+
+Packets are made of the same values (`support.packets`).
 
 Every match and target is drawn that the evaluator judges, and with ``doubt`` those too of which it only says *may*.
 """

@@ -1,4 +1,4 @@
-"""Security groups as silk converts them: what makes sense to it, what it skips, and what makes it leave a whole chain as it was."""
+"""Security groups as silk converts them: what it skips, and what makes it leave a whole chain unchanged."""
 
 from __future__ import annotations
 

@@ -265,7 +265,10 @@ def test_a_handle_has_one_pseudonym_however_it_is_cut() -> None:
 
 def test_a_comment_that_is_not_silks_tells_nothing() -> None:
     """Whoever wrote it may have named people in it."""
-    rules = '-A FORWARD -m comment --comment "for the ACME \\"payroll\\" team" -j ACCEPT\n-A FORWARD -m comment --comment payroll -j DROP\n'
+    rules = (
+        '-A FORWARD -m comment --comment "for the ACME \\"payroll\\" team" -j ACCEPT\n'
+        "-A FORWARD -m comment --comment payroll -j DROP\n"
+    )
     made = redacted({RULES: rules})[RULES]
     assert "payroll" not in made
     assert "ACME" not in made
@@ -338,7 +341,10 @@ def test_addresses_can_be_replaced_too(name: str) -> None:
 
 
 def test_what_is_broken_stays_broken_and_tells_nothing() -> None:
-    """A torn store is unreadable under pseudonyms too, an empty one empty, and a container with a broken log_config still has one."""
+    """Redaction keeps a torn store unreadable and an empty one empty.
+
+    A container with a broken log_config still has one.
+    """
     store = json.dumps({"a": {"ip": "10.255.1.1", "metadata": {"log_config": '{"tags": {"app_name": "payroll'}}})
     assert redacted({"store.json": '{"payroll": '}) == {"store.json": "{"}
     assert redacted({"store.json": ""}) == {"store.json": ""}

@@ -45,7 +45,7 @@ def test_what_is_given_is_taken() -> None:
         ('{"server": {"port": 70000}}', "port"),
         ('{"server": {"health_port": 70000}}', "health_port"),
         ('{"server": {"health_port": "9764"}}', "health_port"),
-        ('{"server": {"address": "0.0.0.0"}}', "without TLS"),
+        ('{"server": {"address": "0.0.0.0"}}', "needs TLS"),
         ('{"server": {"address": "localhost"}}', "no IP address"),
         ('{"server": {"tls": {"certificate": "x"}}}', "key"),
         ('{"ingress_tag": "zz"}', "zz"),

@@ -1,4 +1,4 @@
-"""Each chain family's plan against what silk's own programs wrote, chain by chain, for every container of every recorded cell."""
+"""Each chain family's plan against the chains that silk's programs wrote, for every recorded container."""
 
 from __future__ import annotations
 
@@ -70,7 +70,10 @@ def test_netout_and_its_log_chains(cell: Recording, container: Container) -> Non
 
 @pytest.mark.parametrize(("cell", "container"), CONTAINERS)
 def test_input(cell: Recording, container: Container) -> None:
-    """The wrapper's configuration tells all of it; without it, what stands between head and end has a service's shape."""
+    """The wrapper's configuration tells all of it.
+
+    Without it, what stands between head and end has a service's shape.
+    """
     cni = cell.facts.cni
     rules = _written(cell, chain_names.input_(container.handle)) or ()
     services = tuple(map(service_rule, cni.host_services)) if cni is not None else rules[1:-1]

@@ -20,10 +20,10 @@ from c2c_auditor.decoding import (
     Positive,
     Tag,
     decode,
-    found,
     parse_json,
     parse_tag,
     replace_surrogates,
+    shown_value,
     structure,
 )
 
@@ -64,8 +64,8 @@ class Outer:
 
 def test_each_kind_is_decoded() -> None:
     """Integers are numbers; networks may have bits beyond their prefix."""
-    text = """{"inner": {"number": 7}, "text": "x", "truth": true, "real": 3, "path": "/y", "tag": "00ff", "positive": 0.5,
-        "count": 2, "port": 65535, "loose": "y", "colour": "red", "addresses": ["10.0.0.1", "fd00::1"],
+    text = """{"inner": {"number": 7}, "text": "x", "truth": true, "real": 3, "path": "/y", "tag": "00ff",
+        "positive": 0.5, "count": 2, "port": 65535, "loose": "y", "colour": "red", "addresses": ["10.0.0.1", "fd00::1"],
         "networks": ["10.1.2.3/8", "fd00::/8"], "inners": [{}, {"number": 8}]}"""
     for dialect in Dialect:
         assert decode(text, Outer, dialect) == Outer(
@@ -121,7 +121,7 @@ def test_what_is_of_another_kind_is_refused_by_its_key(text: str, key: str) -> N
 
 
 def test_silks_files_are_read_as_go_reads_them() -> None:
-    """Unknown keys are ignored, null is an absent key unless it may stand for "not known", half a character is U+FFFD."""
+    """Unknown keys are ignored, null is an absent key unless the type allows it, half a character is U+FFFD."""
     given = decode('{"later": {"a": 1}, "text": null, "inner": {"switch": null}, "loose": 7}', Outer)
     assert given == Outer(inner=Inner(switch=None))
     assert decode('{"text": "a\\ud800", "loose": "\\udfff"}', Outer) == Outer(text="a\ufffd", loose=Loose("\ufffd"))
@@ -169,7 +169,11 @@ def test_values_are_shown_short_and_without_walking_into_them() -> None:
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]
-    assert [found(deep), found({"a": deep}), found("x" * 1000)] == ["a list", "an object", "'" + "x" * 79]
+    assert [shown_value(deep), shown_value({"a": deep}), shown_value("x" * 1000)] == [
+        "a list",
+        "an object",
+        "'" + "x" * 79,
+    ]
 
 
 def test_only_halves_of_characters_are_replaced() -> None:

@@ -132,7 +132,10 @@ def test_tags_are_the_lowest_free_ones_and_recycled() -> None:
 
 
 def test_every_change_moves_the_clock() -> None:
-    """``last_updated`` grows by each change, in whole microseconds of ns as the database keeps them, however fast they follow."""
+    """``last_updated`` grows with each change, however fast changes follow.
+
+    It is in ns, in whole microseconds, as the database keeps it.
+    """
     truth = Truth()
     for change in (
         truth.adding(policy("a", "b")),

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from c2c_auditor.assembly.live import LiveReader
-from c2c_auditor.assembly.once import scene_of
+from c2c_auditor.assembly.once import read_scene
 from c2c_auditor.assembly.recorded import BundleReader
 from c2c_auditor.audit.judge import judge
 from c2c_auditor.audit.questions.explanation import explain, parse_flow
@@ -428,7 +428,7 @@ def test_under_pseudonyms_for_addresses_the_cell_audits_the_same(tmp_path: Path)
 
 
 def _container() -> tuple[CellFacts, str]:
-    scene = scene_of(BundleReader(directory=PAIR))
+    scene = read_scene(BundleReader(directory=PAIR))
     assert scene.ipv6 is not None
     return scene.ipv6.inputs.facts, DEST
 

@@ -118,7 +118,10 @@ def test_a_stale_accept_is_a_breach_until_no_packet_can_use_it() -> None:
 
 
 def test_a_log_rule_that_decides_is_judged_by_what_it_does_to_traffic() -> None:
-    """Turned into a DROP it stops its policy's flows, and the finding says whose; turned into an ACCEPT it opens nothing."""
+    """Turned into a DROP it stops its policy's flows, and the finding says whose.
+
+    Turned into an ACCEPT it opens nothing.
+    """
     cell = recording("pair-c2c-logging")
     rules = _rules(cell, cell.policy_chain)
     at = next(index for index, rule in enumerate(rules) if isinstance(rule.target, r.Log))

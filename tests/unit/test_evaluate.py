@@ -302,7 +302,11 @@ def test_doubt_that_comes_to_the_same_is_none() -> None:
 
 def test_a_jump_that_may_be_taken_is_walked_both_ways() -> None:
     """What the chain lets go on and what did not enter it meet again behind it."""
-    text = "-A FORWARD -m limit --limit 1/sec -j one\n-A FORWARD -m mark --mark 0x5 -j ACCEPT\n-A one -j MARK --set-xmark 0x5"
+    text = (
+        "-A FORWARD -m limit --limit 1/sec -j one\n"
+        "-A FORWARD -m mark --mark 0x5 -j ACCEPT\n"
+        "-A one -j MARK --set-xmark 0x5"
+    )
     result = outcome(text)
     assert (result.passes, result.marks) == (MAY, frozenset({5}))
     assert [step.matched for step in result.trace] == [MAY, YES, MAY, YES]

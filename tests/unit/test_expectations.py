@@ -1,4 +1,4 @@
-"""When the policy server is asked: often for its clock, seldom for the rest, and never is an old answer taken for a new one."""
+"""When the policy server is queried: often for its time, seldom for the rest, never with a stale answer."""
 
 from __future__ import annotations
 

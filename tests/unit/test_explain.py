@@ -1,4 +1,4 @@
-"""Why a flow passes or not: who is meant, the walk, the deciding rule, the policy behind it, and what would allow it."""
+"""Why a flow passes or not: the ends, the walk, the deciding rule, its policy, and the command to allow it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_end_is_found_by_each_of_its_names(name: str) -> None:
         ("nobody", "dest-app", 'It knows "dest-app"'),
         ("10.1.1.1", "dest-app", "not on the overlay"),
         ("10.255.9.9", "10.255.9.10", "neither end runs on this cell"),
-        ("source-app", "10.255.1.4", "one and the same container"),
+        ("source-app", "10.255.1.4", "are the same container"),
     ],
 )
 def test_what_cannot_be_asked_says_why(source: str, destination: str, said: str) -> None:

@@ -26,7 +26,7 @@ from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.report import Counters, Histogram, Report, Result
 from support.mutations import with_rules
 from support.recordings import GOLDEN, recording
-from support.reports import NOW, blind_report, clean_report, flushed_report, hostile_report, report_of
+from support.reports import NOW, blind_report, clean_report, flushed_report, hostile_report, judged_report
 from support.schema import violations
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -85,7 +85,7 @@ def test_no_line_is_wider_than_the_terminal() -> None:
 def test_many_findings_of_a_kind_stay_readable() -> None:
     """A flush on a cell of forty containers is no wall of text."""
     cell = recording("fleet-40")
-    text = _printed(report_of(cell, with_rules(cell.ruleset, "FORWARD", ())))
+    text = _printed(judged_report(cell, with_rules(cell.ruleset, "FORWARD", ())))
     assert "… and 35 more of this kind (--format json has all)" in text
     assert len(text.splitlines()) < 250
 
@@ -110,7 +110,7 @@ def test_what_is_only_pending_is_said_in_the_first_line() -> None:
     report = flushed_report()
     pending = tuple(evolve(finding, state=State.PENDING) for finding in report.findings)
     first = _printed(evolve(report, result=Result.UNSETTLED, findings=pending), width=200).splitlines()[0]
-    assert first.endswith("all pending: silk may still mend them")
+    assert first.endswith("all pending: silk may still correct them")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

@@ -1,4 +1,7 @@
-"""One cell's life, frame by frame, as silk's own programs lived it: nothing in it is a fault, so nothing but left-overs is ever confirmed."""
+"""One cell's life, frame by frame, as silk's own programs lived it: only left-overs are ever confirmed.
+
+Nothing in it is a fault.
+"""
 
 from __future__ import annotations
 

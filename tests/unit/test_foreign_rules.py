@@ -1,4 +1,4 @@
-"""Rules of others in FORWARD and INPUT: what they can do depends on their target, their addresses and where they stand."""
+"""Rules of others in FORWARD and INPUT: their target, addresses and place decide what they can do."""
 
 from __future__ import annotations
 

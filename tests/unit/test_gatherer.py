@@ -170,7 +170,7 @@ def test_without_a_store_policies_are_not_requested_and_old_ones_are_used(tmp_pa
     reading = CellReader(config, policies=policies, clocks=time.clocks).read()
     assert policies.query is None
     assert reading.facts.policies == PolicySet()
-    assert reading.facts.notes == ("policy_server is away; what it said 3 min ago is still used.",)
+    assert reading.facts.notes == ("policy_server is away; its data from 3 min ago is still used.",)
     assert {status.name: status.up for status in reading.sources} == {
         "vpa_config": True,
         "store": False,

@@ -16,7 +16,7 @@ from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.netfilter.paths import Paths
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.sources.rules.command import Limits, run
-from c2c_auditor.sources.rules.netlink import _attributes, _messages, _note
+from c2c_auditor.sources.rules.netlink import _attributes, _collect, _messages
 from c2c_auditor.sources.rules.text import read_text
 
 HEADER = "Chain F (policy ACCEPT)\ntarget     prot opt source               destination\n"
@@ -166,7 +166,7 @@ def test_netlink_messages_that_are_cut_off_are_no_error() -> None:
     header = (16).to_bytes(4, "little")
     for data in (b"", header + b"\x06\x0a" + bytes(10), header[:3], b"\xff" * 40, bytes(64)):
         chains: set[tuple[r.AddressFamily, str, str]] = set()
-        _note(data, chains, {})
+        _collect(data, chains, {})
         assert not chains
         assert all(isinstance(kind, int) for kind, _ in _messages(data))
         assert len(list(_attributes(data, 0))) <= len(data)

@@ -1,4 +1,7 @@
-"""The cell's lease: silk-daemon says it, else silk-vtep's address and the routes; without either it is not known, and that is said."""
+"""The cell's lease: silk-daemon says it, else silk-vtep's address and the routes.
+
+Without either it is not known, and that is said.
+"""
 
 from __future__ import annotations
 

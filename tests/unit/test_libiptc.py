@@ -14,7 +14,10 @@ _WARN = "import warnings; warnings.warn('invalid escape sequence', SyntaxWarning
 
 
 def _compiled_anew(tmp_path: Path, code: str) -> subprocess.CompletedProcess[str]:
-    """Run ``code`` with every warning an error and no bytecode to be found: each module is compiled, which is when Python warns of its text."""
+    """Run ``code`` with every warning an error and without cached bytecode.
+
+    Each module is compiled, which is when Python warns of its text.
+    """
     command = (sys.executable, "-W", "error", "-X", f"pycache_prefix={tmp_path}", "-c", code)
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 

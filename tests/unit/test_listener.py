@@ -17,7 +17,7 @@ import trustme
 from c2c_auditor.config import ServerSettings, TlsSettings
 from c2c_auditor.errors import ConfigError
 from c2c_auditor.server import ServerProcess, listener
-from c2c_auditor.server.questions import Answer, refused
+from c2c_auditor.server.questions import Answer, refusal
 from support.clients import certificates, client_context, connect, half_hello, many, memory, scrape
 
 AGENT = Path(__file__).parents[2] / "agent"
@@ -25,7 +25,7 @@ _as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes its u
 
 
 def _no_answer(subject: str, arguments: Mapping[str, str]) -> Answer:
-    return refused(503, f"{subject} {len(arguments)}")
+    return refusal(503, f"{subject} {len(arguments)}")
 
 
 @pytest.fixture
@@ -170,8 +170,8 @@ def test_without_its_user_it_does_not_start() -> None:
 
 _TAKEN_OVER = """
 import os, signal, sys
-from c2c_auditor.privileges import become, drop_all
-become(None)
+from c2c_auditor.privileges import switch_user, drop_all
+switch_user(None)
 drop_all()
 for what in (
     lambda: open(sys.argv[1]),

@@ -191,8 +191,8 @@ def test_conditions(line: str, body: str) -> None:
             ),
             (
                 "-m hashlimit --hashlimit-upto 100/min --hashlimit-mode srcip --hashlimit-htable-size 64 "
-                "--hashlimit-htable-max 10 "
-                '--hashlimit-htable-gcinterval 500 --hashlimit-htable-expire 30000 --hashlimit-srcmask 24 --hashlimit-dstmask 16 --hashlimit-name ""'
+                "--hashlimit-htable-max 10 --hashlimit-htable-gcinterval 500 --hashlimit-htable-expire 30000 "
+                '--hashlimit-srcmask 24 --hashlimit-dstmask 16 --hashlimit-name ""'
             ),
         ),
         ("source IP range 10.0.0.1-10.0.0.9", "-m iprange --src-range 10.0.0.1-10.0.0.9"),

@@ -74,7 +74,10 @@ def test_findings_that_stay_are_not_said_again() -> None:
 
 
 def test_foreign_text_stays_within_its_line() -> None:
-    """Escape characters, line breaks and directions are escapes of JSON, so no terminal and no log collector takes them for anything else."""
+    """Escape characters, line breaks and directions are escapes of JSON.
+
+    So no terminal and no log collector acts on them.
+    """
     stream = io.StringIO()
     broken = hostile_report()
     Events(configure(stream)).report(evolve(broken, confirmed=broken.findings))

@@ -177,7 +177,10 @@ def _harmless(chain: str, passed: tuple[r.Rule, ...], moved: r.Rule) -> bool:
 
 @pytest.mark.parametrize("name", [name for name in SMALL_CELLS if name != "pair-policy-disabled"])
 def test_every_move_in_every_other_chain_is_found_or_harmless(name: str) -> None:
-    """Each rule to each place of its chain, all tables: what no packet notices is no finding, and the rest names a rule that was moved or passed."""
+    """Each rule is moved to each place of its chain, in all tables.
+
+    A move that no packet notices is no finding; any other finding names a rule that was moved or passed.
+    """
     cell = recording(name)
     known = {finding.key for finding in judge(cell.facts, cell.ruleset, None).findings}
     for table in cell.ruleset.tables:

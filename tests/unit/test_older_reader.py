@@ -1,4 +1,4 @@
-"""Rules that an older iptables-nft printed without their ports and marks are recognised, and nothing is made of them."""
+"""Rules that an older iptables-nft printed without ports and marks are recognised, and not judged."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import define, evolve, field
 
-from c2c_auditor.assembly.once import audit_once, inputs_of, scene_of
+from c2c_auditor.assembly.once import audit_once, read_inputs, read_scene
 from c2c_auditor.errors import SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.kind import Kind
@@ -86,13 +86,13 @@ def test_rules_that_cannot_be_read_make_a_blind_report(readings: list[Reading]) 
 
 def test_a_question_about_rules_that_cannot_be_read_is_an_error() -> None:
     """With the source's own words."""
-    for question in (scene_of, inputs_of):
+    for question in (read_scene, read_inputs):
         with pytest.raises(SourceError, match="iptables: hangs \\(look\\)"):
             question(Scripted([UNREADABLE]))
 
 
 def test_a_question_is_answered_from_the_plan_that_was_judged() -> None:
     """Nothing is planned or compared again."""
-    scene = scene_of(Scripted([SOUND]))
-    assert (scene.inputs,) == inputs_of(Scripted([SOUND]))
+    scene = read_scene(Scripted([SOUND]))
+    assert (scene.inputs,) == read_inputs(Scripted([SOUND]))
     assert scene.judgement.reach is not None

@@ -100,7 +100,7 @@ def test_one_mark_behind_many_accepts_is_one_finding() -> None:
 
 
 def test_a_packet_meets_two_chains_one_after_the_other() -> None:
-    """While silk swaps chains: a mark in the second one comes behind an ACCEPT in the first, wherever they stand there."""
+    """While silk swaps chains, a mark in the second comes behind an ACCEPT in the first at any position."""
     rest = [name for name in IN_ORDER if name != "mark front"]
     assert _misplaced(["mark front"], rest) == ()
     assert _named(_misplaced(rest, ["mark front"])) == [("mark front", "mark front", "accept back")]

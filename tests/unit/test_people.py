@@ -13,7 +13,7 @@ from c2c_auditor.export.document import to_json
 from c2c_auditor.model.cell import Container, Names, Store
 from support.mutations import with_rules
 from support.recordings import recording
-from support.reports import report_of
+from support.reports import judged_report
 
 
 def _called(names: Names) -> str:
@@ -34,7 +34,10 @@ def _called(names: Names) -> str:
     ],
 )
 def test_a_name_is_no_more_than_a_name(names: Names, called: str) -> None:
-    """Quotation marks around it, and none inside without a backslash; one plain word of org and space stands as it is."""
+    """Quotation marks around it, and none inside without a backslash.
+
+    One plain word of org and space stands as it is.
+    """
     assert _called(names) == called
 
 
@@ -57,7 +60,7 @@ def test_a_name_of_a_million_characters_makes_a_short_report() -> None:
     long = Names(app="x" * 1_000_000, space="y" * 1_000_000, org="z" * 1_000_000)
     containers = tuple(evolve(container, names=long) for container in cell.facts.store.containers)
     damaged = evolve(cell, facts=evolve(cell.facts, store=Store(containers=containers)))
-    report = report_of(damaged, with_rules(cell.ruleset, "FORWARD", ()))
+    report = judged_report(damaged, with_rules(cell.ruleset, "FORWARD", ()))
     text = to_json(report)
     assert json.loads(text)["findings"]
     assert len(text) < 100_000

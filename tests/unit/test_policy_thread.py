@@ -1,4 +1,4 @@
-"""Policies fetched beside the audits: `read` gives what is known and never waits for a server, but once at the start."""
+"""Policies fetched beside the audits: `read` gives what is known, and waits only once at the start."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _knowing(version: int) -> PolicyKnowledge:
 @contextmanager
 def _thread(fetcher: Scripted, *, pause: float = _NEVER, first_wait: float = 0.0) -> Iterator[PolicyThread]:
     """The thread while the block lasts; it has ended after it."""
-    pace = Pace(pause=pause, breath=0.0, first_wait=first_wait, spread=lambda: 0.0)
+    pace = Pace(pause=pause, least_pause=0.0, first_wait=first_wait, jitter=lambda: 0.0)
     with PolicyThread(fetcher, pace) as thread:
         yield thread
     fetcher.go.release()
@@ -153,15 +153,15 @@ def test_a_bug_in_a_fetch_is_a_failed_source_and_the_thread_lives_on() -> None:
 def test_the_thread_holds_no_capability(monkeypatch: pytest.MonkeyPatch) -> None:
     """It parses what comes from the network."""
     dropped = threading.Event()
-    monkeypatch.setattr("c2c_auditor.sources.facts.policy_thread.drop_here", dropped.set)
+    monkeypatch.setattr("c2c_auditor.sources.facts.policy_thread.drop_in_thread", dropped.set)
     with _thread(Scripted([])):
         assert dropped.wait(_BOUND)
 
 
 def test_pauses_are_spread_so_that_cells_do_not_stay_in_step() -> None:
     """Never shorter than the pause, by a fifth longer at most."""
-    assert Pace(pause=5.0, spread=lambda: 0.0).next_pause() == 5.0
-    assert Pace(pause=5.0, spread=lambda: 1.0).next_pause() == 6.0
+    assert Pace(pause=5.0, jitter=lambda: 0.0).next_pause() == 5.0
+    assert Pace(pause=5.0, jitter=lambda: 1.0).next_pause() == 6.0
 
 
 def test_a_gathering_waits_for_all_and_is_known_step_by_step() -> None:

@@ -116,7 +116,10 @@ def test_an_agent_that_cannot_see_them_says_nothing_of_them() -> None:
 
 
 def test_the_underlay_is_found_as_silks_plugin_finds_it() -> None:
-    """By name where the operator gave names, else by addresses of either family; VPA's configuration has the same ones."""
+    """By name where the operator gave names, else by addresses of either family.
+
+    VPA's configuration has the same ones.
+    """
     named = CniConfig(underlay_interfaces=("eth7",), underlay_addresses=(IPv4Address("127.0.0.1"),))
     by_address = CniConfig(underlay_addresses=(IPv6Address("::1"), IPv4Address("127.0.0.1")))
     nowhere = CniConfig(underlay_addresses=(IPv4Address("192.0.2.1"),))

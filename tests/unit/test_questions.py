@@ -1,4 +1,4 @@
-"""Questions to the process that audits, over real pipes and sockets: what is asked, what is answered, and what is refused."""
+"""Questions to the auditing process, over real pipes and sockets: questions, answers and refusals."""
 
 from __future__ import annotations
 

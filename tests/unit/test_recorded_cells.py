@@ -1,4 +1,4 @@
-"""silk's own programs wrote the recorded cells: the plan must say exactly what they wrote, and an audit of them must find nothing."""
+"""silk's own programs wrote the recorded cells: the plan equals their rules, and an audit finds nothing."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_single_switches_that_nobody_told_are_inferred_and_said_to_be(name: str)
 
 
 def test_both_backends_print_the_same_cell_alike() -> None:
-    """`pair` and `pair-nft` differ in names that were made up per run (handles, host ports, time) and in nothing else."""
+    """`pair` and `pair-nft` differ only in names that were made up per run (handles, host ports, time)."""
     assert _anonymous("pair") == _anonymous("pair-nft")
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from c2c_auditor.assembly.once import scene_of
+from c2c_auditor.assembly.once import read_scene
 from c2c_auditor.assembly.recorded import BundleReader
 from support.recordings import GOLDEN
 
@@ -18,7 +18,7 @@ REPORTS = GOLDEN / "reports"
 def test_a_reported_cell_gets_the_right_answer(name: str) -> None:
     """Every finding by kind and effect, and what the notes must mention."""
     expected = json.loads((REPORTS / name / "expected.json").read_text())
-    scene = scene_of(BundleReader(directory=REPORTS / name))
+    scene = read_scene(BundleReader(directory=REPORTS / name))
     judgement = scene.judgement
     found = Counter(f"{finding.kind.value} {finding.effect.value}" for finding in judgement.findings)
     assert found == expected["findings"]

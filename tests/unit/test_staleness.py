@@ -1,4 +1,4 @@
-"""Old knowledge: while a source is away, what a change would explain confirms nothing, and damage is confirmed all the same."""
+"""While a source is away, findings that a change would explain are not confirmed; damage is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from attrs import define, evolve
 
 from c2c_auditor.cycle import Cycle
-from c2c_auditor.export.details import details_of
+from c2c_auditor.export.details import finding_details
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts
 from c2c_auditor.model.finding import State
@@ -192,7 +192,7 @@ def _policy_jump_deleted_after_a_plan(world: World) -> None:
 def test_what_a_change_explains_stays_pending_while_its_source_is_away(
     source: str, change: Callable[[World], None]
 ) -> None:
-    """However long that takes; and each finding says since when what should be is not known."""
+    """However long that takes; and each finding says since when the expected state is not known."""
     world = World()
     cycle = world.cycle()
     cycle.run()
@@ -204,8 +204,8 @@ def test_what_a_change_explains_stays_pending_while_its_source_is_away(
     assert report.findings
     for finding in report.findings:
         assert (finding.state, finding.unknown_since) == (State.PENDING, world.last_success)
-        assert details_of(finding)[-1].startswith(
-            "Seen since 02:13:25 UTC; what should be is not known since 02:13:20 UTC: "
+        assert finding_details(finding)[-1].startswith(
+            "Seen since 02:13:25 UTC; the expected state is not known since 02:13:20 UTC: "
         )
 
 

@@ -1,4 +1,4 @@
-"""Container metadata: read without a lock, so torn, empty and half-written files are met and must neither be believed nor hide anything."""
+"""Container metadata is read without a lock: torn, empty and half-written files hide nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CNI wrapper's configuration: with it a container's own chains are known, without it the rules of most containers tell."""
+"""With the CNI wrapper's configuration a container's own chains are known, else most containers' rules tell."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ FRAMED = evolve(
 
 
 def _unsynced() -> tuple[CellFacts, Mapping[str, tuple[r.Rule, ...]]]:
-    """KNOWN without syncing of security groups, and the egress chains that silk writes there, with one rule of garden's."""
+    """KNOWN without syncing of security groups, and silk's egress chains with one rule of garden's."""
     store, config = KNOWN.facts.store, KNOWN.facts.config
     assert store is not None
     assert config is not None
@@ -144,7 +144,7 @@ def _egress(facts: CellFacts, chains: Mapping[str, tuple[r.Rule, ...]]) -> list[
 
 
 def test_without_syncing_all_but_gardens_rules_are_known() -> None:
-    """Answers, invalid packets, limit and denied networks stand before garden's rules, the log and REJECT behind them."""
+    """Answers, invalid packets, limit and denied networks come before garden's rules, log and REJECT after."""
     facts, chains = _unsynced()
     name, rules = next(iter(chains.items()))
     assert _egress(facts, chains) == []

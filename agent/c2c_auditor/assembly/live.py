@@ -28,7 +28,10 @@ class RulesSource(Protocol):
         """
 
     def changes(self) -> Mapping[str, int]:
-        """Commits seen since the last call, by author (``vpa``, ``cni``, ``foreign``); empty if the backend has none."""
+        """Commits seen since the last call, by author (``vpa``, ``cni``, ``foreign``).
+
+        Empty if the backend has none.
+        """
 
 
 class FactsSource(Protocol):

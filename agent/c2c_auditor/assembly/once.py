@@ -1,4 +1,7 @@
-"""A single audit, of whatever a reader reads."""
+"""A single audit of a live cell or a recording, and single readings for questions.
+
+What is judged and how findings settle belongs to `audit`; repeated audits to `cycle`.
+"""
 
 from __future__ import annotations
 
@@ -44,15 +47,15 @@ def audit_once(reader: Reader, *, wait: float | None, sleep: Callable[[float], N
     return report_at_once(scene)
 
 
-def scene_of(reader: Reader) -> Scene:
+def read_scene(reader: Reader) -> Scene:
     """One reading, judged. Raises SourceError if the rules cannot be read."""
     return judge_cell(_with_rules(reader.read()))
 
 
-def inputs_of(reader: Reader) -> tuple[Inputs, ...]:
+def read_inputs(reader: Reader) -> tuple[Inputs, ...]:
     """One reading with its plan, for questions about it that need no judgement: the main ruleset of each family.
 
-    Raises SourceError as `scene_of`.
+    Raises SourceError as `read_scene`.
     """
     reading = _with_rules(reader.read())
     main = {ruleset.family: ruleset for ruleset in reversed(reading.rulesets)}

@@ -1,4 +1,4 @@
-"""Recordings as readings: a bundle, or single files."""
+"""Readings of recordings: of a bundle, or of single files. The formats themselves belong to `sources`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""All checks, and one reading judged by them.
+"""Runs all checks on one reading and combines their findings with reachability.
 
-A check is a function from `Inputs` to findings; adding one is a line in `CHECKS`.
+A check is a function from `Inputs` to findings; a new one is a line in `CHECKS`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from c2c_auditor.audit.dual_stack import of_ipv6
 from c2c_auditor.audit.effects import Effects
 from c2c_auditor.audit.judgement import MOST_STATEMENTS, Judgement
 from c2c_auditor.audit.reading.inputs import Inputs
-from c2c_auditor.audit.tally import tally_of
+from c2c_auditor.audit.tally import count_tally
 from c2c_auditor.audit.traffic.reachability import Reachability, reachability
 from c2c_auditor.audit.traffic.statements import Places, sentences
 from c2c_auditor.audit.unknown import unknown_kinds
@@ -72,7 +72,7 @@ def judge(
     *,
     previous: Judgement | None = None,
 ) -> Judgement:
-    """`judge_inputs` of what the arguments come to; ``others``: see `Inputs.of`."""
+    """`judge_inputs` for facts and a ruleset; ``others``: see `Inputs.of`."""
     return judge_inputs(Inputs.of(facts_, ruleset, now, others), previous.reach if previous is not None else None)
 
 
@@ -85,7 +85,7 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
     findings = [finding for check in (CHECKS_IPV6 if inputs.ipv6 else CHECKS) for finding in check(inputs)]
     if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:  # what the rules seem to lack stands in the kernel
         findings = [finding for finding in findings if finding.kind not in unknown]
-    reach, notes = _reached(inputs, previous)
+    reach, notes = _work_out_reachability(inputs, previous)
     statements: tuple[str, ...] = ()
     if reach is not None:
         places = Places(inputs.ruleset)
@@ -96,8 +96,8 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
         judged = of_ipv6(inputs, findings)
         return evolve(judged, unknown=unknown, notes=(*judged.notes, *notes), statements=statements, reach=reach)
     outcome = inputs.comparison
-    carried = _carried(inputs)
-    tally = tally_of(inputs)
+    carried = _carried_policies(inputs)
+    tally = count_tally(inputs)
     holds_from, holds_until = policy_chain.time_bounds(inputs)
     return Judgement(
         findings=in_order(findings),
@@ -114,14 +114,16 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
     )
 
 
-def _reached(inputs: Inputs, previous: Reachability | None) -> tuple[Reachability | None, tuple[str, ...]]:
-    """Who reaches whom, or a note that says why it is not known."""
+def _work_out_reachability(
+    inputs: Inputs, previous: Reachability | None
+) -> tuple[Reachability | None, tuple[str, ...]]:
+    """The reachability, or a note that says why it could not be worked out."""
     facts = inputs.facts
     reason = ""
     if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:
         reason = "the rules were read without their ports and marks"
     elif Loss.INTERFACES in inputs.ruleset.lost or Loss.CHAIN_NAMES in inputs.ruleset.lost:
-        reason = "the listing does not show all that rules ask for"
+        reason = "the listing does not show all conditions of the rules"
     elif facts.policies is not None and facts.policies.unreadable:
         reason = "not all policies could be read"
     elif inputs.config.overlay_ingress and inputs.ingress_tag is None:
@@ -131,10 +133,10 @@ def _reached(inputs: Inputs, previous: Reachability | None) -> tuple[Reachabilit
             return reachability(inputs, previous), ()
         except EvaluationError as error:
             reason = str(error)
-    return None, (f"Who reaches whom was not worked out: {reason}.",)
+    return None, (f"Reachability was not worked out: {reason}.",)
 
 
-def _carried(inputs: Inputs) -> frozenset[Policy] | None:
+def _carried_policies(inputs: Inputs) -> frozenset[Policy] | None:
     """The policies whose destination runs here: those that this cell's ACCEPT rules carry out."""
     store, policies = inputs.facts.store, inputs.facts.policies
     if store is None or policies is None:

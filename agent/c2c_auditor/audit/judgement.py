@@ -1,4 +1,4 @@
-"""What one reading of one backend comes to."""
+"""The result of judging one reading of one backend."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MOST_STATEMENTS = 100
 
 @frozen(kw_only=True)
 class Judgement:
-    """What one reading of one backend comes to.
+    """The findings of one reading of one backend, and what else was worked out on the way.
 
     ``unknown`` kinds could not be judged; ``carried`` are the policies that this cell has to carry out (None: not
-    known), ``unmet`` those of them that the kernel does not. ``reach`` is who reaches whom, None where that is not
-    known; ``statements`` are its differences in words, the first of them. ``policy_chain_time`` is when silk made its
+    known), ``unmet`` those of them that the kernel does not. ``reach`` is the reachability, None where it is
+    not known; ``statements`` are the first of its differences as sentences. ``policy_chain_time`` is when silk made its
     newest policy chain, in force or not, in seconds since the epoch.
 
-    Facts and rules alone do not decide: the judgement holds from ``holds_from`` until before ``holds_until`` by the
+    Some checks also depend on the time: the judgement holds from ``holds_from`` until before ``holds_until`` by the
     cell's clock (seconds since the epoch), and must be made anew outside.
     """
 

@@ -1,4 +1,4 @@
-"""From a scene to a report."""
+"""Makes reports from scenes. How a report is shown belongs to `export`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Problem, Report, Result, SourceStatus
 
 
-def report_of(
+def judged_report(
     reading: Reading, judgement: Judgement, findings: tuple[Finding, ...], result: Result | None = None
 ) -> Report:
     """The report of a judged reading with these findings; the result follows from them unless it is given."""
     return Report(
         time=reading.time or 0.0,
-        result=result if result is not None else result_of(findings, judgement.unknown),
+        result=result if result is not None else overall_result(findings, judgement.unknown),
         backend=reading.rulesets[0].backend,
         findings=findings,
         unknown=judgement.unknown,
@@ -55,8 +55,8 @@ def overdue_report(before: Report | None, seconds: float) -> Report:
         source="audit",
         reason=Reason.TIMEOUT.value,
         where="c2c-auditor",
-        problem=f"an audit has not ended within {seconds:g} s",
-        remedy="see what holds it up (py-spy dump, /proc/PID/stack), keep the log, then restart the agent",
+        problem=f"an audit did not end within {seconds:g} s and was given up",
+        remedy="the next one has begun; if this stays, see what holds it up (py-spy dump, /proc/PID/stack) and keep the log",
     )
     status = SourceStatus(name="audit", up=False, problem=problem)
     return evolve(
@@ -87,10 +87,10 @@ def report_at_once(scene: Scene) -> Report:
     result = Result.FINDINGS if findings else Result.CLEAN
     if not reading.listings and (judgement.unknown or not all(status.up for status in reading.sources)):
         result = Result.BLIND
-    return report_of(reading, judgement, findings, result)
+    return judged_report(reading, judgement, findings, result)
 
 
-def result_of(findings: Sequence[Finding], unknown: frozenset[Kind]) -> Result:
+def overall_result(findings: Sequence[Finding], unknown: frozenset[Kind]) -> Result:
     """One word for an audit: blind if anything could not be judged, then confirmed findings, then pending ones."""
     if unknown:
         return Result.BLIND

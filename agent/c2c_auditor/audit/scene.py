@@ -92,12 +92,12 @@ def _judged(reading: Reading, rulesets: Sequence[Ruleset], previous: Judgement |
     inputs = Inputs.of(reading.facts, first, reading.time)
     judgement = judge_inputs(inputs, previous.reach if previous is not None else None)
     for other in others:  # the kernel applies both backends, so both are judged
-        more = judge_inputs(Inputs.of(reading.facts, other, reading.time))
+        second = judge_inputs(Inputs.of(reading.facts, other, reading.time))
         judgement = evolve(
             judgement,
-            findings=(*judgement.findings, *backend_split.elsewhere(more.findings, other)),
-            holds_from=max(judgement.holds_from, more.holds_from),
-            holds_until=min(judgement.holds_until, more.holds_until),
+            findings=(*judgement.findings, *backend_split.elsewhere(second.findings, other)),
+            holds_from=max(judgement.holds_from, second.holds_from),
+            holds_until=min(judgement.holds_until, second.holds_until),
         )
     if others:
         split = tuple(backend_split.split(rulesets))
@@ -107,17 +107,20 @@ def _judged(reading: Reading, rulesets: Sequence[Ruleset], previous: Judgement |
 
 
 def _judge_listings(reading: Reading) -> Scene:
-    """Listings of several places: the facts belong to each, and of the other listings what they say of marks is used."""
-    every = [
+    """Judge listings of several places with the same facts.
+
+    Of the other listings only the marks that they set are used.
+    """
+    inputs_by_listing = [
         Inputs.of(
             reading.facts, ruleset, reading.time, tuple(other for other in reading.rulesets if other is not ruleset)
         )
         for ruleset in reading.rulesets
     ]
-    judgements = [judge_inputs(inputs) for inputs in every]
+    judgements = [judge_inputs(inputs) for inputs in inputs_by_listing]
     whole = evolve(
         judgements[0],
         findings=tuple(finding for judgement in judgements for finding in judgement.findings),
         notes=tuple(dict.fromkeys(note for judgement in judgements for note in judgement.notes)),
     )
-    return Scene(reading=reading, inputs=every[0], judgement=whole)
+    return Scene(reading=reading, inputs=inputs_by_listing[0], judgement=whole)

@@ -1,9 +1,10 @@
-"""Sources that are away: since when what should be is not known, and which findings a change would explain.
+"""Which findings a change would explain that the agent cannot know of, because a source is away, and since when.
 
 While the agent cannot read a source, it judges by what that source said last. By then silk may know more: a policy that
 somebody added meanwhile looks like an ACCEPT that no policy allows, and one that was removed like an outage. Such
-differences confirm nothing until the source is back. Damage is told apart by what silk does when it carries out a
-change: it makes a new policy chain, creates or deletes all chains of a container, or writes a security group chain.
+differences confirm nothing until the source is back. Damage can be recognised all the same, by what silk does when it
+carries out a change: it makes a new policy chain, creates or deletes all chains of a container, or writes a security
+group chain.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Staleness:
 
     @classmethod
     def of(cls, sources: Iterable[SourceStatus]) -> Staleness:
-        """The staleness that ``sources`` tell of."""
+        """The staleness of ``sources``."""
         return cls(
             last_success={
                 status.name: status.last_success
@@ -61,7 +62,7 @@ class Staleness:
         """
         if not self.last_success:
             return None
-        change = _explaining(finding)
+        change = _explaining_change(finding)
         if change is None:
             return None
         times = [self.last_success[name] for name in _SOURCES[change] if name in self.last_success]
@@ -75,7 +76,7 @@ class Staleness:
 FRESH = Staleness(last_success={})
 
 
-def _explaining(finding: Finding) -> Change | None:
+def _explaining_change(finding: Finding) -> Change | None:
     """The change by which silk itself would cause such a finding; None if it never does."""
     match finding.kind:
         case (

@@ -21,7 +21,7 @@ _TYPES = {
 }
 
 
-def tally_of(inputs: Inputs) -> Tally:
+def count_tally(inputs: Inputs) -> Tally:
     """The counts of one reading."""
     outcome = inputs.comparison
     matched = _typed(plan for plan, _ in outcome.matched) if outcome is not None else Counter[RuleType]()

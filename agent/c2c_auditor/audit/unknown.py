@@ -1,4 +1,4 @@
-"""What one reading could not judge: kinds whose source is missing are unknown, never clean."""
+"""Which kinds of findings a reading cannot judge: a kind whose source is missing is unknown, never clean."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.model.kind import Family, Kind
 from c2c_auditor.model.rule import Loss
 
-# What rests on a rule's ports and marks; a missing jump or an orphaned chain does not.
+# Families whose checks use ports and marks of rules; those for missing jumps and orphaned chains do not.
 _RESTING_ON_CONDITIONS = frozenset({Family.POLICY, Family.CONTAINER, Family.SECURITY_GROUP, Family.NAT})
 _OF_IPV6 = frozenset({Family.CONTAINER, Family.SECURITY_GROUP})
 _OF_OTHERS = frozenset({Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RULE})

@@ -1,4 +1,7 @@
-"""L8: the commands, and the one place where parts are put together."""
+"""L8: the commands: options in, one call, exit code out.
+
+Here, in `wiring` and `daemon`, the parts are put together. Nothing is read, judged or formatted here.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ COULD_NOT_LOOK = 2
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", prog_name="c2c-auditor")
 def cli() -> None:
-    """Audits the iptables rules of a Diego cell: what should be there, what is, and what the difference does to traffic.
+    """Compares a Diego cell's iptables rules with those that its policies require, and shows the effect on traffic.
 
     It only reads. Exit status: 0 no outage and no breach, 1 outage or breach, 2 could not look.
     """
@@ -47,5 +50,5 @@ def main() -> None:
 
 
 def printable(text: str) -> str:
-    """``text`` with whatever could steer a terminal shown as an escape."""
+    """``text`` with control characters, which could steer a terminal, shown as escapes."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

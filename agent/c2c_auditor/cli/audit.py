@@ -1,4 +1,4 @@
-"""``c2c-auditor audit``: once, here or from files."""
+"""``c2c-auditor audit``: one audit, of this cell or of files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from c2c_auditor import __version__
 from c2c_auditor.assembly.once import audit_once
 from c2c_auditor.assembly.recorded import BundleReader, FilesReader
-from c2c_auditor.cli.wiring import configured, live_reader
+from c2c_auditor.cli.wiring import live_reader, load_settings
 from c2c_auditor.decoding import parse_tag
 from c2c_auditor.errors import UsageError
 from c2c_auditor.export.document import to_json
@@ -39,7 +39,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--cni-config", type=_FILE, help="cni-wrapper-plugin.conflist, where it is not at its usual path.")
 @click.option("--ingress-tag", help="The policy server's tag of the ingress router, hexadecimal.")
 @click.option("--config", "config_file", type=_FILE, help="The agent's own configuration, for a live audit.")
-@click.option("--backend", type=click.Choice(["auto", "nft", "legacy"]), help="Which backend of iptables to read live.")
+@click.option(
+    "--backend", type=click.Choice(["auto", "nft", "legacy"]), help="The iptables backend to read on a live cell."
+)
 @click.option(
     "--wait",
     type=click.FloatRange(0, 600),
@@ -70,7 +72,7 @@ def audit(
     """
     if bundle is not None:
         if rules or store or policies or backend:
-            message = "--bundle brings everything with it: leave out --rules, --store, --policies and --backend"
+            message = "--bundle contains rules and facts: leave out --rules, --store, --policies and --backend"
             raise UsageError(message)
         report = audit_once(BundleReader(directory=bundle), wait=None)
     elif rules:
@@ -90,7 +92,7 @@ def audit(
         )
         raise UsageError(message)
     else:
-        config = configured(
+        config = load_settings(
             config_file, vpa_config=vpa_config, cni_config=cni_config, backend=backend, ingress_tag=ingress_tag
         )
         with live_reader(config) as reader:

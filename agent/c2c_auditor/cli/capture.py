@@ -1,4 +1,4 @@
-"""``c2c-auditor capture``: everything that an audit read, as one directory."""
+"""``c2c-auditor capture``: writes everything that an audit reads into a directory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from c2c_auditor.cli.wiring import configured, live_reader
+from c2c_auditor.cli.wiring import live_reader, load_settings
 from c2c_auditor.sources.recordings.bundle import FILE_OF, bundle_files, write_bundle
 from c2c_auditor.sources.recordings.redact import redacted
 
@@ -37,10 +37,10 @@ def capture(
 ) -> int:
     """Write all that an audit of this cell reads to DIRECTORY, for `audit --bundle` elsewhere.
 
-    Certificates and keys are never part of it. A source that cannot be read is left out, one that cannot be understood
-    is in it as it is; cell.json says why. Exit status 0 if everything could be read and understood, otherwise 2.
+    Certificates and keys are never part of it. A source that cannot be read is left out; one that cannot be parsed is
+    included unchanged; cell.json says why. Exit status 0 if everything could be read and parsed, otherwise 2.
     """
-    config = configured(config_file, vpa_config=vpa_config, cni_config=cni_config, backend=backend)
+    config = load_settings(config_file, vpa_config=vpa_config, cni_config=cni_config, backend=backend)
     texts: dict[str, str] = {}
     with live_reader(config, texts.__setitem__) as reader:
         reading = reader.read()

@@ -1,4 +1,4 @@
-"""``c2c-auditor daemon``: the agent."""
+"""``c2c-auditor daemon``: puts the agent's parts together and runs its loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from c2c_auditor import __version__
 from c2c_auditor.audit.reporting import overdue_report
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.audit.settle import Grace
-from c2c_auditor.cli.wiring import policy_pace, rules_of
+from c2c_auditor.cli.wiring import open_rules, policy_pace
 from c2c_auditor.config import Config, load_config
 from c2c_auditor.cycle import Cycle
 from c2c_auditor.daemon import Hooks, Loop, WatchedAudits
@@ -25,8 +25,8 @@ from c2c_auditor.sources.facts.gatherer import CellReader
 from c2c_auditor.sources.facts.policy_fetcher import PolicyFetcher
 from c2c_auditor.sources.facts.policy_thread import PolicyThread
 
-# An audit may take this many times what one run of iptables may (`Config.read_timeout`): it runs it a few times, and the
-# largest cell takes seconds to judge.
+# The time limit of an audit, as a multiple of that of one iptables command (`Config.read_timeout`): an audit runs a few
+# commands, and judging the largest cell takes seconds.
 _OVERDUE = 2
 
 
@@ -39,7 +39,7 @@ _OVERDUE = 2
     help="The agent's configuration (JSON).",
 )
 def daemon(*, config_file: Path) -> int:
-    """Audit again and again; serve metrics, health, readiness and reports; log what is confirmed and resolved.
+    """Audit continuously; serve metrics, health, readiness and reports; log confirmed and resolved findings.
 
     SIGTERM stops it within a second, SIGHUP makes it read configuration and certificates again.
     """
@@ -55,7 +55,7 @@ def daemon(*, config_file: Path) -> int:
         PolicyThread(PolicyFetcher(Clocks()), policy_pace(config)) as policies,
     ):
         events.started(version=__version__, address=server.address, config=str(config_file))
-        rules = rules_of(config)
+        rules = open_rules(config)
         cell = CellReader(config, policies=policies)
         output = _Output(events, answers, server, log)
         cycle = Cycle(rules=rules.source, facts=cell, version=__version__, grace=_grace(config), on_bug=events.bug)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from c2c_auditor.assembly.once import inputs_of, scene_of
+from c2c_auditor.assembly.once import read_inputs, read_scene
 from c2c_auditor.audit.questions import explanation, lookup
 from c2c_auditor.audit.questions import matrix as matrix_lines
 from c2c_auditor.cli.wiring import cell_reader
@@ -23,7 +23,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--bundle",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Ask a directory made by `c2c-auditor capture`.",
+        help="Read a directory made by `c2c-auditor capture` instead of this cell.",
     ),
     click.option("--config", "config_file", type=_FILE, help="The agent's own configuration."),
     click.option("--vpa-config", type=_FILE, help="vxlan-policy-agent.json, where it is not at its usual path."),
@@ -57,11 +57,11 @@ def explain(
 ) -> int:
     """Say whether SOURCE reaches DESTINATION, whether it should, and which rule decides.
 
-    Both are an app's name or guid, a container's handle or an address. Exit status: 0 as the policies want, 1 not so, 2
-    could not look.
+    Both are an app's name or guid, a container's handle or an address. Exit status: 0 the rules do what the policies
+    say, 1 they do not, 2 could not look.
     """
     with cell_reader(bundle, config_file, vpa_config=vpa_config, cni_config=cni_config) as reader:
-        inputs = lookup.about(inputs_of(reader), source, destination)
+        inputs = lookup.about(read_inputs(reader), source, destination)
     piece = explanation.parse_flow(flow) if flow is not None else None
     answer = explanation.explain(inputs, source, destination, piece)
     if form == "json":
@@ -85,15 +85,15 @@ def matrix(
     cni_config: Path | None,
     form: str,
 ) -> int:
-    """Who reaches whom on which ports, intended beside actual.
+    """Show which source reaches which destination on which ports: what policies intend, and what the rules do.
 
-    Exit status: 0 as the policies want, 1 not so, 2 could not look.
+    Exit status: 0 the rules do what the policies say, 1 they do not, 2 could not look.
     """
     with cell_reader(bundle, config_file, vpa_config=vpa_config, cni_config=cni_config) as reader:
-        scene = scene_of(reader)
+        scene = read_scene(reader)
     if scene.judgement.reach is None:
         message = (
-            "who reaches whom cannot be worked out: it takes the rules, the container metadata and the policies (see "
+            "reachability cannot be worked out: it needs the rules, the container metadata and the policies (see "
             "c2c-auditor audit)"
         )
         raise UsageError(message)

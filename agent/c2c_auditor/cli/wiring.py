@@ -1,4 +1,4 @@
-"""From settings to parts: which readers of rules, which facts, and the reader of the live cell made of both."""
+"""Makes the parts from the settings: readers of rules, gatherer of facts, and the reader of a live cell."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from c2c_auditor.sources.rules.nft import NftReader
 
 @frozen(kw_only=True)
 class Rules:
-    """The reader of rules, and the netlink sockets behind it; None where netlink is not to be had."""
+    """The reader of rules, and its netlink sockets; None where netlink is not available."""
 
     source: Backends
     netlink: Nftables | None
@@ -50,7 +50,7 @@ _ANNOUNCED = frozenset({"auto", "nft"})
 """The settings with which nf_tables' notifications are followed."""
 
 
-def rules_of(config: Config) -> Rules:
+def open_rules(config: Config) -> Rules:
     """The readers for ``config.backend`` in the caller's network namespace; nothing is read yet."""
     netlink = None
     if config.backend in _ANNOUNCED:
@@ -69,7 +69,7 @@ def policy_pace(config: Config) -> Pace:
     """
     usual = Pace()
     pause = usual.pause if config.grace is None else min(usual.pause, config.grace / 4)
-    return evolve(usual, pause=pause, breath=min(usual.breath, pause))
+    return evolve(usual, pause=pause, least_pause=min(usual.least_pause, pause))
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def live_reader(config: Config, keep: KeepText | None = None) -> Iterator[LiveRe
 
     ``keep`` gets the sources' own texts (`CellReader`).
     """
-    rules = rules_of(config)
+    rules = open_rules(config)
     try:
         yield LiveReader(rules.source, CellReader(config, keep=keep))
     finally:
@@ -90,17 +90,17 @@ def live_reader(config: Config, keep: KeepText | None = None) -> Iterator[LiveRe
 def cell_reader(bundle: Path | None, config_file: Path | None, **overrides: Path | None) -> Iterator[Reader]:
     """The reader of a bundle, or without one of this cell as it is. Raises UsageError, ConfigError."""
     if bundle is None:
-        with live_reader(configured(config_file, **overrides)) as reader:
+        with live_reader(load_settings(config_file, **overrides)) as reader:
             yield reader
     elif config_file or any(overrides.values()):
-        message = "--bundle brings everything with it: leave out --config, --vpa-config and --cni-config"
+        message = "--bundle contains rules and facts: leave out --config, --vpa-config and --cni-config"
         raise UsageError(message)
     else:
         yield BundleReader(directory=bundle)
 
 
-def configured(path: Path | None, **overrides: object) -> Config:
+def load_settings(path: Path | None, **overrides: object) -> Config:
     """The agent's settings from ``path`` or the defaults, with what the command line says on top."""
     config = load_config(path) if path is not None else Config()
     given = {name: value for name, value in overrides.items() if value is not None}
-    return evolve(config, **given)  # type: ignore[arg-type]  # the command line's options, named and typed as the settings are
+    return evolve(config, **given)  # type: ignore[arg-type]  # the options have the settings' names and types

@@ -16,16 +16,20 @@ _Group = tuple[Kind, Effect, State]
 
 
 def bounded(report: Report, most: int = MOST) -> Report:
-    """The report with the oldest ``most`` findings of each kind, effect and state; the others only counted (`omitted`).
+    """The report with the oldest ``most`` findings of each kind, effect and state; ``omitted`` counts the others.
 
-    Findings keep their order. ``confirmed`` is for the log alone, and left out.
+    Findings keep their order. ``confirmed`` is left out, as only the log uses it.
     """
     if len(report.findings) <= most and len(report.resolved) <= most:
         return evolve(report, confirmed=())
-    findings, left_out = _bounded(report.findings, most)
-    resolved, gone = _bounded(report.resolved, most)
+    findings, findings_left_out = _bounded(report.findings, most)
+    resolved, resolved_left_out = _bounded(report.resolved, most)
     return evolve(
-        report, findings=findings, resolved=resolved, confirmed=(), omitted=Counter(report.omitted) + left_out + gone
+        report,
+        findings=findings,
+        resolved=resolved,
+        confirmed=(),
+        omitted=Counter(report.omitted) + findings_left_out + resolved_left_out,
     )
 
 
@@ -33,12 +37,12 @@ def _bounded(findings: Iterable[Finding], most: int) -> tuple[tuple[Finding, ...
     groups: dict[_Group, list[tuple[int, Finding]]] = defaultdict(list)
     for position, finding in enumerate(findings):
         groups[finding.kind, finding.effect, finding.state].append((position, finding))
-    kept: list[tuple[int, Finding]] = []
+    remaining: list[tuple[int, Finding]] = []
     omitted: Counter[_Group] = Counter()
     for group, members in groups.items():
         if len(members) > most:
             members.sort(key=lambda member: member[1].first_seen)
             omitted[group] = len(members) - most
-        kept += members[:most]
-    kept.sort(key=lambda member: member[0])
-    return tuple(finding for _, finding in kept), omitted
+        remaining += members[:most]
+    remaining.sort(key=lambda member: member[0])
+    return tuple(finding for _, finding in remaining), omitted

@@ -30,7 +30,7 @@ METRICS: dict[str, Metric] = {
             name="findings_confirmed",
             type="counter",
             labels=("kind",),
-            help="Findings that outlived what silk needs to mend them by itself.",
+            help="Findings that lasted longer than silk needs to correct them by itself.",
         ),
         Metric(
             name="findings_resolved",
@@ -55,7 +55,7 @@ METRICS: dict[str, Metric] = {
             type="gauge",
             labels=("intended", "actual"),
             help=(
-                "Stretches of ports between two ends, by what policies want (allow, deny) and what the rules do "
+                "Port ranges between two ends, by what policies say (allow, deny) and what the rules do "
                 "(allow, deny, may)."
             ),
         ),
@@ -72,12 +72,15 @@ METRICS: dict[str, Metric] = {
             help="When silk made the policy chain that is in force.",
         ),
         Metric(
-            name="ruleset_changes", type="counter", labels=("by",), help="Commits to the rules seen, by who made them."
+            name="ruleset_changes",
+            type="counter",
+            labels=("by",),
+            help="Commits to the rules, by author (vpa, cni, foreign).",
         ),
         Metric(
             name="log_lines_dropped",
             type="counter",
-            help="Log lines that could not be written: no space, no reader, or one that is too slow.",
+            help="Log lines that could not be written: no space, no reader, or a reader that is too slow.",
         ),
         Metric(
             name="source_up", type="gauge", labels=("source",), help="Whether the last audit could read this source."
@@ -94,7 +97,7 @@ METRICS: dict[str, Metric] = {
             labels=("source", "reason"),
             help="Audits for which this source failed, by reason.",
         ),
-        Metric(name="audits", type="counter", labels=("result",), help="Audits by what they came to."),
+        Metric(name="audits", type="counter", labels=("result",), help="Audits by result."),
         Metric(
             name="audit_duration_seconds",
             type="histogram",
@@ -111,7 +114,7 @@ METRICS: dict[str, Metric] = {
             name="silk_process_up",
             type="gauge",
             labels=("process",),
-            help="Whether this program of silk's (or garden) runs.",
+            help="Whether this program (of silk, or garden) runs.",
         ),
         Metric(
             name="silk_process_start_time_seconds",

@@ -7,13 +7,14 @@ from datetime import datetime, timezone
 from c2c_auditor.model.finding import Finding
 
 
-def details_of(finding: Finding) -> tuple[str, ...]:
-    """What the finding's check says, and whether what should be is known."""
+def finding_details(finding: Finding) -> tuple[str, ...]:
+    """The details of the finding's check, and a sentence if the expected state is not known at present."""
     if finding.unknown_since is None:
         return finding.details
     doubt = (
-        f"Seen since {_clock(finding.first_seen)}; what should be is not known since {_clock(finding.unknown_since)}: "
-        "a change that silk carried out after that would explain it."
+        f"Seen since {_clock(finding.first_seen)}; the expected state is not known since "
+        f"{_clock(finding.unknown_since)}: a later change of policies or containers, carried out by silk, would "
+        "explain it."
     )
     return (*finding.details, doubt)
 

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from c2c_auditor.audit.reading.people import shortened
-from c2c_auditor.export.details import details_of
+from c2c_auditor.export.details import finding_details
 from c2c_auditor.model.finding import App, Finding
 from c2c_auditor.model.kind import Effect
 from c2c_auditor.model.report import ProcessStatus, Report, SourceStatus
@@ -21,7 +21,7 @@ from c2c_auditor.netfilter.render import render_rule
 
 
 def to_json(report: Report) -> str:
-    """The report as JSON text; characters beyond ASCII are escaped, so no terminal takes them for anything else."""
+    """The report as JSON text; characters beyond ASCII are escaped, so that none can steer a terminal."""
     return json.dumps(report_document(report), indent=1)
 
 
@@ -90,7 +90,7 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "addresses": list(finding.addresses),
         "handles": list(finding.handles),
         "policy": finding.policy,
-        "details": list(details_of(finding)),
+        "details": list(finding_details(finding)),
         "first_seen": _time(finding.first_seen),
         "since": _time(finding.since),
     }
@@ -114,7 +114,7 @@ def _app(app: App | None) -> Mapping[str, str] | None:
 
 def _time(seconds: float | None) -> Mapping[str, Any] | None:
     if not seconds:
-        return None  # a recording that does not tell its time
+        return None  # a recording without its time
     return {
         "rfc3339": datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds"),
         "epoch": round(seconds, 3),

@@ -1,6 +1,6 @@
-"""What of a report is worth a line in the log: findings confirmed and resolved, sources that fail and come back.
+"""The log events of a report: findings confirmed and resolved, sources that fail and come back.
 
-Not one line per audit.
+An audit without any of these logs nothing.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ Counts = Iterable[tuple[tuple[str, ...], int]]
 
 
 class ReportCollector(Collector):
-    """Renders what ``last`` returns; nothing at all before the first report.
+    """Renders the report that ``last`` returns; no metrics before the first report.
 
-    Counts are taken once per report, not once per scrape.
+    The metrics are made once per report, not once per scrape.
     """
 
     def __init__(self, last: Callable[[], Report | None]) -> None:
@@ -33,7 +33,7 @@ class ReportCollector(Collector):
         self._made: tuple[Report, tuple[Metric, ...]] | None = None
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing is asked at registration."""
+        """Empty, so that registering the collector renders no report."""
         return ()
 
     def collect(self) -> Iterable[Metric]:

@@ -1,4 +1,4 @@
-"""The page at ``/``: what the last audit came to, and where the rest is."""
+"""The HTML page at ``/``: the result of the last audit, and links to everything else."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ _LINKS = (
     ("/readyz", "ready?"),
     ("/healthz", "alive?"),
 )
-_SHOWN = 100
-_STYLE = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}li{margin:.4rem 0}.breach,.outage{color:#b00020}"
+_MOST_FINDINGS = 100
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
+    "li{margin:.4rem 0}.breach,.outage{color:#b00020}"
+)
 
 
 def landing_page(report: Report | None) -> str:
-    """HTML without scripts; foreign text is escaped twice over, as text and as HTML."""
+    """HTML without scripts; foreign text is escaped twice, as text and as HTML."""
     links = " · ".join(f'<a href="{path}">{name}</a>' for path, name in _LINKS)
     if report is None:
         body = "<p>No audit yet.</p>"
@@ -28,12 +31,14 @@ def landing_page(report: Report | None) -> str:
         items = "".join(
             f'<li class="{finding.effect.value}"><b>{finding.effect.value}</b> '
             f"{finding.state.value} {finding.kind.value}: {escape(plain(finding.summary))}</li>"
-            for finding in report.findings[:_SHOWN]
+            for finding in report.findings[:_MOST_FINDINGS]
         )
         omitted = sum(count for (_, _, state), count in report.omitted.items() if state is not State.RESOLVED)
         count = len(report.findings) + omitted
         rest = (
-            f"<p>… and {len(report.findings) - _SHOWN} more in the report.</p>" if len(report.findings) > _SHOWN else ""
+            f"<p>… and {len(report.findings) - _MOST_FINDINGS} more in the report.</p>"
+            if len(report.findings) > _MOST_FINDINGS
+            else ""
         )
         rest += "".join(
             f"<p>… and {count} more {kind.value} ({state.value}), counted only.</p>"

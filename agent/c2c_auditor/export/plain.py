@@ -1,11 +1,11 @@
-"""Foreign text made harmless: app names, comments and chain names come from tenants and from whoever writes rules."""
+"""Foreign text made harmless: tenants choose app names, and other programs choose comments and chain names."""
 
 from __future__ import annotations
 
 _MOST = 1000
-# What Python calls printable although nothing is to be seen: letters and marks among Unicode's default ignorable code
-# points (DerivedCoreProperties.txt), and the blank of Braille. With them two names can look alike.
-_UNSEEN = frozenset(
+# Characters that Python calls printable although they are invisible: letters and marks among Unicode's default
+# ignorable code points (DerivedCoreProperties.txt), and the blank of Braille. With them two names can look alike.
+_INVISIBLE = frozenset(
     chr(code)
     for first, last in (
         (0x034F, 0x034F),
@@ -23,15 +23,17 @@ _UNSEEN = frozenset(
 
 
 def plain(text: str, most: int = _MOST) -> str:
-    """``text`` with everything that cannot be seen (control and escape characters, line breaks, bidirectional and zero-width marks) shown as an escape.
+    """``text`` with its invisible characters shown as escapes.
 
-    Longer than ``most`` characters, it is cut and says so.
+    Invisible are control and escape characters, line breaks, bidirectional and zero-width marks. A text longer than
+    ``most`` characters is cut, and its length is added.
     """
-    shown = "".join(
-        char if _seen(char) else char.encode("unicode_escape", "surrogatepass").decode() for char in text[: most + 1]
+    escaped = "".join(
+        char if _is_visible(char) else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text[: most + 1]
     )
-    return shown if len(text) <= most else f"{shown[:most]}… ({len(text)} characters)"
+    return escaped if len(text) <= most else f"{escaped[:most]}… ({len(text)} characters)"
 
 
-def _seen(char: str) -> bool:
-    return char.isprintable() and char not in _UNSEEN
+def _is_visible(char: str) -> bool:
+    return char.isprintable() and char not in _INVISIBLE

@@ -16,7 +16,7 @@ _PLAINER = str.maketrans({"×": "x", "→": "->", "…": "...", "–": "-", "←
 
 
 class Page:
-    """Writes styled lines; what the terminal's encoding lacks is written in ASCII."""
+    """Writes styled lines; characters that the terminal's encoding lacks are written in ASCII."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -8,7 +8,7 @@ from itertools import groupby
 from rich.console import Console
 
 from c2c_auditor.audit.reading.people import shortened
-from c2c_auditor.export.details import details_of
+from c2c_auditor.export.details import finding_details
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.terminal import Page
 from c2c_auditor.model.family import AddressFamily
@@ -26,15 +26,15 @@ _STYLES = {
 _WORDS = {
     Effect.BREACH: ("breach", "breaches", "forbidden traffic passes"),
     Effect.OUTAGE: ("outage", "outages", "allowed traffic is blocked"),
-    Effect.RESIDUE: ("left-over", "left-overs", "without effect"),
+    Effect.RESIDUE: ("left-over", "left-overs", "no effect on traffic"),
     Effect.ADVICE: ("hint", "hints", "worth a look"),
 }
-_SHOWN_PER_KIND = 5
+_MOST_PER_KIND = 5
 _ORDER = {effect: place for place, effect in enumerate(Effect)}
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print the verdict, then each kind of finding, then what could not be looked at.
+    """Print the verdict, then the findings by kind, then the sources that could not be read.
 
     Readable without colour, at 80 columns and in ASCII.
     """
@@ -48,23 +48,25 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _verdict(report: Report) -> list[tuple[str, str]]:
-    """One line that says it all: what was found, whether that is all there is to know, and why not."""
+    """The first line: counts of findings, and whether and why the audit was blind."""
     counts = [
         (effect, sum(finding.effect is effect for finding in report.findings) + _omitted(report, effect))
         for effect in Effect
     ]
-    said = ", ".join(f"{count} {_WORDS[effect][count != 1]} ({_WORDS[effect][2]})" for effect, count in counts if count)
+    summary = ", ".join(
+        f"{count} {_WORDS[effect][count != 1]} ({_WORDS[effect][2]})" for effect, count in counts if count
+    )
     parts: list[tuple[str, str]] = []
-    if said:
+    if summary:
         worst = next(effect for effect, count in counts if count)
-        parts.append((said, _STYLES[worst]))
+        parts.append((summary, _STYLES[worst]))
         if all(finding.state is State.PENDING for finding in report.findings):
-            parts.append((" – all pending: silk may still mend them", ""))
+            parts.append((" – all pending: silk may still correct them", ""))
     if report.result is Result.BLIND:
-        parts.append((" and " if said else "", ""))
+        parts.append((" and " if summary else "", ""))
         parts.append(("COULD NOT LOOK", "bold magenta"))
         parts.append((f" at everything: {_why_blind(report)}", ""))
-    elif not said:
+    elif not summary:
         checked = sum(count for (name, _), count in report.tally.rules.items() if name is RuleSetName.MATCHED)
         parts += [("CLEAN", "bold green"), (f": {checked} policy rules are as they should be" if checked else "", "")]
     return parts
@@ -96,15 +98,15 @@ def _print_kind(page: Page, group: tuple[Effect, Kind], findings: Sequence[Findi
     page.say(
         (f" {effect.value.upper()} ", _STYLES[effect]), (f" {kind.value}{times}", "bold"), (f": {kind.meaning}", "dim")
     )
-    for finding in findings[:_SHOWN_PER_KIND]:
-        pending = "  (pending: may mend itself)" if finding.state is State.PENDING else ""
+    for finding in findings[:_MOST_PER_KIND]:
+        pending = "  (pending: silk may correct it)" if finding.state is State.PENDING else ""
         page.say((plain(finding.summary), "bold"), (pending, "dim"), indent=2)
         page.table(_facts(finding), indent=4)
-    if count > _SHOWN_PER_KIND:
+    if count > _MOST_PER_KIND:
         where = "" if omitted else " (--format json has all)"
-        page.say((f"… and {count - _SHOWN_PER_KIND} more of this kind{where}", ""), indent=2)
+        page.say((f"… and {count - _MOST_PER_KIND} more of this kind{where}", ""), indent=2)
     remedies = dict.fromkeys(finding.remedy for finding in findings if finding.remedy)
-    for remedy in list(remedies)[:_SHOWN_PER_KIND]:
+    for remedy in list(remedies)[:_MOST_PER_KIND]:
         page.say(("→ ", "bold green"), (plain(remedy), ""), indent=2)
 
 
@@ -123,7 +125,7 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
         yield "expected", render_rule(finding.expected)
     for difference in finding.differences:
         yield "differs", f"{difference.field}: {difference.found}, expected {difference.expected}"
-    details = details_of(finding)
+    details = finding_details(finding)
     listed = [detail for detail in details if not detail.endswith(".")]
     if listed:
         yield "details", _listed(listed)
@@ -134,8 +136,8 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
 
 def _app(app: App) -> str:
     names = app.names
-    called = "/".join(shortened(part) for part in (names.org, names.space, names.app) if part)
-    return f"{called}  {app.guid}" if called else app.guid
+    name = "/".join(shortened(part) for part in (names.org, names.space, names.app) if part)
+    return f"{name}  {app.guid}" if name else app.guid
 
 
 def _listed(values: Sequence[str]) -> str:
@@ -154,7 +156,7 @@ def _print_blindness(page: Page, report: Report) -> None:
         families = ", ".join(sorted({kind.family.value for kind in report.unknown}))
         page.blank()
         page.say(
-            (f"Not judged: {len(report.unknown)} kinds of findings ({families}), for want of their sources.", "dim")
+            (f"Not judged: {len(report.unknown)} kinds of findings ({families}): their sources are missing.", "dim")
         )
     for note in report.notes:
         page.say((f"Note: {plain(note)}", "dim"))

@@ -1,4 +1,4 @@
-"""Answers about traffic, for people at a terminal and for programs. Text that others chose is made harmless here."""
+"""Answers about traffic, for people at a terminal and for programs. Foreign text is escaped here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _INTENDED: dict[tuple[Certainty, bool | None], str] = {
 
 
 def explanation_document(answer: Explanation) -> dict[str, Any]:
-    """The answer as JSON values; of each walk the steps that took the packet."""
+    """The answer as JSON values; each walk has the steps whose rules matched."""
     return {
         "source": answer.source,
         "destination": answer.destination,
@@ -90,7 +90,7 @@ def matrix_document(matrix: Matrix) -> dict[str, Any]:
 
 
 def print_explanation(answer: Explanation, console: Console) -> None:
-    """The verdict first, then the walk of each packet, then the policies, then what would change it."""
+    """Print the verdict, the walk of each packet, the policies, and the command that would allow the flow."""
     page = Page(console)
     word, style = _PASSES[answer.passes]
     right = answer.intended is None or answer.passes is (Certainty.YES if answer.intended else Certainty.NO)
@@ -157,7 +157,7 @@ def _print_step(page: Page, step: Step, verdict: str) -> None:
 
 
 def print_matrix(matrix: Matrix, console: Console) -> None:
-    """One line for each pair of ends, what differs below; then the counts."""
+    """Print one line for each pair of ends, the differences below, then the counts."""
     page = Page(console)
     if matrix.lines:
         page.grid(("source", "destination", "intended", "actual"), map(_cells, matrix.lines))

@@ -1,4 +1,4 @@
-"""L1: the words of the domain as frozen values.
+"""L1: the domain as frozen values: rules, facts of a cell, findings, reports.
 
-A value that exists is valid; nothing here computes or touches the world.
+A value that exists is valid. Parsing, planning, comparing and all input and output belong to the layers above.
 """

@@ -13,7 +13,10 @@ from c2c_auditor.model.rule import PortRange
 
 @frozen(kw_only=True, cache_hash=True)
 class Names:
-    """What people call an app; empty where the metadata does not tell. Untrusted text: exporters make it harmless."""
+    """The names of an app, its space and its org; empty where the metadata has none.
+
+    Untrusted text: exporters escape it.
+    """
 
     app: str = ""
     space: str = ""
@@ -45,7 +48,7 @@ class Container:
 class BadRecord:
     """One entry of a source that cannot be used, while its neighbours can: its name, its place, what is wrong with it.
 
-    ``guids`` are the app guids the entry concerns as far as they can be told; ``address`` likewise.
+    ``guids`` are the app guids in the entry and ``address`` its address, as far as these could be read.
     """
 
     subject: str
@@ -81,7 +84,7 @@ class Policy:
 
 @frozen(kw_only=True)
 class PolicySet:
-    """The policy server's answer for one cell. ``last_updated`` is its clock in ns, None if it was not asked."""
+    """The policy server's answer for one cell. ``last_updated`` is its clock in ns, None if not read."""
 
     policies: tuple[Policy, ...] = ()
     unreadable: tuple[BadRecord, ...] = ()

@@ -30,7 +30,8 @@ class DenyNetworks:
 class OutboundConnections:
     """The limit of a container's new connections to one address and port: ``burst`` at once, then ``rate_per_second``.
 
-    ``dry_run`` (None: not told) logs what it would refuse and refuses nothing; VPA's configuration does not carry it.
+    ``dry_run`` logs what the limit would refuse and refuses nothing. It is None, not known, where only VPA's
+    configuration was read, which lacks the key.
     """
 
     limit: bool = False
@@ -71,7 +72,7 @@ class CniConfig:
 
 
 class LeaseSource(str, Enum):
-    """Who told a cell's lease, the surest first."""
+    """Where a cell's lease was read from, the most reliable source first."""
 
     SILK_DAEMON = "silk-daemon"
     VTEP = "the address of silk-vtep"

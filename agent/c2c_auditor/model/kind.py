@@ -194,7 +194,7 @@ class Kind(str, Enum):
     DEFAULT_DENY_MISSING = (
         "default_deny_missing",
         Nature(Family.CONTAINER, Scope.CONTAINER, Effect.BREACH),
-        "a container has lost its default deny: everybody on the overlay reaches it",
+        "a container has lost its default deny: every sender on the overlay reaches it",
     )
     CONTAINER_CHAIN_MISSING = (
         "container_chain_missing",
@@ -239,17 +239,17 @@ class Kind(str, Enum):
     FOREIGN_ACCEPT = (
         "foreign_accept",
         Nature(Family.CHAIN, Scope.STRANGER, Effect.BREACH),
-        "somebody else's rule lets overlay traffic pass",
+        "a rule that silk did not write lets overlay traffic pass",
     )
     FOREIGN_DROP = (
         "foreign_drop",
         Nature(Family.CHAIN, Scope.STRANGER, Effect.OUTAGE),
-        "somebody else's rule stops overlay traffic",
+        "a rule that silk did not write stops overlay traffic",
     )
     FOREIGN_RULE = (
         "foreign_rule",
         Nature(Family.CHAIN, Scope.STRANGER, Effect.ADVICE),
-        "somebody else's rule sees overlay traffic",
+        "a rule that silk did not write matches overlay traffic",
     )
     ENFORCEMENT_DISABLED = (
         "enforcement_disabled",
@@ -264,7 +264,7 @@ class Kind(str, Enum):
     STORE_SHRUNK = (
         "store_shrunk",
         Nature(Family.FACTS, Scope.FACTS, Effect.OUTAGE),
-        "container metadata no longer lists containers that are wired up",
+        "container metadata no longer lists containers that still have chains and an interface",
     )
     CONTAINER_CONFLICT = (
         "container_conflict",

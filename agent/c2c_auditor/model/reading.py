@@ -1,4 +1,4 @@
-"""What one look at a cell gave: rules, facts, and how each source fared."""
+"""What one reading of a cell gave: rules, facts, and the status of each source."""
 
 from __future__ import annotations
 

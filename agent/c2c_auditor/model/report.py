@@ -1,4 +1,4 @@
-"""The outcome of one audit: an immutable report that metrics, page, API and terminal all render, and that nobody changes."""
+"""The outcome of one audit: an immutable report, which metrics, page, API and terminal render without changing it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,11 @@ class ProcessStatus:
 
 @frozen(kw_only=True)
 class Histogram:
-    """Cumulative-ready counts per bucket: ``counts[i]`` observations at or below ``bounds[i]``, the last beyond all bounds; ``total`` is their sum."""
+    """Observations by bucket.
+
+    ``counts[i]`` observations are at most ``bounds[i]`` and above the bound before; the last count is of those above
+    all bounds. ``total`` is the sum of the observed values.
+    """
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
@@ -125,7 +129,7 @@ class Counters:
 class Tally:
     """Counts of one audit: containers, policies, rules by set and type.
 
-    ``flows``: stretches of ports between two ends by (intended, actual), None where who reaches whom is not known.
+    ``flows`` counts stretches of ports between two ends by (intended, actual); None if reachability is not known.
     """
 
     containers: int | None = None
@@ -144,8 +148,9 @@ class Report:
 
     ``omitted`` counts findings that a report of bounded size leaves out, those that ended among them.
 
-    ``statements`` say who reaches whom otherwise than the policies want, the first hundred. ``unknown`` are kinds that
-    could not be judged: they are absent from the metrics, never 0. Times are seconds since the epoch.
+    ``statements`` are sentences about flows that the policies do not intend or that are blocked, the first hundred.
+    ``unknown`` are kinds that could not be judged: they are absent from the metrics, never 0. Times are seconds since
+    the epoch.
     """
 
     time: float

@@ -1,8 +1,8 @@
-"""The one spelling of a rule: which values are left out because they say nothing, and the order of matches.
+"""The canonical form of a rule: which values are left out because they match everything, and the order of matches.
 
-A rule's matches are tried one after the other and all must hold, so their order says nothing (a `limit` that stands
-before a cheaper match only counts more packets); tools print them in the order they were given in, which silk and
-iptables versions differ in. Here they are sorted.
+A rule's matches are tried one after the other and all must hold, so their order does not matter (a `limit` that
+stands before a cheaper match only counts more packets). Tools print them in the order in which they were given, and
+silk and iptables versions differ in that. Here they are sorted.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _first(value: object) -> object:
 
 
 def shared(value: T) -> T:
-    """The first value equal to ``value``: what readers and plan share is compared by identity."""
+    """The first value equal to ``value``, so that values of readers and plan are the same object and compare fast."""
     return cast("T", _first(value))
 
 
@@ -140,8 +140,8 @@ def as_listed(rule: r.Rule, lost: frozenset[r.Loss]) -> r.Rule:
     if r.Loss.INTERFACES in lost and (rule.in_interface is not None or rule.out_interface is not None):
         rule = evolve(rule, in_interface=None, out_interface=None)
     if r.Loss.HASHLIMIT_NAMES in lost and any(isinstance(match, r.HashLimitMatch) for match in rule.matches):
-        shown = tuple(
+        reduced = tuple(
             evolve(match, name="") if isinstance(match, r.HashLimitMatch) else match for match in rule.matches
         )
-        rule = evolve(rule, matches=shown)
+        rule = evolve(rule, matches=reduced)
     return rule

@@ -1,6 +1,6 @@
-"""Which address family a text of iptables is about: its addresses and the words of one family's tool say it.
+"""Finds the address family of a text of iptables by its addresses and by words that only one family's tool prints.
 
-A text without any of them (empty chains, say) is taken for IPv4's.
+A text without any of them (empty chains, for example) counts as IPv4.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _LISTED = re.compile(
 )
 
 
-def family_of_save(text: str) -> AddressFamily:
+def family_in_save(text: str) -> AddressFamily:
     """The family of what ``iptables-save``, ``ip6tables-save`` or ``-S`` printed."""
     return _first(_SAVED, text)
 
 
-def family_of_listing(text: str) -> AddressFamily:
+def family_in_listing(text: str) -> AddressFamily:
     """The family of what ``iptables -L`` or ``ip6tables -L`` printed."""
     return _first(_LISTED, text)
 

@@ -1,9 +1,9 @@
-"""The options of the matches that have a value of their own: one function per module, collected in a table per family.
+"""Parses the options of the matches that have a value class: one function per module, one table per family.
 
 Each function is given the module's options as ``(name, negated, values)`` and returns the value, or None for a match
-that matches everything. It raises NotUnderstood for what it has no word for; the caller keeps such a module as an
-opaque value, so nothing is lost and nothing is guessed. Sources: iptables extensions/libxt_NAME.c, libipt_NAME.c and
-libip6t_NAME.c, the ``_parse`` and ``_save`` functions of each.
+that matches everything. It raises NotUnderstood for an option that the value has no field for; the caller keeps such a
+module as an opaque value, so nothing is lost and nothing is guessed. Sources: iptables extensions/libxt_NAME.c,
+libipt_NAME.c and libip6t_NAME.c, the ``_parse`` and ``_save`` functions of each.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def decimal(text: str, *, most: int = _MOST_64_BITS) -> int:
 
 
 def known(words: Mapping[str, T], word: str) -> T:
-    """What ``word`` stands for."""
+    """The value of ``word`` in the table ``words``."""
     found = words.get(word)
     if found is None:
         raise NotUnderstood(word)

@@ -1,4 +1,4 @@
-"""What ``iptables -L`` and ``ip6tables -L`` print, in all its forms, as values.
+"""Parses what ``iptables -L`` and ``ip6tables -L`` print, in all its forms.
 
 With or without ``-n``, ``-v``, ``--line-numbers``, of either backend, whole or a few pasted lines.
 
@@ -18,7 +18,7 @@ from c2c_auditor.errors import NotUnderstood, ParseError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.table import BUILT_IN_CHAINS, FILTER, MANGLE, NAT, RAW
 from c2c_auditor.netfilter import keywords, tokens
-from c2c_auditor.netfilter.family_of import family_of_listing
+from c2c_auditor.netfilter.family_of import family_in_listing
 from c2c_auditor.netfilter.listing_column import ColumnReader
 from c2c_auditor.netfilter.parse import LONGEST_RULE, RuleParser
 
@@ -68,9 +68,9 @@ def parse_listing(text: str, *, where: str, service_port: Callable[[str], int | 
     """``text`` of one table; lines before any chain's header form a chain without a name.
 
     ``service_port`` gives a service's port, None if it does not know the name. Raises ParseError for a line that is
-    none of iptables', and for a host by name: whose address that was is known only where the listing was made.
+    none of iptables', and for a host by name: its address is known only where the listing was made.
     """
-    reading = _Reading(where=where, service_port=service_port, family=family_of_listing(text))
+    reading = _Reading(where=where, service_port=service_port, family=family_in_listing(text))
     for number, line in _whole_lines(text.splitlines()):
         reading.take(number, line)
     return reading.finish()

@@ -1,4 +1,4 @@
-"""The last column of ``iptables -L`` as matches and target; text that no row knows is kept as an opaque value."""
+"""Parses the last column of ``iptables -L`` into matches and target; text without a row becomes an opaque value."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ class ColumnReader:
         self._parser = parser
 
     def read(self, text: str, name: str) -> tuple[tuple[r.Match, ...], r.Target]:
-        """Matches in canonical order, and the target; ``name`` stands in the rule's target column, which may be empty."""
+        """Matches in canonical order, and the target.
+
+        ``name`` stands in the rule's target column, which may be empty.
+        """
         text = text.rstrip()
         self._last_end = text.rfind(_COMMENT_END_WORD)
         if text == _GOTO or text.startswith(f"{_GOTO} "):
@@ -61,7 +64,7 @@ class ColumnReader:
             rest = self._rest(text, at, name)
             known = self._match(text, at) if rest is None else None
             if unknown is not None and (rest or known):
-                matches.append(_kept(text[unknown:at]))
+                matches.append(_opaque(text[unknown:at]))
                 unknown, understood = None, False
             if rest is not None:
                 return Reading(
@@ -109,7 +112,7 @@ class ColumnReader:
         others = [reading for reading in readings if reading[2].understood and reading[0] != end]
         if others or len(ends) > _MOST_ENDS:
             _, after, rest = others[-1] if others else readings[-1]
-            comment = _kept(text[at:after])
+            comment = _opaque(text[at:after])
         return Reading(
             matches=(comment, *rest.matches),
             target=rest.target,
@@ -127,7 +130,7 @@ class ColumnReader:
                 end, options = found
                 matches = self._rule(options).matches
                 opaque = not options or any(isinstance(match, r.OpaqueMatch) for match in matches)
-                return end, ((_kept(text[at:end]),) if opaque else matches)
+                return end, ((_opaque(text[at:end]),) if opaque else matches)
         return None
 
     def _rule(self, options: str) -> r.Rule:
@@ -135,7 +138,7 @@ class ColumnReader:
         try:
             return self._parser.rule(options)
         except NotUnderstood:
-            return r.Rule(matches=(_kept(options),))
+            return r.Rule(matches=(_opaque(options),))
 
     def _port(self, name: str) -> str:
         """A port's number; a name that is unknown stays, and no option takes it."""
@@ -157,7 +160,7 @@ def _named(reading: Reading, name: str) -> Reading:
     return evolve(reading, target=r.OpaqueTarget(name=name))
 
 
-def _kept(text: str) -> r.OpaqueMatch:
+def _opaque(text: str) -> r.OpaqueMatch:
     return r.OpaqueMatch(module="listing", arguments=(text.rstrip(),))
 
 

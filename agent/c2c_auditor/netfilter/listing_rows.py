@@ -1,6 +1,4 @@
-"""What ``iptables -L`` writes behind the addresses, as the options that iptables-save writes for the same.
-
-One table, a row for each spelling.
+"""The table of spellings that ``iptables -L`` writes behind the addresses, each with iptables-save's options for it.
 
 The column is a rule's matches one after the other, each as its extension prints it, then the target's own text; nothing
 separates them. Sources: iptables extensions/libxt_NAME.c, libipt_NAME.c and libip6t_NAME.c, the ``_print`` function of
@@ -37,10 +35,7 @@ class Row:
     _options: str | Callable[[Found, Port], str]
 
     def match(self, text: str, at: int, port: Port) -> tuple[int, str] | None:
-        """Where the spelling ends if it stands in ``text`` at ``at`` and a space or nothing follows, and its options.
-
-        These are empty if there are none.
-        """
+        """The end of the spelling if it stands in ``text`` at ``at``, before a space or the end, and its options."""
         found = self._pattern.match(text, at)
         if found is None or text[found.end() : found.end() + 1] not in ("", " "):
             return None
@@ -79,7 +74,7 @@ def _multiport(found: Found, port: Port) -> str:
 
 
 def _hashlimit(found: Found, _: Port) -> str:
-    """The name of the table is lost, and stays empty. Counting without limiting has no word here."""
+    """The name of the table is lost, and stays empty. A match that only counts has no value here."""
     if found["rate_match"]:
         return ""
     parts = [
@@ -112,7 +107,8 @@ MATCHES = (
     Row(r"limit: avg (?P<rate>\d+/\w+) burst (?P<burst>\d+)(?! mode)", "-m limit --limit {rate} --limit-burst {burst}"),
     Row(
         r"limit: (?:(?P<above>above)|up to) (?P<rate>\S+) burst (?P<burst>\S+)(?: mode (?P<mode>\S+))?"
-        r"(?P<more>(?: (?:htable-(?:size|max|gcinterval|expire)|srcmask|dstmask) \d+)*)(?P<rate_match> rate-match(?: rate-interval \d+)?)?",
+        r"(?P<more>(?: (?:htable-(?:size|max|gcinterval|expire)|srcmask|dstmask) \d+)*)"
+        r"(?P<rate_match> rate-match(?: rate-interval \d+)?)?",
         _hashlimit,
     ),
     Row(
@@ -130,7 +126,8 @@ MATCHES = (
     Row(r"ipv6-icmp (?P<not>!)?(?P<name>[a-z][a-zA-Z-]*)", "-m icmp6 {not}--icmpv6-type {name}"),
     Row(r"multiport (?P<side>[sd]?ports) +(?P<not>!)?(?P<ports>\S+)", _multiport),
     Row(
-        r"ADDRTYPE match(?: src-type (?P<not_source>!)?(?P<source>[A-Z,]+))?(?: dst-type (?P<not_destination>!)?(?P<destination>[A-Z,]+))?"
+        r"ADDRTYPE match(?: src-type (?P<not_source>!)?(?P<source>[A-Z,]+))?"
+        r"(?: dst-type (?P<not_destination>!)?(?P<destination>[A-Z,]+))?"
         r"(?: limit-(?P<limit>in|out))?",
         _addrtype,
     ),

@@ -1,7 +1,7 @@
-"""One packet, as far as it is known, and whether a condition holds for it: yes, no, or *may*.
+"""One packet, as far as it is known, and whether a rule's conditions hold for it: yes, no, or *may*.
 
-What a packet's field does not tell (None), and what a match does not tell (an opaque one, a rate), is doubt, and doubt
-is kept: *may* is an answer.
+The answer is *may* where a field of the packet is not known (None) or where a match depends on more than the packet (an
+opaque match, a rate).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def negated(answer: Certainty, *, when: bool) -> Certainty:
 
 
 def conditions(rule: r.Rule, packet: Packet) -> Certainty:
-    """Whether all of ``rule``'s conditions hold, but those on the mark, which a walk changes (`marked`)."""
+    """Whether all of ``rule``'s conditions hold except those on the mark, which a walk changes (`marked`)."""
     rest = end_conditions(rule, packet)
     if rest is Certainty.NO:
         return rest
@@ -101,6 +101,23 @@ def end_conditions(rule: r.Rule, packet: Packet) -> Certainty:
         ):
             return Certainty.NO
     return every(_common(rule, packet))
+
+
+def end_part(rule: r.Rule) -> r.Rule:
+    """A rule with only those conditions that tell ends apart: the ones of `end_conditions` but for those in doubt."""
+    return r.Rule(
+        source=rule.source,
+        destination=rule.destination,
+        in_interface=rule.in_interface,
+        out_interface=rule.out_interface,
+        fragment=rule.fragment,
+        matches=tuple(match for match in rule.matches if _COMMON_MATCHES.get(type(match), _doubt) is not _doubt),
+    )
+
+
+def always_in_doubt(rule: r.Rule) -> bool:
+    """Whether ``rule`` has a condition that no packet's ends and flows tell about."""
+    return any(_COMMON_MATCHES.get(type(match)) is _doubt for match in rule.matches)
 
 
 def _common(rule: r.Rule, packet: Packet) -> Iterable[Certainty]:
@@ -232,7 +249,7 @@ def _address_type(match: r.AddressTypeMatch, packet: Packet) -> Certainty:
 
 
 def _doubt(match: r.Match, packet: Packet) -> Certainty:
-    """A rate depends on the packets before; what an opaque match asks is not known."""
+    """*May*: a rate depends on the packets before, and the condition of an opaque match is not known."""
     del match, packet
     return Certainty.MAY
 

@@ -1,9 +1,9 @@
-"""iptables-save and ``iptables -S`` text into values; total: a `Ruleset`, or one `ParseError` that names line and text.
+"""Parses rules as iptables-save and ``iptables -S`` print them.
 
-Three speeds, one meaning. A body (a rule without its ``-A CHAIN``) that was seen before is looked up; a new one is cut
-into segments, by splitting or by one regular expression, and each distinct segment is understood once; only what these
-cannot account for is read word by word. On a cell of 20,000 policy rules the first costs 0.8 µs a line and the second
-some 11 µs.
+Three ways give the same value. A body (a rule without its ``-A CHAIN``) that was seen before is looked up. A new one is
+cut into segments, by splitting or by one regular expression, and each distinct segment is parsed once. A body that
+these do not cut completely is parsed word by word. On a cell of 20,000 policy rules the first costs 0.8 µs a line and
+the second some 11 µs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from c2c_auditor.netfilter.targets import TARGETS
 # Options that take a number of words other than one. Everything else takes one word, which may begin with a dash (a
 # comment may).
 _ARITY = {
-    "--syn": 0, "--tcp-flags": 2, "--random": 0, "--random-fully": 0, "--persistent": 0, "--limit-iface-in": 0, "--limit-iface-out": 0,
+    "--syn": 0, "--tcp-flags": 2, "--random": 0, "--random-fully": 0, "--persistent": 0,
+    "--limit-iface-in": 0, "--limit-iface-out": 0,
     **dict.fromkeys(keywords.LOG_FLAGS, 0),
 }  # fmt: skip
 # Options whose one word may be anything, an option's name too.
@@ -28,7 +29,8 @@ LONGEST_RULE = 1 << 18
 _REMEDY = "give the output of iptables-save or iptables -S as it was printed"
 _SHORT = {"-s", "-d", "-i", "-o", "-p", "-m", "-j", "-g", "-f", "-c"}
 _LONG = {
-    "--source": "-s", "--src": "-s", "--destination": "-d", "--dst": "-d", "--in-interface": "-i", "--out-interface": "-o",
+    "--source": "-s", "--src": "-s", "--destination": "-d", "--dst": "-d",
+    "--in-interface": "-i", "--out-interface": "-o",
     "--protocol": "-p", "--match": "-m", "--jump": "-j", "--goto": "-g", "--fragment": "-f", "--set-counters": "-c",
 }  # fmt: skip
 
@@ -84,7 +86,7 @@ def _match(words: Sequence[str], family: r.AddressFamily) -> r.Match | None:
             return parser(_options(rest))
         except NotUnderstood:
             if module in ("comment", "mark", "tcp", "udp", "state"):
-                raise  # silk's own vocabulary: what does not parse here is damaged, not new
+                raise  # silk writes these modules: an option that does not parse is damaged, not new
     return r.OpaqueMatch(module=module, arguments=tuple(map(tokens.unquote, rest)))
 
 
@@ -173,7 +175,7 @@ def _grouped(words: Sequence[str]) -> list[list[str]]:
 
 
 def _words_of(option: str, following: Sequence[str]) -> int:
-    """How many words ``option`` takes: those of modules without a value here may take none (``--transparent``, ``--soft``)."""
+    """How many words ``option`` takes; options of modules without a value class may take none (``--transparent``)."""
     count = _ARITY.get(option)
     if count is not None:
         return count
@@ -184,9 +186,9 @@ _COMMENT = '-m comment --comment "'
 
 
 class RuleParser:
-    """Understands rule bodies of one address family and remembers them: equal text gives the identical `Rule`.
+    """Parses rule bodies of one address family and remembers them: equal text gives the identical `Rule`.
 
-    Pure but for that memory, which `forget` bounds.
+    `forget` bounds that memory.
     """
 
     def __init__(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> None:

@@ -1,4 +1,4 @@
-"""Values back into the text that iptables-save prints and iptables-restore takes."""
+"""Renders values as the text that iptables-save prints and iptables-restore takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole ``iptables-save`` or ``iptables -S`` text as a `Ruleset`: a rule for each line of one."""
+"""Parses a whole ``iptables-save`` or ``iptables -S`` text into a `Ruleset`, one rule for each ``-A`` line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from c2c_auditor.errors import NotUnderstood, ParseError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.table import BUILT_IN_CHAINS
 from c2c_auditor.netfilter import tokens
-from c2c_auditor.netfilter.family_of import family_of_save
+from c2c_auditor.netfilter.family_of import family_in_save
 from c2c_auditor.netfilter.grammar import decimal
 from c2c_auditor.netfilter.parse import RuleParser, parse_error
 
@@ -38,9 +38,9 @@ def parse_save(text: str, *, where: str, parser: RuleParser | None = None) -> r.
 
     ``parser`` may be kept by the caller so that unchanged rules are only looked up; the text is of its family then,
     else of the one that its addresses show. Raises ParseError, also for a table without its COMMIT: such a text was cut
-    off, and what is missing from it would look deleted.
+    off, and the missing rules would look deleted.
     """
-    reading = _Reading(where=where, parser=parser if parser is not None else RuleParser(family_of_save(text)))
+    reading = _Reading(where=where, parser=parser if parser is not None else RuleParser(family_in_save(text)))
     for number, line in _whole_lines(_lines(text)):
         reading.take(number, line)
     return r.Ruleset(tables=reading.finish(), family=reading.family, origin=where, reader=reading.program)
@@ -61,20 +61,20 @@ def _whole_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
     Each line is looked at once, so that a quote which is never closed costs no more than its text.
     """
-    held: list[str] = []
+    pending: list[str] = []
     start = 0
     for number, line in enumerate(lines, 1):
-        if held:
-            held.append(line)
+        if pending:
+            pending.append(line)
             if tokens.closes(line):
-                yield start, "\n".join(held)
-                held = []
+                yield start, "\n".join(pending)
+                pending = []
         elif line.count('"') & 1 and tokens.unfinished(line):
-            held, start = [line], number
+            pending, start = [line], number
         elif line:
             yield number, line
-    if held:
-        yield start, "\n".join(held)
+    if pending:
+        yield start, "\n".join(pending)
 
 
 class _Reading:

@@ -1,4 +1,4 @@
-"""The options of the targets that have a value of their own; see `grammar` for the conventions."""
+"""Parses the options of the targets that have a value class; see `grammar` for the conventions."""
 
 from __future__ import annotations
 

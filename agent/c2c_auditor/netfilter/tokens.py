@@ -1,4 +1,4 @@
-r"""How iptables-save quotes: words between spaces.
+r"""Cuts and quotes words as iptables-save does.
 
 A word in double quotes may hold spaces and newlines, with ``\`` before ``"``, ``\`` and ``'``.
 
@@ -62,7 +62,7 @@ def simple_segments(body: str) -> list[str] | None:
     if "!" in body or "\\" in body or "-f " in body:
         return None
     first = body.find('"')
-    if first >= 0 and (body.count('"') != 2 or " " in body[first : body.rfind('"')]):  # noqa: PLR2004 - both ends of one string
+    if first >= 0 and (body.count('"') != 2 or " " in body[first : body.rfind('"')]):  # noqa: PLR2004 - one string
         return None
     head, *modules = f" {body}".split(" -m ")
     words = head.split(" ")

@@ -1,9 +1,10 @@
-"""L7: the process that listens: metrics, health, readiness, reports, answers.
+"""L7: the process that listens on the network and serves metrics, health, readiness, reports and answers.
 
-It is forked before any thread exists and holds no capability.
+It is forked before any thread exists and holds no capability. It never reads rules or facts itself.
 
-Reports come over a pipe from the process that audits. Over another one go questions, a short line of JSON each, to a
-thread there that has given up its capabilities too (`questions`). When the pipes end, so does this process.
+The auditing process sends reports over one pipe. Over a second pipe this process sends questions, each a short line of
+JSON; a thread of the auditing process that has dropped its capabilities answers them (`questions`). This process ends
+when the pipes end.
 """
 
 from c2c_auditor.server.answers import Answers

@@ -1,4 +1,4 @@
-"""What the auditing process answers: explanations and the matrix, from the last scene."""
+"""The auditing process's answers to questions: an explanation or the matrix, worked out from the last scene."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from c2c_auditor.audit.questions.matrix import matrix
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.errors import EvaluationError, UsageError
 from c2c_auditor.export.traffic import explanation_document, matrix_document
-from c2c_auditor.server.questions import Answer, refused
+from c2c_auditor.server.questions import Answer, refusal
 
 _MOST_LINES = 2000
 
@@ -31,35 +31,35 @@ class Answers:
         """``explain`` (source, destination, flow) or ``matrix`` (differences, first)."""
         scene = self._scene
         if scene is None:
-            return refused(503, "the last audit could not read the rules, or there was none yet")
+            return refusal(503, "the last audit could not read the rules, or there was none yet")
         try:
             if subject == "explain":
                 return _explain(scene, arguments)
             return _matrix(scene, arguments)
         except UsageError as error:
-            return refused(400, str(error))
+            return refusal(400, str(error))
         except EvaluationError as error:
-            return refused(409, str(error))
+            return refusal(409, str(error))
 
 
 def _explain(scene: Scene, arguments: Mapping[str, str]) -> Answer:
     if "source" not in arguments or "destination" not in arguments:
-        return refused(400, "ask with ?source=…&destination=… and, if you like, &flow=8080/tcp")
+        return refusal(400, "give ?source=…&destination=…; &flow=8080/tcp is optional")
     flow = parse_flow(arguments["flow"]) if "flow" in arguments else None
     source, destination = arguments["source"], arguments["destination"]
     inputs = about(scene.questioned, source, destination)
-    return _found(explanation_document(explain(inputs, source, destination, flow)))
+    return _ok(explanation_document(explain(inputs, source, destination, flow)))
 
 
 def _matrix(scene: Scene, arguments: Mapping[str, str]) -> Answer:
     if scene.judgement.reach is None:
-        return refused(409, "who reaches whom is not known: see the notes of /api/v1/report")
+        return refusal(409, "reachability is not known: see the notes of /api/v1/report")
     first = arguments.get("first", "0")
     if not re.fullmatch(r"[0-9]{1,9}", first):
-        return refused(400, f"first={first}: give the number of the first line")
+        return refusal(400, f"first={first}: give the number of the first line")
     differences = arguments.get("differences") == "1"
-    return _found(matrix_document(matrix(scene.reached, differences=differences, first=int(first), most=_MOST_LINES)))
+    return _ok(matrix_document(matrix(scene.reached, differences=differences, first=int(first), most=_MOST_LINES)))
 
 
-def _found(document: dict[str, object]) -> Answer:
+def _ok(document: dict[str, object]) -> Answer:
     return Answer(status=200, body=json.dumps(document).encode("ascii"))

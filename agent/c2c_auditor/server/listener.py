@@ -1,10 +1,10 @@
-"""Sockets and threads: cheroot, made so that clients who are slow, silent or many keep no other client waiting.
+"""Sockets and threads of the HTTP server: cheroot, changed so that slow, silent or many clients delay no other client.
 
-As it comes, cheroot gives each new connection to a thread at once, shakes hands for TLS in the thread that accepts, and
-lets a client take its time as long as a byte comes now and then: two connections that say nothing hold up all others.
-Here the thread that accepts also takes what clients send, without ever waiting for more: halves of handshakes and of
-requests cost a place among the waiting, of which there is a fixed number, and the oldest loses its own. A thread is given
-only to a complete request; when too many of these wait for a thread, the next is refused with 503.
+Unchanged, cheroot gives each new connection to a worker thread at once, does the TLS handshake in the accepting thread,
+and waits as long as the client sends a byte now and then. So two silent connections block all others.
+Here the accepting thread also receives handshakes and requests, without waiting for the rest of them. An incomplete one
+takes one of a fixed number of places; when these are used up, the oldest connection is closed. A worker thread gets
+only complete requests. When too many of these are queued, the next is answered with 503.
 
 Internals of cheroot that this relies on: `process_conn`, `put_conn`, `serve` and `_connections` of the server,
 `communicate` of a connection and its reader's buffer, `read_request_headers` of a request. So pyproject.toml bounds
@@ -31,14 +31,14 @@ from cheroot.wsgi import Server
 from c2c_auditor.config import ServerSettings
 from c2c_auditor.errors import ConfigError
 
-# Seconds that one request may keep a thread, to the last byte of its answer: alone, and while others wait.
-_PATIENCE_SECONDS = 10.0
-_PATIENCE_UNDER_PRESSURE_SECONDS = 1.0
+# Seconds that one request may occupy a thread, to the last byte of its answer; fewer while other requests wait.
+_ANSWER_SECONDS = 10.0
+_ANSWER_UNDER_LOAD_SECONDS = 1.0
 # Seconds for a client to bring its handshake and its whole request; also how long an idle connection is kept. Less than
 # most scrape intervals, so most scrapes shake hands anew, which is cheap.
 _ARRIVAL_SECONDS = 5
-# Connections that owe a handshake or a request: far more than every Prometheus and load balancer there is. At 10,000
-# new ones a second each still has 12 ms, several times what a handshake takes in one network.
+# Connections whose handshake or request is incomplete: far more than every Prometheus and load balancer there is. At
+# 10,000 new ones a second each still has 12 ms, several times what a handshake takes in one network.
 _WAITING = 128
 # Complete requests that wait for a thread: a quarter of a second's work on one core, well within a scrape's time-out.
 _QUEUED = 256
@@ -56,7 +56,7 @@ _NOT_YET = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
 
 
 class _Request(HTTPRequest):
-    """One request, without a body: nothing here takes one, and a thread would have to wait for it."""
+    """One request. A request with a body is refused: no path takes one, and a thread would have to wait for it."""
 
     def read_request_headers(self) -> bool:
         """Whether the request can be answered; one that announces a body is refused."""
@@ -69,10 +69,10 @@ class _Request(HTTPRequest):
 
 
 class _Connection(HTTPConnection):
-    """One client.
+    """One client's connection.
 
-    ``waiting_since``: since when it owes a handshake or a request; ``started``: since when a thread is busy with it,
-    None if none is. Both monotonic.
+    ``waiting_since`` is the time since which its handshake or request is incomplete, ``started`` the time at which a
+    worker thread began to answer it, None if none does. Both are monotonic.
     """
 
     RequestHandlerClass = _Request
@@ -85,15 +85,18 @@ class _Connection(HTTPConnection):
         self.waiting_since = time.monotonic()
         self.started: float | None = None
         self._encrypted = isinstance(sock, ssl.SSLSocket)
-        self._shaken = not self._encrypted
+        self._handshake_done = not self._encrypted
         self._head = bytearray()
 
     def advance(self) -> bool:
-        """Take what the client has sent; whether a thread can answer now. Never waits. Raises OSError when it is over."""
+        """Receive what the client has sent, without waiting. True if the request is complete.
+
+        Raises OSError when the connection has ended.
+        """
         try:
-            if not self._shaken:
+            if not self._handshake_done:
                 self.socket.do_handshake()
-                self._shaken = True
+                self._handshake_done = True
             while _HEAD_ENDS not in self._head and len(self._head) <= _LONGEST_HEAD:
                 part = self.socket.recv(_LONGEST_HEAD)
                 if not part:
@@ -104,10 +107,10 @@ class _Connection(HTTPConnection):
         return True
 
     def communicate(self) -> bool:
-        """Answer the request that `advance` took; whether the connection stays open for another."""
+        """Answer the request that `advance` received. True if the connection stays open for another."""
         self.started = time.monotonic()
         self.rfile._reset_read_buf()  # noqa: SLF001 - as below
-        self.rfile._read_buf = bytes(self._head)  # noqa: SLF001 - what was taken off the socket ahead of cheroot's reader
+        self.rfile._read_buf = bytes(self._head)  # noqa: SLF001 - received before cheroot's reader
         self._head.clear()
         try:
             self.socket.settimeout(_ARRIVAL_SECONDS)
@@ -122,7 +125,7 @@ class _Connection(HTTPConnection):
         return again and not self.rfile.has_data() and not (self._encrypted and self.socket.pending())
 
     def refuse(self) -> None:
-        """503 and the end, without waiting for a client that does not read."""
+        """Answer 503 and close, without waiting for a client that does not read."""
         with contextlib.suppress(OSError):
             self.socket.send(_REFUSAL)
         self.close()
@@ -133,7 +136,7 @@ class _Connection(HTTPConnection):
             socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket and remove the connection from the server's lists."""
         self.server.forget(self)
         super().close()
 
@@ -195,7 +198,7 @@ class Listener(Server):
         self._bound = bound
         # Oldest first; single operations on a dict need no lock.
         self._waiting: dict[_Connection, None] = {}
-        self._answered: dict[_Connection, None] = {}
+        self._in_progress: dict[_Connection, None] = {}
         if context is not None:
             self.ssl_adapter = _Tls(context)
 
@@ -228,18 +231,18 @@ class Listener(Server):
             return
         if not complete:
             super().put_conn(conn)
-            self._bound_waiting()
+            self._close_oldest()
             return
         self._waiting.pop(conn, None)
         if self.requests.qsize >= _QUEUED:
             conn.refuse()
         else:
-            self._answered[conn] = None
+            self._in_progress[conn] = None
             self.requests.put(conn)
 
     def put_conn(self, conn: _Connection) -> None:
         """A connection whose request was answered waits for the next one."""
-        self._answered.pop(conn, None)
+        self._in_progress.pop(conn, None)
         conn.waiting_since = time.monotonic()
         self._waiting[conn] = None
         super().put_conn(conn)
@@ -247,30 +250,30 @@ class Listener(Server):
     def forget(self, conn: _Connection) -> None:
         """A connection is closed."""
         self._waiting.pop(conn, None)
-        self._answered.pop(conn, None)
+        self._in_progress.pop(conn, None)
 
-    def _bound_waiting(self) -> None:
+    def _close_oldest(self) -> None:
         if len(self._waiting) > _WAITING:
             oldest = tuple(self._waiting)[0]  # noqa: RUF015 - in one step: other threads take connections out meanwhile
             self._waiting.pop(oldest, None)
             oldest.hang_up()
 
-    def lose_patience(self) -> None:
-        """Hang up on clients that take too long to ask or to take their answer. To be called about once a second."""
+    def close_overdue(self) -> None:
+        """Close connections whose request or answer takes too long. To be called about once a second."""
         now = time.monotonic()
-        patience = _PATIENCE_UNDER_PRESSURE_SECONDS if self.requests.qsize else _PATIENCE_SECONDS
+        bound = _ANSWER_UNDER_LOAD_SECONDS if self.requests.qsize else _ANSWER_SECONDS
         for conn in tuple(self._waiting):
             if conn.waiting_since < now - _ARRIVAL_SECONDS:
                 conn.hang_up()
-        for conn in tuple(self._answered):
+        for conn in tuple(self._in_progress):
             started = conn.started
-            if started is not None and started < now - patience:
+            if started is not None and started < now - bound:
                 conn.hang_up()
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - cheroot's signature
-        """Errors of this server on standard error, unless that would wait for its reader.
+        """Write errors of this server to standard error, if that does not block.
 
-        What clients do is no error, and could be many lines.
+        cheroot also reports what clients do, which is no error and could be many lines: those are left out.
         """
         if level < logging.ERROR:
             return

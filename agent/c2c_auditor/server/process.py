@@ -1,10 +1,14 @@
-"""The two sides of the fork: the process that audits, which hands reports over, and its child, which serves them."""
+"""The fork: the auditing process, which sends reports, and its child, the listening process, which serves them.
+
+Pipes, the order in which privileges are dropped, and the threads of both sides belong here; what a path answers belongs
+to `routes`, how sockets are handled to `listener`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import encodings.ascii
-import encodings.idna  # noqa: F401 - as the line above: imported before the user that may read the library's files is gone
+import encodings.idna  # noqa: F401 - imported before the change of user: the new user may not read the library's files
 import gc
 import multiprocessing
 import os
@@ -21,10 +25,10 @@ from c2c_auditor.config import ServerSettings
 from c2c_auditor.errors import AuditorError, ConfigError
 from c2c_auditor.export.bounded import bounded
 from c2c_auditor.model.report import Report
-from c2c_auditor.privileges import become, drop_all, drop_bounding_set, end_with, limit
+from c2c_auditor.privileges import drop_all, drop_bounding_set, end_with_parent, set_limit, switch_user
 from c2c_auditor.server.listener import Listener, bind
-from c2c_auditor.server.questions import Answering, QuestionClient, QuestionServer
-from c2c_auditor.server.routes import Latest, application, health_application
+from c2c_auditor.server.questions import AnswerFunction, QuestionClient, QuestionServer
+from c2c_auditor.server.routes import LatestReport, application, health_application
 from c2c_auditor.server.tls import Credentials, tls_context
 
 _STARTUP_SECONDS = 15.0
@@ -38,64 +42,70 @@ _STACK_BYTES = 1 << 20
 
 
 @frozen(kw_only=True)
-class _Ends:
-    """The child's ends of the pipes: what it is to serve, whether it can, and the questions it may put."""
+class _ChildPipes:
+    """The child's ends of the pipes.
 
-    news: Connection
+    ``updates`` brings reports and certificates, ``ready`` takes the addresses once the child serves or the error if it
+    cannot, ``questions`` takes questions and brings their answers.
+    """
+
+    updates: Connection
     ready: Connection
     questions: Connection
 
 
-def _serve(ends: _Ends, settings: ServerSettings, credentials: Credentials | None) -> None:
-    """The child's life.
+def _serve(pipes: _ChildPipes, settings: ServerSettings, credentials: Credentials | None) -> None:
+    """Run the child until its pipes end.
 
-    Its main thread takes reports and certificates and watches the clients; for each listener another accepts, and a
-    fixed number answers.
+    Its main thread receives reports and certificates and closes overdue connections. Each listener has one thread that
+    accepts and a fixed number of threads that answer.
     """
     gc.freeze()  # what the fork brought along lives as long as this process
     gc.enable()  # the auditing process starts without: what clients leave behind here would never be freed
-    latest = Latest()
+    latest = LatestReport()
     try:
-        listeners = _listeners(settings, latest, ends, credentials)
+        listeners = _listeners(settings, latest, pipes, credentials)
         for listener in listeners:
             listener.prepare()
     except AuditorError as error:
-        ends.ready.send_bytes(f"error {error}".encode())
+        pipes.ready.send_bytes(f"error {error}".encode())
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the auditing process decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # likewise
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     for listener in listeners:
         threading.Thread(target=listener.serve, name="http", daemon=True).start()
-    limit(resource.RLIMIT_NPROC, 0)  # every thread is there
-    ends.ready.send_bytes(" ".join(f"{host}:{port}" for host, port in (one.bind_addr for one in listeners)).encode())
-    ends.ready.close()
+    set_limit(resource.RLIMIT_NPROC, 0)  # every thread is there
+    pipes.ready.send_bytes(
+        " ".join(f"{host}:{port}" for host, port in (listener.bind_addr for listener in listeners)).encode()
+    )
+    pipes.ready.close()
     with contextlib.suppress(EOFError, OSError):
         while True:
-            if ends.news.poll(_WATCH_SECONDS):
-                news = ends.news.recv()
-                if isinstance(news, Credentials):
+            if pipes.updates.poll(_WATCH_SECONDS):
+                update = pipes.updates.recv()
+                if isinstance(update, Credentials):
                     with contextlib.suppress(ConfigError):  # `ServerProcess.reload` has tried them
-                        listeners[0].renew(tls_context(news))  # the other has no certificate
+                        listeners[0].renew(tls_context(update))  # the other has no certificate
                 else:
-                    latest.put(news)
+                    latest.put(update)
             for listener in listeners:
-                listener.lose_patience()
+                listener.close_overdue()
     os._exit(0)
 
 
 def _listeners(
-    settings: ServerSettings, latest: Latest, ends: _Ends, credentials: Credentials | None
+    settings: ServerSettings, latest: LatestReport, pipes: _ChildPipes, credentials: Credentials | None
 ) -> tuple[Listener, ...]:
-    """The one for everybody, and the one for supervisors; this process has given up its rights once both are bound."""
+    """The listener for clients and, if set, the one for health checks; privileges are dropped once both are bound."""
     context = tls_context(credentials) if credentials is not None else None
     local = evolve(settings, address="127.0.0.1", port=settings.health_port or 0, tls=None)
     sockets = [bind(settings)] + ([bind(local)] if settings.health_port is not None else [])
     auditor = os.getppid()
-    _give_up(settings.user, auditor)
+    _drop_privileges(settings.user, auditor)
     main = Listener(
         sockets[0],
-        application(latest, QuestionClient(ends.questions), ready_max_age=settings.ready_max_age, pid=auditor),
+        application(latest, QuestionClient(pipes.questions), ready_max_age=settings.ready_max_age, pid=auditor),
         threads=settings.threads
         + 1,  # one may wait for the auditing process (`QuestionClient`); the rest is for scrapes
         context=context,
@@ -104,22 +114,25 @@ def _listeners(
     return main, *(Listener(bound, health, threads=1) for bound in sockets[1:])
 
 
-def _give_up(user: str | None, auditor: int) -> None:
-    """All that a taken-over listener could use, before its first thread. Raises AuditorError where that cannot be done."""
+def _drop_privileges(user: str | None, auditor: int) -> None:
+    """Drop every privilege that an attacker in this process could use, before its first thread starts.
+
+    Raises AuditorError where that cannot be done.
+    """
     drop_bounding_set()  # while there is the right to
-    become(user)
+    switch_user(user)
     drop_all()
-    end_with(auditor)
+    end_with_parent(auditor)
     threading.stack_size(_STACK_BYTES)
-    limit(resource.RLIMIT_DATA, _DATA_BYTES)
-    limit(resource.RLIMIT_NOFILE, _DESCRIPTORS)
-    limit(resource.RLIMIT_CORE, 0)  # the server's key is in its memory
+    set_limit(resource.RLIMIT_DATA, _DATA_BYTES)
+    set_limit(resource.RLIMIT_NOFILE, _DESCRIPTORS)
+    set_limit(resource.RLIMIT_CORE, 0)  # the server's key is in its memory
 
 
 class _Sender(threading.Thread):
-    """Writes reports and certificates into the pipe, so that a listening process that takes none holds up no audit.
+    """Writes reports and certificates into the pipe, so that a listening process that does not read delays no audit.
 
-    Of those that it missed it gets the last of each.
+    Of several reports that wait only the last is sent; of several certificates likewise.
     """
 
     def __init__(self, pipe: Connection) -> None:
@@ -129,10 +142,10 @@ class _Sender(threading.Thread):
         self._next: dict[type, Report | Credentials] = {}
         self._ended = False
 
-    def put(self, news: Report | Credentials) -> None:
+    def put(self, update: Report | Credentials) -> None:
         """The next one, in place of one of its type that was not sent yet."""
         with self._changed:
-            self._next[type(news)] = news
+            self._next[type(update)] = update
             self._changed.notify()
 
     def end(self) -> None:
@@ -149,8 +162,8 @@ class _Sender(threading.Thread):
                     self._changed.wait_for(lambda: self._next or self._ended)
                     if self._ended:
                         return
-                    _, news = self._next.popitem()
-                self._pipe.send(news)
+                    _, update = self._next.popitem()
+                self._pipe.send(update)
 
 
 class ServerProcess:
@@ -159,50 +172,54 @@ class ServerProcess:
     Use as a context manager; raises ConfigError when the child cannot serve.
     """
 
-    def __init__(self, settings: ServerSettings, answer: Answering) -> None:
+    def __init__(self, settings: ServerSettings, answer: AnswerFunction) -> None:
         """``answer`` is called in a thread of this process's, for one question after the other."""
         context = multiprocessing.get_context("fork")
         self._settings = settings
-        receiving, self._news = context.Pipe(duplex=False)
-        told, telling = context.Pipe(duplex=False)
-        self._questions, asking = context.Pipe(duplex=True)
+        update_receiver, self._updates = context.Pipe(duplex=False)
+        ready_pipe, ready_sender = context.Pipe(duplex=False)
+        self._questions, question_pipe = context.Pipe(duplex=True)
         self._child: BaseProcess = context.Process(
             target=self._run,
-            args=(_Ends(news=receiving, ready=telling, questions=asking), settings, self._credentials()),
+            args=(
+                _ChildPipes(updates=update_receiver, ready=ready_sender, questions=question_pipe),
+                settings,
+                self._credentials(),
+            ),
             daemon=True,
         )
         self._child.start()
-        for end in (receiving, telling, asking):
+        for end in (update_receiver, ready_sender, question_pipe):
             end.close()
-        self.address, self.health_address = self._started(told)
-        self._sender = _Sender(self._news)  # the first threads of this process, and only after the fork
+        self.address, self.health_address = self._await_start(ready_pipe)
+        self._sender = _Sender(self._updates)  # the first threads of this process, and only after the fork
         self._sender.start()
         QuestionServer(self._questions, answer).start()
 
-    def _started(self, told: Connection) -> tuple[str, str | None]:
-        """The addresses that the child serves at. Raises ConfigError with what it says when it cannot."""
-        with told:
+    def _await_start(self, ready_pipe: Connection) -> tuple[str, str | None]:
+        """The addresses at which the child serves. Raises ConfigError with the child's message when it cannot serve."""
+        with ready_pipe:
             try:
-                said = (
-                    told.recv_bytes(4096).decode()
-                    if told.poll(_STARTUP_SECONDS)
+                message = (
+                    ready_pipe.recv_bytes(4096).decode()
+                    if ready_pipe.poll(_STARTUP_SECONDS)
                     else "error the server did not start in time"
                 )
             except EOFError:
-                said = "error the server ended before it could say why: see standard error"
-        if said.startswith("error "):
+                message = "error the server ended before it could say why: see standard error"
+        if message.startswith("error "):
             self._child.join(_STOP_SECONDS)
-            raise ConfigError(said.removeprefix("error "))
-        address, *health = said.split()
+            raise ConfigError(message.removeprefix("error "))
+        address, *health = message.split()
         return address, health[0] if health else None
 
     def _credentials(self) -> Credentials | None:
         return Credentials.read(self._settings.tls) if self._settings.tls is not None else None
 
-    def _run(self, ends: _Ends, settings: ServerSettings, credentials: Credentials | None) -> None:
-        self._news.close()  # the child's copies of the other ends: without this the pipes would never end
+    def _run(self, pipes: _ChildPipes, settings: ServerSettings, credentials: Credentials | None) -> None:
+        self._updates.close()  # the child's copies of the other ends: without this the pipes would never end
         self._questions.close()
-        _serve(ends, settings, credentials)
+        _serve(pipes, settings, credentials)
 
     @property
     def sentinel(self) -> int:

@@ -1,9 +1,8 @@
-"""Questions from the process that listens to the one that audits, which alone knows the rules: who reaches whom, and why.
+"""Questions about traffic, sent by the listening process to the auditing process, which alone knows the rules.
 
-The question is a short line of JSON and the answer a status and JSON; nothing else crosses, and nothing is unpickled on
-the auditing side. There one thread answers, one question at a time, from the last reading; it has given up its
-capabilities like the listener, and after each answer it rests for several times what the answer cost, so that whoever
-may ask cannot keep a cell busy.
+A question is a short line of JSON, an answer a status and JSON. Nothing else crosses the pipe, and the auditing side
+unpickles nothing. There one thread answers one question at a time from the last scene. It has dropped its capabilities,
+and after each answer it sleeps for several times the answer's cost, so that clients cannot keep a cell busy.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from multiprocessing.connection import Connection
 
 from attrs import frozen
 
-from c2c_auditor.privileges import drop_here
+from c2c_auditor.privileges import drop_in_thread
 
 _LONGEST_QUESTION = 4096
-_PATIENCE_SECONDS = 20.0
-# An answer may cost 60 ms on the largest cell; asked without pause, this thread takes a fifth of a core.
+_ANSWER_SECONDS = 20.0
+# An answer may cost 60 ms on the largest cell; under a constant load of questions this thread takes a fifth of a core.
 _REST = 4
 _LONGEST_REST_SECONDS = 5.0
 
@@ -35,13 +34,13 @@ class Answer:
     body: bytes
 
 
-Answering = Callable[[str, Mapping[str, str]], Answer]
+AnswerFunction = Callable[[str, Mapping[str, str]], Answer]
 
 
 class QuestionClient:
     """The listening side.
 
-    For any number of threads, of which one at most waits for an answer: the others are left for those who scrape.
+    Any number of threads may use it. At most one of them waits for an answer, so that the others can serve scrapes.
     """
 
     def __init__(self, pipe: Connection) -> None:
@@ -50,62 +49,65 @@ class QuestionClient:
         self._numbers = itertools.count()
 
     def ask(self, subject: str, arguments: Mapping[str, str]) -> Answer:
-        """The answer, or that nobody has time for one."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        """The answer, or a refusal when the auditing process is busy or gone."""
+        deadline = time.monotonic() + _ANSWER_SECONDS
         number = next(self._numbers)
         question = json.dumps([number, subject, dict(arguments)]).encode("ascii")
         if len(question) > _LONGEST_QUESTION:
-            return refused(414, "the question is too long")
+            return refusal(414, "the question is too long")
         if not self._lock.acquire(blocking=False):
-            return refused(503, "somebody else is asking: try again in a moment")
+            return refusal(503, "another question is being answered: try again in a moment")
         try:
             self._pipe.send_bytes(question)
             while self._pipe.poll(max(0.0, deadline - time.monotonic())):
                 head, _, body = self._pipe.recv_bytes().partition(b" ")
-                status, _, answered = head.partition(b":")
-                if int(answered) == number:  # else it answers somebody who has lost patience
+                status, _, answered_number = head.partition(b":")
+                if int(answered_number) == number:  # else it belongs to a question whose time was over
                     return Answer(status=int(status), body=body)
         except (OSError, EOFError, ValueError):
-            return refused(503, "the auditing process does not answer")
+            return refusal(503, "the auditing process does not answer")
         finally:
             self._lock.release()
-        return refused(503, "the answer took too long: try again")
+        return refusal(503, "the answer took too long: try again")
 
 
 class QuestionServer(threading.Thread):
     """The auditing side: answers what comes by ``pipe`` until it ends."""
 
-    def __init__(self, pipe: Connection, answer: Answering) -> None:
+    def __init__(self, pipe: Connection, answer: AnswerFunction) -> None:
         super().__init__(name="questions", daemon=True)
         self._pipe = pipe
         self._answer = answer
 
     def run(self) -> None:
-        """Answer, and rest."""
-        drop_here()
+        """Answer one question after the other, with a rest after each."""
+        drop_in_thread()
         with self._pipe, contextlib.suppress(OSError, EOFError):
             while True:
-                asked = self._pipe.recv_bytes(_LONGEST_QUESTION)
+                question = self._pipe.recv_bytes(_LONGEST_QUESTION)
                 started = time.monotonic()
-                number, answer = self._answered(asked)
+                number, answer = self._answer_to(question)
                 self._pipe.send_bytes(b"%d:%d " % (answer.status, number) + answer.body)
                 time.sleep(min(_LONGEST_REST_SECONDS, _REST * (time.monotonic() - started)))
 
-    def _answered(self, asked: bytes) -> tuple[int, Answer]:
-        """What cannot be understood is refused: the listening process may have been taken over."""
+    def _answer_to(self, question: bytes) -> tuple[int, Answer]:
+        """The question's number and its answer; a malformed question is refused.
+
+        The listening process may have been taken over, so its questions are not trusted.
+        """
         try:
-            number, subject, arguments = json.loads(asked)
+            number, subject, arguments = json.loads(question)
         except (ValueError, TypeError, RecursionError):
-            return 0, refused(400, "the question cannot be understood")
+            return 0, refusal(400, "the question cannot be understood")
         texts = isinstance(arguments, dict) and all(isinstance(value, str) for value in arguments.values())
         if not (isinstance(number, int) and isinstance(subject, str) and texts):
-            return 0, refused(400, "the question cannot be understood")
+            return 0, refusal(400, "the question cannot be understood")
         try:
             return number, self._answer(subject, arguments)
-        except Exception as error:  # noqa: BLE001 - whatever one question brings to light, the next one is to be answered
-            return number, refused(500, f"this question cannot be answered: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - one failed question must not end the thread
+            return number, refusal(500, f"this question cannot be answered: {type(error).__name__}: {error}")
 
 
-def refused(status: int, why: str) -> Answer:
-    """No answer, and why."""
+def refusal(status: int, why: str) -> Answer:
+    """An answer that only says why there is none."""
     return Answer(status=status, body=json.dumps({"error": why}).encode("ascii"))

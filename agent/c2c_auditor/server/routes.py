@@ -1,4 +1,4 @@
-"""What each path answers, from the last report."""
+"""The HTTP paths and their responses, made from the last report or from the auditing process's answers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _HEADERS = {
 }
 
 
-class Latest:
-    """The last report, swapped in as a whole; its JSON is made once per report, by the first who asks."""
+class LatestReport:
+    """The last report, replaced as a whole; its JSON is made once, at the first request for it."""
 
     def __init__(self) -> None:
         self._report: Report | None = None
@@ -56,14 +56,14 @@ def _answer(body: str | bytes, kind: str = "text/plain; charset=utf-8", status: 
 
 
 class _Health:
-    """What those are told who only ask how the agent is."""
+    """The responses of ``/healthz`` and ``/readyz``."""
 
-    def __init__(self, latest: Latest, *, ready_max_age: float) -> None:
+    def __init__(self, latest: LatestReport, *, ready_max_age: float) -> None:
         self._latest = latest
         self._ready_max_age = ready_max_age
 
     def healthz(self) -> bottle.HTTPResponse:
-        """Alive, unless an audit takes longer than it may (`audit.reporting.overdue_report`)."""
+        """200, or 503 while an audit takes longer than its limit (`audit.reporting.overdue_report`)."""
         report = self._latest.get()
         overdue = overdue_problem(report) if report is not None else None
         if overdue is not None:
@@ -71,7 +71,7 @@ class _Health:
         return _answer("alive\n")
 
     def readyz(self) -> bottle.HTTPResponse:
-        """A conclusive audit lately."""
+        """200 if the last conclusive audit is recent, otherwise 503."""
         report = self._latest.get()
         last = report.last_conclusive if report is not None else None
         if last is None:
@@ -83,11 +83,13 @@ class _Health:
 
 
 class _Routes(_Health):
-    """What each path answers. ``pid`` is the process that audits, whose cost the process metrics tell."""
+    """The responses of all paths. ``pid`` is the auditing process, which the ``process_…`` metrics describe."""
 
-    def __init__(self, latest: Latest, question_client: QuestionClient, *, ready_max_age: float, pid: int) -> None:
+    def __init__(
+        self, latest: LatestReport, question_client: QuestionClient, *, ready_max_age: float, pid: int
+    ) -> None:
         super().__init__(latest, ready_max_age=ready_max_age)
-        self._asker = question_client
+        self._question_client = question_client
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(ReportCollector(latest.get))
         ProcessCollector(pid=lambda: pid, registry=self._registry)
@@ -97,10 +99,12 @@ class _Routes(_Health):
         return _answer(landing_page(self._latest.get()), "text/html; charset=utf-8")
 
     def metrics(self) -> bottle.HTTPResponse:
-        """Text format 0.0.4, which every scraper reads; compressed for those that ask."""
+        """Text format 0.0.4, which every scraper reads; compressed if the request accepts gzip."""
         response = _answer(generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4)
         response.set_header("Vary", "Accept-Encoding")
-        if "gzip" in bottle.request.get_header("Accept-Encoding", ""):
+        if "gzip" in bottle.request.environ.get(
+            "HTTP_ACCEPT_ENCODING", ""
+        ):  # as sent: get_header would insist on UTF-8
             response.body = gzip.compress(response.body, compresslevel=1)
             response.set_header("Content-Encoding", "gzip")
         return response
@@ -114,21 +118,23 @@ class _Routes(_Health):
 
     def explain(self) -> bottle.HTTPResponse:
         """Why ``source`` reaches ``destination`` on ``flow``, or does not."""
-        return self._asked("explain", "source", "destination", "flow")
+        return self._put_question("explain", "source", "destination", "flow")
 
     def matrix(self) -> bottle.HTTPResponse:
         """Who reaches whom, from line ``first`` on, or only the ``differences``."""
-        return self._asked("matrix", "differences", "first")
+        return self._put_question("matrix", "differences", "first")
 
-    def _asked(self, subject: str, *names: str) -> bottle.HTTPResponse:
-        """The auditing process's answer; of the query only what is asked for goes there."""
+    def _put_question(self, subject: str, *names: str) -> bottle.HTTPResponse:
+        """The auditing process's answer; only the parameters in ``names`` are passed on to it."""
         query = bottle.request.query
         arguments = {name: value for name in names if (value := query.getunicode(name)) is not None}
-        answer = self._asker.ask(subject, arguments)
+        answer = self._question_client.ask(subject, arguments)
         return _answer(answer.body, "application/json", answer.status)
 
 
-def application(latest: Latest, question_client: QuestionClient, *, ready_max_age: float, pid: int) -> bottle.Bottle:
+def application(
+    latest: LatestReport, question_client: QuestionClient, *, ready_max_age: float, pid: int
+) -> bottle.Bottle:
     """The WSGI application."""
     routes = _Routes(latest, question_client, ready_max_age=ready_max_age, pid=pid)
     return _application(
@@ -144,8 +150,11 @@ def application(latest: Latest, question_client: QuestionClient, *, ready_max_ag
     )
 
 
-def health_application(latest: Latest, *, ready_max_age: float) -> bottle.Bottle:
-    """The WSGI application for supervisors on the same machine: nothing in it that only a client with a certificate may see."""
+def health_application(latest: LatestReport, *, ready_max_age: float) -> bottle.Bottle:
+    """The WSGI application for health checks on the same machine.
+
+    It serves nothing that is reserved to clients with a certificate.
+    """
     health = _Health(latest, ready_max_age=ready_max_age)
     return _application({"/healthz": health.healthz, "/readyz": health.readyz})
 
@@ -154,11 +163,11 @@ def _application(answers: Mapping[str, Callable[[], bottle.HTTPResponse]]) -> bo
     app = bottle.Bottle()
     for path, answer in answers.items():
         app.route(path, "GET", answer)
-    app.default_error_handler = _refused
+    app.default_error_handler = _error_page
     return app
 
 
-def _refused(error: bottle.HTTPError) -> str:
+def _error_page(error: bottle.HTTPError) -> str:
     bottle.response.content_type = "text/plain; charset=utf-8"
     for name, value in _HEADERS.items():
         bottle.response.set_header(name, value)

@@ -1,7 +1,7 @@
-"""The server's certificate: read by the process that may, used by the one that listens.
+"""The server's certificate: the auditing process reads it, the listening process uses it.
 
-The auditing process reads the files, which only root may be allowed to, and hands over their bytes: the listening process
-is another user by the time a new certificate comes.
+Only root may be allowed to read the files, and the listening process runs as another user when a new certificate comes.
+So the auditing process reads the files and sends their bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MOST_BYTES = 1 << 20
 
 @frozen(kw_only=True)
 class Credentials:
-    """The contents of the files that ``settings`` names, in PEM; ``client_ca`` is None where clients need no certificate."""
+    """The contents of the files in ``settings``, in PEM; ``client_ca`` is None if clients need no certificate."""
 
     settings: TlsSettings
     certificate: bytes

@@ -16,7 +16,10 @@ from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, reject, remembered
 
 @remembered
 def input_plan(container: Container, services: tuple[r.Rule, ...]) -> ChainPlan:
-    """``input--H``: answers, then ``services`` (the rules of DNS servers and host services, in silk's order), then reject."""
+    """``input--H``: answers, then ``services``, then reject.
+
+    ``services`` are the rules of DNS servers and host services, in silk's order.
+    """
     return ChainPlan(
         family=ChainFamily.INPUT,
         table="filter",
@@ -27,7 +30,10 @@ def input_plan(container: Container, services: tuple[r.Rule, ...]) -> ChainPlan:
 
 
 def host_service(rule: r.Rule) -> bool:
-    """Whether a rule has the shape of those that ``input--H`` holds in its middle: one destination, one protocol, one port, accepted."""
+    """Whether a rule has the shape of a service's in ``input--H``.
+
+    Such a rule accepts one destination, one protocol and one port.
+    """
     if rule.target != r.ACCEPT or rule.source is not None or rule.destination is None or rule.destination.host is None:
         return False
     if (

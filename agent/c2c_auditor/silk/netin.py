@@ -36,7 +36,10 @@ def forwarding_rule(container: Container, mapping: Mapping) -> r.Rule:
 
 
 def marking_rule(mapping: Mapping, interface: str, tag: int) -> r.Rule:
-    """mangle: what comes in on the underlay for this port gets the ingress ``tag``, which every container's overlay chain accepts."""
+    """mangle: packets that come in on the underlay for this port get the ingress ``tag``.
+
+    Every container's overlay chain accepts that mark.
+    """
     return r.Rule(
         destination=r.AddressMatch(value=mapping.host),
         in_interface=r.InterfaceMatch(name=interface),

@@ -21,7 +21,7 @@ def default_deny(container: Container) -> r.Rule:
 
 @remembered
 def overlay_plan(container: Container, cni: CniConfig) -> ChainPlan:
-    """``overlay--H``: marked packets may leave for other cells, answers and the cell's mapped ports come in, the rest is rejected.
+    """``overlay--H``: accepts answers, mapped ports and marked packets to other cells, and rejects the rest.
 
     Over IPv6 only answers come in: it has neither overlay nor mapped ports (``getOverlayRules``, since 2025).
     """

@@ -33,7 +33,10 @@ class Purpose(str, Enum):
 
 @frozen(kw_only=True)
 class Planned:
-    """One rule that should be there, and why: whose container it serves and the policy behind it (None for marks, ingress and the open rule)."""
+    """One rule that should be there, the container that it serves, and the policy behind it.
+
+    ``policy`` is None for marks, ingress and the open rule.
+    """
 
     rule: r.Rule
     purpose: Purpose
@@ -74,7 +77,7 @@ def accept_rule(container: Container, policy: Policy) -> r.Rule:
 
 
 def log_rule(container: Container, policy: Policy, config: VpaConfig) -> r.Rule:
-    """What `accept_rule` is about to accept is logged: each new tcp connection, udp by rate (``iptables_c2c_logging``)."""
+    """Logs traffic that `accept_rule` accepts: each new tcp connection, udp by rate (``iptables_c2c_logging``)."""
     when: r.Match = NEW_CONNECTIONS
     if policy.protocol == "udp":
         when = limited(config.accepted_udp_logs_per_second)

@@ -1,4 +1,5 @@
-"""L5: the only modules that touch the world.
+"""L5: the only modules that read the kernel, files, processes and servers.
 
-Each turns one thing outside into values of `model`, or raises one `SourceError`.
+Each turns one thing outside into values of `model`, or raises a `SourceError`. Nothing here writes, and nothing here
+judges what was read. Bytes and texts of rules are parsed in `netfilter`.
 """

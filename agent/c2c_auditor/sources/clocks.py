@@ -1,4 +1,4 @@
-"""The machine's clocks, as a value that is handed in: what depends on time can be tested without waiting."""
+"""The machine's clocks as a value, so that tests can pass their own and need not wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading files: regular ones only, bounded, without waiting for a writer, with errors that say what to do."""
+"""Reads regular files: bounded in size, without blocking on FIFOs, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KINDS = (
 
 
 class _NotRegularError(Exception):
-    """The path leads to something else than a regular file; the message is what it is."""
+    """The path is not a regular file; the message says what it is instead."""
 
 
 def read_text_file(path: Path, *, source: str, most: int = _MOST_BYTES) -> str:
@@ -53,7 +53,7 @@ def read_text_file(path: Path, *, source: str, most: int = _MOST_BYTES) -> str:
 
 
 def is_empty_file(path: Path) -> bool:
-    """Whether ``path`` is a regular file without a byte in it, which its owner and mode do not hide."""
+    """Whether ``path`` is an empty regular file. Its size can be read even if the file itself cannot."""
     try:
         status = path.stat()
     except (OSError, ValueError):

@@ -21,9 +21,9 @@ from c2c_auditor.model.kind import Kind
 from c2c_auditor.silk.chain_names import ContainerChains
 
 ASG_SYNC = (
-    "Restart vxlan-policy-agent on this cell: at start it writes all security group chains afresh. Do not wait for it to "
-    "mend this: with newer policy servers it asks for security groups only when one of them has changed "
-    "(security_groups_last_updated), so a lost write may stay lost for long."
+    "Restart vxlan-policy-agent on this cell: at start it writes all security group chains afresh. Do not wait for it "
+    "to correct this: with newer policy servers it requests security groups only when one of them has changed "
+    "(security_groups_last_updated), so a lost write may stay lost for a long time."
 )
 
 
@@ -50,7 +50,10 @@ def asg_swap(chains: Mapping[str, r.Chain], container: Container) -> Swap:
 
 
 def unfinished(inputs: Inputs, container: Container, swap: Swap) -> Iterator[Finding]:
-    """A ``casg-…`` chain that is there: for a moment that is a swap, for longer one that stopped halfway."""
+    """A finding if there is a ``casg-…`` chain.
+
+    If it lasts only a moment it is a swap in progress, otherwise one that stopped halfway.
+    """
     candidate = ContainerChains.of(container.handle).asg_candidate
     if candidate not in inputs.ruleset.chains("filter"):
         return
@@ -59,8 +62,8 @@ def unfinished(inputs: Inputs, container: Container, swap: Swap) -> Iterator[Fin
         Kind.CONTAINER_CHAIN_ORPHAN,
         subject=(container.handle, "filter", candidate),
         summary=(
-            f"A swap of the security groups of {who(inputs, container)} stopped halfway: {candidate} is still there, and "
-            f"{decides}."
+            f"A swap of the security groups of {who(inputs, container)} stopped halfway: {candidate} is still there, "
+            f"and {decides}."
         ),
         remedy=ASG_SYNC,
         chain=candidate,

@@ -1,4 +1,7 @@
-"""Rules in both backends of iptables: the kernel runs a packet through both, so one backend's perfect rules prove nothing."""
+"""Findings about rules in both backends of iptables.
+
+The kernel applies both to each packet, so correct rules in one of them prove nothing.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ _TOOLS = {r.Backend.NFT: "iptables-nft", r.Backend.LEGACY: "iptables-legacy", r.
 
 
 def split(rulesets: Sequence[r.Ruleset]) -> Iterator[Finding]:
-    """One finding when silk's chains stand in more than one backend; ``rulesets`` as `sources.rules.backends` gives them, the fuller first."""
+    """One finding when silk's chains stand in more than one backend.
+
+    ``rulesets`` come as `sources.rules.backends` gives them, the one with most of silk's chains first.
+    """
     if len(rulesets) < 2:  # noqa: PLR2004 - one backend is no split
         return
     main, other = rulesets[0], rulesets[1]
@@ -29,17 +35,22 @@ def split(rulesets: Sequence[r.Ruleset]) -> Iterator[Finding]:
     yield describe.finding(
         Kind.BACKEND_SPLIT,
         subject=(),
-        summary=f"silk's chains stand in both backends: {main.backend.value} holds the cell's rules, and {other.backend.value} another {len(chains)} chains. "
-        "The kernel applies both; silk and its tools see one.",
-        remedy=f"See them with {_TOOLS[other.backend]}-save; remove silk's chains there, or recreate the cell. Check garden.iptables_bin_dir.",
+        summary=(
+            f"silk's chains stand in both backends: {main.backend.value} holds the cell's rules, and "
+            f"{other.backend.value} another {len(chains)} chains. The kernel applies both; silk and its tools see one."
+        ),
+        remedy=(
+            f"List them with {_TOOLS[other.backend]}-save; remove silk's chains there, or recreate the cell. Check "
+            "garden.iptables_bin_dir."
+        ),
         details=tuple(chains),
     )
 
 
 def elsewhere(findings: Iterable[Finding], ruleset: r.Ruleset) -> Iterator[Finding]:
-    """Findings about the second backend's rules, told apart from the first one's.
+    """Findings about the second backend's rules; subject and summary name the backend.
 
-    Only what is there can do something: what silk wrote to the other backend is not missing here.
+    Findings about missing rules are left out: silk wrote those rules to the other backend.
     """
     name = ruleset.backend.value
     for finding in findings:

@@ -1,4 +1,4 @@
-"""Findings about the facts themselves: what the store and the policies say that cannot be right, or cannot be carried out."""
+"""Findings about the facts themselves: entries of the store and policies that contradict each other or cannot work."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from c2c_auditor.silk.policy import open_rules
 
 
 def enforcement_disabled(inputs: Inputs) -> Iterator[Finding]:
-    """The overlay is open: by the operator's switch, or by rules that no configuration asks for."""
+    """Findings where the overlay is open, by the operator's switch or by rules without it."""
     opening = open_rules(inputs.config.overlay_networks)
     outcome = inputs.comparison
     places = inputs.chains.rules
-    if outcome is not None:  # what was compared needs no second look: open rules are the plan's first, or too many
+    if outcome is not None:  # open rules are the first of the plan, or extra
         places = (*(entry for _, entry in outcome.matched[: len(opening)]), *outcome.extra)
     found = [entry for entry in places if entry.rule in opening]
     if inputs.config.policy_disabled:
         yield _open(
             found[0] if found else None,
             every=True,
-            why="as disable_container_network_policy asks for",
+            why="as disable_container_network_policy is set",
             remedy="Set disable_container_network_policy to false and deploy.",
         )
         return
@@ -47,7 +47,7 @@ def enforcement_disabled(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _open(entry: Entry | None, *, every: bool, why: str, remedy: str) -> Finding:
-    """``every``: the rule opens the whole overlay, and not only the way from one of its networks to another."""
+    """``every`` is false for a rule that opens only the traffic from one of several overlay networks to another."""
     where: tuple[str, ...] = ()
     what = "every container reaches every other on all ports"
     if not every and entry is not None:
@@ -64,9 +64,12 @@ def _open(entry: Entry | None, *, every: bool, why: str, remedy: str) -> Finding
 
 
 def lost_chains(inputs: Inputs) -> tuple[str, ...]:
-    """The ``overlay--`` chains that hang in FORWARD for containers that the store does not list, when they outnumber those that it does.
+    """The ``overlay--`` chains of containers that the store does not list.
 
-    A single one is a container on its way out; many are a store that was truncated and that VPA will plan from next (serial.go, ``DecodeAll``).
+    Empty unless FORWARD jumps to more of them than of chains whose containers are listed.
+
+    A few such chains belong to containers that are being deleted. Many mean that the store was truncated; VPA's next
+    plan then lacks the lost containers (serial.go, ``DecodeAll``).
     """
     if inputs.facts.store is None:
         return ()
@@ -94,7 +97,7 @@ def _wired(inputs: Inputs) -> tuple[str, ...]:
 
 
 def store_shrunk(inputs: Inputs) -> Iterator[Finding]:
-    """Containers that are wired up and that the store no longer lists."""
+    """One finding for all containers that have chains and jumps although the store no longer lists them."""
     lost = lost_chains(inputs)
     if not lost:
         return
@@ -104,9 +107,14 @@ def store_shrunk(inputs: Inputs) -> Iterator[Finding]:
     yield describe.finding(
         Kind.STORE_SHRUNK,
         subject=(),
-        summary=f"The container metadata lists {wired - len(lost)} of {wired} containers that are wired up on this cell: "
-        "with its next plan vxlan-policy-agent removes the policy rules of the others.",
-        remedy="Look at store.json for truncation and the disk for space; do not restart vxlan-policy-agent before the store is whole again.",
+        summary=(
+            f"The container metadata lists {wired - len(lost)} of {wired} containers that have chains on this cell: "
+            "with its next plan vxlan-policy-agent removes the policy rules of the others."
+        ),
+        remedy=(
+            "Check store.json for truncation and the disk for space; do not restart vxlan-policy-agent before the "
+            "store is complete again."
+        ),
         addresses=tuple(map(str, addresses)),
         details=lost,
     )
@@ -129,13 +137,19 @@ def container_conflict(inputs: Inputs) -> Iterator[Finding]:
             yield describe.finding(
                 Kind.CONTAINER_CONFLICT,
                 subject=(str(containers[0].address), *handles),
-                summary=f"{len(containers)} containers claim {containers[0].address}: {', '.join(map(people.called, apps))}. "
-                + (
-                    "One of them is not there any more."
-                    if same
-                    else "One of them is marked and reached as the other's app."
+                summary=(
+                    f"{len(containers)} containers claim {containers[0].address}: "
+                    f"{', '.join(map(people.called, apps))}. "
+                    + (
+                        "One of them no longer exists."
+                        if same
+                        else "One of them is marked and reached as the other's app."
+                    )
                 ),
-                remedy="Find out which handle is alive (gdn or cfdot); a stale entry of the store goes away when its container is destroyed.",
+                remedy=(
+                    "Find out which handle exists (gdn or cfdot); a stale entry of the store is removed when its "
+                    "container is destroyed."
+                ),
                 effect=Effect.ADVICE if same else None,
                 addresses=(str(containers[0].address),),
                 handles=handles,
@@ -144,7 +158,7 @@ def container_conflict(inputs: Inputs) -> Iterator[Finding]:
 
 
 def unreadable(inputs: Inputs) -> Iterator[Finding]:
-    """Entries of the store and of the policy server's answer that could not be understood."""
+    """One finding for each entry of the store and of the policy server's answer that could not be parsed."""
     store, policies = inputs.facts.store, inputs.facts.policies
     for bad in store.unreadable if store is not None else ():
         yield describe.finding(
@@ -173,8 +187,10 @@ def tag_conflict(inputs: Inputs) -> Iterator[Finding]:
             yield describe.finding(
                 Kind.TAG_CONFLICT,
                 subject=(f"0x{tag:x}",),
-                summary=f"Tag 0x{tag:x} stands for {len(apps)} apps: {', '.join(map(people.called, sorted(apps)))}. "
-                "Each reaches whatever the others may reach.",
+                summary=(
+                    f"Tag 0x{tag:x} stands for {len(apps)} apps: {', '.join(map(people.called, sorted(apps)))}. Each "
+                    "reaches everything that the others may reach."
+                ),
                 remedy="Look at the policy server's groups table: each guid must have a row of its own.",
                 details=tuple(sorted(apps)),
             )
@@ -184,7 +200,10 @@ def tag_conflict(inputs: Inputs) -> Iterator[Finding]:
             yield describe.finding(
                 Kind.TAG_CONFLICT,
                 subject=(app,),
-                summary=f"{people.called(app)} has {len(tags)} tags, {listed}: only one of them can be its mark, so some of its policies cannot work.",
+                summary=(
+                    f"{people.called(app)} has {len(tags)} tags, {listed}: only one of them can be its mark, so some "
+                    "of its policies cannot work."
+                ),
                 remedy="Look at the policy server's groups table: each guid must have one row.",
                 effect=Effect.OUTAGE,
                 source=people.app(app),
@@ -192,7 +211,10 @@ def tag_conflict(inputs: Inputs) -> Iterator[Finding]:
 
 
 def port_not_exposed(inputs: Inputs) -> Iterator[Finding]:
-    """A tcp policy none of whose ports any local instance of its destination has. Metadata lists tcp ports only, so udp is not judged."""
+    """One finding for each tcp policy whose ports no local instance of its destination exposes.
+
+    The metadata lists tcp ports only, so udp is not judged.
+    """
     store, policies = inputs.facts.store, inputs.facts.policies
     if store is None or policies is None:
         return
@@ -208,21 +230,28 @@ def port_not_exposed(inputs: Inputs) -> Iterator[Finding]:
             and ports
             and bisect_left(ports, policy.ports.first) == bisect_right(ports, policy.ports.last)
         ):
-            asked = render_ports(policy.ports.first, policy.ports.last, "-")
-            called = inputs.people.called(policy.destination)
+            opened = render_ports(policy.ports.first, policy.ports.last, "-")
+            destination = inputs.people.called(policy.destination)
             yield describe.finding(
                 Kind.PORT_NOT_EXPOSED,
-                subject=(policy.source, policy.destination, asked),
-                summary=f"A policy lets {inputs.people.called(policy.source)} reach {called} on tcp {asked}, "
-                f"but {called} has only {', '.join(map(str, ports))}.",
-                remedy="Check the policy's port; an app that listens on a port it does not declare makes this hint moot.",
-                policy=f"tcp {asked}",
+                subject=(policy.source, policy.destination, opened),
+                summary=(
+                    f"A policy lets {inputs.people.called(policy.source)} reach {destination} on tcp {opened}, but "
+                    f"{destination} exposes only {', '.join(map(str, ports))}."
+                ),
+                remedy=(
+                    "Check the policy's port. Ignore this hint if the app listens on a port that it does not expose."
+                ),
+                policy=f"tcp {opened}",
                 **describe.apps(inputs, policy.source, policy.destination),
             )
 
 
 def unconvertible(inputs: Inputs) -> Iterator[Finding]:
-    """Security group rules for which silk leaves a container's whole chain as it is, and says so in its log only."""
+    """One finding for each security group rule that silk cannot convert.
+
+    Silk then no longer updates the chain of a container to which the group applies.
+    """
     store, groups = inputs.facts.store, inputs.facts.security_groups
     if store is None or groups is None or not inputs.config.asg_syncing:
         return
@@ -237,8 +266,11 @@ def unconvertible(inputs: Inputs) -> Iterator[Finding]:
         yield describe.finding(
             Kind.ASG_MISSING,
             subject=("unconvertible", problem),
-            summary=f"silk cannot convert a security group ({problem}) and therefore no longer updates the egress of {len(containers)} containers.",
-            remedy="Mend the security group's rule (cf update-security-group).",
+            summary=(
+                f"silk cannot convert a security group ({problem}) and therefore no longer updates the egress of "
+                f"{len(containers)} containers."
+            ),
+            remedy="Correct the security group's rule (cf update-security-group).",
             effect=Effect.OUTAGE,
             addresses=tuple(str(container.address) for container in containers),
             handles=tuple(container.handle for container in containers),

@@ -1,4 +1,4 @@
-"""What rules say about each other when nothing else is known: listings that people paste, a bundle without policies.
+"""Findings about rules that contradict each other, for listings and bundles without policies.
 
 An app has one tag. So the mark that its MARK rule sets must be the one that every ACCEPT for it matches.
 """
@@ -20,7 +20,7 @@ from c2c_auditor.model.kind import Effect, Kind
 
 
 def consistency(inputs: Inputs) -> Iterator[Finding]:
-    """Contradictions among MARK and ACCEPT rules; nothing when there is a plan to compare with, which says more."""
+    """Contradictions among MARK and ACCEPT rules. None if there is a plan, whose comparison shows more."""
     if inputs.planned is not None:
         return
     entries = _entries(inputs.ruleset, inputs.chains)
@@ -39,7 +39,7 @@ def consistency(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _entries(ruleset: r.Ruleset, chains: PolicyChains) -> Sequence[Entry]:
-    """The rules of the policy chains, and pasted ones whose chain nobody told: those stand in a chain called after their listing."""
+    """The rules of the policy chains, and those without a chain's header in a listing, under the listing's name."""
     anonymous = ruleset.chains("filter").get("", r.Chain(name=""))
     pasted = (Entry(chain=ruleset.origin, position=at, rule=rule) for at, rule in enumerate(anonymous.rules, 1))
     return [*chains.rules, *pasted]
@@ -79,7 +79,10 @@ def _unlike_marks(accepts: Sequence[Entry], tags: Mapping[str, dict[int, Entry]]
 
 
 def _unlike_siblings(accepts: Sequence[Entry], tags: Mapping[str, dict[int, Entry]]) -> Iterator[Finding]:
-    """ACCEPTs of one source that disagree, where no MARK rule says which is right: the rarer mark is named, the latest if there is none rarer."""
+    """ACCEPT rules of one source that disagree, where no MARK rule shows the right mark.
+
+    The rarer mark counts as wrong.
+    """
     by_source: dict[str, list[tuple[int, Entry]]] = {}
     for entry in accepts:
         mark = fields.only(entry.rule, r.MarkMatch)
@@ -100,9 +103,11 @@ def _changed(entry: Entry, tag: int, because: str) -> Finding:
     return describe.finding(
         Kind.ACCEPT_CHANGED,
         subject=(describe.text(entry.rule),),
-        summary=f"The ACCEPT for {fields.shown(entry.rule, fields.PROTOCOL)} {ports} from app {source} to app {destination} "
-        f"carries mark {found}, but {because}: "
-        f"what this source sends there is rejected, and whoever holds {found} is let in.",
+        summary=(
+            f"The ACCEPT for {fields.shown(entry.rule, fields.PROTOCOL)} {ports} from app {source} to app "
+            f"{destination} carries mark {found}, but {because}: packets of this source are rejected there, and "
+            f"packets with mark {found} pass."
+        ),
         remedy=describe.REPLAN,
         effect=Effect.BREACH,
         entry=entry,
@@ -117,7 +122,7 @@ def _repeated(entries: Sequence[Entry]) -> Iterator[Finding]:
             yield describe.finding(
                 Kind.RULE_DUPLICATE,
                 subject=(describe.text(entry.rule),),
-                summary=f"The same rule stands more than once in {entry.chain}; only its first copy does anything.",
+                summary=f"The same rule stands more than once in {entry.chain}; only the first copy has an effect.",
                 remedy=describe.REPLAN,
                 entry=entry,
             )

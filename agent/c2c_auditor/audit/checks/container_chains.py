@@ -1,4 +1,4 @@
-"""Findings about the chains of single containers: the default deny as such, what stands in each chain, and the jumps that lead there."""
+"""Findings about the chains of single containers: the default deny, the rules of each chain, the jumps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How findings are put into words and filled with evidence; the same form for all checks."""
+"""Sentences and evidence of findings, in the same form for all checks. Nothing is judged here."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ REPLAN = (
 
 
 _DOES = {
-    Effect.BREACH: "what should be refused passes",
-    Effect.OUTAGE: "what should pass is refused",
-    Effect.RESIDUE: "this concerns no traffic",
-    Effect.ADVICE: "nothing is decided otherwise, but something is not logged",
+    Effect.BREACH: "traffic that should be refused passes",
+    Effect.OUTAGE: "traffic that should pass is refused",
+    Effect.RESIDUE: "no traffic is affected",
+    Effect.ADVICE: "all traffic is decided as it should be, but some is not logged",
 }
-_HARMLESS = "As the rules stand, no traffic is decided otherwise because of it."
+_HARMLESS = "With the present rules this affects no traffic."
 
 
 class Apps(TypedDict):
@@ -42,12 +42,12 @@ def text(rule: r.Rule) -> str:
 
 
 def does(effect: Effect) -> str:
-    """What a rule's loss or change does, as the end of a sentence."""
+    """The effect of a rule's loss or change, as the end of a sentence."""
     return _DOES[effect]
 
 
 def harmless(summary: str, effect: Effect) -> str:
-    """The summary of a finding of ``effect`` that turned out to concern no traffic."""
+    """The summary of a finding of ``effect`` that affects no traffic, as reachability shows."""
     return (
         summary.replace(_DOES[effect], _DOES[Effect.RESIDUE]) if _DOES[effect] in summary else f"{summary} {_HARMLESS}"
     )
@@ -142,26 +142,26 @@ def policy_text(inputs: Inputs, plan: Planned) -> str:
     policy = plan.policy
     if policy is None:
         return ""
-    called = inputs.people.called
+    name = inputs.people.called
     return (
-        f"{called(policy.source)} to {called(policy.destination)} on {policy.protocol} "
+        f"{name(policy.source)} to {name(policy.destination)} on {policy.protocol} "
         f"{render_ports(policy.ports.first, policy.ports.last, '-')}"
     )
 
 
 def missing(inputs: Inputs, plan: Planned) -> str:
     """One sentence for a planned rule that is not there: what does not work now, for whom."""
-    container, called = plan.container, inputs.people.called
+    container = plan.container
     if container is None:
         return "The operator switched enforcement off, but the rule that opens the overlay is not there."
-    who = f"{called(container.app)} at {container.address}"
+    name = f"{inputs.people.called(container.app)} at {container.address}"
     if plan.purpose is Purpose.MARK:
-        return f"{who} is not marked: every destination rejects what it sends, although policies allow it."
+        return f"{name} is not marked: every destination rejects its packets, although policies allow them."
     if plan.purpose is Purpose.INGRESS:
         port = fields.shown(plan.rule, fields.PORTS).removeprefix("--dport ")
-        return f"The ingress router does not reach {who} on tcp {port}."
+        return f"The ingress router does not reach {name} on tcp {port}."
     if plan.purpose is Purpose.LOG:
-        return f"What is accepted from {policy_text(inputs, plan)} at {container.address} is not logged."
+        return f"Accepted traffic from {policy_text(inputs, plan)} at {container.address} is not logged."
     return (
         f"{policy_text(inputs, plan)} is not accepted at {container.address}: it is rejected, although a policy "
         "allows it."
@@ -187,7 +187,10 @@ def _consequence(inputs: Inputs, plan: Planned, entry: Entry, name: str) -> str:
     people = inputs.people
     mark, target = fields.only(entry.rule, r.MarkMatch), entry.rule.target
     if name == fields.MARK and isinstance(target, r.SetMark):
-        return f" It passes for {people.holders(target.value)}, and is refused where its own policies allow it."
+        return (
+            f" Its packets count as those of {people.holders(target.value)}, and are refused where its own policies "
+            "allow them."
+        )
     if name == fields.MARK and plan.purpose is Purpose.ACCEPT and plan.policy is not None:
         if mark is None or mark.negated or mark.mask != r.ALL_BITS:
             return " Other apps' packets pass as well."
@@ -200,13 +203,12 @@ def misplaced(inputs: Inputs, found: Misplaced) -> str:
     late, early = found.late, found.early
     if late.planned.purpose is Purpose.LOG:
         return (
-            f"What is accepted from {policy_text(inputs, late.planned)} is not logged: the LOG rule stands behind "
+            f"Accepted traffic from {policy_text(inputs, late.planned)} is not logged: the LOG rule stands behind "
             "the ACCEPT."
         )
     source = late.planned.container
-    who = inputs.people.called(source.app) if source is not None else "A source"
+    name = inputs.people.called(source.app) if source is not None else "A source"
     return (
-        f"{who} is marked at position {late.entry.position}, behind the ACCEPT at position "
-        f"{early.entry.position} that needs the mark: "
-        f"{policy_text(inputs, early.planned)} is rejected on this cell."
+        f"{name} is marked at position {late.entry.position}, behind the ACCEPT at position {early.entry.position} "
+        f"that needs the mark: {policy_text(inputs, early.planned)} is rejected on this cell."
     )

@@ -18,7 +18,7 @@ from c2c_auditor.silk.policy import ingress_tag_of, open_rules
 
 
 def extra_rules(inputs: Inputs, entries: Iterable[Entry]) -> Iterator[Finding]:
-    """One finding per rule, or none where it concerns a policy that could not be read: what is not known is not accused."""
+    """One finding per rule, or none if it belongs to a policy that could not be read."""
     untold = {bad.guids for bad in inputs.facts.policies.unreadable} if inputs.facts.policies is not None else set()
     wired = wired_addresses(inputs)
     opening = open_rules(inputs.config.overlay_networks)
@@ -152,7 +152,10 @@ def _accept(inputs: Inputs, entry: Entry, owners: Sequence[Container]) -> Findin
         )
     elif ingress_tag_of(rule) is not None and not source:
         kind, effect = Kind.INGRESS_STALE, Effect.BREACH
-        summary = f"Whoever carries mark 0x{tag:x} ({_ingress_holder(inputs, tag)}) reaches {where}, a port that it does not expose to the ingress router."
+        summary = (
+            f"Packets with mark 0x{tag:x} ({_ingress_holder(inputs, tag)}) reach {where}, a port that it does not "
+            "expose to the ingress router."
+        )
     else:
         kind, effect = Kind.ACCEPT_STALE, Effect.BREACH
         holder = (

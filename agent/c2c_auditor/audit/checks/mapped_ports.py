@@ -1,4 +1,4 @@
-"""Findings about mapped ports: nat and mangle must say the same, and nothing must lead elsewhere."""
+"""Findings about mapped ports: nat and mangle must agree, and translate to the container and its ports only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REMEDY = (
 
 
 def mapped_ports(inputs: Inputs) -> Iterator[Finding]:
-    """Each container's ``netin--`` chains in nat and mangle against each other, its metadata and the cell's addresses."""
+    """Compare each container's ``netin--`` chains in nat and mangle, its exposed ports and the cell's addresses."""
     store = inputs.facts.store
     if store is None or not {"nat", "mangle"} <= set(inputs.ruleset.tables):
         return
@@ -116,7 +116,10 @@ def _marks(
         for interface in interfaces if interfaces is not None else ():
             if interface not in found:
                 expected = marking_rule(Mapping(host=host, host_port=host_port, port=0), interface, tag)
-                what = f"port {host_port} of the cell leads to it but is not marked on {interface}: its default deny rejects what comes in"
+                what = (
+                    f"port {host_port} of the cell leads to it but is not marked on {interface}: its default deny "
+                    "rejects the packets"
+                )
                 yield describe.finding(
                     Kind.NAT_RULE_MISSING,
                     subject=(container.handle, "mangle", describe.text(expected)),
@@ -181,7 +184,7 @@ def _repeated(inputs: Inputs, container: Container, table: str, entries: list[En
                 subject=(container.handle, table, describe.text(entry.rule)),
                 summary=(
                     f"The same rule stands more than once in {entry.chain} of {inputs.people.called(container.app)}; "
-                    "only its first copy does anything."
+                    "only the first copy has an effect."
                 ),
                 remedy=_REMEDY,
                 entry=entry,

@@ -1,4 +1,4 @@
-"""Findings about the translation of containers' addresses on their way out: nat's POSTROUTING."""
+"""Findings about nat's POSTROUTING: how the source addresses of containers' packets are translated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TABLE, _CHAIN = "nat", "POSTROUTING"
 _DOES = {
     Masquerading.BARE: (Effect.OUTAGE, "sends to the outside with its overlay address, and no answer comes back"),
     Masquerading.OVERLAY: (Effect.OUTAGE, "reaches other containers with the cell's address instead of its own"),
-    Masquerading.ALIKE: (Effect.RESIDUE, "is masqueraded by a rule that silk does not write now"),
+    Masquerading.ALIKE: (Effect.RESIDUE, "is masqueraded by a rule that today's silk does not write"),
 }
 
 
@@ -139,7 +139,7 @@ def _second(inputs: Inputs, container: Container, entry: Entry, does: Masqueradi
 
 
 def _foreign(inputs: Inputs, entries: Sequence[Entry]) -> Iterator[Finding]:
-    """MASQUERADE rules of others that hold for what containers send to other cells."""
+    """MASQUERADE rules that silk did not write and that rewrite packets from containers to other cells."""
     vtep = inputs.wrapper.config.vtep_name
     for entry in entries:
         rule = entry.rule
@@ -153,8 +153,10 @@ def _foreign(inputs: Inputs, entries: Sequence[Entry]) -> Iterator[Finding]:
             yield describe.finding(
                 Kind.NAT_RULE_STALE,
                 subject=(_TABLE, _CHAIN, describe.text(rule)),
-                summary=f"Somebody else's rule {entry.position} of {_CHAIN} gives packets to other cells' containers this "
-                "cell's address.",
+                summary=(
+                    f"Rule {entry.position} of {_CHAIN}, which silk did not write, gives packets to other cells' "
+                    "containers this cell's address."
+                ),
                 remedy="Find out who added it (its owner's job or a person); silk neither adds nor removes it.",
                 effect=Effect.OUTAGE,
                 entry=entry,

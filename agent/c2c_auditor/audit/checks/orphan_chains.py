@@ -1,4 +1,4 @@
-"""Chains of containers that are gone, and names that only look like silk's."""
+"""Findings about chains with names of silk's form that belong to no container of the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHORTEST = 11
 def orphan_chains(inputs: Inputs) -> Iterator[Finding]:
     """One finding per handle that the store does not know, with all of its chains.
 
-    A store that has shrunk is `facts.store_shrunk`'s.
+    None if the store has shrunk, which `cell_facts.store_shrunk` reports.
     """
     store = inputs.facts.store
     if store is None or lost_chains(inputs):

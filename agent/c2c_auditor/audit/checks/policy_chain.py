@@ -1,4 +1,4 @@
-"""Findings about the policy chain as such: is it there, does traffic reach it, in time, and only once."""
+"""Findings about the policy chain as a whole: its existence, the jumps to it and their order, its time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from c2c_auditor.model.finding import Finding, Place
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.silk.chain_names import ChainFamily, family_of, policy_chain_time
 
-# A chain may be this much younger than the auditor's clock says it can be before that is worth a word.
+# A chain's time may be this far ahead of the cell's clock without a finding.
 _CLOCK_TOLERANCE_SECONDS = 60.0
 
 
@@ -39,7 +39,10 @@ def _missing(inputs: Inputs) -> Iterator[Finding]:
     yield describe.finding(
         Kind.POLICY_CHAIN_MISSING,
         subject=(),
-        summary=f"There is no policy chain on this cell, where {needed} rules should stand: no container-to-container policy works here.",
+        summary=(
+            f"There is no policy chain on this cell, where {needed} rules should stand: no container-to-container "
+            "policy works here."
+        ),
         remedy=describe.REPLAN,
         chain="FORWARD",
     )
@@ -57,7 +60,10 @@ def _unreached(inputs: Inputs) -> Iterator[Finding]:
     effect = Effect.OUTAGE
     if bent is not None and isinstance(bent.rule.target, r.Goto):
         effect = Effect.BREACH
-        summary = f"FORWARD goes to the policy chain {newest} instead of jumping: what no policy accepts never comes to the containers' default deny."
+        summary = (
+            f"FORWARD goes to the policy chain {newest} instead of jumping: packets that no policy accepts never reach "
+            "the containers' default deny."
+        )
     elif bent is not None:
         summary = f"FORWARD jumps to the policy chain {newest} for some packets only: policies work for no others."
     yield describe.finding(
@@ -79,14 +85,16 @@ def _place(inputs: Inputs) -> Iterator[Finding]:
     plain = _unconditional(inputs)
     first = min(jump.position for jump in plain)
     before = [at for at in overlays if at < first]
-    # Whichever is fewer was moved: the policy chain's one jump, or single containers' jumps before it.
+    # The smaller number was moved: the policy chain's one jump, or a container's jump before it.
     if before and (len(before) > 1 or len(overlays) == 1):
         jump = next(entry for entry in plain if entry.position == first)
         yield describe.finding(
             Kind.JUMP_MISPLACED,
             subject=("policy",),
-            summary=f"FORWARD comes to the policy chain only at position {first}, behind the default deny of {len(before)} containers: "
-            "what policies allow them is rejected.",
+            summary=(
+                f"FORWARD jumps to the policy chain only at position {first}, behind the default deny of {len(before)} "
+                "containers: traffic that policies allow to them is rejected."
+            ),
             remedy=describe.REPLAN,
             entry=jump,
         )
@@ -94,9 +102,13 @@ def _place(inputs: Inputs) -> Iterator[Finding]:
         yield describe.finding(
             Kind.JUMP_MISPLACED,
             subject=(jumped_chain(forward[before[0] - 1]),),
-            summary=f"FORWARD comes to {jumped_chain(forward[before[0] - 1])} before the policy chain: "
-            "what policies allow this container is rejected by its default deny.",
-            remedy="Recreate the container (cf restart the app instance): its chains are written once, at its creation.",
+            summary=(
+                f"FORWARD jumps to {jumped_chain(forward[before[0] - 1])} before the policy chain: traffic that "
+                "policies allow to this container is rejected by its default deny."
+            ),
+            remedy=(
+                "Recreate the container (cf restart the app instance): its chains are written once, at its creation."
+            ),
             entry=Entry(chain="FORWARD", position=before[0], rule=forward[before[0] - 1]),
         )
 
@@ -114,7 +126,7 @@ def _repeated(inputs: Inputs) -> Iterator[Finding]:
             yield describe.finding(
                 Kind.JUMP_DUPLICATE,
                 subject=(chain,),
-                summary=f"FORWARD jumps to {chain} more than once; only the first jump does anything.",
+                summary=f"FORWARD jumps to {chain} more than once; only the first jump has an effect.",
                 remedy=describe.REPLAN,
                 entry=jump,
             )
@@ -122,7 +134,10 @@ def _repeated(inputs: Inputs) -> Iterator[Finding]:
             yield describe.finding(
                 Kind.POLICY_CHAIN_REPEATED,
                 subject=(chain,),
-                summary=f"FORWARD still jumps to the older policy chain {chain} beside {newest}: what it accepts passes, whatever the policies say now.",
+                summary=(
+                    f"FORWARD still jumps to the older policy chain {chain} beside {newest}: traffic that it accepts "
+                    "passes, even if no policy allows it any more."
+                ),
                 remedy=f"Restart vxlan-policy-agent; if both stay: iptables -w -D FORWARD -j {chain}",
                 entry=jump,
             )
@@ -130,7 +145,10 @@ def _repeated(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _orphans(inputs: Inputs) -> Iterator[Finding]:
-    """Silk finds old chains by their jumps, so a chain without one stays for ever. The newest of an unreached set is `_unreached`'s."""
+    """Chains without a jump, which stay for ever because silk finds old chains by their jumps.
+
+    If there is no jump at all, `_unreached` reports the newest one.
+    """
     jumped = {jumped_chain(jump.rule) for jump in inputs.chains.jumps}
     spared = set() if inputs.chains.active or inputs.planned == () else {inputs.chains.names[-1]}
     for chain in inputs.chains.names:
@@ -139,7 +157,10 @@ def _orphans(inputs: Inputs) -> Iterator[Finding]:
             yield describe.finding(
                 Kind.POLICY_CHAIN_ORPHAN,
                 subject=(chain,),
-                summary=f"Nothing jumps to the policy chain {chain} ({count} rules): it is left over and concerns no traffic.",
+                summary=(
+                    f"Nothing jumps to the policy chain {chain} ({count} rules): it is left over and affects no "
+                    "traffic."
+                ),
                 remedy=f"iptables -w -F {chain} && iptables -w -X {chain}",
                 chain=chain,
             )
@@ -155,15 +176,20 @@ def _from_future(inputs: Inputs) -> Iterator[Finding]:
                 kind=Kind.POLICY_CHAIN_FROM_FUTURE,
                 effects=frozenset({Kind.POLICY_CHAIN_FROM_FUTURE.effect}),
                 subject=(chain,),
-                summary=f"The policy chain {chain} was made {ahead:.0f} s ahead of this cell's clock: "
-                "vxlan-policy-agent only removes older chains, so it will stay.",
-                remedy="Check the clock (chronyc tracking); delete the chain and its jump by hand once a newer one is in place.",
+                summary=(
+                    f"The time in the policy chain's name {chain} is {ahead:.0f} s ahead of this cell's clock: "
+                    "vxlan-policy-agent removes only chains with an older time than its new one, so it will stay."
+                ),
+                remedy=(
+                    "Check the clock (chronyc tracking); delete the chain and its jump by hand once a newer one is in "
+                    "place."
+                ),
                 place=Place(table="filter", chain=chain),
             )
 
 
 def time_bounds(inputs: Inputs) -> tuple[float, float]:
-    """From when (inclusive) until when (exclusive) `_from_future` says what it says now, by the cell's clock."""
+    """From when (inclusive) until when (exclusive) the result of `_from_future` stays the same, by the cell's clock."""
     if inputs.now is None:
         return -math.inf, math.inf
     turns = [_time(chain) - _CLOCK_TOLERANCE_SECONDS for chain in inputs.chains.names]

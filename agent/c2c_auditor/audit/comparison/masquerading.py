@@ -110,7 +110,10 @@ def holds_on(out: r.InterfaceMatch | None, name: str) -> bool:
 
 
 def _holds_on_underlay(out: r.InterfaceMatch | None, at: Addresses) -> bool:
-    """Whether it holds on every interface of the underlay; where those are not known, only a rule for all others does."""
+    """Whether it holds on every interface of the underlay.
+
+    Where those are not known, only a rule for all interfaces but the vtep does.
+    """
     if at.underlay is None:
         return out is None or (out.negated and not out.name.endswith("+") and out.name == at.vtep)
     return all(holds_on(out, name) for name in at.underlay)

@@ -1,4 +1,4 @@
-"""Why a flow passes or not: its packets' walks, the rule that decides, the policy that allows it or is missing."""
+"""Explains why a flow passes or not: its packets' walks, the deciding rule, the policies between the ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from attrs import evolve, frozen
 from c2c_auditor.audit.questions.lookup import End, find
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.traffic import intent
-from c2c_auditor.audit.traffic.destinations import answered
 from c2c_auditor.audit.traffic.ends import Overlay
 from c2c_auditor.errors import UsageError
 from c2c_auditor.model import rule as r
@@ -77,7 +76,7 @@ def parse_flow(text: str) -> Piece:
 def explain(inputs: Inputs, source: str, destination: str, flow: Piece | None = None) -> Explanation:
     """Whether ``source`` reaches ``destination`` (as `lookup.find` takes them) on ``flow``.
 
-    Without one, on what a policy or the container offers.
+    Without ``flow``, on the first port that a policy allows or the container exposes.
 
     Raises UsageError for ends that are not known or not of this cell, EvaluationError for rules that no kernel would
     hold.
@@ -114,7 +113,7 @@ class _Question:
         return Piece(protocol=r.TCP, first=port, last=port)
 
     def answer(self) -> Explanation:
-        """The pair of containers with the worst verdict, walked; the others in a sentence each."""
+        """The pair of containers with the worst verdict, with its walks; each other pair as a sentence."""
         pairs = [
             (one, other)
             for one in self._source.containers or (None,)
@@ -122,7 +121,7 @@ class _Question:
             if one is None or other is None or one.handle != other.handle
         ]
         if not pairs:
-            message = "that is one and the same container: its packets to itself never leave it"
+            message = "source and destination are the same container: its packets to itself never leave it"
             raise UsageError(message)
         verdicts = [self._verdict(*pair) for pair in pairs] if len(pairs) > 1 else [Certainty.YES]
         worst = min(range(len(pairs)), key=lambda at: _WORST_FIRST.index(verdicts[at]))
@@ -134,7 +133,7 @@ class _Question:
         return evolve(self._pair(*pairs[worst]), others=others)
 
     def _verdict(self, source: Container | None, destination: Container | None) -> Certainty:
-        """What a walk would say, by the index.
+        """The verdict of `_pair`, worked out with the index instead of a walk.
 
         Two apps with many containers make many pairs, and a walk tries every rule of a large chain.
         """
@@ -152,7 +151,7 @@ class _Question:
             frozenset(mark for mark, flows in there.marks.items() if both(flows, wanted))
         ):
             passes = Certainty.NO
-        sure, perhaps = answered(back)
+        sure, perhaps = back.answered
         return every(
             (passes, Certainty.YES if both(sure, wanted) else Certainty.MAY if both(perhaps, wanted) else Certainty.NO)
         )
@@ -261,10 +260,10 @@ class _Question:
 
     def _sentence(self, policy: Policy) -> str:
         people = self._inputs.people
-        shown = f"{policy.protocol} {render_ports(policy.ports.first, policy.ports.last, '-')}"
+        ports = f"{policy.protocol} {render_ports(policy.ports.first, policy.ports.last, '-')}"
         hit = " ← this one" if both(intent.flows_of(policy), self._flow.flows) else ""
         return (
-            f"{people.called(policy.source)} may reach {people.called(policy.destination)} on {shown} (mark "
+            f"{people.called(policy.source)} may reach {people.called(policy.destination)} on {ports} (mark "
             f"0x{policy.source_tag:x}){hit}"
         )
 

@@ -1,4 +1,4 @@
-"""The end that a question names: an app by name or guid, a container by handle, a host by address.
+"""Finds the end that a question names: an app by name or guid, a container by handle, a host by address.
 
 A name that is unknown or ambiguous is refused with the names that this cell knows.
 """
@@ -55,7 +55,7 @@ def find(text: str, inputs: Inputs) -> End:
     containers = store.containers if store is not None else ()
     address = _address(text)
     if address is not None:
-        return _at(address, containers, inputs)
+        return _end_at(address, containers, inputs)
     whole = [container for container in containers if container.handle == text]
     if whole:
         return End(app=whole[0].app, containers=tuple(whole))
@@ -115,7 +115,7 @@ def _address(text: str) -> Address | None:
         return None
 
 
-def _at(address: Address, containers: Iterable[Container], inputs: Inputs) -> End:
+def _end_at(address: Address, containers: Iterable[Container], inputs: Inputs) -> End:
     here = tuple(container for container in containers if container.address == address)
     if here:
         return End(app=here[0].app, containers=here[:1])
@@ -135,5 +135,9 @@ def _listed(guids: Iterable[str], inputs: Inputs, handles: Iterable[Container]) 
     """Apps and containers as people know them, the first twelve of them."""
     texts = [f"{inputs.people.called(guid)} [{guid}]" if guid in inputs.people.names else guid for guid in guids]
     texts += [f"the container {container.handle} at {container.address}" for container in handles]
-    shown = ", ".join(texts[:_MOST_CANDIDATES]) or "none"
-    return f"{shown} and {len(texts) - _MOST_CANDIDATES} more" if len(texts) > _MOST_CANDIDATES else shown
+    text_of_candidates = ", ".join(texts[:_MOST_CANDIDATES]) or "none"
+    return (
+        f"{text_of_candidates} and {len(texts) - _MOST_CANDIDATES} more"
+        if len(texts) > _MOST_CANDIDATES
+        else text_of_candidates
+    )

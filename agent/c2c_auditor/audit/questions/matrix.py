@@ -1,4 +1,4 @@
-"""Who reaches whom on which ports, intended beside actual, as lines for people and programs."""
+"""The matrix: for each pair of ends the intended and the actual ports, as lines for people and programs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Line:
 class Matrix:
     """The lines of one reading, or some of them: ``next`` is the number of the first one left out, None if none was.
 
-    Pairs of ends that nothing is allowed between and that do not reach each other have no line, and are counted.
+    A pair of ends has no line if no policy allows a flow between them and none passes; ``counts`` includes it.
     """
 
     lines: tuple[Line, ...]

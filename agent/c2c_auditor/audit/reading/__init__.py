@@ -1,1 +1,1 @@
-"""One reading, prepared for the checks: its policy chains, the people behind guids and addresses, the plan and its comparison."""
+"""One reading, prepared for the checks: policy chains, lookups of apps, settings, the plan and its comparison."""

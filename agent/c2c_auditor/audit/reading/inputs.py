@@ -20,7 +20,9 @@ from c2c_auditor.silk import asg
 from c2c_auditor.silk.policy import Planned, infer_ingress_tag, plan_policy_chain
 
 _LOST = {
-    r.Loss.INTERFACES: "The listing does not show interfaces (iptables -L without -v): conditions on them were not judged.",
+    r.Loss.INTERFACES: (
+        "The listing does not show interfaces (iptables -L without -v): conditions on them were not judged."
+    ),
     r.Loss.OTHER_TABLES: "The listing shows the filter table only: nat and mangle were not judged.",
     r.Loss.CHAIN_NAMES: "Some rules were given without their chain: only what they say about each other was judged.",
 }
@@ -117,16 +119,16 @@ def _unjudged(facts: CellFacts, config: VpaConfig) -> Iterator[str]:
         return
     if not config.asg_syncing:
         yield (
-            "Security groups are not synced here: of the netout chains, the rules that garden was given were not judged."
+            "Security groups are not synced here: of the netout chains, garden's rules were not judged."
             if facts.cni is not None
-            else "Security groups are not synced here: of the netout chains only the end was judged, not what they allow."
+            else "Security groups are not synced here: of the netout chains, only the end was judged."
         )
         return
     mixed = [group.name for group in facts.security_groups or () if asg.mixes_families(group)]
     if mixed:
         yield (
-            f"Security groups with IPv4 and IPv6 destinations in one rule ({', '.join(sorted(mixed))}): what silk makes "
-            "of such a rule is not certain; its destinations were expected in the container's chain of their family."
+            f"Security groups with IPv4 and IPv6 destinations in one rule ({', '.join(sorted(mixed))}): how silk "
+            "writes such a rule is not certain; its destinations were expected in the container's chain of their family."
         )
 
 

@@ -49,7 +49,10 @@ class People:
         return App(guid=guid, names=self.names.get(guid, Names()))
 
     def called(self, guid: str) -> str:
-        """``"frontend" (acme/dev)``, or the guid where the cell knows no name: part of a sentence, and never more of it."""
+        """``"frontend" (acme/dev)``, or the guid where the cell knows no name.
+
+        It is quoted, so that it cannot be read as a part of the sentence around it.
+        """
         names = self.names.get(guid)
         if names is None:
             return f"app {_word(guid)}" if guid else "an app without a guid"

@@ -7,7 +7,7 @@ tag, senders without a mark, and senders with a mark that belongs to no app.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
@@ -17,6 +17,7 @@ from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.people import People
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.family import AddressFamily
+from c2c_auditor.netfilter.known_ends import KnownEnds
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.silk.chain_names import container_interface
 
@@ -100,6 +101,20 @@ class Overlay:
         last = int(networks[0].broadcast_address)
         self.stranger = next((address for address in addresses if address not in named), last)
 
+    def ends(self, containers: Iterable[Container]) -> KnownEnds:
+        """All ends of the packets that are made here, where they go to or come from ``containers``."""
+        ends = tuple(containers)
+        return KnownEnds(
+            (self.stranger, self._beyond, *(int(container.address) for container in ends)),
+            (self.underlay, self.vtep, *map(container_interface, ends)),
+            self.family,
+        )
+
+    @property
+    def _beyond(self) -> int:
+        """An address outside of the overlay."""
+        return _OUTSIDE if self.family is AddressFamily.IPV4 else self.stranger
+
     @classmethod
     def of(cls, inputs: Inputs, named: frozenset[int]) -> Overlay:
         """What ``inputs`` tell; ``named`` are the hosts that the rules name."""
@@ -128,8 +143,7 @@ class Overlay:
 
         By one of the cell's mapped ports if it has silk's ingress mark.
         """
-        source = _OUTSIDE if self.family is AddressFamily.IPV4 else self.stranger
-        return evolve(self.arriving(destination, mark), source=source, in_interface=self.underlay)
+        return evolve(self.arriving(destination, mark), source=self._beyond, in_interface=self.underlay)
 
     def local(self, source: Container, destination: Container, mark: int) -> Packet:
         """From one container of this cell to another."""

@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.traffic import intent
-from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row, answered, row_of
+from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row, row_of
 from c2c_auditor.audit.traffic.ends import BEYOND, UNMARKED, Source, SourceKind
 from c2c_auditor.audit.traffic.memory import (
     DestinationKey,
@@ -249,7 +249,7 @@ def _elsewhere(
             continue
         right = sender.egress.marks.get(policies[-1].source_tag, NOTHING)
         sure, perhaps = both(sender.egress.passes, right), both(sender.egress.may_pass, right)
-        back, back_perhaps = answered(sender.replies)
+        back, back_perhaps = sender.replies.answered
         for app, intended in intent.by_destination(policies).items():
             if app in here:
                 continue

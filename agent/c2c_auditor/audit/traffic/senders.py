@@ -109,6 +109,7 @@ class Senders:
         containers = store.containers if store is not None else ()
         named = frozenset(int(container.address) for container in containers) | paths.hosts()
         overlay = Overlay.of(inputs, named)
+        paths.narrow(overlay.ends(containers))
         first = FirstMarks(paths, out=CONTAINER_INTERFACE_PREFIX)
         found = {}
         for container in containers:

@@ -1,1 +1,4 @@
-"""Bytes of the kernel's rules as values: the entries of legacy tables, and the matches and targets of xtables."""
+"""Decodes the kernel's bytes: entries of legacy tables, and the matches and targets of xtables.
+
+Pure: how the bytes are read belongs to `sources.rules`.
+"""

@@ -1,4 +1,4 @@
-"""Bytes of a legacy table's entries as rules: pure, bytes in, values out.
+"""Decodes entries of a legacy table into rules.
 
 The layouts are the kernel's uapi structures on a 64-bit machine: linux/netfilter_ipv4/ip_tables.h,
 linux/netfilter_ipv6/ip6_tables.h, linux/netfilter/x_tables.h, xt_*.h, nf_nat.h. Numbers are in the machine's byte
@@ -133,14 +133,14 @@ def parts_of(entry: bytes, family: r.AddressFamily = r.AddressFamily.IPV4) -> st
     does.
     """
     of = LAYOUTS[family]
-    parts, kept = f"={of.counters_at}s{of.size - of.counters_at}x", 0
+    parts, parts_end = f"={of.counters_at}s{of.size - of.counters_at}x", 0
     for at, end in _extensions(entry, of):
         named = entry.find(0, at + 2, at + _REVISION) + 1 - at
         if named <= 0:
             raise NotUnderstood("a name without an end")
-        parts += f"{kept + named}s{_REVISION - named}x"
-        kept = end - at - _REVISION
-    return struct.Struct(f"{parts}{kept}s")
+        parts += f"{parts_end + named}s{_REVISION - named}x"
+        parts_end = end - at - _REVISION
+    return struct.Struct(f"{parts}{parts_end}s")
 
 
 def _extensions(entry: bytes, of: Layout) -> Iterator[tuple[int, int]]:

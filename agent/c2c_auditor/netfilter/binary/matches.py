@@ -1,6 +1,6 @@
-"""Private data of the matches that have a value of their own: one function per layout.
+"""Decodes the private data of matches that have a value class: one function per layout.
 
-The functions are collected in a table per family, by module and revision.
+A table per family holds the functions by module and revision.
 
 Each function is given the bytes after ``struct xt_entry_match`` and returns the value, or None for a match that matches
 everything. It raises NotUnderstood for options that its value has no word for, and for bytes that are too few. Layouts:

@@ -1,4 +1,4 @@
-"""Private data of the targets that have a value of their own, in the manner of `matches`.
+"""Decodes the private data of targets that have a value class, in the manner of `matches`.
 
 Layouts: Linux include/uapi/linux/netfilter/xt_MARK.h, xt_LOG.h, nf_nat.h, netfilter_ipv4/ipt_REJECT.h,
 netfilter_ipv6/ip6t_REJECT.h. MARK before

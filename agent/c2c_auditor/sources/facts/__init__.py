@@ -1,1 +1,4 @@
-"""The readers of facts: what a cell and the policy server say should be there."""
+"""The readers of facts: containers, policies, security groups, settings of silk's programs, processes.
+
+One module for each source, and `gatherer` for all of them together. What follows from the facts is planned in `silk`.
+"""

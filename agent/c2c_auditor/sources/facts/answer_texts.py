@@ -1,4 +1,4 @@
-"""The policy server's answers kept as the server gave them, for a capture."""
+"""Keeps the texts of the policy server's answers, for a capture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _POLICIES, _GROUPS = "policies.json", "security_groups.json"
 class TextKeepingServer:
     """A policy server whose answers are handed to ``keep`` before they are parsed; several answers make one text.
 
-    Of answers that cannot be parsed the text is kept too: that is when somebody needs to see it.
+    The text of an answer that cannot be parsed is kept too, because it is needed to find the cause.
     """
 
     def __init__(self, server: PolicyServer, keep: KeepText) -> None:

@@ -1,4 +1,4 @@
-"""The configuration of silk's CNI wrapper plugin: what each container's own chains and its MASQUERADE rule are made of.
+"""Reads the configuration of silk's CNI wrapper plugin, which decides each container's own chains and MASQUERADE rule.
 
 Source: silk-release jobs/silk-cni/templates/cni-wrapper-plugin.conflist.erb, cni-wrapper-plugin/lib/lib.go (the keys),
 cni-wrapper-plugin/main.go and netrules/netout.go (what becomes of them). The file is a CNI list; the wrapper is its

@@ -1,4 +1,4 @@
-"""A socket whose time-out bounds all that is received, so that no server that drips can hold an audit up."""
+"""A socket with one time-out for everything it receives, so that a server that sends slowly cannot delay an audit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class DeadlineSocket(socket.socket):
-    """Its time-out runs from when it is set, not anew with each byte."""
+    """A socket whose time-out counts from when it is set; it does not start again with each byte."""
 
     _until: float | None = None
 

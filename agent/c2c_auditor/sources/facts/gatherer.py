@@ -1,7 +1,7 @@
-"""The facts of a live cell, gathered from all their sources; the last good ones are used while a source is away.
+"""Gathers the facts of a live cell from all their sources; uses the last good ones while a source is away.
 
-Files and the process table are read whenever facts are read; where policies come from is given: a fetcher that waits
-for them (`policy_fetcher`), or a thread that fetches them beside (`policy_thread`).
+Files and the process table are read at each reading. Policies come from the `PolicySource` that the caller passes: a
+fetcher that waits for them (`policy_fetcher`), or a thread that fetches them on its own (`policy_thread`).
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from c2c_auditor.sources.files import read_text_file
 _PROCESSES_SECONDS = 15.0
 _MOST_CONFIG_BYTES = 16 << 20
 # Policies are fetched every 5 to 6 s (`policy_thread.Pace`) and a finding is confirmed after 15 s at the earliest: a
-# server that has not answered for this long counts as away before anything is confirmed by what it said last.
+# server that has not answered for this long counts as away before its last answer confirms anything.
 _SILENCE_SECONDS = 12.0
 
 
 @frozen(kw_only=True)
 class _Address:
-    """Where the policy server is and how to identify oneself there; empty strings are not known."""
+    """The policy server's URL and the agent's certificate files; empty strings are not known."""
 
     url: str
     ca: str
@@ -71,7 +71,7 @@ class _Address:
     def connect(self) -> PolicyServer:
         """A client, with certificates read now. Raises SourceError."""
         if not (self.url and self.ca and self.certificate and self.key):
-            raise _cannot(
+            raise _unavailable(
                 "address or certificates are not known",
                 "set policy_server in the agent's configuration, or make VPA's configuration readable",
             )
@@ -115,7 +115,7 @@ class CellReader:
         self._client = None
 
     def read(self) -> FactsReading:
-        """What is known now."""
+        """The facts as they are known now."""
         config, clocks, max_age = self._config, self._clocks, self._config.max_age
         self._vpa = self._vpa.refreshed(clocks, self._read_vpa_config)
         vpa = self._vpa.usable(clocks, max_age)
@@ -124,7 +124,7 @@ class CellReader:
         store_path = config.store or Path(vpa.store_file if vpa is not None else VpaConfig().store_file)
         self._store = self._store.refreshed(clocks, StoreReader(store_path, keep=self._keeper("store.json")).read)
         store = self._store.usable(clocks, max_age)
-        known = self._known(vpa, store)
+        known = self._policy_knowledge(vpa, store)
         syncing = vpa is not None and vpa.asg_syncing
         sources: list[Known[Any]] = [self._vpa, self._store, known.policies]
         if cni is not None or self._cni.problem is not None:
@@ -145,12 +145,12 @@ class CellReader:
             lease=self._lease.read(clocks.steady(), cni).lease,
             host_services=tuple(map(host_service, config.host_services)) if config.host_services is not None else None,
             notes=tuple(
-                f"{source.name} is away; what it said {(source.age(clocks) or 0.0) // 60:.0f} min ago is still used."
+                f"{source.name} is away; its data from {(source.age(clocks) or 0.0) // 60:.0f} min ago is still used."
                 for source, status in zip(sources, statuses, strict=True)
                 if not status.up and not status.age_limit_passed
             ),
         )
-        return FactsReading(facts=facts, sources=statuses, processes=self._running())
+        return FactsReading(facts=facts, sources=statuses, processes=self._process_statuses())
 
     def _read_vpa_config(self) -> VpaConfig:
         path = self._config.vpa_config
@@ -172,10 +172,10 @@ class CellReader:
 
     def _keeper(self, name: str) -> Callable[[str], None]:
         """Takes the text that becomes the file ``name`` of a bundle."""
-        return partial(self._keep, name) if self._keep is not None else _forget
+        return partial(self._keep, name) if self._keep is not None else _discard
 
-    def _known(self, vpa: VpaConfig | None, store: Store | None) -> PolicyKnowledge:
-        """What is known from the policy server; without a store or a client nothing can be requested."""
+    def _policy_knowledge(self, vpa: VpaConfig | None, store: Store | None) -> PolicyKnowledge:
+        """Policies and security groups as known now; without a store or a client nothing can be requested."""
         try:
             return self._policies.read(self._query(vpa, store))
         except SourceError as error:
@@ -183,22 +183,22 @@ class CellReader:
 
     def _query(self, vpa: VpaConfig | None, store: Store | None) -> PolicyQuery:
         if store is None:
-            raise _cannot(
+            raise _unavailable(
                 f"{self._store.name} is not known",
                 "policies are requested by the guids of the cell's containers: mend the store first",
             )
         guids = frozenset(guid for container in store.containers for guid in (container.app, container.space) if guid)
         return PolicyQuery(
-            client=self._connected(vpa),
+            client=self._policy_client(vpa),
             guids=guids,
             spaces=frozenset(container.space for container in store.containers if container.space),
             groups_interval=vpa.asg_poll_interval if vpa is not None and vpa.asg_syncing else None,
         )
 
-    def _connected(self, vpa: VpaConfig | None) -> PolicyClient:
-        """The client that own settings and VPA's configuration describe; a new one when they describe another.
+    def _policy_client(self, vpa: VpaConfig | None) -> PolicyClient:
+        """The client for the server in the settings or in VPA's configuration; a new one when these change.
 
-        Made here and not where it is used: the thread that fetches has no capability that reading a key may need.
+        It is made here, because reading the key may need a capability that the fetching thread does not hold.
         """
         address = _Address.of(self._config, vpa)
         if self._client is None or self._client[0] != address:
@@ -206,7 +206,7 @@ class CellReader:
             self._client = address, TextKeepingServer(server, self._keep) if self._keep is not None else server
         return self._client[1]
 
-    def _running(self) -> tuple[ProcessStatus, ...]:
+    def _process_statuses(self) -> tuple[ProcessStatus, ...]:
         """Silk's processes; walking /proc costs more than everything else here, so not more often than every 15 s."""
         if not self._config.processes:
             return ()
@@ -216,11 +216,11 @@ class CellReader:
         return self._processes[1]
 
 
-def _forget(_: str) -> None:
+def _discard(_: str) -> None:
     """Outside of a capture no text is kept."""
 
 
-def _cannot(problem: str, remedy: str) -> SourceError:
+def _unavailable(problem: str, remedy: str) -> SourceError:
     return SourceError(
         source="policy_server", reason=Reason.MISSING, where="policy server", problem=problem, remedy=remedy
     )

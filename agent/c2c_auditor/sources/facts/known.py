@@ -1,4 +1,4 @@
-"""What a source last gave: kept while the source is away, up to an age."""
+"""The last good value of a source, which is used while the source is away, up to an age."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class Known(Generic[T]):
         return clocks.steady() - self.good_at if self.good_at is not None else None
 
     def usable(self, clocks: Clocks, max_age: float) -> T | None:
-        """The value unless it is older than ``max_age`` seconds."""
+        """The value, or None if it is older than ``max_age`` seconds."""
         age = self.age(clocks)
         return self.value if age is not None and age <= max_age else None
 
     def status(self, clocks: Clocks, max_age: float, silence: float = math.inf) -> SourceStatus:
-        """How the source fares now.
+        """The source's status now.
 
         A source is down when its last reading failed, and when no reading succeeded for ``silence`` seconds: one that
         hangs has not failed yet.
@@ -93,6 +93,6 @@ def _silent(name: str) -> Problem:
         source=name,
         reason=Reason.TIMEOUT.value,
         where=name,
-        problem="no answer, and no error either, for longer than an answer should take",
-        remedy="see whether the server answers other clients",
+        problem="neither an answer nor an error for longer than an answer should take",
+        remedy="check whether the server answers other clients",
     )

@@ -1,12 +1,12 @@
 """The cell's lease: the overlay addresses that silk gave to this cell.
 
-silk-daemon answers a GET on loopback with it, as silk's CNI wrapper asks for it (silk-release
+silk-daemon answers a GET on loopback with it, as it does to silk's CNI wrapper (silk-release
 cni-wrapper-plugin/netrules/masquerader.go, silk/cmd/silk-daemon/main.go). Where it does not answer, the VTEP's own
 address is the lease's first (silk/daemon/vtep/config_creator.go). The prefix of that address is the overlay network's,
 not the lease's; but all leases of a platform have one length, and the routes to the other cells' leases show it.
 
-A lease that cannot be had makes no audit blind: the plan infers it from what most containers' rules have in common, and
-a note says so. So this is no source whose failure counts; what went wrong is part of the reading.
+A lease that cannot be read makes no audit blind: the plan infers it from what most containers' rules have in common,
+and a note says so. So a failure is no `SourceError`; it is part of the reading.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MASK = 7  # its column
 
 @frozen(kw_only=True)
 class LeaseReading:
-    """``lease`` is None where it cannot be had; ``note`` says what a person should know of how it was read."""
+    """``lease`` is None where it cannot be read; ``note`` says, for people, which source failed."""
 
     lease: Lease | None
     note: str = ""
@@ -53,7 +53,7 @@ class LeaseReader:
         self._known: tuple[float, CniConfig, LeaseReading] | None = None
 
     def read(self, now: float, cni: CniConfig | None) -> LeaseReading:
-        """The lease at ``now`` (seconds), by the port and the interface of ``cni``; without it by silk's usual ones."""
+        """The lease at ``now`` (seconds), read with the port and interface of ``cni``, or with silk's default ones."""
         settings = cni if cni is not None else CniConfig()
         if self._known is None or self._known[1] != settings or not 0 <= now - self._known[0] < _REFRESH_SECONDS:
             self._known = now, settings, read_lease(settings.daemon_port, settings.vtep_name)
@@ -76,7 +76,7 @@ def read_lease(daemon_port: int, vtep_name: str, *, routes: Path = _ROUTES) -> L
 
 
 def _ask(port: int) -> IPv4Network:
-    """Loopback only, no proxy, no redirect; time and size are bounded."""
+    """silk-daemon's answer: loopback only, no proxy, no redirect, bounded in time and size."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
     with DeadlineSocket(socket.AF_INET, socket.SOCK_STREAM) as plain:
         plain.settimeout(_SECONDS)
@@ -98,9 +98,9 @@ def _describe(error: Exception) -> str:
 
 def _by_interface(vtep_name: str, routes: Path) -> IPv4Network | None:
     addresses = [
-        IPv4Address(held.address)
-        for held in psutil.net_if_addrs().get(vtep_name, ())
-        if held.family == socket.AF_INET and held.address
+        IPv4Address(assigned.address)
+        for assigned in psutil.net_if_addrs().get(vtep_name, ())
+        if assigned.family == socket.AF_INET and assigned.address
     ]
     try:
         lengths = _lease_lengths(read_text_file(routes, source="lease", most=16 << 20), vtep_name)
@@ -126,7 +126,7 @@ def _lease_lengths(text: str, vtep_name: str) -> set[int]:
 
 
 def _mask_length(mask: str) -> int:
-    """The number of bits set in a mask of hexadecimal digits; 32 for what is none."""
+    """The number of bits set in a mask of hexadecimal digits; 32 for a text that is none."""
     try:
         return int(mask, 16).bit_count()
     except ValueError:

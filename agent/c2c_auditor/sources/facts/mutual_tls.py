@@ -1,4 +1,4 @@
-"""TLS towards the policy server: both sides show certificates, and no server that drips can hold an audit up."""
+"""TLS towards the policy server: both sides show certificates, and one deadline bounds each answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Socket(DeadlineSocket, ssl.SSLSocket):
 def mutual_tls(ca_file: Path, certificate_file: Path, key_file: Path) -> ssl.SSLContext:
     """A context that verifies the server and shows it a certificate. Raises SourceError that names the file."""
     for path in (ca_file, certificate_file, key_file):
-        # OpenSSL opens the files itself, waits for a FIFO's writer, and does not say which of them it could not read.
+        # OpenSSL would block on a FIFO, and does not say which file it could not read. So each is read here first.
         read_text_file(path, source="policy_server", most=_MOST_BYTES)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -28,9 +28,8 @@ def mutual_tls(ca_file: Path, certificate_file: Path, key_file: Path) -> ssl.SSL
     try:
         context.load_verify_locations(cafile=ca_file)
         where = f"{certificate_file} and {key_file}"
-        context.load_cert_chain(
-            certificate_file, key_file, password=""
-        )  # an encrypted key is refused, not asked for on the terminal
+        # With a password given, OpenSSL refuses an encrypted key instead of prompting on the terminal.
+        context.load_cert_chain(certificate_file, key_file, password="")
     except ssl.SSLError as error:
         problem = f"no usable PEM, or not of one pair: {describe_tls_error(error)}"
         raise SourceError(

@@ -1,4 +1,4 @@
-"""What policy-server-internal answers, as values: an entry that makes no sense is kept apart and hides no other one.
+"""Parses the answers of policy-server-internal; a malformed entry becomes a `BadRecord` and hides no other entry.
 
 Source: cf-networking-release src/code.cloudfoundry.org/policy-server/api (``policy_mapper.go``, ``asg_mapper.go``),
 policy_client.
@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
-from c2c_auditor.decoding import DecodeError, Loose, found, parse_json, parse_tag, replace_surrogates, structure
+from c2c_auditor.decoding import DecodeError, Loose, parse_json, parse_tag, replace_surrogates, shown_value, structure
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import BadRecord, Policy, PolicySet, SecurityGroup, SecurityRule
 from c2c_auditor.model.rule import PortRange
@@ -24,7 +24,7 @@ _CLOCK = re.compile("[0-9]{1,20}")
 
 @frozen(kw_only=True)
 class _Group:
-    """A security group as it is stored. What is of another type than its kind is empty, as far as silk goes on then."""
+    """A security group as it is stored. A field of the wrong type counts as empty where silk treats it so."""
 
     guid: str
     name: Loose = Loose("")
@@ -49,7 +49,7 @@ def parse_policies(text: str, *, where: str) -> PolicySet:
     whole = _parsed(text, where)
     given = whole.get("policies") if isinstance(whole, dict) else whole
     if not isinstance(whole, dict) or not isinstance(given, list):
-        raise _failed(where, f"expected an object with a list of policies, found {found(given)}")
+        raise _failed(where, f"expected an object with a list of policies, found {shown_value(given)}")
     known = _Known(tags={}, ranges={})
     policies: set[Policy] = set()
     unreadable: list[BadRecord] = []
@@ -63,7 +63,7 @@ def parse_policies(text: str, *, where: str) -> PolicySet:
 
 
 def merged(answers: Iterable[PolicySet]) -> PolicySet:
-    """Several answers as one: sorted, each policy once, whichever of the questions it answers."""
+    """Several answers as one: sorted, each policy once."""
     policies: set[Policy] = set()
     unreadable: dict[tuple[tuple[str, ...], str], BadRecord] = {}
     for answer in answers:
@@ -86,7 +86,7 @@ def _order(policy: Policy) -> tuple[str | int, ...]:
 
 @frozen(kw_only=True)
 class _Known:
-    """Tags and port ranges of one answer that were understood already: 20,000 policies share a few hundred."""
+    """Tags and port ranges of one answer that were parsed already: 20,000 policies share a few hundred."""
 
     tags: dict[object, int]
     ranges: dict[tuple[object, object], PortRange]
@@ -108,14 +108,14 @@ def _policy(entry: Any, known: _Known) -> Policy:  # noqa: ANN401 - JSON; what i
     source, destination = entry["source"], entry["destination"]
     protocol = destination["protocol"]
     if protocol not in _PROTOCOLS:
-        raise ValueError(f"protocol {found(protocol)} is neither tcp nor udp")
+        raise ValueError(f"protocol {shown_value(protocol)} is neither tcp nor udp")
     first, last = destination["ports"]["start"], destination["ports"]["end"]
     exact = type(first) is int and type(last) is int  # True and 1.0 are keys equal to 1
     return Policy(
         source=_guid(source["id"]),
         source_tag=_tag(source["tag"], known),
         destination=_guid(destination["id"]),
-        # Nothing is planned from it, and the server leaves it out where there is none.
+        # No plan uses it, and the server leaves it out where there is none.
         destination_tag=_tag(destination["tag"], known) if destination.get("tag") else 0,
         protocol=protocol,
         ports=(known.ranges.get((first, last)) if exact else None) or _ports(first, last, known),
@@ -124,7 +124,7 @@ def _policy(entry: Any, known: _Known) -> Policy:  # noqa: ANN401 - JSON; what i
 
 def _guid(value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"id {found(value)} is no guid")
+        raise ValueError(f"id {shown_value(value)} is no guid")
     return replace_surrogates(value)
 
 
@@ -138,7 +138,7 @@ def _tag(value: object, known: _Known) -> int:
 def _ports(first: Any, last: Any, known: _Known) -> PortRange:  # noqa: ANN401 - JSON, as above
     for port in (first, last):
         if type(port) is not int or not 0 < port <= _LAST_PORT:
-            raise ValueError(f"port {found(port)} is not between 1 and 65535")
+            raise ValueError(f"port {shown_value(port)} is not between 1 and 65535")
     if first > last:
         raise ValueError(f"ports {first} to {last} are the wrong way round")
     ports = known.ranges[first, last] = PortRange(first=first, last=last)
@@ -149,7 +149,9 @@ def _bad(entry: object, where: str, problem: str) -> BadRecord:
     ends = [entry.get(end) if isinstance(entry, dict) else None for end in ("source", "destination")]
     ids = [end.get("id") if isinstance(end, dict) else None for end in ends]
     guids = tuple(replace_surrogates(guid) if isinstance(guid, str) else "" for guid in ids)
-    return BadRecord(subject=" to ".join(guid or "nobody" for guid in guids), where=where, problem=problem, guids=guids)
+    return BadRecord(
+        subject=" to ".join(guid or "an unknown app" for guid in guids), where=where, problem=problem, guids=guids
+    )
 
 
 def parse_last_updated(text: str, *, where: str) -> int:

@@ -1,6 +1,6 @@
-"""When to ask the policy server for what: its clocks often, policies and security groups when they may have changed.
+"""Decides when to request what from the policy server: its time of last change often, the rest when that has moved.
 
-A thousand cells ask the same two instances. So policies are fetched when the server says that they changed, when this
+A thousand cells share the same two instances. So policies are fetched when the server says that they changed, when this
 cell's guids changed, or after ten minutes; security groups likewise, and no more often than VPA's own poll.
 """
 
@@ -13,11 +13,11 @@ from attrs import evolve
 from c2c_auditor.model.cell import PolicySet, SecurityGroup
 
 _REFRESH_SECONDS = 600.0
-_WITHOUT_CLOCK_SECONDS = 3600.0
+_WITHOUT_SERVER_TIME_SECONDS = 3600.0
 
 
 class Server(Protocol):
-    """What is asked (`policy_server.PolicyServer`)."""
+    """The requests that a feed makes (`policy_server.PolicyServer`)."""
 
     def last_updated(self) -> int:
         """When policies changed, in ns."""
@@ -26,43 +26,43 @@ class Server(Protocol):
         """The policies of some guids."""
 
     def security_groups_last_updated(self) -> int | None:
-        """When security groups changed, in ns; None from a server that does not know the question."""
+        """When security groups changed, in ns; None from a server without this endpoint."""
 
     def security_groups(self, spaces: frozenset[str]) -> tuple[SecurityGroup, ...]:
         """The security groups of some spaces."""
 
 
 class PolicyFeed:
-    """The policies of one cell, asked for as seldom as may be."""
+    """The policies of one cell, requested only when they may have changed."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._known: PolicySet | None = None
-        self._updated = 0
+        self._server_time = 0
         self._guids: frozenset[str] = frozenset()
-        self._asked = 0.0
+        self._checked_at = 0.0
 
     def read(self, guids: frozenset[str], now: float) -> PolicySet:
         """The policies for ``guids`` at ``now`` (seconds). Raises SourceError.
 
         The identical object as long as these policies are the same: on a busy platform others' policies change every
-        few seconds, and then only the server's clock differs. So ``last_updated`` of the answer is the clock at which
+        few seconds, and then only the server's time differs. So ``last_updated`` of the answer is the time at which
         it was first given.
         """
         updated = self._server.last_updated()
         known = self._known
         if (
             known is not None
-            and updated == self._updated
+            and updated == self._server_time
             and guids == self._guids
-            and 0 <= now - self._asked < _REFRESH_SECONDS
+            and 0 <= now - self._checked_at < _REFRESH_SECONDS
         ):
             return known
-        # The time is taken before the policies: what changes in between is asked for again.
+        # The time is read before the policies: a change in between leads to another request.
         answer = evolve(self._server.policies(guids), last_updated=updated)
         if known is None or evolve(answer, last_updated=known.last_updated) != known:
             known = answer
-        self._known, self._updated, self._guids, self._asked = known, updated, guids, now
+        self._known, self._server_time, self._guids, self._checked_at = known, updated, guids, now
         return known
 
 
@@ -77,9 +77,9 @@ class SecurityGroupFeed:
         self._server = server
         self._known: tuple[SecurityGroup, ...] | None = None
         self._spaces: frozenset[str] = frozenset()
-        self._updated: int | None = None
-        self._asked = self._fetched = 0.0
-        self._without_clock_since: float | None = None
+        self._server_time: int | None = None
+        self._checked_at = self._fetched_at = 0.0
+        self._without_server_time_since: float | None = None
 
     def read(self, spaces: frozenset[str], now: float, interval: float) -> tuple[SecurityGroup, ...]:
         """The groups for ``spaces`` at ``now`` (seconds); the identical object when they are equal.
@@ -87,23 +87,28 @@ class SecurityGroupFeed:
         Raises SourceError.
         """
         same = self._known if spaces == self._spaces else None
-        if same is not None and 0 <= now - self._asked < interval:
+        if same is not None and 0 <= now - self._checked_at < interval:
             return same
-        # The time is taken before the groups: what changes in between is fetched again.
-        updated = self._clock(now)
-        unchanged = updated is not None and updated == self._updated and 0 <= now - self._fetched < _REFRESH_SECONDS
+        # The time is read before the groups: a change in between leads to another request.
+        updated = self._read_server_time(now)
+        unchanged = (
+            updated is not None and updated == self._server_time and 0 <= now - self._fetched_at < _REFRESH_SECONDS
+        )
         if same is None or not unchanged:
             answer = self._server.security_groups(spaces)
             self._known = answer if self._known is None or answer != self._known else self._known
-            self._fetched = now
-        self._spaces, self._updated, self._asked = spaces, updated, now
+            self._fetched_at = now
+        self._spaces, self._server_time, self._checked_at = spaces, updated, now
         return self._known or ()
 
-    def _clock(self, now: float) -> int | None:
-        """The server's time of the last change; one without it is asked again after an hour: it may be newer."""
-        since = self._without_clock_since
-        if since is not None and 0 <= now - since < _WITHOUT_CLOCK_SECONDS:
+    def _read_server_time(self, now: float) -> int | None:
+        """The server's time of the last change, None if it has no such endpoint.
+
+        After None the endpoint is tried again only after an hour, when the server may have been updated.
+        """
+        since = self._without_server_time_since
+        if since is not None and 0 <= now - since < _WITHOUT_SERVER_TIME_SECONDS:
             return None
         updated = self._server.security_groups_last_updated()
-        self._without_clock_since = now if updated is None else None
+        self._without_server_time_since = now if updated is None else None
         return updated

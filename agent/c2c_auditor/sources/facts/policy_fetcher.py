@@ -1,10 +1,10 @@
-"""One gathering from the policy server: policies and security groups, with the last good ones kept.
+"""Fetches policies and security groups from the policy server, and keeps the last good ones.
 
-Several memories stand in series here, each with a job of its own:
+Several memories lie in series between the server and a judgement, each with its own purpose:
 
-- `policy_server.PolicyServer` keeps the texts of its last answer: a clock that moved for other cells' policies brings
-  the same 4 MB again, which need not be parsed again.
-- `policy_feed.PolicyFeed` keeps the server's clock, so that policies are requested only when it moved.
+- `policy_server.PolicyServer` keeps the texts of its last answer: when other cells' policies changed, the same
+  4 MB come again, and need not be parsed again.
+- `policy_feed.PolicyFeed` keeps the server's time of last change, so that policies are requested only when it moved.
 - `known.Known` keeps the last good value for when the server is away, and the identical object for an equal one.
 - `audit.scene.Scene`, held by the cycle, is the last judgement; it stands as long as rules and facts are equal.
 - The reachability in it keeps each container's rows, so that one changed rule does not cost the whole matrix.

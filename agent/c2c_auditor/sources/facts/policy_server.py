@@ -1,4 +1,4 @@
-"""policy-server-internal over mTLS: read only, bounded in time and size, seldom: a thousand cells ask two instances.
+"""The client of policy-server-internal over mTLS: read only, bounded in time and size.
 
 ``PUT`` is never sent: the one that VPA uses to learn the ingress router's tag creates it.
 """
@@ -24,7 +24,7 @@ from c2c_auditor.sources.facts.policy_answers import merged, parse_last_updated,
 _API = "/networking/v1/internal"
 _MOST_BYTES = 64 << 20
 _CHUNK = 1 << 16
-# A request line of some 8 KiB passes every proxy and server; more guids are asked for in several requests.
+# A request line of some 8 KiB passes every proxy and server; more guids take several requests.
 _GUIDS_PER_REQUEST = 200
 _PAGE = 5000
 _MOST_PAGES = 100
@@ -52,7 +52,7 @@ class PolicyServer:
         timeout: float = 10.0,
         retries: Retry = _RETRIES,
     ) -> None:
-        self._url = _checked(url).rstrip("/")
+        self._url = _check_url(url).rstrip("/")
         self._timeout = timeout
         self._retries = retries
         self._pool = urllib3.PoolManager(
@@ -62,7 +62,7 @@ class PolicyServer:
             ssl_context=mutual_tls(ca_file, certificate_file, key_file),
             headers={"Accept": "application/json"},
         )
-        self._answered: tuple[list[str], PolicySet] | None = None
+        self._last_answer: tuple[list[str], PolicySet] | None = None
 
     def close(self) -> None:
         """Close the connections."""
@@ -74,7 +74,7 @@ class PolicyServer:
         return parse_last_updated(self._get(where), where=where)
 
     def security_groups_last_updated(self) -> int | None:
-        """When security groups last changed, by the server's clock in ns; None from a server without that answer.
+        """When security groups last changed, by the server's clock in ns; None from a server without that endpoint.
 
         Source: cf-networking-release policy-server/handlers/security_groups_last_updated_internal.go, there since 2025;
         older servers answer 404. Raises SourceError.
@@ -86,15 +86,18 @@ class PolicyServer:
     def policies(self, guids: Iterable[str]) -> PolicySet:
         """The policies in which one of ``guids`` (apps, spaces) is source or destination.
 
-        None for no guids, without asking. Raises SourceError.
+        No policies for no guids, without a request. Raises SourceError.
 
         The identical object when the answer is the last one's, letter by letter: 20,000 policies are 4 MB and 0.15 s to
         understand.
         """
         texts = list(self.policy_texts(guids))
-        if self._answered is None or self._answered[0] != texts:
-            self._answered = texts, merged(parse_policies(text, where=f"{self._url}{_API}/policies") for text in texts)
-        return self._answered[1]
+        if self._last_answer is None or self._last_answer[0] != texts:
+            self._last_answer = (
+                texts,
+                merged(parse_policies(text, where=f"{self._url}{_API}/policies") for text in texts),
+            )
+        return self._last_answer[1]
 
     def policy_texts(self, guids: Iterable[str]) -> Iterator[str]:
         """The answers about ``guids`` as the server gave them. Raises SourceError."""
@@ -134,9 +137,9 @@ class PolicyServer:
         return _body_of(status, text, where)
 
     def _ask(self, where: str) -> tuple[int, str]:
-        """The status and body of the first answer that no further attempt would better, within the time of one request.
+        """The status and body of an answer, after at most two further attempts within the time of one request.
 
-        Only what may pass by itself is tried again: a server's own error, a broken connection. Raises SourceError.
+        Only a status of 500 or more and a failed connection are tried again. Raises SourceError.
         """
         until = time.monotonic() + self._timeout
         retries = self._retries
@@ -172,41 +175,41 @@ class PolicyServer:
                 "GET", where, redirect=False, preload_content=False, decode_content=False, timeout=timeout
             )
             with response:
-                body = _body(response, _shown(where))
+                body = _body(response, _without_query(where))
         except urllib3.exceptions.HTTPError as error:
-            raise _transport(error, _shown(where), self._timeout) from error
+            raise _transport(error, _without_query(where), self._timeout) from error
         return response.status, body.decode("utf-8", "replace")
 
 
-def _checked(url: str) -> str:
+def _check_url(url: str) -> str:
     """``url`` without user and password. Raises SourceError for one without TLS."""
     try:
         parsed = parse_url(url)
     except LocationParseError:  # whose text holds what stands before the @
         raise _failed(Reason.FAILED, "policy server", "its address is no URL", "set policy_server.url") from None
-    shown = parsed._replace(auth=None).url
+    public_url = parsed._replace(auth=None).url
     if parsed.scheme != "https" or not parsed.host:
-        problem = "it is no https address, so it could not be told whose answers these are"
-        raise _failed(Reason.TLS, shown, problem, "set policy_server.url")
-    return shown
+        problem = "it is no https address, so the server could not be authenticated"
+        raise _failed(Reason.TLS, public_url, problem, "set policy_server.url")
+    return public_url
 
 
 def _chunks(guids: Iterable[str]) -> Iterator[str]:
-    """Guids as query values. Metadata is not ours, so nothing in it may become more of a URL."""
+    """Guids as query values. Guids are foreign text and are quoted, so that none adds to the URL."""
     wanted = [quote(guid, safe="", errors="replace") for guid in sorted(guids)]
     for start in range(0, len(wanted), _GUIDS_PER_REQUEST):
         yield ",".join(wanted[start : start + _GUIDS_PER_REQUEST])
 
 
-def _shown(where: str) -> str:
+def _without_query(where: str) -> str:
     """The address without the guids."""
     return where.partition("?")[0]
 
 
 def _body_of(status: int, text: str, where: str) -> str:
     if status != _OK:
-        problem = f"it answered {status}{_said(text)}"
-        raise _failed(Reason.STATUS, _shown(where), problem, "see the policy server's log")
+        problem = f"it answered {status}{_error_message(text)}"
+        raise _failed(Reason.STATUS, _without_query(where), problem, "see the policy server's log")
     return text
 
 
@@ -225,7 +228,7 @@ def _body(response: urllib3.BaseHTTPResponse, where: str) -> bytes:
 
 
 def _transport(error: Exception, where: str, timeout: float) -> SourceError:
-    """What went wrong below HTTP, in the innermost cause's words: urllib3's own name objects and their addresses."""
+    """An error below HTTP, described by its innermost cause: urllib3's own texts name objects and addresses."""
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)
@@ -249,7 +252,7 @@ def _transport(error: Exception, where: str, timeout: float) -> SourceError:
     )
 
 
-def _said(body: str) -> str:
+def _error_message(body: str) -> str:
     """The message in silk's JSON error body, if there is one."""
     try:
         given = parse_json(body)

@@ -1,7 +1,7 @@
-"""Policies fetched beside the audits, by a thread with a clock of its own.
+"""A thread that fetches policies at its own pace, so that a slow policy server delays no audit.
 
-A policy server that hangs, refuses or answers slowly thus delays no audit: an audit takes what is known by then, with
-its age. The thread holds no capability: it parses what a server on the network sends.
+An audit uses what the thread knows by then, with its age. The thread holds no capability, because it parses what a
+server on the network sends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Protocol
 from attrs import frozen
 
 from c2c_auditor.errors import Reason, SourceError
-from c2c_auditor.privileges import drop_here
+from c2c_auditor.privileges import drop_in_thread
 from c2c_auditor.sources.facts.policy_fetcher import PolicyKnowledge, PolicyQuery
 
 # After a fetch the next one waits this many times its processor time: at most 5 % of a core, as with audits.
@@ -41,26 +41,26 @@ class Fetcher(Protocol):
 class Pace:
     """When to fetch, in seconds.
 
-    ``pause`` is the time between two fetches of one query, ``breath`` the least time between two fetches of different
-    ones, for containers that come and go in quick succession. ``first_wait`` is how long the very first read waits for
-    the first fetch.
+    ``pause`` is the time between two fetches of one query, ``least_pause`` the least time between two fetches of
+    different ones, for containers that are created and deleted in quick succession. ``first_wait`` is how long the very
+    first read waits for the first fetch.
 
-    A thousand cells ask the same two instances: ``spread`` (0 to 1) lengthens each pause by up to a fifth, so that
+    A thousand cells share the same two instances: ``jitter`` (0 to 1) lengthens each pause by up to a fifth, so that
     cells that were started together do not stay in step.
     """
 
     pause: float = 5.0
-    breath: float = 1.0
+    least_pause: float = 1.0
     first_wait: float = 5.0
-    spread: Callable[[], float] = random.random
+    jitter: Callable[[], float] = random.random
 
     def next_pause(self) -> float:
         """The pause before the next fetch."""
-        return self.pause * (1 + self.spread() / 5)
+        return self.pause * (1 + self.jitter() / 5)
 
 
 class PolicyThread(threading.Thread):
-    """Fetches at its own pace and at once when the query changes; `read` never waits but for the first fetch.
+    """Fetches at its own pace, and at once when the query changes. `read` waits only for the very first fetch.
 
     `fileno` is a descriptor that becomes readable when something new is known; `read` and `latest` empty it. Use it as
     a context manager: it fetches from entry to exit.
@@ -76,7 +76,7 @@ class PolicyThread(threading.Thread):
         self._fetched = False
         self._waited = False
         self._ended = False
-        self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._changed = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def __enter__(self) -> PolicyThread:
         self.start()
@@ -92,18 +92,18 @@ class PolicyThread(threading.Thread):
 
     def fileno(self) -> int:
         """The descriptor."""
-        return self._news
+        return self._changed
 
     @property
     def latest(self) -> PolicyKnowledge:
         """What is known now."""
-        self._empty()
+        self._clear_changed()
         with self._condition:
             return self._latest
 
     def read(self, query: PolicyQuery) -> PolicyKnowledge:
         """What is known now; from now on the thread fetches ``query``."""
-        self._empty()
+        self._clear_changed()
         with self._condition:
             if query != self._query:
                 self._query = query
@@ -114,24 +114,24 @@ class PolicyThread(threading.Thread):
             return self._latest
 
     def _wait_for_first_fetch(self) -> None:
-        """In slices: Python handles a signal that arrives just before a wait begins only when that wait has ended."""
+        """Wait in slices: Python handles a signal that arrives just before a wait only after that wait."""
         end = time.monotonic() + self._pace.first_wait
         while not self._fetched and (left := end - time.monotonic()) > 0:
             self._condition.wait(min(_SLICE_SECONDS, left))
 
-    def _empty(self) -> None:
-        """Before the value is taken: what is published after that is announced again."""
+    def _clear_changed(self) -> None:
+        """Reset the descriptor. Done before the value is read, so that a later value is announced again."""
         with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._news)
+            os.eventfd_read(self._changed)
 
     def run(self) -> None:
         """Fetch until the end."""
-        drop_here()
+        drop_in_thread()
         query: PolicyQuery | None = None
         while (query := self._next(query)) is not None:
             started = time.thread_time()
             self._fetch(query)
-            time.sleep(max(self._pace.breath, _REST * (time.thread_time() - started)))
+            time.sleep(max(self._pace.least_pause, _REST * (time.thread_time() - started)))
 
     def _next(self, done: PolicyQuery | None) -> PolicyQuery | None:
         """Wait for another query than ``done``, or to fetch that again; None is the end."""
@@ -141,12 +141,12 @@ class PolicyThread(threading.Thread):
             return None if self._ended else self._query
 
     def _fetch(self, query: PolicyQuery) -> None:
-        """One gathering. An error that is no source's is a bug: it is reported like a source that failed."""
+        """One gathering. An unexpected error is a bug, and is reported like a source that failed."""
         try:
             for known in self._fetcher.fetch(query):
                 self._publish(known)
         except Exception as error:  # noqa: BLE001 - the thread must outlive a bug, or policies would age unnoticed
-            self._publish(self._fetcher.latest.failed(_bug(error)))
+            self._publish(self._fetcher.latest.failed(_bug_report(error)))
         with self._condition:
             self._fetched = True
             self._condition.notify_all()
@@ -154,16 +154,16 @@ class PolicyThread(threading.Thread):
     def _publish(self, known: PolicyKnowledge) -> None:
         with self._condition:
             before, self._latest = self._latest, known
-        if _substance(before) != _substance(known):
-            os.eventfd_write(self._news, 1)
+        if _without_times(before) != _without_times(known):
+            os.eventfd_write(self._changed, 1)
 
 
-def _substance(known: PolicyKnowledge) -> tuple[object, ...]:
-    """What an audit would judge or report differently: not the times."""
+def _without_times(known: PolicyKnowledge) -> tuple[object, ...]:
+    """The parts that change a judgement or a report; the times of fetches do not."""
     return known.policies.value, known.policies.problem, known.groups.value, known.groups.problem
 
 
-def _bug(error: Exception) -> SourceError:
+def _bug_report(error: Exception) -> SourceError:
     return SourceError(
         source="policy_server",
         reason=Reason.FAILED,

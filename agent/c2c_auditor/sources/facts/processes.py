@@ -1,4 +1,4 @@
-"""silk's programs on this cell, and the interfaces that hold the underlay's addresses: what psutil knows."""
+"""silk's processes on this cell, and the interfaces that hold the underlay's addresses, both read with psutil."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PROCESSES = {
 
 
 def read_processes(among: Iterable[psutil.Process] | None = None) -> tuple[ProcessStatus, ...]:
-    """Whether each of silk's programs runs ``among`` these processes (all that there are when left out), and since when.
+    """Whether each of silk's programs runs, and since when; only ``among`` these processes if given.
 
     A process that ends while it is read does not run.
     """
@@ -37,9 +37,9 @@ def read_processes(among: Iterable[psutil.Process] | None = None) -> tuple[Proce
             if name and time and not dead and time < started.get(name, float("inf")):
                 started[name] = time
     statuses = []
-    for shown, names in _PROCESSES.items():
+    for reported_name, names in _PROCESSES.items():
         times = [started[name] for name in names if name in started]
-        statuses.append(ProcessStatus(name=shown, up=bool(times), start_time=min(times, default=None)))
+        statuses.append(ProcessStatus(name=reported_name, up=bool(times), start_time=min(times, default=None)))
     return tuple(statuses)
 
 
@@ -49,8 +49,8 @@ def underlay_interfaces(addresses: Iterable[IPv4Address | IPv6Address]) -> tuple
     return tuple(
         sorted(
             name
-            for name, held in psutil.net_if_addrs().items()
-            if any(_address(one.address) in wanted for one in held if one.family in _FAMILIES)
+            for name, interface_addresses in psutil.net_if_addrs().items()
+            if any(_address(one.address) in wanted for one in interface_addresses if one.family in _FAMILIES)
         )
     )
 
@@ -58,8 +58,8 @@ def underlay_interfaces(addresses: Iterable[IPv4Address | IPv6Address]) -> tuple
 def find_underlay(cni: CniConfig | None, vpa: VpaConfig | None) -> tuple[str, ...] | None:
     """The underlay's interfaces as silk's CNI wrapper finds them: by name, else by the machine's addresses.
 
-    VPA's configuration has the same addresses. None where neither tells or no interface holds one. Source: silk-release
-    cni-wrapper-plugin/main.go, lib/interfacelookup.
+    VPA's configuration has the same addresses. None where neither has them or no interface holds one. Source:
+    silk-release cni-wrapper-plugin/main.go, lib/interfacelookup.
     """
     if cni is not None and cni.underlay_interfaces:
         return cni.underlay_interfaces

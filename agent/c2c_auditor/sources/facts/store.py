@@ -1,4 +1,4 @@
-"""Container metadata: who runs on this cell, at which address, as which app.
+"""Reads container metadata: which containers run on this cell, at which address, of which app.
 
 silk's writers lock ``store.json_lock``, truncate ``store.json``, write it, and then count the write in
 ``store.json_version``. This reader takes no lock, so it can meet the file empty or half written: then it reads again
@@ -21,7 +21,7 @@ from typing import Any
 
 from attrs import frozen
 
-from c2c_auditor.decoding import DecodeError, Loose, found, parse_json, replace_surrogates, structure
+from c2c_auditor.decoding import DecodeError, Loose, parse_json, replace_surrogates, shown_value, structure
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import BadRecord, Container, Names, Store
 from c2c_auditor.sources.files import is_empty_file, read_text_file
@@ -38,7 +38,7 @@ _REMEDY = (
 
 @frozen(kw_only=True)
 class _Metadata:
-    """What of a container's metadata counts; silk ignores a value that is no string (vxlan-policy-agent planner)."""
+    """The keys of a container's metadata that are used; silk ignores values that are no strings (VPA's planner)."""
 
     policy_group_id: Loose = Loose("")
     space_id: Loose = Loose("")
@@ -96,7 +96,7 @@ class StoreReader:
         raise problem
 
     def _read_once(self, *, never_written: bool) -> Store:
-        """Nothing in the file is a cell without containers only if silk never counted a write."""
+        """An empty file means a cell without containers only if silk never counted a write."""
         try:
             text = read_text_file(self._path, source=_SOURCE)
         except SourceError as error:
@@ -107,7 +107,7 @@ class StoreReader:
         return Store() if not text and never_written else parse_store(text, where=str(self._path))
 
     def _version(self) -> str:
-        """The count of silk's writes; empty where it never wrote, ``unknown`` where that cannot be told."""
+        """The count of silk's writes; empty where it never wrote, ``unknown`` where it cannot be read."""
         try:
             return read_text_file(self._version_path, source=_SOURCE, most=4096).strip()
         except SourceError as error:
@@ -144,10 +144,10 @@ def parse_store(text: str, *, where: str) -> Store:
 def _entry(handle: str, value: object, where: str) -> tuple[Container | None, list[BadRecord]]:
     """One entry as a container, None if it has no IPv4 address, and what is wrong with it.
 
-    A complaint about anything but the address is no reason to leave the container out: it runs.
+    A problem with anything but the address does not leave the container out, because it runs.
     """
     if not isinstance(value, dict):
-        return None, [BadRecord(subject=handle, where=where, problem=f"expected an object, found {found(value)}")]
+        return None, [BadRecord(subject=handle, where=where, problem=f"expected an object, found {shown_value(value)}")]
     entry = structure(value, _Entry)
     metadata = structure(_object(entry.metadata), _Metadata)
     problems: list[str] = []
@@ -174,45 +174,45 @@ def _entry(handle: str, value: object, where: str) -> tuple[Container | None, li
     ]
 
 
-def _address(text: str, complain: Callable[[str], None]) -> IPv4Address | None:
+def _address(text: str, add_problem: Callable[[str], None]) -> IPv4Address | None:
     if not text:
-        complain("it has no address")
+        add_problem("it has no address")
         return None
     try:
         return IPv4Address(text)
     except AddressValueError:
-        complain(f"its address {text!r:.80} is not IPv4")
+        add_problem(f"its address {text!r:.80} is not IPv4")
         return None
 
 
-def _ipv6(value: object, complain: Callable[[str], None]) -> IPv6Address | None:
+def _ipv6(value: object, add_problem: Callable[[str], None]) -> IPv6Address | None:
     """Since 2025 silk writes ``ipv6`` beside ``ip``; absent or empty on a cell without IPv6."""
     if value is None or value == "":
         return None
     try:
         return IPv6Address(value if isinstance(value, str) else "")
     except AddressValueError:
-        complain(f"its second address {found(value)} is not IPv6")
+        add_problem(f"its second address {shown_value(value)} is not IPv6")
         return None
 
 
-def _ports(text: str, complain: Callable[[str], None]) -> tuple[int, ...]:
+def _ports(text: str, add_problem: Callable[[str], None]) -> tuple[int, ...]:
     """``"8080, 2222"``. What is no port is left out, but silk's planner stops at it."""
     parts = [part.strip() for part in text.split(",")] if text else []
     ports = tuple(int(part) for part in parts if _PORT.fullmatch(part) and 0 < int(part) <= _LAST_PORT)
     if len(ports) < len(parts):
-        complain(
+        add_problem(
             f"its ports {text!r:.80} are not all ports, for which silk drops its whole plan where overlay ingress is on"
         )
     return ports
 
 
-def _names(log_config: str, complain: Callable[[str], None]) -> Names:
+def _names(log_config: str, add_problem: Callable[[str], None]) -> Names:
     """What people call the app: in ``log_config``, itself a JSON string. silk's planner stops at one that is none."""
     try:
         given = parse_json(log_config) if log_config else {}
     except DecodeError as error:
-        complain(f"its log_config cannot be read, for which silk drops its whole plan: {error}")
+        add_problem(f"its log_config cannot be read, for which silk drops its whole plan: {error}")
         given = {}
     tags = structure(_object(_object(given).get("tags")), _Tags)
     return Names(app=tags.app_name, space=tags.space_name, org=tags.organization_name)

@@ -1,4 +1,4 @@
-"""The vxlan-policy-agent's own configuration: reading it means that an operator has nothing to configure.
+"""Reads the vxlan-policy-agent's own configuration, so that an operator need not repeat its settings.
 
 Source: silk-release jobs/vxlan-policy-agent/templates/vxlan-policy-agent.json.erb, vxlan-policy-agent/config/config.go.
 Keys that later versions add are ignored; a key of the wrong type is named. Since 2025 ``overlay_network`` is a list,

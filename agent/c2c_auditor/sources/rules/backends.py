@@ -1,8 +1,8 @@
-"""Which backend of iptables holds the cell's rules: looked up, never assumed.
+"""Finds out which backend of iptables holds the cell's rules.
 
 python-iptables shows an nft cell as empty and raises nothing; iptables-nft shows a legacy cell as empty and prints a
-warning. So with several readers each one is read whose backend is in use, without making a legacy table where none is:
-opening one creates it in the kernel.
+warning. So of several readers all whose backend is in use are read. Legacy tables that do not exist are not opened,
+because that would create them in the kernel.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Reader(Protocol):
 
 
 class Backends:
-    """The rules of a cell by one reader, or by several of which those answer that hold silk's chains."""
+    """The rules of a cell, by one reader or by all of several that hold silk's chains."""
 
     def __init__(self, readers: Sequence[Reader]) -> None:
         """``readers`` in the order in which they are tried."""
@@ -44,18 +44,18 @@ class Backends:
         there yet), the first reader's answer stands for the family. Raises SourceError when a backend that is in use
         cannot be read.
         """
-        return tuple(ruleset for family in families for ruleset in self._of(family))
+        return tuple(ruleset for family in families for ruleset in self._read_family(family))
 
-    def _of(self, family: AddressFamily) -> tuple[Ruleset, ...]:
+    def _read_family(self, family: AddressFamily) -> tuple[Ruleset, ...]:
         if len(self._readers) == 1:
             return (self._readers[0].read(family),)
-        found: list[tuple[int, Ruleset]] = []
+        readings: list[tuple[int, Ruleset]] = []
         failure: SourceError | None = None
         for reader in self._readers:
             in_use = reader.in_use(family)
-            # Where that cannot be seen, reading may make tables: it is left out when the rules were found elsewhere, and
-            # when that is not known.
-            if in_use is False or (in_use is None and (failure or any(chains for chains, _ in found))):
+            # Where that cannot be seen, reading might create tables. So it is skipped if another reader found the rules
+            # or failed.
+            if in_use is False or (in_use is None and (failure or any(chains for chains, _ in readings))):
                 continue
             try:
                 ruleset = reader.read(family)
@@ -64,11 +64,11 @@ class Backends:
                     raise
                 failure = error  # no loss where another backend holds the rules
             else:
-                found.append((silk_chains(ruleset), ruleset))
-        holding = sorted((one for one in found if one[0]), key=lambda one: -one[0])
+                readings.append((silk_chains(ruleset), ruleset))
+        holding = sorted((reading for reading in readings if reading[0]), key=lambda reading: -reading[0])
         if failure is not None and not holding:
             raise failure
-        return tuple(ruleset for _, ruleset in (holding or found[:1]))
+        return tuple(ruleset for _, ruleset in (holding or readings[:1]))
 
     def changes(self) -> Mapping[str, int]:
         """Commits since the last call, by author."""

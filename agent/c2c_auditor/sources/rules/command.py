@@ -1,4 +1,7 @@
-"""Running one of iptables' programs: bounded in time and output, and never believed for its exit status alone."""
+"""Runs one of iptables' programs, bounded in time and output.
+
+Callers must check the output: exit status 0 is no proof.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,7 @@ def _collect(process: subprocess.Popen[bytes], where: str, limits: Limits, deadl
     caps = {process.stdout: limits.bytes, process.stderr: _ERROR_CAP}
     with selectors.DefaultSelector() as selector:
         for stream in chunks:
-            selector.register(stream, selectors.EVENT_READ)  # type: ignore[arg-type]  # both are pipes: see Popen's arguments
+            selector.register(stream, selectors.EVENT_READ)  # type: ignore[arg-type]  # both are pipes
         while selector.get_map():
             ready = selector.select(max(0.0, deadline - time.monotonic()))
             if not ready:
@@ -117,7 +120,7 @@ def _too_slow(where: str, limits: Limits) -> SourceError:
 
 
 def _text(parts: list[bytes]) -> str:
-    """The chunks as text; they are let go one copy at a time, for there may be 34 MB of them."""
+    """The chunks as text; each copy is freed before the next is made, as there may be 34 MB of them."""
     whole = b"".join(parts)
     parts.clear()
     return whole.decode("utf-8", "surrogateescape")

@@ -1,7 +1,4 @@
-"""Entries that were understood once and are only looked up afterwards, by the bytes that make their rules.
-
-Pure but for that memory.
-"""
+"""A cache of decoded entries of legacy tables, keyed by the bytes that make their rules."""
 
 from __future__ import annotations
 
@@ -65,7 +62,7 @@ class EntryRules:
 
 
 class _Shape:
-    """Entries of one layout: the rules ``known``, and those of them that were ``used`` since unused ones were last forgotten."""
+    """The rules of entries of one layout: all ``known``, and those ``used`` since `forget_unused` last ran."""
 
     def __init__(self, parts: Struct) -> None:
         self.parts = parts

@@ -1,10 +1,8 @@
-"""Rules of the legacy backend, through python-iptables' handle of libiptc.
-
-The handle is a copy of a table, from which only bytes are taken.
+"""Reads rules of the legacy backend with libiptc, as python-iptables brings it along.
 
 python-iptables' own Rule objects cost 0.3 ms each and leak, so they are not used; its libiptc functions are. The bytes
-that make a rule stay equal as long as it does, so each distinct rule is understood once, and a steady reading only
-looks rules up.
+that make a rule stay equal as long as it does, so each distinct rule is decoded once, and a reading of
+unchanged tables only looks rules up.
 
 Nothing is changed, locked or created. libiptc does not know the xtables lock (iptables takes it, around libiptc). But
 opening a legacy table that is not there *makes* it, so only tables that are there are opened. And importing
@@ -49,8 +47,8 @@ def tables_in_use(
 def _tables_present(family: r.AddressFamily, tables: Sequence[TableSpec]) -> tuple[frozenset[str], bool]:
     """The tables that may be there, and whether they certainly are.
 
-    The kernel lists them for root alone. For others the list's mere presence tells that the family's module is in the
-    kernel, and loaded modules tell which tables there can be, unless it was built in.
+    The kernel lists them for root alone. For others the list's presence shows that the family's module is in the
+    kernel, and the loaded modules show which tables can exist, unless they are built in.
     """
     module, prefix = _OF_FAMILY[family]
     names = frozenset(table.name for table in tables)
@@ -101,7 +99,7 @@ class LegacyReader:
     def read(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
         """The rules in force.
 
-        Raises SourceError when they may not be read, libiptc is not to be had, or the rules do not hold still.
+        Raises SourceError when they may not be read, libiptc is not to be had, or the rules keep changing.
         """
         memory = self._families.get(family)
         if memory is None:

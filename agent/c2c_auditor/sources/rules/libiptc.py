@@ -61,7 +61,9 @@ class Libiptc:
 
 
 def load(family: AddressFamily = AddressFamily.IPV4) -> Libiptc:
-    """Import python-iptables, and give its functions for ``family``. Raises SourceError when it or a library that it needs is not to be had.
+    """Import python-iptables and return libiptc's functions for ``family``.
+
+    Raises SourceError when it or a library that it needs is missing.
 
     The import has effects, so it does not stand at the top of a module: it runs ``ldconfig -p`` to find libraries, and
     ``modprobe`` for ip_tables and ip6_tables, whatever the family.
@@ -103,7 +105,7 @@ def load(family: AddressFamily = AddressFamily.IPV4) -> Libiptc:
 
 @contextmanager
 def _nothing_written() -> Iterator[None]:
-    """Spare python-iptables two searches that write, by telling it what it would find.
+    """Keep python-iptables from two searches that write, by giving their results in the environment.
 
     It looks for its own library with a trial run of the linker, which makes files in /tmp, and for xtables' modules
     with ``ldconfig -N -v``, which as root mends links in /lib. Nothing here uses those modules. What the operator set

@@ -1,7 +1,7 @@
-"""What nf_tables announces: the generation, and each commit with its changed chains and the process that made it.
+"""Reads what nf_tables announces: the generation, and each commit with its changed chains and its process.
 
-Two netlink sockets, read only: GETGEN asks for the generation (microseconds, whatever the number of rules), and
-multicast group NFNLGRP_NFTABLES tells of commits. Messages are walked by hand, because a 20,000-rule restore announces
+Two netlink sockets, read only: GETGEN requests the generation (microseconds, whatever the number of rules), and
+multicast group NFNLGRP_NFTABLES announces commits. Messages are walked by hand, because a 20,000-rule restore announces
 20,000 of them and only the chain's name matters in each. Sources: Linux include/uapi/linux/netfilter/nf_tables.h,
 nfnetlink.h; net/netfilter/nf_tables_api.c (``nf_tables_fill_gen_info``).
 """
@@ -47,13 +47,13 @@ ChangedChain = tuple[AddressFamily, str, str]
 
 @frozen(kw_only=True)
 class Changes:
-    """Commits since the last look.
+    """Commits since the last call.
 
     ``chains`` are (family, table, chain), None when notifications were lost: anything may have changed.
 
     ``generation`` is the newest that was announced, None if none was: a commit is in force a moment before it is
-    announced. ``writers`` are (pid, name) of the processes that committed, the name cut at 15 bytes; empty when it is
-    not known who did.
+    announced. ``writers`` are (pid, name) of the processes that committed, the name cut at 15 bytes; empty when the
+    notifications were lost.
     """
 
     chains: frozenset[ChangedChain] | None = frozenset()
@@ -65,11 +65,11 @@ class Nftables:
     """The two sockets, opened in the network namespace of the caller. Use as a context manager, or `close`."""
 
     def __init__(self) -> None:
-        self._ask = self._events = None
+        self._requests = self._events = None
         try:
-            self._ask = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
-            self._ask.bind((0, 0))
-            self._ask.settimeout(2.0)
+            self._requests = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+            self._requests.bind((0, 0))
+            self._requests.settimeout(2.0)
             self._events = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER
             )
@@ -88,7 +88,7 @@ class Nftables:
 
     def close(self) -> None:
         """Close both sockets; may be called twice."""
-        for opened in (self._ask, self._events):
+        for opened in (self._requests, self._events):
             if opened is not None:
                 opened.close()
 
@@ -103,9 +103,9 @@ class Nftables:
         """
         request = _HEADER.pack(20, _GETGEN, 1, 1, 0) + struct.pack("=BBH", 0, 0, 0)
         try:
-            assert self._ask is not None  # noqa: S101 - open until `close`
-            self._ask.send(request)
-            for kind, payload in _messages(self._ask.recv(1 << 16)):
+            assert self._requests is not None  # noqa: S101 - open until `close`
+            self._requests.send(request)
+            for kind, payload in _messages(self._requests.recv(1 << 16)):
                 number = dict(_attributes(payload, 4)).get(_GEN_ID) if kind == _NEWGEN else None
                 if number is not None:
                     return int.from_bytes(number, "big")
@@ -115,7 +115,7 @@ class Nftables:
             source="rules",
             reason=Reason.INCOMPATIBLE,
             where="netlink nf_tables",
-            problem="the kernel did not tell its generation",
+            problem="the kernel did not answer with its generation",
             remedy="is CONFIG_NF_TABLES there, and does the agent have CAP_NET_ADMIN?",
         )
 
@@ -135,7 +135,7 @@ class Nftables:
                     raise _failed(error) from error
                 lost = True
                 continue
-            _note(data, chains, writers)
+            _collect(data, chains, writers)
         if lost:
             return Changes(chains=None)
         return Changes(
@@ -143,12 +143,12 @@ class Nftables:
         )
 
 
-def _note(data: bytes, chains: set[ChangedChain], writers: dict[tuple[int, str], int]) -> None:
+def _collect(data: bytes, chains: set[ChangedChain], writers: dict[tuple[int, str], int]) -> None:
     for kind, payload in _messages(data):
         if kind == _NEWGEN:
             found = dict(_attributes(payload, 4))
-            who = int.from_bytes(found.get(_GEN_PID, b""), "big"), _text(found.get(_GEN_NAME, b""))
-            writers[who] = int.from_bytes(found.get(_GEN_ID, b""), "big")
+            writer = int.from_bytes(found.get(_GEN_PID, b""), "big"), _text(found.get(_GEN_NAME, b""))
+            writers[writer] = int.from_bytes(found.get(_GEN_ID, b""), "big")
         elif kind in _NAMES_A_CHAIN and payload and payload[0] in _FAMILIES:
             # Table and chain stand first in these messages; the expressions behind them are not looked at.
             wanted = _NAMES_A_CHAIN[kind]

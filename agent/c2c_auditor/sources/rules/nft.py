@@ -1,10 +1,10 @@
-"""Rules of the nf_tables backend, through the cell's own iptables-nft: the reader is the writer's version.
+"""Reads rules of the nf_tables backend with the cell's own iptables-nft, which has the version that wrote them.
 
 Reading everything costs what ``iptables-nft-save`` costs; on a large cell that is seconds. So it happens once, and then
 the generation says whether anything changed, notifications say which chains, and only those are read again with ``-S
 CHAIN``. A reading counts only if the generation was the same before and after it. Notifications that were lost, or that
-name too much, lead back to a whole reading. Each address family is read when it is asked for, and a commit to one of
-them does not make the other be read again.
+name too much, lead back to a whole reading. Each address family is read on demand, and a commit to one of them
+does not lead to a reading of the other.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _ATTEMPTS = 4
 # Reading single chains pays as long as they are few: each costs a process (3 ms) and its own rules.
 _MOST_CHAINS = 24
 _FORGET_BEYOND = 200_000
-# What silk calls, cut at 15 bytes by the kernel.
+# The names of the processes that silk starts, cut at 15 bytes by the kernel.
 _SILKS_TOOLS = frozenset({"iptables", "iptables-restor", "ip6tables", "ip6tables-resto"})
 
 
 class Generations(Protocol):
-    """What tells whether the ruleset changed (`netlink.Nftables`)."""
+    """Announces changes of the ruleset (`netlink.Nftables`)."""
 
     def generation(self) -> int:
         """The generation in force."""
@@ -54,11 +54,11 @@ class _Memory:
 
     parser: RuleParser
     last: r.Ruleset | None = None
-    seen: int = -1
+    counted: int = -1
     chains: set[tuple[str, str]] | None = field(factory=set)
     generation: int | None = None
 
-    def note(self, changes: Changes) -> None:
+    def add(self, changes: Changes) -> None:
         """Add what was announced."""
         if changes.chains is None or self.chains is None:
             self.chains = None
@@ -70,7 +70,7 @@ class _Memory:
 
     def keep(self, ruleset: r.Ruleset, generation: int) -> None:
         """A reading that counts: what was announced before it is part of it."""
-        self.last, self.seen, self.chains, self.generation = ruleset, generation, set(), None
+        self.last, self.counted, self.chains, self.generation = ruleset, generation, set(), None
 
 
 class NftReader:
@@ -104,7 +104,7 @@ class NftReader:
     def read(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
         """The rules in force.
 
-        Raises SourceError when iptables fails, prints what cannot be right, or the rules do not hold still.
+        Raises SourceError when iptables fails, prints no table, or the rules keep changing.
         """
         memory = self._families.get(family)
         if memory is None:
@@ -113,14 +113,14 @@ class NftReader:
             return self._twice(memory)
         for _ in range(_ATTEMPTS):
             before = self._generations.generation()
-            self._take_notice(self._generations.changes())
-            if memory.last is not None and before == memory.seen:
+            self._record(self._generations.changes())
+            if memory.last is not None and before == memory.counted:
                 return memory.last
             ruleset = self._changed(memory, before)
             if self._generations.generation() == before:
                 memory.keep(ruleset, before)
                 return ruleset
-            memory.last = None  # what was announced meanwhile belongs to a reading that does not count
+            memory.last = None  # changes announced meanwhile belong to the discarded reading
         raise _failed(
             Reason.INCONSISTENT,
             f"{family.tool}-save",
@@ -130,16 +130,16 @@ class NftReader:
 
     def changes(self) -> Mapping[str, int]:
         """Commits seen since the last call, by author."""
-        seen, self._commits = dict(self._commits), Counter()
-        return seen
+        counted, self._commits = dict(self._commits), Counter()
+        return counted
 
-    def _take_notice(self, changes: Changes) -> None:
+    def _record(self, changes: Changes) -> None:
         """Add what was announced to each family's memory, and count who committed.
 
-        A person's ``iptables`` looks like silk's own; only what it touched tells them apart, and not always.
+        A person's ``iptables`` looks like silk's own; only the chains that it changed distinguish them, and not always.
         """
         for memory in self._families.values():
-            memory.note(changes)
+            memory.add(changes)
         self.writers = changes.writers
         chains = [chain for _, _, chain in changes.chains or ()]
         for _, writer in changes.writers:
@@ -182,7 +182,7 @@ class NftReader:
         if len(memory.parser) > _FORGET_BEYOND:
             memory.parser.forget()
         family = memory.parser.family
-        tool = self._tools.of_nft(f"{family.tool}-nft-save", f"{family.tool}-save")
+        tool = self._tools.find_nft(f"{family.tool}-nft-save", f"{family.tool}-save")
         tables: dict[str, r.Table] = {}
         warnings: dict[str, None] = {}
         for name in self._names:
@@ -202,7 +202,7 @@ class NftReader:
     def _chain(self, memory: _Memory, table: str, chain: str) -> r.Chain | None:
         """One chain, None if it is gone."""
         family = memory.parser.family
-        tool = self._tools.of_nft(f"{family.tool}-nft", family.tool)
+        tool = self._tools.find_nft(f"{family.tool}-nft", family.tool)
         where = f"{tool.path} -t {table} -S {chain}"
         try:
             output = self._run([tool.path, "-t", table, "-S", chain])
@@ -226,7 +226,7 @@ class NftReader:
     def _declared(self, memory: _Memory, table: str) -> frozenset[str]:
         """The chains that exist now, from a whole listing; for the case that one chain could not be read."""
         family = memory.parser.family
-        tool = self._tools.of_nft(f"{family.tool}-nft-save", f"{family.tool}-save")
+        tool = self._tools.find_nft(f"{family.tool}-nft-save", f"{family.tool}-save")
         output = self._run([tool.path, "-t", table])
         return frozenset(_table(table, output, f"{tool.path} -t {table}", memory.parser)[table].chains)
 
@@ -238,7 +238,8 @@ class NftReader:
                 Reason.INCOMPATIBLE,
                 where,
                 "iptables cannot show this table: it holds native nftables rules, or those of a newer iptables",
-                "look at it with `nft list ruleset`; if silk's iptables is newer, set iptables_bin_dir to its directory",
+                "look at it with `nft list ruleset`; if silk's iptables is newer, set iptables_bin_dir to its "
+                "directory",
             )
         if output.status != 0:
             denied = "ermission denied" in output.errors or "not permitted" in output.errors

@@ -1,7 +1,7 @@
-"""Rules that a newer iptables-nft wrote and an older one read: the older one leaves out ports and marks, with exit 0.
+"""Recognises that an older iptables-nft read a newer one's rules: it leaves out ports and marks, with exit status 0.
 
 Since 1.8.8 iptables-nft writes ``--dport`` and ``--mark`` as native expressions of nf_tables; versions before do not
-know them and print the rule without. What the kernel does is not what such a text says. Measured: rules that 1.8.10
+know them and print the rule without. Such a text does not show what the kernel does. Measured: rules that 1.8.10
 wrote, listed by 1.8.7.
 """
 
@@ -19,8 +19,8 @@ _FIRST_NATIVE = (1, 8, 8)
 _NUMBER = re.compile(r" v(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
 _EXPLAINED = (
     "read these rules and is older than the iptables that wrote them: it leaves out the ports and marks that 1.8.8 and "
-    "later write, so nothing that rests on them was judged. Set iptables_bin_dir to the directory of the iptables that "
-    "silk and garden use on this cell, or of any from 1.8.8 on."
+    "later write, so no finding that depends on them was judged. Set iptables_bin_dir to the directory of the iptables "
+    "that silk and garden use on this cell, or of any from 1.8.8 on."
 )
 # Chains in which each of silk's rules for tcp or udp to one host names a port (silk's cni-wrapper-plugin, netrules).
 _PORTS_IN = ("input--", "netin--")
@@ -31,18 +31,18 @@ def marked_if_older(ruleset: r.Ruleset) -> r.Ruleset:
     """``ruleset``, with the loss and a warning when its reader left out what silk always writes.
 
     A reader that is known to be older is suspected when half of the rules in which silk always writes a port or a mark
-    have none; one of unknown version only when all have none. Fewer may have been damaged, which is for the checks to
-    find.
+    have none; one of unknown version only when all have none. If fewer lack them, the rules may be damaged, and the
+    checks report that.
     """
-    ruleset = _unmarked(ruleset)
+    ruleset = _without_old_mark(ruleset)
     number = _version(ruleset.reader)
     if ruleset.backend is r.Backend.LEGACY or ruleset.reader.endswith("(legacy)"):
         return ruleset
     if number is not None and number >= _FIRST_NATIVE:
         return ruleset
-    lacking = list(_lacking(ruleset))
-    needed = len(lacking) if number is None else (len(lacking) + 1) // 2
-    if not lacking or sum(lacking) < needed:
+    lacks = list(_lacks_port_or_mark(ruleset))
+    needed = len(lacks) if number is None else (len(lacks) + 1) // 2
+    if not lacks or sum(lacks) < needed:
         return ruleset
     reader = ruleset.reader or "An iptables of unknown version"
     return evolve(
@@ -52,8 +52,8 @@ def marked_if_older(ruleset: r.Ruleset) -> r.Ruleset:
     )
 
 
-def _unmarked(ruleset: r.Ruleset) -> r.Ruleset:
-    """Without a mark that is of an earlier reading, of which some chains were read again."""
+def _without_old_mark(ruleset: r.Ruleset) -> r.Ruleset:
+    """``ruleset`` without the loss that an earlier reading of it was given; some chains were read again since."""
     if r.Loss.NATIVE_EXPRESSIONS not in ruleset.lost:
         return ruleset
     others = tuple(warning for warning in ruleset.warnings if not warning.endswith(_EXPLAINED))
@@ -65,7 +65,7 @@ def _version(reader: str) -> tuple[int, int, int] | None:
     return None if found is None else (int(found[1]), int(found[2]), int(found[3] or 0))
 
 
-def _lacking(ruleset: r.Ruleset) -> Iterator[bool]:
+def _lacks_port_or_mark(ruleset: r.Ruleset) -> Iterator[bool]:
     """For each rule in which silk always writes a port or a mark: whether it has none."""
     for table in ruleset.tables.values():
         for chain in table.chains.values():

@@ -1,6 +1,6 @@
-"""Rules from texts that people have: what ``iptables-save``, ``-S`` and ``-L`` print, or their twins of ip6tables.
+"""Reads rules from the text that ``iptables-save``, ``-S`` or ``-L`` printed, of iptables or ip6tables.
 
-The forms are recognised by what they look like.
+The form is recognised by its lines.
 """
 
 from __future__ import annotations

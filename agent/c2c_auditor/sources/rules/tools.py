@@ -1,4 +1,4 @@
-"""The programs of iptables on this cell, with what each says about itself: its name says nothing about the backend.
+"""Finds the programs of iptables on this cell and their versions: a name alone does not show the backend.
 
 ``iptables`` is a link that an operator, a package or a stemcell points at either backend, and a directory may hold
 programs of only one.
@@ -29,7 +29,7 @@ class Tool:
 
     @property
     def backend(self) -> Backend | None:
-        """Where it looks for rules; None if it does not say. Before 1.8 there was one backend, and no word for it."""
+        """The backend that it reads; None if it gave no version. Versions before 1.8 name none and know only legacy."""
         if not self.version:
             return None
         return Backend.NFT if self.version.endswith("(nf_tables)") else Backend.LEGACY
@@ -44,17 +44,17 @@ class Tools:
         self._bin_dir = bin_dir
         self._known: dict[str, tuple[tuple[int, int], Tool]] = {}
 
-    def of_nft(self, *names: str) -> Tool:
-        """The first of ``names`` that is a program of nf_tables, or does not say that it is none.
+    def find_nft(self, *names: str) -> Tool:
+        """The first of ``names`` that is a program of nf_tables, or whose backend is not known.
 
-        Raises SourceError when there is none: it names what was found instead.
+        Raises SourceError when there is none; the error names the program that was found instead.
         """
         others: list[Tool] = []
         for name in names:
             path = shutil.which(name, path=str(self._bin_dir) if self._bin_dir is not None else None)
             if path is None:
                 continue
-            tool = self._asked(path)
+            tool = self._tool(path)
             if tool.backend is not Backend.LEGACY:
                 return tool
             others.append(tool)
@@ -68,7 +68,7 @@ class Tools:
             remedy="install iptables, or set iptables_bin_dir to the directory of its nf_tables programs",
         )
 
-    def _asked(self, path: str) -> Tool:
+    def _tool(self, path: str) -> Tool:
         stamp = _stamp(path)
         known = self._known.get(path)
         if known is None or known[0] != stamp:
@@ -76,7 +76,7 @@ class Tools:
         return known[1]
 
     def _version(self, path: str) -> str:
-        """What the program answers; empty when it gives no answer, which is left to its first real use to explain."""
+        """The program's version; empty when it gives none. Its first real use then raises the error."""
         try:
             output = run([path, "--version"], self._limits)
         except SourceError:
