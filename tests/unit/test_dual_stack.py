@@ -1,4 +1,4 @@
-"""Promise: where IPv6 is on, what silk writes to ip6tables is judged like what it writes to iptables; elsewhere nothing is."""
+"""Promise: where IPv6 is on, what silk writes to ip6tables is judged like what it writes to iptables."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def _store(*, ipv6: bool) -> Store:
     ],
 )
 def test_rules_of_ipv6_are_read_where_silk_writes_some(facts: CellFacts, families: tuple[r.AddressFamily, ...]) -> None:
-    """VPA's configuration or a container's address says so; without them nothing is run for IPv6, and no note tells of it."""
+    """VPA's configuration or a container's address says so; without them nothing is run for IPv6, nor said of it."""
     rules = _Rules()
     reading = LiveReader(rules, _Facts(facts)).read()
     assert rules.read_families == [families]
@@ -333,6 +333,8 @@ def test_why_a_container_is_reached_over_ipv6_or_not_is_explained(damaged: r.Rul
         answer = explain(inputs, source, DEST, parse_flow("8080"))
         assert (answer.passes, answer.intended) == (passes, False), source
         assert answer.walks[0].packet.family is IPV6
+        assert "over IPv6 nothing that begins a connection may reach a container" in answer.half
+        assert answer.allow == ""  # no policy would
     assert "2606:4700::1111 beyond this cell" in explain(inputs, "2606:4700::1111", DEST).source
 
 
