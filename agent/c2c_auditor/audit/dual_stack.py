@@ -17,7 +17,10 @@ from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import Finding, Place, in_order
 from c2c_auditor.model.report import Passage
 
-_NOT_READ = "IPv6 is on, and there are no rules of ip6tables to look at: nothing of IPv6 was judged. Rules of IPv4 were, as ever."
+_NOT_READ = (
+    "IPv6 is on, and there are no rules of ip6tables to look at: nothing of IPv6 was judged. Rules of IPv4 were, as "
+    "ever."
+)
 
 
 def marked(finding: Finding) -> Finding:

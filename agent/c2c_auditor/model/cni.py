@@ -47,8 +47,8 @@ class CniConfig:
 
     ``no_masquerade`` is a network, or the first and last address of a range; None lets newer silk take the lease.
     ``host_services`` are the link-local DNS servers (port 53, tcp then udp) and the host services of both families, in
-    the order in which the plugin writes them. ``underlay_interfaces`` are those that the operator named; empty means that
-    the plugin finds them by ``underlay_addresses``.
+    the order in which the plugin writes them. ``underlay_interfaces`` are those that the operator named; empty means
+    that the plugin finds them by ``underlay_addresses``.
 
     Source: ``jobs/silk-cni/templates/cni-wrapper-plugin.conflist.erb``, ``cni-wrapper-plugin/lib/lib.go`` and
     ``cni-wrapper-plugin/main.go`` of silk-release.

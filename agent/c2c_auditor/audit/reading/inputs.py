@@ -128,7 +128,8 @@ def _unjudged(facts: CellFacts, config: VpaConfig) -> Iterator[str]:
     if mixed:
         yield (
             f"Security groups with IPv4 and IPv6 destinations in one rule ({', '.join(sorted(mixed))}): how silk "
-            "writes such a rule is not certain; its destinations were expected in the container's chain of their family."
+            "writes such a rule is not certain; its destinations were expected in the container's chain of their "
+            "family."
         )
 
 
