@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak matrix golden docs dashboards stage release lock clean venv kernel
+.PHONY: help demo test check bench fuzz soak matrix golden docs dashboards stage release lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
@@ -12,8 +12,8 @@ help: ## this list
 demo: kernel ## a small cell, faults injected and found; options in DEMO_ARGS
 	PYTHONPATH=tests .venv/bin/python -m demo $(DEMO_ARGS)
 
-test: kernel ## every test but the benchmarks, two at a time; options for pytest in TEST_ARGS
-	$(pytest) tests -m "not bench" -n 2 --dist loadgroup $(TEST_ARGS)
+test: kernel ## every test but benchmarks and soaks, two at a time; options for pytest in TEST_ARGS
+	$(pytest) tests -m "not bench and not soak" -n 2 --dist loadgroup $(TEST_ARGS)
 
 check: venv ## style, types, and the project's own rules (layers, purity, sizes)
 	.venv/bin/ruff check
@@ -24,7 +24,13 @@ check: venv ## style, types, and the project's own rules (layers, purity, sizes)
 bench: kernel ## time and memory, as ratios against iptables itself
 	$(pytest) tests/bench -rsP
 
-soak: kernel ## the evaluator against the kernel (ROUNDS=10 of 100 tables a backend, from SEED on), the listener against CLIENTS=10000
+fuzz: kernel ## each parser fuzzed in turn, FUZZ_SECONDS=600 in all; what it finds stays in tests/fuzz/corpus
+	@packaging/setup.sh fuzz
+	.venv/bin/python packaging/fuzz.py
+
+soak: kernel ## a cell at work for SOAK_SECONDS=3600, the whole table of faults, ROUNDS=10 of 100 tables a backend, CLIENTS=10000
+	SEED=$(SEED) SOAK_SECONDS=$(SOAK_SECONDS) .venv/bin/python packaging/soak_cell.py
+	$(pytest) tests/faults -m soak
 	SEED=$(SEED) ROUNDS=$(ROUNDS) CLIENTS=$(CLIENTS) .venv/bin/python packaging/soak.py
 
 matrix: kernel ## every iptables and Python that can be had here, into docs/compatibility.md; one of its parts in MATRIX_ARGS
@@ -35,6 +41,7 @@ golden: kernel ## rewrites the expected results; read the diff before it is comm
 
 docs: venv ## rewrites the pages that are generated from code
 	.venv/bin/python packaging/generate_docs.py
+	.venv/bin/python packaging/reliability.py
 
 dashboards: venv ## rewrites Grafana's dashboards from packaging/dashboards
 	.venv/bin/python packaging/generate_dashboards.py

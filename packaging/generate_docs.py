@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from c2c_auditor.export import catalogue
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.kind import Effect, Family, Kind
 from c2c_auditor.model.report import Result
@@ -34,7 +35,14 @@ def _texts() -> dict[str, Any]:
 
 def _finding() -> dict[str, Any]:
     app = _or_null(_object({"guid": _TEXT, "app": _TEXT, "space": _TEXT, "org": _TEXT}))
-    place = _object({"table": _TEXT, "chain": _TEXT, "position": {"type": ["integer", "null"], "minimum": 1}})
+    place = _object(
+        {
+            "ip": _listed(*(family.value for family in AddressFamily)),
+            "table": _TEXT,
+            "chain": _TEXT,
+            "position": {"type": ["integer", "null"], "minimum": 1},
+        }
+    )
     return _object(
         {
             "id": {"type": "string", "description": "the same for the same finding in every report"},
@@ -93,7 +101,10 @@ is `flow_open` or `flow_blocked`.
   where the rule does not hold. Nor do `--random`, `--random-fully` and `--to-ports` matter. Packets that leave the cell
   with a container's address, or reach containers with the cell's, are findings. With `no_masquerade_cidr_range` that
   range is what counts.
-- **Rules of security groups for IPv6**, in the IPv4 chains: silk writes them to ip6tables.
+- **What IPv6 does not have.** Silk writes the containers' own chains and jumps to ip6tables, and no policy chain, no
+  mark, no mapped port, no MASQUERADE. Policies between containers are IPv4's, so whatever reaches a container over IPv6
+  is a breach. A chain for logging that ip6tables lacks while nothing logs is none. Each family gets the destinations of
+  a security group that are its own.
 - **Rules in FORWARD that name no address of the overlay**, and rules in INPUT behind the containers' own: no
   container's packet is decided by them.
 - **A lost `overlay--…` rule that lets marked packets leave for other cells**, as long as FORWARD's policy is ACCEPT:
@@ -110,14 +121,18 @@ is `flow_open` or `flow_blocked`.
   (taken for one where most of its log chains only log).
 - Without an answer of silk-daemon and without the address of the vtep: the cell's lease. It is taken from what most
   MASQUERADE rules leave out.
-- What silk makes of a security group's rule that names IPv4 and IPv6 destinations together: the IPv4 ones are expected
-  in the container's chain.
+- What silk makes of a security group's rule that names IPv4 and IPv6 destinations together: each is expected in the
+  container's chain of its family.
 - Which port of the cell leads to which container: nat and mangle are held against each other, against the container's
   own ports and the cell's addresses. A container without metadata has no port list; there a translation to a wrong port
   of the right container is not noticed.
 - The ingress router's tag: a request for it would create it, so it is configured, or inferred from the one mark that
   such rules share.
-- IPv6: what newer silk writes to ip6tables is not read.
+- Of IPv6, what could not be read in silk's sources; no real cell with it was recorded yet. How a rule for all types of
+  ICMPv6 is written: it is expected without `-m icmp6`, which has no type for all. Which of several underlay interfaces
+  the jumps name: any one is taken for right. Whether `disable_container_network_policy` opens anything there: nothing
+  is expected to.
+- Of IPv6, in a recording without `ip6tables-save.txt`: anything. The report says so.
 """
 
 

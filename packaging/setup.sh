@@ -3,6 +3,7 @@
 #
 #   packaging/setup.sh venv      what every verb needs: Python, a C compiler, .venv from the lock files
 #   packaging/setup.sh kernel    the same, what reads and writes rules (only root can, so only root gets it), and what the tests hold the release to
+#   packaging/setup.sh fuzz      atheris into .venv, where it has a wheel; `make fuzz` does without it elsewhere
 #   packaging/setup.sh lock      rewrites the lock files; arguments go to `uv pip compile` (--upgrade, …)
 #
 # PYTHON names the interpreter to use; without it the newest one that works is found. pip's own settings
@@ -14,10 +15,11 @@ PATH=$PATH:/usr/sbin:/sbin # where Debian keeps iptables, and people's PATH ofte
 readonly venv=.venv
 readonly locks=(packaging/requirements-build.txt packaging/requirements-dev.txt)
 readonly uv_version=0.13.9
+readonly atheris_version=3.0.0
 
 # Debian packages by purpose. python-iptables comes as source only: it needs a compiler, but not Python's headers.
 readonly build_packages=(python3-venv gcc libc6-dev)
-readonly kernel_packages=(iptables iproute2 nftables procps util-linux ruby prometheus)
+readonly kernel_packages=(iptables iproute2 nftables procps util-linux ruby prometheus libfaketime)
 
 die() {
     echo "c2c-auditor: $*" >&2
@@ -37,6 +39,7 @@ works() {
         util-linux) command -v setpriv && command -v unshare ;;
         ruby) command -v ruby ;;
         prometheus) command -v prometheus && command -v promtool ;;
+        libfaketime) compgen -G '/usr/lib*/*/faketime/libfaketimeMT.so.1' || compgen -G '/usr/lib*/faketime/libfaketimeMT.so.1' ;;
         *) false ;;
     esac >/dev/null 2>&1
 }
@@ -146,9 +149,14 @@ case ${1:-} in
         fi
         make_venv
         ;;
+    fuzz)
+        "$venv/bin/python" -c 'import atheris' 2>/dev/null ||
+            "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --only-binary :all: "atheris==$atheris_version" ||
+            echo "c2c-auditor: atheris $atheris_version has no wheel for this Python: mutations without coverage instead"
+        ;;
     lock)
         require python3-venv
         lock "${@:2}"
         ;;
-    *) die "usage: packaging/setup.sh venv | kernel | lock [ARGUMENT…]" ;;
+    *) die "usage: packaging/setup.sh venv | kernel | fuzz | lock [ARGUMENT…]" ;;
 esac

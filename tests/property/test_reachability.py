@@ -203,7 +203,7 @@ def _sources(reach: Reachability, inputs: Inputs, to: Container) -> Iterator[tup
         if container.handle != to.handle:
             yield (
                 (SourceKind.CONTAINER, container.handle),
-                overlay.local(container.address, to, 0),
+                overlay.local(container, to, 0),
                 overlay.arriving(container, 0),
             )
     tags = {policy.source: policy.source_tag for policy in policies.policies}

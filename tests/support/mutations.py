@@ -6,12 +6,18 @@ Used exhaustively on small cells and sampled on large ones.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from attrs import evolve, frozen
 
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.family import Address, AddressFamily
 from c2c_auditor.netfilter import canonical
+
+_NOBODYS: dict[AddressFamily, Address] = {
+    AddressFamily.IPV4: IPv4Address("10.255.99.99"),
+    AddressFamily.IPV6: IPv6Address("2001:db8:9999::9"),
+}
 
 
 @frozen(kw_only=True)
@@ -31,7 +37,7 @@ def with_rules(ruleset: r.Ruleset, chain: str, rules: tuple[r.Rule, ...], table:
 
 
 def mutations(
-    ruleset: r.Ruleset, chain: str, index: int, addresses: tuple[IPv4Address, ...], *, table: str = "filter"
+    ruleset: r.Ruleset, chain: str, index: int, addresses: tuple[Address, ...], *, table: str = "filter"
 ) -> Iterator[Mutation]:
     """All damages to rule ``index`` of ``chain``; ``addresses`` are of live containers.
 
@@ -51,7 +57,7 @@ def mutations(
             yield made(f"edited: {what}", (*rules[:index], edited, *rules[index + 1 :]), edited)
 
 
-def edits(rule: r.Rule, addresses: tuple[IPv4Address, ...]) -> Iterator[tuple[str, r.Rule]]:
+def edits(rule: r.Rule, addresses: tuple[Address, ...]) -> Iterator[tuple[str, r.Rule]]:
     """Each field of ``rule`` changed in turn."""
     yield from _addresses(rule, addresses)
     yield from _protocols(rule)
@@ -64,7 +70,7 @@ def edits(rule: r.Rule, addresses: tuple[IPv4Address, ...]) -> Iterator[tuple[st
     yield "a limit", evolve(rule, matches=canonical.matches_in_order([*rule.matches, r.LimitMatch(period=10_000)]))
 
 
-def _addresses(rule: r.Rule, addresses: tuple[IPv4Address, ...]) -> Iterator[tuple[str, r.Rule]]:
+def _addresses(rule: r.Rule, addresses: tuple[Address, ...]) -> Iterator[tuple[str, r.Rule]]:
     for what, match in _address_edits(rule.source, addresses):
         yield f"source {what}", evolve(rule, source=match)
     for what, match in _address_edits(rule.destination, addresses):
@@ -72,13 +78,14 @@ def _addresses(rule: r.Rule, addresses: tuple[IPv4Address, ...]) -> Iterator[tup
 
 
 def _address_edits(
-    match: r.AddressMatch | None, addresses: tuple[IPv4Address, ...]
+    match: r.AddressMatch | None, addresses: tuple[Address, ...]
 ) -> Iterator[tuple[str, r.AddressMatch | None]]:
     if match is None:
         return
-    for address in (*addresses[:3], IPv4Address("10.255.99.99")):
+    for address in (*addresses[:3], _NOBODYS[match.family]):
         yield str(address), canonical.host(address)
-    yield "wider", r.AddressMatch(value=match.value & 0xFFFFFF00, mask=0xFFFFFF00)
+    mask = match.family.prefix_mask(match.family.width - 8)
+    yield "wider", evolve(match, value=match.value & mask, mask=mask, negated=False)
     yield "negated", evolve(match, negated=not match.negated)
     yield "gone", None
 

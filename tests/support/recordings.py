@@ -26,6 +26,7 @@ from c2c_auditor.model.cell import (
     VpaConfig,
 )
 from c2c_auditor.model.cni import CniConfig, DenyNetworks, HostService, Lease, LeaseSource, OutboundConnections
+from c2c_auditor.model.family import Address
 from c2c_auditor.model.rule import PortRange, Ruleset
 from c2c_auditor.netfilter.savefile import parse_save
 
@@ -51,7 +52,7 @@ class Recording:
         return name
 
     @property
-    def addresses(self) -> tuple[IPv4Address, ...]:
+    def addresses(self) -> tuple[Address, ...]:
         """The addresses of its containers."""
         assert self.facts.store is not None
         return tuple(container.address for container in self.facts.store.containers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,9 @@ def _parse(**keys: object) -> CniConfig:
 
 
 def _service(text: str) -> HostService:
-    address, port, protocol = text.replace("/", ":").split(":")
-    return HostService(address=IPv4Address(address), protocol=protocol, port=int(port))
+    end, _, protocol = text.partition("/")
+    address, _, port = end.rpartition(":")
+    return HostService(address=ip_address(address), protocol=protocol, port=int(port))
 
 
 @pytest.mark.parametrize("name", ["pair-source-cell", "pair-destination-cell"])
@@ -53,8 +54,11 @@ def test_services_come_in_the_order_in_which_the_plugin_writes_them() -> None:
         "169.254.0.3:53/udp",
         "169.254.0.2:53/tcp",
         "169.254.0.2:53/udp",
+        "fe80::1:53/tcp",
+        "fe80::1:53/udp",
         "169.254.0.2:9001/tcp",
         "10.0.0.9:80/tcp",
+        "fd00::1:81/tcp",
         "169.254.0.9:7/udp",
     )
     assert config.host_services == tuple(map(_service, expected))

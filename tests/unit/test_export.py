@@ -158,7 +158,7 @@ def test_json_holds_each_finding_with_its_evidence() -> None:
     document = json.loads(to_json(flushed_report()))
     found = next(one for one in document["findings"] if one["kind"] == "default_deny_missing")
     assert (found["effect"], found["state"], found["family"]) == ("breach", "confirmed", "container")
-    assert found["place"] == {"table": "filter", "chain": "FORWARD", "position": None}
+    assert found["place"] == {"ip": "ipv4", "table": "filter", "chain": "FORWARD", "position": None}
     assert found["expected"].startswith("-A FORWARD -j overlay--")
     assert found["destination"]["app"] in {"source-app", "dest-app"}
     assert len({one["id"] for one in document["findings"]}) == len(document["findings"])
@@ -181,7 +181,10 @@ def test_the_schema_refuses_what_is_not_in_it() -> None:
         {**document, "news": 1},
         {**document, "result": "fine"},
         {**document, "time": {"epoch": "now"}},
-        {**document, "findings": [{**finding, "place": {"table": "filter", "chain": "FORWARD", "position": 0}}]},
+        {
+            **document,
+            "findings": [{**finding, "place": {"ip": "ipv4", "table": "filter", "chain": "FORWARD", "position": 0}}],
+        },
         {**document, "findings": [{name: value for name, value in finding.items() if name != "id"}]},
     ):
         assert list(violations(damaged, schema, schema))

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from c2c_auditor.audit.judge import judge
-from c2c_auditor.cli import cli
-from c2c_auditor.errors import NotUnderstood, ParseError, UsageError
+from c2c_auditor.errors import NotUnderstood, ParseError
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.kind import Kind
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.netfilter.evaluate import evaluate
 from c2c_auditor.netfilter.flows import ALL, of_protocol, pieces, without
@@ -21,7 +16,7 @@ from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.netfilter.paths import Paths
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.sources.rules.text import read_text
-from support.recordings import GOLDEN, recording
+from support.recordings import GOLDEN
 
 IPV4, IPV6 = r.AddressFamily.IPV4, r.AddressFamily.IPV6
 SAVED = (GOLDEN / "ip6tables" / "ip6tables-save.txt").read_text()
@@ -195,15 +190,3 @@ def test_a_match_on_the_other_familys_address_takes_no_packet() -> None:
         rule = r.Rule(source=r.AddressMatch(value=7, negated=negated), target=r.DROP)
         chains = {"FORWARD": r.Chain(name="FORWARD", rules=(rule,))}
         assert evaluate(chains, "FORWARD", _packet(1, 2, protocol=r.TCP)).passes is Certainty.YES
-
-
-def test_rules_of_ipv6_are_not_held_against_what_silk_writes_to_ipv4(tmp_path: Path) -> None:
-    """Nothing is found, nothing is clean; on the command line one sentence says what to give."""
-    judgement = judge(recording("pair").facts, read_text(SAVED, where="x"), None)
-    assert not judgement.findings
-    assert judgement.unknown == frozenset(Kind)
-    given = tmp_path / "rules"
-    given.write_text(SAVED)
-    result = CliRunner().invoke(cli, ["audit", "--rules", str(given)])
-    assert isinstance(result.exception, UsageError)
-    assert "give the output of iptables-save" in str(result.exception)

@@ -251,3 +251,29 @@ def test_a_rule_that_rewrites_overlay_traffic_hides_no_flow() -> None:
     text = text.replace("-A POSTROUTING", "-A POSTROUTING -j MASQUERADE\n[0:0] -A POSTROUTING", 1)
     kinds = {one.kind for one in _judged(text, pair.facts).findings}
     assert {Kind.NAT_RULE_STALE, Kind.FLOW_BLOCKED} <= kinds
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("! -d 10.0.0.0/8 ! -o silk-vtep -j MASQUERADE", "10.0.0.0/8"),
+        ("! -o silk-vtep -m iprange ! --dst-range 10.0.0.0-10.255.255.9 -j MASQUERADE", "10.0.0.0-10.255.255.9"),
+    ],
+)
+def test_a_range_that_most_containers_share_is_taken_for_the_operators(form: str, said: str) -> None:
+    """Old bundles lack the CNI wrapper's configuration.
+
+    A container that differs from the others is found all the same.
+    """
+    judgement = _judged(_all(form))
+    assert not [one for one in judgement.findings if one.kind in KINDS]
+    assert any(said in note for note in judgement.notes)
+    other = _all(form).replace(
+        f"-s 10.255.7.2/32 {form}", "-s 10.255.7.2/32 ! -d 10.9.0.0/16 ! -o silk-vtep -j MASQUERADE"
+    )
+    assert _found(other) == [("nat_rule_missing", "outage")]
+
+
+def test_a_range_without_the_containers_themselves_is_nobodys_setting() -> None:
+    """What it leaves out is not their addresses: their packets to each other would be rewritten."""
+    assert _found(_all("! -d 172.16.0.0/12 ! -o silk-vtep -j MASQUERADE")) == [("nat_rule_missing", "outage")] * 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address
 
 import pytest
@@ -65,7 +65,8 @@ class World:
 class _Rules:
     world: World
 
-    def read(self) -> tuple[r.Ruleset, ...]:
+    def read(self, families: Sequence[r.AddressFamily] = (r.AddressFamily.IPV4,)) -> tuple[r.Ruleset, ...]:
+        del families
         return (self.world.ruleset,)
 
     def changes(self) -> Mapping[str, int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from attrs import evolve
 
 from c2c_auditor.errors import SourceError
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.reading import FactsReading, Reading
 from c2c_auditor.model.report import SourceStatus
 from c2c_auditor.model.rule import Ruleset
@@ -20,8 +21,11 @@ T = TypeVar("T")
 class RulesSource(Protocol):
     """Where rules come from."""
 
-    def read(self) -> tuple[Ruleset, ...]:
-        """The backends in use, the main one first; identical objects when nothing changed. Raises SourceError."""
+    def read(self, families: Sequence[AddressFamily] = (AddressFamily.IPV4,)) -> tuple[Ruleset, ...]:
+        """Of each family the backends in use, the main one first; identical objects when nothing changed.
+
+        Raises SourceError.
+        """
 
     def changes(self) -> Mapping[str, int]:
         """Commits seen since the last call, by author (``vpa``, ``cni``, ``foreign``).
@@ -50,7 +54,7 @@ class LiveReader:
         """The cell as it is. Rules that cannot be read make a reading without rules, not an error."""
         now = self._clocks.wall()
         facts, facts_seconds = self._timed(self._facts.read)
-        rulesets, rules_seconds = self._timed(lambda: self._read_rules(now))
+        rulesets, rules_seconds = self._timed(lambda: self._read_rules(now, ipv6=facts.facts.ipv6))
         return Reading(
             time=now,
             facts=facts.facts,
@@ -66,9 +70,10 @@ class LiveReader:
         value = read()
         return value, self._clocks.steady() - started
 
-    def _read_rules(self, now: float) -> tuple[Ruleset, ...]:
+    def _read_rules(self, now: float, *, ipv6: bool) -> tuple[Ruleset, ...]:
+        """The rules of IPv4, and those of IPv6 where silk writes some: elsewhere nothing is run for them."""
         try:
-            rulesets = self._rules.read()
+            rulesets = self._rules.read(tuple(AddressFamily) if ipv6 else (AddressFamily.IPV4,))
         except SourceError as error:
             self._status = evolve(self._status, up=False, problem=problem_of(error))
             return ()

@@ -52,13 +52,18 @@ def read_scene(reader: Reader) -> Scene:
     return judge_cell(_with_rules(reader.read()))
 
 
-def read_inputs(reader: Reader) -> Inputs:
-    """One reading with its plan, for a question about it that needs no judgement.
+def read_inputs(reader: Reader) -> tuple[Inputs, ...]:
+    """One reading with its plan, for questions about it that need no judgement: the main ruleset of each family.
 
     Raises SourceError as `read_scene`.
     """
     reading = _with_rules(reader.read())
-    return Inputs.of(reading.facts, reading.rulesets[0], reading.time)
+    main = {ruleset.family: ruleset for ruleset in reversed(reading.rulesets)}
+    return tuple(
+        Inputs.of(reading.facts, ruleset, reading.time)
+        for ruleset in reading.rulesets
+        if ruleset is main[ruleset.family]
+    )
 
 
 def _with_rules(reading: Reading) -> Reading:

@@ -8,8 +8,11 @@ from pathlib import Path
 from attrs import frozen
 
 from c2c_auditor.model.cell import CellFacts
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.rule import Ruleset
+from c2c_auditor.netfilter.parse import RuleParser
+from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.sources.facts.cni_config import read_cni_config
 from c2c_auditor.sources.facts.policy_answers import parse_policies
 from c2c_auditor.sources.facts.store import parse_store
@@ -28,8 +31,15 @@ class BundleReader:
     def read(self) -> Reading:
         """What was captured. Raises SourceError where there are no rules, or none that can be parsed."""
         bundle = read_bundle(self.directory)
-        rulesets = tuple(read_text(text, where=f"{self.directory / name}") for name, text in bundle.rules.items())
+        rulesets = tuple(_saved(text, self.directory / name) for name, text in bundle.rules.items())
         return Reading(time=bundle.time, facts=bundle.facts, rulesets=rulesets, sources=bundle.sources)
+
+
+def _saved(text: str, path: Path) -> Ruleset:
+    """Rules of a bundle: the file's name says the family, which rules without addresses would not show."""
+    if path.name.startswith(AddressFamily.IPV6.tool):
+        return parse_save(text, where=str(path), parser=RuleParser(AddressFamily.IPV6))
+    return read_text(text, where=str(path))
 
 
 @frozen(kw_only=True)

@@ -21,6 +21,7 @@ from c2c_auditor.audit.checks import (
     policy_chain,
     policy_rules,
 )
+from c2c_auditor.audit.dual_stack import of_ipv6
 from c2c_auditor.audit.effects import Effects
 from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.reading.inputs import Inputs
@@ -31,8 +32,7 @@ from c2c_auditor.audit.unknown import unknown_kinds
 from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, Policy
-from c2c_auditor.model.finding import Finding
-from c2c_auditor.model.kind import Effect, Kind
+from c2c_auditor.model.finding import Finding, in_order
 from c2c_auditor.model.rule import Loss
 from c2c_auditor.silk.chain_names import policy_chain_time
 
@@ -56,6 +56,13 @@ CHECKS: tuple[Check, ...] = (
     cell_facts.unconvertible,
 )
 
+# Of IPv6 silk writes the containers' own chains only; what the facts say is judged once.
+CHECKS_IPV6: tuple[Check, ...] = (
+    container_chains.container_chains,
+    orphan_chains.orphan_chains,
+    foreign_rules.foreign_rules,
+)
+
 # The most sentences about traffic in a report; the matrix shows all.
 _MOST_STATEMENTS = 100
 
@@ -77,10 +84,8 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
 
     ``previous`` is the reachability before this one, of which what did not change is taken over.
     """
-    if inputs.ruleset.family is not r.AddressFamily.IPV4:  # what silk writes there is not planned
-        return Judgement(unknown=frozenset(Kind), notes=("The rules of IPv6 were read and not judged.",))
     unknown = unknown_kinds(inputs)
-    findings = [finding for check in CHECKS for finding in check(inputs)]
+    findings = [finding for check in (CHECKS_IPV6 if inputs.ipv6 else CHECKS) for finding in check(inputs)]
     if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:  # what the rules seem to lack stands in the kernel
         findings = [finding for finding in findings if finding.kind not in unknown]
     reach, notes = _work_out_reachability(inputs, previous)
@@ -90,12 +95,15 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
         findings = Effects(inputs, reach, places).decided(findings)
         every = (text for to, row in reach.differences() for text in sentences(to, row, inputs.people, places))
         statements = tuple(islice(every, _MOST_STATEMENTS))
+    if inputs.ipv6:
+        judged = of_ipv6(inputs, findings)
+        return evolve(judged, unknown=unknown, notes=(*judged.notes, *notes), statements=statements, reach=reach)
     outcome = inputs.comparison
     carried = _carried_policies(inputs)
     tally = count_tally(inputs)
     holds_from, holds_until = policy_chain.time_bounds(inputs)
     return Judgement(
-        findings=tuple(sorted(findings, key=severity_order)),
+        findings=in_order(findings),
         unknown=unknown,
         carried=carried,
         unmet=policy_rules.unmet_policies(outcome) if outcome is not None else carried or frozenset(),
@@ -138,8 +146,3 @@ def _carried_policies(inputs: Inputs) -> frozenset[Policy] | None:
         return None
     here = {container.app for container in store.containers}
     return frozenset(policy for policy in policies.policies if policy.destination in here)
-
-
-def severity_order(finding: Finding) -> tuple[int, str, tuple[str, ...]]:
-    """Sorts findings: by effect, then by kind and subject."""
-    return tuple(Effect).index(finding.effect), finding.kind.value, finding.subject

@@ -2,25 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import evolve, frozen
 
+from c2c_auditor.audit import dual_stack
 from c2c_auditor.audit.checks import backend_split
-from c2c_auditor.audit.judge import judge_inputs, severity_order
+from c2c_auditor.audit.judge import judge_inputs
 from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.traffic.reachability import Reachability
+from c2c_auditor.model.family import AddressFamily
+from c2c_auditor.model.finding import in_order
 from c2c_auditor.model.reading import Reading
+from c2c_auditor.model.rule import Ruleset
+
+
+@frozen(kw_only=True)
+class Judged:
+    """The rules of one address family with their plan and their judgement.
+
+    ``inputs`` are those of the main ruleset: of two backends the one that holds silk's rules.
+    """
+
+    inputs: Inputs
+    judgement: Judgement
 
 
 @frozen(kw_only=True)
 class Scene:
-    """One reading with its plan, its comparison and its judgement.
+    """One reading with its plan, its comparison and its judgement, which is that of all its rules.
 
-    ``inputs`` are those of the main ruleset: of two backends the one that holds silk's rules.
+    ``inputs`` are those of the main ruleset of IPv4; ``ipv6`` is what was judged of IPv6, None where that is off.
     """
 
     reading: Reading
     inputs: Inputs
     judgement: Judgement
+    ipv6: Judged | None = None
+
+    @property
+    def judged(self) -> tuple[Judged, ...]:
+        """Each family by itself."""
+        first = Judged(inputs=self.inputs, judgement=self.judgement)
+        return (first,) if self.ipv6 is None else (first, self.ipv6)
+
+    @property
+    def reached(self) -> tuple[tuple[Inputs, Reachability], ...]:
+        """Who reaches whom, of each family of which that is known."""
+        return tuple((one.inputs, reach) for one in self.judged if (reach := one.judgement.reach) is not None)
+
+    @property
+    def questioned(self) -> tuple[Inputs, ...]:
+        """What questions about single packets are answered from, by family."""
+        return tuple(one.inputs for one in self.judged)
 
     def holds_for(self, reading: Reading) -> bool:
         """Whether ``reading`` would be judged the same, so that an audit of an unchanged cell need not judge again.
@@ -39,9 +74,23 @@ def judge_cell(reading: Reading, previous: Scene | None = None) -> Scene:
     """
     if reading.listings:
         return _judge_listings(reading)
-    first, *others = reading.rulesets
+    ipv4 = [ruleset for ruleset in reading.rulesets if ruleset.family is AddressFamily.IPV4]
+    ipv6 = [ruleset for ruleset in reading.rulesets if ruleset.family is AddressFamily.IPV6]
+    first = _judged(reading, ipv4, previous.judgement if previous is not None else None)
+    if not ipv6:
+        judgement = dual_stack.unread(first.judgement) if reading.facts.ipv6 else first.judgement
+        return Scene(reading=reading, inputs=first.inputs, judgement=judgement)
+    before = previous.ipv6.judgement if previous is not None and previous.ipv6 is not None else None
+    second = _judged(reading, ipv6, before)
+    judgement = dual_stack.both(first.judgement, second.judgement)
+    return Scene(reading=reading, inputs=first.inputs, judgement=judgement, ipv6=second)
+
+
+def _judged(reading: Reading, rulesets: Sequence[Ruleset], previous: Judgement | None) -> Judged:
+    """The rulesets of one family: those of all backends in use, the main one first."""
+    first, *others = rulesets
     inputs = Inputs.of(reading.facts, first, reading.time)
-    judgement = judge_inputs(inputs, previous.judgement.reach if previous is not None else None)
+    judgement = judge_inputs(inputs, previous.reach if previous is not None else None)
     for other in others:  # the kernel applies both backends, so both are judged
         second = judge_inputs(Inputs.of(reading.facts, other, reading.time))
         judgement = evolve(
@@ -51,9 +100,10 @@ def judge_cell(reading: Reading, previous: Scene | None = None) -> Scene:
             holds_until=min(judgement.holds_until, second.holds_until),
         )
     if others:
-        findings = (*backend_split.split(reading.rulesets), *judgement.findings)
-        judgement = evolve(judgement, findings=tuple(sorted(findings, key=severity_order)))
-    return Scene(reading=reading, inputs=inputs, judgement=judgement)
+        split = tuple(backend_split.split(rulesets))
+        findings = (*(map(dual_stack.marked, split) if inputs.ipv6 else split), *judgement.findings)
+        judgement = evolve(judgement, findings=in_order(findings))
+    return Judged(inputs=inputs, judgement=judgement)
 
 
 def _judge_listings(reading: Reading) -> Scene:

@@ -98,7 +98,8 @@ def _explaining_change(finding: Finding) -> Change | None:
             return Change.PLAN
         case Kind.CONTAINER_CHAIN_MISSING:
             # Deleting a container takes all its chains; then the finding is about the container as such.
-            return Change.CONTAINER if finding.subject == finding.handles else None
+            subject = finding.subject[:-1] if finding.ipv6 else finding.subject  # the last part of it says IPv6
+            return Change.CONTAINER if subject == finding.handles else None
         case Kind.CONTAINER_CHAIN_ORPHAN | Kind.STORE_SHRUNK:
             return Change.CONTAINER
         case Kind.ASG_MISSING | Kind.ASG_STALE:

@@ -8,10 +8,21 @@ from c2c_auditor.model.rule import Loss
 
 # Families whose checks use ports and marks of rules; those for missing jumps and orphaned chains do not.
 _RESTING_ON_CONDITIONS = frozenset({Family.POLICY, Family.CONTAINER, Family.SECURITY_GROUP, Family.NAT})
+_OF_IPV6 = frozenset({Family.CONTAINER, Family.SECURITY_GROUP})
+_OF_OTHERS = frozenset({Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RULE})
 
 
 def unknown_kinds(inputs: Inputs) -> frozenset[Kind]:
-    """Kinds that could not be judged: policy rules without a plan, facts without their source."""
+    """Kinds that could not be judged: policy rules without a plan, facts without their source.
+
+    Of IPv6 it is the containers' own chains that are judged, and others' rules.
+    """
+    if inputs.ipv6:
+        return frozenset(kind for kind in _unknown(inputs) if kind.family in _OF_IPV6 or kind in _OF_OTHERS)
+    return _unknown(inputs)
+
+
+def _unknown(inputs: Inputs) -> frozenset[Kind]:
     facts = inputs.facts
     families: set[Family] = set()
     if inputs.planned is None:
@@ -32,5 +43,5 @@ def unknown_kinds(inputs: Inputs) -> frozenset[Kind]:
     if inputs.config.overlay_ingress and inputs.ingress_tag is None:
         silent |= {Kind.INGRESS_MISSING, Kind.INGRESS_STALE}
     if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:
-        silent |= {Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RULE}
+        silent |= _OF_OTHERS
     return frozenset(silent)

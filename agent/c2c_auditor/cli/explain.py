@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from c2c_auditor.assembly.once import read_inputs, read_scene
-from c2c_auditor.audit.questions import explanation
+from c2c_auditor.audit.questions import explanation, lookup
 from c2c_auditor.audit.questions import matrix as matrix_lines
 from c2c_auditor.cli.wiring import cell_reader
 from c2c_auditor.errors import UsageError
@@ -61,7 +61,7 @@ def explain(
     say, 1 they do not, 2 could not look.
     """
     with cell_reader(bundle, config_file, vpa_config=vpa_config, cni_config=cni_config) as reader:
-        inputs = read_inputs(reader)
+        inputs = lookup.about(read_inputs(reader), source, destination)
     piece = explanation.parse_flow(flow) if flow is not None else None
     answer = explanation.explain(inputs, source, destination, piece)
     if form == "json":
@@ -97,7 +97,7 @@ def matrix(
             "c2c-auditor audit)"
         )
         raise UsageError(message)
-    found = matrix_lines.matrix(scene.inputs, scene.judgement.reach, differences=differences)
+    found = matrix_lines.matrix(scene.reached, differences=differences)
     if form == "json":
         click.echo(json.dumps(matrix_document(found), indent=1))
     else:

@@ -72,7 +72,14 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "state": finding.state.value,
         "summary": finding.summary,
         "remedy": finding.remedy,
-        "place": {"table": place.table, "chain": chain, "position": place.position} if place is not None else None,
+        "place": {
+            "ip": place.family.value,
+            "table": place.table,
+            "chain": chain,
+            "position": place.position,
+        }
+        if place is not None
+        else None,
         "found": _rule(finding.found, chain),
         "expected": _rule(finding.expected, chain),
         "differences": [

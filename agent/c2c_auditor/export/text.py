@@ -11,6 +11,7 @@ from c2c_auditor.audit.reading.people import shortened
 from c2c_auditor.export.details import finding_details
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.terminal import Page
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import App, Finding, State
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.report import Report, Result, RuleSetName
@@ -116,7 +117,8 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
     place = finding.place
     if place is not None:
         at = f", rule {place.position}" if place.position is not None else ""
-        yield "where", f"{place.table} {place.chain}{at}"
+        family = "ip6 " if place.family is AddressFamily.IPV6 else ""
+        yield "where", f"{family}{place.table} {place.chain}{at}"
     if finding.found is not None:
         yield "found", render_rule(finding.found)
     if finding.expected is not None:

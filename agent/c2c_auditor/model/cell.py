@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from attrs import field, frozen
 
 from c2c_auditor.model.cni import CniConfig, DenyNetworks, HostService, Lease
+from c2c_auditor.model.family import Address
 from c2c_auditor.model.rule import PortRange
 
 
@@ -26,12 +27,15 @@ class Names:
 class Container:
     """One entry of silk's container metadata.
 
-    ``app`` is its ``policy_group_id``, the guid that policies speak of; empty if it has none.
+    ``app`` is its ``policy_group_id``, the guid that policies speak of; empty if it has none. ``address`` is the IPv4
+    one, and the IPv6 one where the cell is looked at for IPv6 (`audit.reading.families`); ``interface`` then names the
+    cell's end of its veth pair, which IPv6 does not tell.
     """
 
     handle: str
-    address: IPv4Address
+    address: Address
     ipv6: IPv6Address | None = None
+    interface: str = ""
     app: str = ""
     space: str = ""
     org: str = ""
@@ -136,9 +140,9 @@ class VpaConfig:
     asg_logging: bool = False
     denied_logs_per_second: int = 1
     accepted_udp_logs_per_second: int = 100
-    deny_networks_always: tuple[IPv4Network, ...] = ()
-    deny_networks_running: tuple[IPv4Network, ...] = ()
-    deny_networks_staging: tuple[IPv4Network, ...] = ()
+    deny_networks_always: tuple[IPv4Network | IPv6Network, ...] = ()
+    deny_networks_running: tuple[IPv4Network | IPv6Network, ...] = ()
+    deny_networks_staging: tuple[IPv4Network | IPv6Network, ...] = ()
     deny_networks_ipv6: DenyNetworks = DenyNetworks()
     connection_limit: bool = False
     connection_limit_logging: bool = False
@@ -180,3 +184,10 @@ class CellFacts:
     cni: CniConfig | None = None
     lease: Lease | None = None
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether silk writes rules of IPv6 here: VPA's ``enable_ipv6`` says so, or a container has such an address."""
+        if self.config is not None and self.config.ipv6:
+            return True
+        return self.store is not None and any(container.ipv6 is not None for container in self.store.containers)

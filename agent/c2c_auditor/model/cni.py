@@ -12,7 +12,7 @@ from attrs import frozen
 class HostService:
     """A service of the cell that containers may reach: DNS, metrics. ``protocol`` is ``tcp`` or ``udp``."""
 
-    address: IPv4Address
+    address: IPv4Address | IPv6Address
     protocol: str
     port: int
 
@@ -46,9 +46,9 @@ class CniConfig:
     """``plugins[0]`` of the CNI wrapper's configuration, under its own names' meaning.
 
     ``no_masquerade`` is a network, or the first and last address of a range; None lets newer silk take the lease.
-    ``host_services`` are the link-local DNS servers (port 53, tcp then udp) and the host services, IPv4 only, in the
-    order in which the plugin writes them. ``underlay_interfaces`` are those that the operator named; empty means that
-    the plugin finds them by ``underlay_addresses``.
+    ``host_services`` are the link-local DNS servers (port 53, tcp then udp) and the host services of both families, in
+    the order in which the plugin writes them. ``underlay_interfaces`` are those that the operator named; empty means
+    that the plugin finds them by ``underlay_addresses``.
 
     Source: ``jobs/silk-cni/templates/cni-wrapper-plugin.conflist.erb``, ``cni-wrapper-plugin/lib/lib.go`` and
     ``cni-wrapper-plugin/main.go`` of silk-release.

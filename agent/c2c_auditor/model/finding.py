@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 
 from attrs import evolve, field, frozen
 
 from c2c_auditor.model.cell import Names
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.kind import Effect, Kind, worst
 from c2c_auditor.model.rule import Rule
 
@@ -29,11 +31,12 @@ class App:
 
 @frozen(kw_only=True)
 class Place:
-    """Where in the tables; ``position`` counts from 1 and is None where a rule should be but is not."""
+    """Where in the tables of ``family``; ``position`` counts from 1, None where a rule should be but is not."""
 
     table: str
     chain: str
     position: int | None = None
+    family: AddressFamily = AddressFamily.IPV4
 
 
 @frozen(kw_only=True)
@@ -87,6 +90,11 @@ class Finding:
         return worst(self.effects)
 
     @property
+    def ipv6(self) -> bool:
+        """Whether it is about rules of IPv6."""
+        return self.place is not None and self.place.family is AddressFamily.IPV6
+
+    @property
     def key(self) -> tuple[str, ...]:
         """Equal for the same finding in two readings."""
         return (self.kind.value, *self.subject)
@@ -94,3 +102,11 @@ class Finding:
     def settled(self, state: State, *, first_seen: float, since: float) -> Finding:
         """The finding in ``state``; times in seconds since the epoch."""
         return evolve(self, state=state, first_seen=first_seen, since=since)
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """``findings``, worst first: by effect, then by kind and subject."""
+    effects = tuple(Effect)
+    return tuple(
+        sorted(findings, key=lambda finding: (effects.index(finding.effect), finding.kind.value, finding.subject))
+    )

@@ -9,7 +9,8 @@ other protocol one. The axis is the same for both address families.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 
 from attrs import evolve, frozen
 
@@ -32,6 +33,8 @@ _REST_AT = {number: _OTHERS + index for index, number in enumerate(_REST)}
 _ANY_ICMP = 255
 
 NOTHING: FlowSet = ()
+# From this ratio on, looking the intervals of the shorter set up in the longer one is faster than going through both.
+_MUCH_SHORTER = 8
 
 
 def union(*sets: FlowSet) -> FlowSet:
@@ -55,6 +58,10 @@ def both(left: FlowSet, right: FlowSet) -> FlowSet:
         return right
     if right == ALL or not left:
         return left
+    if len(left) > len(right):
+        left, right = right, left
+    if len(left) * _MUCH_SHORTER < len(right):
+        return tuple(cut for interval in left for cut in _cuts(interval, right))
     found: list[tuple[int, int]] = []
     i = j = 0
     while i < len(left) and j < len(right):
@@ -72,21 +79,56 @@ def without(left: FlowSet, right: FlowSet) -> FlowSet:
     """Flows of ``left`` that are not in ``right``."""
     if not left or not right:
         return left
+    if len(right) * _MUCH_SHORTER < len(left):
+        return _without_few(left, right)
     rest: list[tuple[int, int]] = []
     j = 0
-    for interval in left:
-        first, last = interval
-        while j < len(right) and right[j][1] < first:
-            j += 1
-        k = j
+    for first, last in left:
+        j = bisect_left(right, (first,), lo=j)
+        if j and right[j - 1][1] >= first:
+            j -= 1
+        at, k = first, j
         while k < len(right) and right[k][0] <= last:
-            if right[k][0] > first:
-                rest.append((first, right[k][0] - 1))
-            first = right[k][1] + 1
+            if right[k][0] > at:
+                rest.append((at, right[k][0] - 1))
+            at = right[k][1] + 1
             k += 1
-        if first <= last:
-            rest.append((first, last))
+        if at <= last:
+            rest.append((at, last))
     return tuple(rest)
+
+
+def _without_few(left: FlowSet, right: FlowSet) -> FlowSet:
+    """`without` where ``right`` has few intervals: the rest of ``left`` is copied as it is."""
+    rest = list(left)
+    for first, last in reversed(right):
+        start, end = _met(rest, first, last)
+        if start < end:
+            edges = (rest[start][0], first - 1), (last + 1, rest[end - 1][1])
+            rest[start:end] = [edge for edge in edges if edge[0] <= edge[1]]
+    return tuple(rest)
+
+
+def _met(flows: Sequence[tuple[int, int]], first: int, last: int) -> tuple[int, int]:
+    """The slice of ``flows`` whose intervals meet the one from ``first`` to ``last``."""
+    start = bisect_left(flows, (first,))
+    if start and flows[start - 1][1] >= first:
+        start -= 1
+    return start, bisect_left(flows, (last + 1,), lo=start)
+
+
+def _cuts(interval: tuple[int, int], flows: FlowSet) -> Iterator[tuple[int, int]]:
+    """What of ``interval`` is in ``flows``."""
+    first, last = interval
+    start, end = _met(flows, first, last)
+    return ((max(first, low), min(last, high)) for low, high in flows[start:end])
+
+
+def meet(left: FlowSet, right: FlowSet) -> bool:
+    """Whether a flow is in both."""
+    if len(left) > len(right):
+        left, right = right, left
+    return any(start < end for start, end in (_met(right, *interval) for interval in left))
 
 
 def add(flows_by_mark: FlowsByMark, more: FlowsByMark) -> None:
@@ -120,6 +162,9 @@ def of_protocol(number: int) -> FlowSet:
 
 ALL: FlowSet = ((0, _OTHERS + len(_REST) - 1),)
 _PORTED = union(*map(of_protocol, _WITH_PORTS))
+# The protocols with more than one flow, and all others.
+_SPANS = tuple(map(of_protocol, _BASES))
+_SINGLE: FlowSet = ((_OTHERS, ALL[0][1]),)
 
 
 @frozen(kw_only=True)
@@ -178,12 +223,13 @@ def pieces(flows: FlowSet) -> Iterator[Piece]:
 
 def whole(flows: FlowSet) -> FlowSet:
     """The protocols of which every flow is in ``flows``."""
-    return both(flows, without(ALL, touched(without(ALL, flows))))
+    complete = [of for of in _SPANS if both(of, flows) == of]
+    return union(*complete, both(flows, _SINGLE))
 
 
 def touched(flows: FlowSet) -> FlowSet:
     """The protocols of which any flow is in ``flows``."""
-    return union(*(of_protocol(piece.protocol) for piece in pieces(flows)))
+    return union(*(of for of in _SPANS if meet(of, flows)), both(flows, _SINGLE))
 
 
 def matching(rule: r.Rule, packet: Packet) -> tuple[FlowSet, FlowSet]:

@@ -6,13 +6,17 @@ that each concern one container. A question about two ends needs those few, in o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 
 from attrs import field, frozen
 
 from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.actions import Action, action
+from c2c_auditor.netfilter.known_ends import KnownEnds
+from c2c_auditor.netfilter.packet import end_part
 
 Hosts = frozenset[int]
+_PLAIN = (Action.ACCEPT, Action.REFUSE, Action.GO_ON)
 
 
 @frozen(kw_only=True)
@@ -44,6 +48,9 @@ class ChainIndex:
     """One chain's rules by what they name.
 
     ``general`` are those that concern all hosts, ``hosts`` every host that one names.
+
+    ``runs``: rules of ``general`` that stand next to each other and do the same on every walk (`decided.Run`), by the
+    position of the first: the position behind the last.
     """
 
     def __init__(self, rules: tuple[r.Rule, ...], scope_of: Callable[[str], Scope | None]) -> None:
@@ -64,6 +71,24 @@ class ChainIndex:
                 scope = scope_of(rule.target.chain) if isinstance(rule.target, r.Jump | r.Goto) else None
                 # A goto ends its chain for all hosts.
                 self._jump(at, scope if isinstance(rule.target, r.Jump) else None)
+        self._found_runs()
+
+    def narrow(self, ends: KnownEnds) -> None:
+        """Forget the rules for all hosts that no packet between ``ends`` can meet."""
+        self.general = [at for at in self.general if ends.can_meet(self.rules[at])]
+        self._found_runs()
+
+    def _found_runs(self) -> None:
+        self.runs: dict[int, int] = {}
+        self._steps: list[int] = []
+        first, part = -1, None
+        for at in self.general:
+            same = _run_part(self.rules[at])
+            if same is not None and same == part and at == self.runs.get(first, first + 1):
+                self.runs[first] = at + 1
+            else:
+                self._steps.append(at)
+                first, part = at, same
 
     @property
     def scope(self) -> Scope | None:
@@ -97,10 +122,17 @@ class ChainIndex:
 
         No source: rules for one source are left out.
         """
+        return self._concerning(self.general, source, destination, marks)
+
+    def steps(self, source: int | None, destination: int, marks: tuple[int | None, ...]) -> list[int]:
+        """`concerning`, with the first rule of each of `runs` in place of all of it."""
+        return self._concerning(self._steps, source, destination, marks)
+
+    def _concerning(
+        self, general: list[int], source: int | None, destination: int, marks: tuple[int | None, ...]
+    ) -> list[int]:
         to = self._destinations.get(destination)
-        found = (
-            self.general + (to.asking(marks[0]) if len(marks) == 1 else to.all()) if to is not None else self.general
-        )
+        found = general + (to.asking(marks[0]) if len(marks) == 1 else to.all()) if to is not None else general
         if source in self._sources:
             found = [*{*found, *self._sources[source]}]  # a jump may concern both ends
         return sorted(found)
@@ -121,6 +153,13 @@ def exact_mark(rule: r.Rule) -> int | None:
         if isinstance(match, r.MarkMatch) and match.mask == r.ALL_BITS and not match.negated:
             return match.value
     return None
+
+
+def _run_part(rule: r.Rule) -> Hashable:
+    """What the rules of a run have in common; None for a rule that cannot be part of one."""
+    if action(rule.target, ()) not in _PLAIN or any(isinstance(match, r.MarkMatch) for match in rule.matches):
+        return None
+    return end_part(rule)
 
 
 def _host(match: r.AddressMatch | None) -> int | None:

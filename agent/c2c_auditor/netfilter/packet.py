@@ -6,7 +6,7 @@ opaque match, a rate).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from enum import Enum
 from typing import TypeVar, cast
 
@@ -101,6 +101,12 @@ def end_conditions(rule: r.Rule, packet: Packet) -> Certainty:
         ):
             return Certainty.NO
     return every(_common(rule, packet))
+
+
+def end_part(rule: r.Rule) -> Hashable:
+    """The conditions that `end_conditions` judges: rules with equal ones are met by packets of the same ends."""
+    matches = tuple(match for match in rule.matches if type(match) in _COMMON_MATCHES)
+    return rule.source, rule.destination, rule.in_interface, rule.out_interface, rule.fragment, matches
 
 
 def _common(rule: r.Rule, packet: Packet) -> Iterable[Certainty]:

@@ -1,130 +1,31 @@
 """All flows between two ends at once: the walk of `evaluate`, over sets of flows instead of one packet.
 
-Rules that cannot concern the two ends are not looked at (`index`), so one answer costs what its few rules cost,
-whatever the size of the tables.
+Rules that cannot concern the two ends are not looked at (`index`), and rules in a row that do the same on every walk
+are walked once (`decided`). So one answer costs what its few rules cost, whatever the size of the tables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
-from attrs import evolve, frozen
+from attrs import evolve
 
-from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter.actions import Action, action, new_mark
-from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowsByMark, FlowSet, add, both, joined, matching, union, without
-from c2c_auditor.netfilter.index import ChainIndex, Scope
-from c2c_auditor.netfilter.packet import Certainty, Packet, end_conditions, marked
+from c2c_auditor.netfilter.disposition import Disposition
+from c2c_auditor.netfilter.flows import ALL
+from c2c_auditor.netfilter.indexed import DEEPEST, Indexed
+from c2c_auditor.netfilter.packet import Packet
+from c2c_auditor.netfilter.walk import MOST_STEPS, Walk, too_many_steps
 
-_DEEPEST = 64
-# Chains that call each other twice at each level double the work at each level, where the walk does not share it.
-_MOST_STEPS = 250_000
-
-# Flows that one rule decided; no rule is the chain's policy.
-Decided = tuple[FlowSet, r.Rule | None]
+__all__ = ["Disposition", "Paths"]
 
 
-@frozen(kw_only=True)
-class Disposition:
-    """What becomes of all flows between two ends: they pass for sure, or may, or do not.
-
-    ``marks``: with which mark they can pass.
-
-    ``accepted`` and ``refused`` are the rules that decide. Those that refuse are meant for what does not pass for sure,
-    however wide their sets are: where one refuses all the rest, its set is not kept, and with a cell's tens of
-    thousands of dispositions that halves what they take.
-    """
-
-    accepted: tuple[Decided, ...]
-    refused: tuple[Decided, ...]
-    marks: Mapping[int | None, FlowSet]
-    passes: FlowSet
-    may_pass: FlowSet
-
-    def deciding(self, flows: FlowSet) -> Iterator[r.Rule | None]:
-        """The rules that decide any of ``flows``, in the order of the walk; None is the policy."""
-        left = without(flows, self.passes)
-        for decided, rule in self.accepted:
-            if both(decided, flows):
-                yield rule
-        for decided, rule in self.refused:
-            if both(decided, left):
-                yield rule
-
-
-class _Asks(NamedTuple):
-    """A rule as a walk sees it.
-
-    The flows that meet it and those that may, whether it has no condition at all, and what its target does.
-    """
-
-    surely: FlowSet
-    perhaps: FlowSet
-    bare: bool
-    does: Action
-
-
-class Paths:
-    """The rules that packets meet from one built-in chain of one table on.
-
-    Each chain is indexed when it is first met. Raises EvaluationError if there is no such chain.
-    """
+class Paths(Indexed):
+    """Answers about the rules that packets meet from one built-in chain of one table on."""
 
     def __init__(self, chains: Mapping[str, r.Chain], start: str) -> None:
-        if start not in chains:
-            message = f"there is no chain {start} in these rules"
-            raise EvaluationError(message)
-        self._chains = chains
-        self._start = start
-        self._reading: list[str] = []
-        self._indexes: dict[str, ChainIndex] = {}
+        super().__init__(chains, start)
         self._jumps: dict[r.Rule, r.Rule] = {}
-        self._asks: dict[tuple[r.Rule, int | None], _Asks] = {}
-
-    @property
-    def start(self) -> str:
-        """The built-in chain."""
-        return self._start
-
-    @property
-    def chains(self) -> Mapping[str, r.Chain]:
-        """All chains of the table."""
-        return self._chains
-
-    def index(self, chain: str) -> ChainIndex:
-        """The index of one chain."""
-        found = self._indexes.get(chain)
-        if found is None:
-            self._reading.append(chain)
-            found = self._indexes[chain] = ChainIndex(self._chains[chain].rules, self._scope)
-            self._reading.pop()
-        return found
-
-    def _scope(self, chain: str) -> Scope | None:
-        """Of a chain that jumps are made to.
-
-        Of one that is not there, of a loop and of endless depth nothing is known.
-        """
-        if chain not in self._chains or chain in self._reading or len(self._reading) > _DEEPEST:
-            return None
-        return self.index(chain).scope
-
-    def hosts(self) -> frozenset[int]:
-        """Every host that a rule names which packets of more than one host can meet."""
-        self.index(self._start)  # and with it every chain that is come to without a host
-        return frozenset().union(*(index.hosts for index in self._indexes.values()))
-
-    def asks(self, rule: r.Rule, packet: Packet) -> _Asks:
-        """What ``rule`` asks, worked out once; packets here tell nothing of TCP's options."""
-        key = rule, packet.tcp_flags
-        found = self._asks.get(key)
-        if found is None:
-            surely, perhaps = matching(rule, packet)
-            bare = rule == r.Rule(target=rule.target)
-            found = self._asks[key] = _Asks(surely, perhaps, bare=bare, does=action(rule.target, self._chains))
-        return found
 
     def disposition(self, packet: Packet) -> Disposition:
         """What becomes of all flows of ``packet``'s ends, state and first mark; its protocol and ports do not count.
@@ -132,7 +33,7 @@ class Paths:
         Raises EvaluationError for loops, for jumps deeper than any kernel's, and for more steps than any real ruleset
         takes.
         """
-        walk = _Walk(self, packet)
+        walk = Walk(self, packet)
         left = walk.through(self._start, {packet.mark: ALL}, ())
         if left:
             walk.end(left, None, passes=self._chains[self._start].policy != "DROP")
@@ -148,8 +49,8 @@ class Paths:
         outline: list[object] = [self._chains[self._start].policy]
         for rule in self._outlined(self._start, (source, destination), 0):
             outline.append(rule)
-            if len(outline) > _MOST_STEPS:
-                raise _too_many_steps(self._start)
+            if len(outline) > MOST_STEPS:
+                raise too_many_steps(self._start)
         return tuple(outline)
 
     def _outlined(self, chain: str, ends: tuple[int | None, int], depth: int) -> Iterator[r.Rule | None]:
@@ -157,7 +58,7 @@ class Paths:
         for at in index.concerning(*ends, (None,)):
             rule = index.rules[at]
             target = rule.target
-            if isinstance(target, r.Jump | r.Goto) and target.chain in self._chains and depth < _DEEPEST:
+            if isinstance(target, r.Jump | r.Goto) and target.chain in self._chains and depth < DEEPEST:
                 yield self._nameless(rule, type(target)(chain=""))
                 yield from self._outlined(target.chain, ends, depth + 1)
                 yield None
@@ -170,131 +71,3 @@ class Paths:
         if found is None:
             found = self._jumps[rule] = evolve(rule, target=target)
         return found
-
-
-def _too_many_steps(start: str) -> EvaluationError:
-    return EvaluationError(
-        f"more than {_MOST_STEPS} rules were tried for two ends: chains call each other too often, from {start} on"
-    )
-
-
-class _Walk:
-    """One walk over all flows of two ends.
-
-    What a chain does with the same flows is the same each time, so it is walked once for them.
-    """
-
-    def __init__(self, paths: Paths, packet: Packet) -> None:
-        self._paths = paths
-        self._packet = packet
-        self._accepted: list[Decided] = []
-        self._refused: list[Decided] = []
-        self._marks: FlowsByMark = {}
-        self._walked: dict[tuple[str, tuple[tuple[int | None, FlowSet], ...]], FlowsByMark] = {}
-        self._steps = 0
-
-    def through(self, chain: str, flows_by_mark: FlowsByMark, path: tuple[str, ...]) -> FlowsByMark:
-        """One chain; what comes back undecided."""
-        if chain in path or len(path) > _DEEPEST:
-            message = (
-                f"{chain} is reached from itself, or through more than {_DEEPEST} jumps: "
-                f"{' → '.join((*path[:5], chain))}"
-            )
-            raise EvaluationError(message)
-        state = chain, tuple(flows_by_mark.items())
-        walked = self._walked.get(state)
-        if walked is None:
-            walked = self._walked[state] = self._walk(chain, flows_by_mark, (*path, chain))
-        return walked
-
-    def _walk(self, chain: str, flows_by_mark: FlowsByMark, here: tuple[str, ...]) -> FlowsByMark:
-        """One chain that these flows have not been through; ``here`` are the chains passed and itself."""
-        index = self._paths.index(chain)
-        returned: FlowsByMark = {}
-        marks = tuple(flows_by_mark)
-        ends = self._packet.source, self._packet.destination
-        todo = index.concerning(*ends, marks)
-        done = 0
-        while done < len(todo) and flows_by_mark:
-            at = todo[done]
-            done += 1
-            self._steps += 1
-            if self._steps > _MOST_STEPS:
-                raise _too_many_steps(self._paths.start)
-            flows_by_mark = self._rule(index.rules[at], flows_by_mark, returned, here)
-            if flows_by_mark and tuple(flows_by_mark) != marks:  # other marks, other rules
-                marks = tuple(flows_by_mark)
-                todo = [later for later in index.concerning(*ends, marks) if later > at]
-                done = 0
-        return joined(returned, flows_by_mark)
-
-    def _rule(
-        self, rule: r.Rule, flows_by_mark: FlowsByMark, returned: FlowsByMark, path: tuple[str, ...]
-    ) -> FlowsByMark:
-        """One rule; what goes on behind it. What leaves the chain is added to ``returned``."""
-        asks = self._paths.asks(rule, self._packet)
-        if asks.bare:
-            return self._act(rule, asks.does, flows_by_mark, (returned, path))
-        rest = end_conditions(rule, self._packet)
-        if rest is Certainty.NO:
-            return flows_by_mark
-        taken: FlowsByMark = {}
-        passed: FlowsByMark = {}
-        for mark, flows in flows_by_mark.items():
-            answer = marked(rule, mark)
-            if answer is Certainty.NO:
-                passed[mark] = flows
-                continue
-            if may := both(flows, union(asks.surely, asks.perhaps)):
-                taken[mark] = may
-            sure = both(flows, asks.surely) if answer is rest is Certainty.YES else NOTHING
-            if left := without(flows, sure):
-                passed[mark] = left
-        if not taken:
-            return flows_by_mark
-        return joined(passed, self._act(rule, asks.does, taken, (returned, path)))
-
-    def _act(
-        self, rule: r.Rule, does: Action, taken: FlowsByMark, around: tuple[FlowsByMark, tuple[str, ...]]
-    ) -> FlowsByMark:
-        """What ``rule`` does with what it takes; what of it goes on behind the rule.
-
-        ``around``: what has left the chain, and the chains passed.
-        """
-        target = rule.target
-        returned, path = around
-        if does is Action.GO_ON:
-            return taken
-        if does is Action.SET_MARK and isinstance(target, r.SetMark):
-            return joined(*({new_mark(target, mark): flows} for mark, flows in taken.items()))
-        if isinstance(target, r.Jump | r.Goto) and does is not Action.DOUBT:
-            back = self.through(target.chain, taken, path)
-            if does is Action.JUMP:
-                return back
-            add(returned, back)
-            return {}
-        if does is Action.RETURN:
-            add(returned, taken)
-        if does in (Action.ACCEPT, Action.DOUBT):
-            self.end(taken, rule, passes=True)
-        if does in (Action.REFUSE, Action.DOUBT):
-            self.end(taken, rule, passes=False)
-        return {None: union(*taken.values())} if does in (Action.DOUBT, Action.FORGET_MARK) else {}
-
-    def end(self, flows_by_mark: FlowsByMark, rule: r.Rule | None, *, passes: bool) -> None:
-        """These flows end here."""
-        (self._accepted if passes else self._refused).append((union(*flows_by_mark.values()), rule))
-        if passes:
-            add(self._marks, flows_by_mark)
-
-    def disposition(self) -> Disposition:
-        """What became of all flows."""
-        accepted = union(*(flows for flows, _ in self._accepted))
-        refused = union(*(flows for flows, _ in self._refused))
-        return Disposition(
-            accepted=tuple(self._accepted),
-            refused=tuple(self._refused) if len(self._refused) > 1 else tuple((ALL, rule) for _, rule in self._refused),
-            marks=self._marks,
-            passes=without(accepted, refused),
-            may_pass=both(accepted, refused),
-        )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from c2c_auditor.audit.questions.explanation import explain, parse_flow
+from c2c_auditor.audit.questions.lookup import about
 from c2c_auditor.audit.questions.matrix import matrix
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.errors import EvaluationError, UsageError
@@ -45,20 +46,19 @@ def _explain(scene: Scene, arguments: Mapping[str, str]) -> Answer:
     if "source" not in arguments or "destination" not in arguments:
         return refusal(400, "give ?source=…&destination=…; &flow=8080/tcp is optional")
     flow = parse_flow(arguments["flow"]) if "flow" in arguments else None
-    return _ok(explanation_document(explain(scene.inputs, arguments["source"], arguments["destination"], flow)))
+    source, destination = arguments["source"], arguments["destination"]
+    inputs = about(scene.questioned, source, destination)
+    return _ok(explanation_document(explain(inputs, source, destination, flow)))
 
 
 def _matrix(scene: Scene, arguments: Mapping[str, str]) -> Answer:
-    reach = scene.judgement.reach
-    if reach is None:
+    if scene.judgement.reach is None:
         return refusal(409, "reachability is not known: see the notes of /api/v1/report")
     first = arguments.get("first", "0")
     if not re.fullmatch(r"[0-9]{1,9}", first):
         return refusal(400, f"first={first}: give the number of the first line")
     differences = arguments.get("differences") == "1"
-    return _ok(
-        matrix_document(matrix(scene.inputs, reach, differences=differences, first=int(first), most=_MOST_LINES))
-    )
+    return _ok(matrix_document(matrix(scene.reached, differences=differences, first=int(first), most=_MOST_LINES)))
 
 
 def _ok(document: dict[str, object]) -> Answer:

@@ -102,7 +102,9 @@ class _Routes(_Health):
         """Text format 0.0.4, which every scraper reads; compressed if the request accepts gzip."""
         response = _answer(generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4)
         response.set_header("Vary", "Accept-Encoding")
-        if "gzip" in bottle.request.get_header("Accept-Encoding", ""):
+        if "gzip" in bottle.request.environ.get(
+            "HTTP_ACCEPT_ENCODING", ""
+        ):  # as sent: get_header would insist on UTF-8
             response.body = gzip.compress(response.body, compresslevel=1)
             response.set_header("Content-Encoding", "gzip")
         return response

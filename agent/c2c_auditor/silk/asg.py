@@ -18,10 +18,11 @@ from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
 from c2c_auditor.silk.netout import RUNNING, STAGING, before_allowed, denied_log
 from c2c_auditor.silk.policy import open_rules
 from c2c_auditor.silk.settings import as_cni
-from c2c_auditor.silk.shapes import ChainPlan
+from c2c_auditor.silk.shapes import ChainPlan, family_of_address, reject
 
 _PROTOCOLS = {"tcp": r.TCP, "udp": r.UDP}
-_ICMP_IPV6 = "icmpv6"
+_ICMP, _ICMP_IPV6 = "icmp", "icmpv6"
+_ANY = (-1, 255)
 
 
 class Unconvertible(ValueError):  # noqa: N818 - says what it is: a rule for which silk drops the container's whole update
@@ -64,29 +65,31 @@ def asg_plan(container: Container, groups: tuple[SecurityGroup, ...], config: Vp
         table="filter",
         name=ContainerChains.of(container.handle).asg,
         container=container,
-        head=_rules(container.handle, container.workload, groups, config),
+        head=_rules(container, groups, config),
     )
 
 
 @lru_cache(maxsize=2048)
-def _rules(handle: str, workload: str, groups: tuple[SecurityGroup, ...], config: VpaConfig) -> tuple[r.Rule, ...]:
-    of = ContainerChains.of(handle)
-    settings = as_cni(config)
+def _rules(container: Container, groups: tuple[SecurityGroup, ...], config: VpaConfig) -> tuple[r.Rule, ...]:
+    of = ContainerChains.of(container.handle)
     logs = any(rule.log for group in groups for rule in group.rules) or config.asg_logging
-    allowed = _allowed(groups, of.netout_log if logs else "", everything=config.asg_logging)
-    end = [r.Rule(target=r.REJECT)]
+    family = family_of_address(container)
+    allowed = _allowed(groups, of.netout_log if logs else "", family, everything=config.asg_logging)
+    end = [r.Rule(target=reject(container))]
     if config.asg_logging:
-        end.insert(0, denied_log(handle, config.denied_logs_per_second))
+        end.insert(0, denied_log(container.handle, config.denied_logs_per_second))
     return (
         *(open_rules(config.overlay_networks) if config.policy_disabled else ()),
-        *before_allowed(handle, workload, settings.deny_networks, settings.outbound_connections),
+        *before_allowed(container, as_cni(config)),
         *reversed(allowed),
         *end,
     )
 
 
 @lru_cache(maxsize=256)
-def _allowed(groups: tuple[SecurityGroup, ...], log_chain: str, *, everything: bool) -> tuple[r.Rule, ...]:
+def _allowed(
+    groups: tuple[SecurityGroup, ...], log_chain: str, family: r.AddressFamily, *, everything: bool
+) -> tuple[r.Rule, ...]:
     """The groups' rules, forwards; each once. Remembered without the container, which most of them do not mention."""
     rules: dict[r.Rule, None] = {}
     for group in groups:
@@ -94,7 +97,7 @@ def _allowed(groups: tuple[SecurityGroup, ...], log_chain: str, *, everything: b
             raise Unconvertible(f"group {group.name}: {group.problem}")
         for rule in group.rules:
             target: r.Target = r.Goto(chain=log_chain) if rule.log or everything else r.ACCEPT
-            rules.update(dict.fromkeys(_converted(rule, target, group.name)))
+            rules.update(dict.fromkeys(_converted(rule, target, group.name, family)))
     return tuple(rules)
 
 
@@ -103,17 +106,19 @@ def mixes_families(group: SecurityGroup) -> bool:
     return any(len({_is_ipv6(part) for part in rule.destination.split(",")}) > 1 for rule in group.rules)
 
 
-def _converted(rule: SecurityRule, target: r.Target, group: str) -> Iterator[r.Rule]:
-    """One security group rule as none, one or several rules of IPv4.
+def _converted(rule: SecurityRule, target: r.Target, group: str, family: r.AddressFamily) -> Iterator[r.Rule]:
+    """One security group rule as none, one or several rules of ``family``.
 
     Silk skips what makes no sense to it and says so in its log only. What names IPv6 belongs to ip6tables
     (planner_linux.go, ``filterRulesByIPVersion``, since 2025).
     """
-    if rule.protocol == _ICMP_IPV6:
+    ipv6 = family is r.AddressFamily.IPV6
+    if rule.protocol == (_ICMP if ipv6 else _ICMP_IPV6):
         return
     ports = _ports(rule.ports)
-    for first, last in [_range(part, group) for part in rule.destination.split(",") if not _is_ipv6(part)]:
-        where = r.IpRangeMatch(destination=(first, last, False))
+    parts = [part for part in rule.destination.split(",") if _is_ipv6(part) == ipv6]
+    for first, last in [_range_ipv6(part) if ipv6 else _range(part, group) for part in parts]:
+        where = r.IpRangeMatch(destination=(first, last, False), family=family)
         if rule.protocol in _PROTOCOLS:
             number = _PROTOCOLS[rule.protocol]
             for low, high in ports:
@@ -123,10 +128,10 @@ def _converted(rule: SecurityRule, target: r.Target, group: str) -> Iterator[r.R
                     matches=canonical.matches_in_order([match, where]),
                     target=target,
                 )
-        elif rule.protocol == "icmp" and not ports:
+        elif rule.protocol in (_ICMP, _ICMP_IPV6) and not ports:
             yield r.Rule(
-                protocol=canonical.protocol(r.ICMP),
-                matches=canonical.matches_in_order([_icmp(rule), where]),
+                protocol=canonical.protocol(family.icmp),
+                matches=canonical.matches_in_order([*_icmp(rule, family), where]),
                 target=target,
             )
         elif rule.protocol == "all" and not ports:
@@ -148,11 +153,12 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
-def _icmp(rule: SecurityRule) -> r.IcmpMatch:
-    """-1 is any; without a type, CC's model says 0."""
-    if rule.type in (-1, 255):
-        return r.IcmpMatch(type=255)
-    return r.IcmpMatch(type=rule.type, code=(0, 255) if rule.code in (-1, 255) else (rule.code, rule.code))
+def _icmp(rule: SecurityRule, family: r.AddressFamily) -> tuple[r.IcmpMatch, ...]:
+    """-1 is any; without a type, CC's model says 0. ip6tables has no type for any, so a rule for all has no match."""
+    if rule.type in _ANY:
+        return (r.IcmpMatch(type=255),) if family is r.AddressFamily.IPV4 else ()
+    code = (0, 255) if rule.code in _ANY else (rule.code, rule.code)
+    return (r.IcmpMatch(type=rule.type, code=code, family=family),)
 
 
 def _ports(text: str) -> Sequence[tuple[int, int]]:
@@ -189,6 +195,15 @@ def _range(text: str, group: str) -> tuple[int, int]:
     except (ValueError, AddressValueError, NetmaskValueError) as error:
         message = f"group {group}: destination {text!r} is no address, CIDR or range"
         raise Unconvertible(message) from error
+
+
+def _range_ipv6(text: str) -> tuple[int, int]:
+    """The same for what `_is_ipv6` takes."""
+    if "/" in text:
+        net = IPv6Network(text, strict=False)
+        return int(net.network_address), int(net.broadcast_address)
+    first, _, last = text.partition("-")
+    return int(IPv6Address(first)), int(IPv6Address(last or first))
 
 
 def _address(text: str) -> IPv4Address:

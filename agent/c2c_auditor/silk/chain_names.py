@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable
 from enum import Enum
 from functools import lru_cache
-from ipaddress import IPv4Address
 
 from attrs import frozen
+
+from c2c_auditor.model.cell import Container
 
 _LENGTH = 28
 _POLICY_CHAIN = re.compile(r"vpa--(\d{1,19})")
@@ -79,12 +80,13 @@ def overlay(handle: str) -> str:
     return f"overlay--{handle}"[:_LENGTH]
 
 
-def container_interface(address: IPv4Address) -> str:
-    """The cell's end of a container's veth pair: ``s-`` and the address, three digits for each octet.
+def container_interface(container: Container) -> str:
+    """The cell's end of a container's veth pair: ``s-`` and its IPv4 address, three digits an octet.
 
     Source: silk's cni/config ``DeviceNameGenerator``.
     """
-    return CONTAINER_INTERFACE_PREFIX + "".join(f"{octet:03}" for octet in address.packed)
+    digits = "".join(f"{octet:03}" for octet in container.address.packed)
+    return container.interface or CONTAINER_INTERFACE_PREFIX + digits
 
 
 def netout(handle: str) -> str:

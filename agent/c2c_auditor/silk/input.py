@@ -11,7 +11,7 @@ from c2c_auditor.model.cell import Container
 from c2c_auditor.model.cni import HostService
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
-from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, remembered
+from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, reject, remembered
 
 
 @remembered
@@ -25,7 +25,7 @@ def input_plan(container: Container, services: tuple[r.Rule, ...]) -> ChainPlan:
         table="filter",
         name=ContainerChains.of(container.handle).input,
         container=container,
-        head=(r.Rule(matches=(ESTABLISHED,), target=r.ACCEPT), *services, r.Rule(target=r.REJECT)),
+        head=(r.Rule(matches=(ESTABLISHED,), target=r.ACCEPT), *services, r.Rule(target=reject(container))),
     )
 
 

@@ -11,7 +11,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
-from c2c_auditor.silk.shapes import remembered
+from c2c_auditor.silk.shapes import family_of_address, remembered
 
 
 @frozen(kw_only=True)
@@ -34,6 +34,7 @@ def jump_plans(container: Container, underlay: tuple[str, ...] | None) -> tuple[
     """The jumps into a container's chains.
 
     Its egress chain hangs from FORWARD once for each of the ``underlay`` interfaces; None where those are not known.
+    Mapped ports are IPv4's only.
     """
     of = ContainerChains.of(container.handle)
     here = canonical.host(container.address)
@@ -42,9 +43,9 @@ def jump_plans(container: Container, underlay: tuple[str, ...] | None) -> tuple[
     jumps = [
         (ChainFamily.OVERLAY, "filter", "FORWARD", overlay),
         (ChainFamily.INPUT, "filter", "INPUT", from_container),
-        (ChainFamily.NETIN, "nat", "PREROUTING", netin),
-        (ChainFamily.NETIN, "mangle", "PREROUTING", netin),
     ]
+    if family_of_address(container) is r.AddressFamily.IPV4:
+        jumps += [(ChainFamily.NETIN, table, "PREROUTING", netin) for table in ("nat", "mangle")]
     for name in underlay if underlay is not None else ("",):
         out = r.InterfaceMatch(name=name) if name else None
         netout = r.Rule(source=here, out_interface=out, target=r.Jump(chain=of.netout))

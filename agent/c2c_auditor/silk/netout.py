@@ -7,14 +7,23 @@ lib/rules/rules.go (``NewNetOut…``); vxlan-policy-agent/enforcer/enforcer.go (
 from __future__ import annotations
 
 import math
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.cni import CniConfig, DenyNetworks, OutboundConnections
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
-from c2c_auditor.silk.shapes import ESTABLISHED, NEW_CONNECTIONS, ChainPlan, limited, logged, remembered
+from c2c_auditor.silk.shapes import (
+    ESTABLISHED,
+    NEW_CONNECTIONS,
+    ChainPlan,
+    family_of_address,
+    limited,
+    logged,
+    reject,
+    remembered,
+)
 
 RUNNING = ("app", "task")
 STAGING = "staging"
@@ -32,7 +41,7 @@ def synced_netout_plan(container: Container, to: tuple[str, ...]) -> ChainPlan:
         table="filter",
         name=ContainerChains.of(container.handle).netout,
         container=container,
-        head=(*(r.Rule(target=r.Jump(chain=name)) for name in to), r.Rule(target=r.REJECT)),
+        head=(*(r.Rule(target=r.Jump(chain=name)) for name in to), r.Rule(target=reject(container))),
     )
 
 
@@ -44,12 +53,12 @@ def netout_plan(container: Container, cni: CniConfig, *, garden: bool, frame: bo
     them, its own rules and deny networks before the end. ``frame``: what stands before them is known.
     """
     of = ContainerChains.of(container.handle)
-    end: tuple[r.Rule, ...] = (r.Rule(target=r.REJECT),)
+    end: tuple[r.Rule, ...] = (r.Rule(target=reject(container)),)
     if cni.asg_logging:
         end = (denied_log(container.handle, cni.denied_logs_per_second), *end)
     before: tuple[r.Rule, ...] = ()
     if garden and frame:
-        before = before_allowed(container.handle, container.workload, cni.deny_networks, cni.outbound_connections)
+        before = before_allowed(container, cni)
     return ChainPlan(
         family=ChainFamily.NETOUT,
         table="filter",
@@ -61,7 +70,7 @@ def netout_plan(container: Container, cni: CniConfig, *, garden: bool, frame: bo
     )
 
 
-def before_allowed(handle: str, workload: str, deny: DenyNetworks, limit: OutboundConnections) -> tuple[r.Rule, ...]:
+def before_allowed(container: Container, cni: CniConfig) -> tuple[r.Rule, ...]:
     """What a packet meets before the rules that allow: answers, invalid packets, the connection limit, denied networks.
 
     Silk makes the list the other way round and writes it in reverse (netout_chain.go, ``IPTablesRules``).
@@ -74,23 +83,25 @@ def before_allowed(handle: str, workload: str, deny: DenyNetworks, limit: Outbou
             target=r.DROP,
         ),
     ]
+    limit, refused = cni.outbound_connections, reject(container)
     if limit.limit or limit.dry_run:
-        rules.append(_rate_limit(handle, limit))
-    denied = _denied(workload, deny)
-    return (*rules, *(r.Rule(destination=canonical.network(net), target=r.REJECT) for net in reversed(denied)))
+        rules.append(_rate_limit(container, limit))
+    denied = _denied(container, cni.deny_networks)
+    return (*rules, *(r.Rule(destination=canonical.network(net), target=refused) for net in reversed(denied)))
 
 
-def _denied(workload: str, deny: DenyNetworks) -> tuple[IPv4Network, ...]:
+def _denied(container: Container, deny: DenyNetworks) -> tuple[IPv4Network | IPv6Network, ...]:
     networks = deny.always
-    if workload in RUNNING:
+    if container.workload in RUNNING:
         networks += deny.running
-    elif workload == STAGING:
+    elif container.workload == STAGING:
         networks += deny.staging
-    return tuple(net for net in networks if isinstance(net, IPv4Network))
+    return tuple(net for net in networks if net.version == container.address.version)
 
 
-def _rate_limit(handle: str, connections: OutboundConnections) -> r.Rule:
+def _rate_limit(container: Container, connections: OutboundConnections) -> r.Rule:
     """New connections to one destination and port beyond the rate."""
+    handle = container.handle
     expire = math.ceil(connections.burst / connections.rate_per_second) * 1000
     limit = r.HashLimitMatch(
         name=handle,
@@ -99,12 +110,13 @@ def _rate_limit(handle: str, connections: OutboundConnections) -> r.Rule:
         above=True,
         mode=("dstip", "dstport"),
         expire=expire,
+        family=family_of_address(container),
     )
     log_chain = ContainerChains.of(handle).netout_rate_limit_log
     return r.Rule(
         protocol=canonical.protocol(r.TCP),
         matches=(canonical.states(frozenset({"NEW"})), limit),
-        target=r.Jump(chain=log_chain) if connections.logging or connections.dry_run else r.REJECT,
+        target=r.Jump(chain=log_chain) if connections.logging or connections.dry_run else reject(container),
     )
 
 
@@ -153,5 +165,5 @@ def netout_rate_limit_log_plan(container: Container, cni: CniConfig) -> ChainPla
         table="filter",
         name=ContainerChains.of(container.handle).netout_rate_limit_log,
         container=container,
-        head=(log,) if cni.outbound_connections.dry_run else (log, r.Rule(target=r.REJECT)),
+        head=(log,) if cni.outbound_connections.dry_run else (log, r.Rule(target=reject(container))),
     )

@@ -11,24 +11,29 @@ from c2c_auditor.model.cell import Container
 from c2c_auditor.model.cni import CniConfig
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
-from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, limited, logged, remembered
+from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, family_of_address, limited, logged, reject, remembered
 
 
 def default_deny(container: Container) -> r.Rule:
     """Whatever no rule before it accepted does not reach the container."""
-    return r.Rule(destination=canonical.host(container.address), target=r.REJECT)
+    return r.Rule(destination=canonical.host(container.address), target=reject(container))
 
 
 @remembered
 def overlay_plan(container: Container, cni: CniConfig) -> ChainPlan:
-    """``overlay--H``: accepts answers, mapped ports and marked packets to other cells, and rejects the rest."""
+    """``overlay--H``: accepts answers, mapped ports and marked packets to other cells, and rejects the rest.
+
+    Over IPv6 only answers come in: it has neither overlay nor mapped ports (``getOverlayRules``, since 2025).
+    """
     here = canonical.host(container.address)
-    vtep = r.InterfaceMatch(name=cni.vtep_name)
-    rules = [
-        r.Rule(source=here, out_interface=vtep, matches=(canonical.mark(0, negated=True),), target=r.ACCEPT),
-        r.Rule(destination=here, matches=(ESTABLISHED,), target=r.ACCEPT),
-        r.Rule(destination=here, matches=(canonical.mark(cni.ingress_tag),), target=r.ACCEPT),
-    ]
+    rules = [r.Rule(destination=here, matches=(ESTABLISHED,), target=r.ACCEPT)]
+    if family_of_address(container) is r.AddressFamily.IPV4:
+        vtep, marked = r.InterfaceMatch(name=cni.vtep_name), canonical.mark(0, negated=True)
+        rules = [
+            r.Rule(source=here, out_interface=vtep, matches=(marked,), target=r.ACCEPT),
+            *rules,
+            r.Rule(destination=here, matches=(canonical.mark(cni.ingress_tag),), target=r.ACCEPT),
+        ]
     if cni.c2c_logging:
         limit = limited(cni.denied_logs_per_second)
         rules.append(

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.chain_names import ChainFamily
 
@@ -34,6 +35,16 @@ class ChainPlan:
     head: tuple[r.Rule, ...]
     tail: tuple[r.Rule, ...] = ()
     middle: bool = False
+
+
+def family_of_address(container: Container) -> AddressFamily:
+    """The family that a container's rules are planned for: that of its address."""
+    return AddressFamily.of(container.address.version)
+
+
+def reject(container: Container) -> r.Reject:
+    """What refuses a container's packets, with the answer of its family (lib/rules/rules.go)."""
+    return r.REJECTS[family_of_address(container)]
 
 
 def logged(prefix: str, handle: str) -> str:

@@ -4,33 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from c2c_auditor.audit.checks import describe
-from c2c_auditor.audit.checks.asg_swap import ASG_SYNC, Swap, asg_swap, unfinished
-from c2c_auditor.audit.checks.container_jumps import RECREATE, BuiltinRules, container_jumps, evidence, who
+from c2c_auditor.audit.checks.asg_swap import ASG_SYNC, asg_swap, unfinished
+from c2c_auditor.audit.checks.chain_plans import chain_plans
+from c2c_auditor.audit.checks.container_jumps import (
+    RECREATE,
+    BuiltinRules,
+    container_jumps,
+    everybody,
+    evidence,
+    who,
+)
 from c2c_auditor.audit.comparison import fields
 from c2c_auditor.audit.comparison.compare import compare
 from c2c_auditor.audit.comparison.entry import Entry
 from c2c_auditor.audit.comparison.sequence import Moved, moved
 from c2c_auditor.audit.reading.inputs import Inputs
-from c2c_auditor.audit.reading.wrapper import only_logs
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.silk import asg, chain_names
+from c2c_auditor.silk import chain_names
 from c2c_auditor.silk.chain_names import ChainFamily
-from c2c_auditor.silk.input import input_plan
-from c2c_auditor.silk.netout import (
-    has_rate_limit_log,
-    netout_log_plan,
-    netout_plan,
-    netout_rate_limit_log_plan,
-    synced_netout_plan,
-)
-from c2c_auditor.silk.overlay import default_deny, overlay_plan
+from c2c_auditor.silk.overlay import default_deny
 from c2c_auditor.silk.shapes import ChainPlan
 
 _LOGS_LOST = (Kind.CONTAINER_CHAIN_MISSING, Effect.OUTAGE, "rules that log go nowhere")
@@ -38,7 +37,7 @@ _LOST_CHAIN = {
     ChainFamily.OVERLAY: (
         Kind.DEFAULT_DENY_MISSING,
         Effect.BREACH,
-        "everybody on the overlay reaches it on all ports, and its own packets to other cells pass unchecked",
+        "its own packets pass unchecked, and {everybody} reaches it on all ports",
     ),
     ChainFamily.NETOUT: (
         Kind.CONTAINER_CHAIN_MISSING,
@@ -70,7 +69,7 @@ def container_chains(inputs: Inputs) -> Iterator[Finding]:
             continue
         swap = asg_swap(inputs.ruleset.chains("filter"), container)
         yield from unfinished(inputs, container, swap)
-        for plan in _plans(inputs, container, swap):
+        for plan in chain_plans(inputs, container, swap):
             yield from _chain(inputs, plan)
         yield from container_jumps(inputs, container, builtin_rules)
 
@@ -92,7 +91,7 @@ def _absent(inputs: Inputs, container: Container) -> Iterator[Finding]:
         Kind.CONTAINER_CHAIN_MISSING,
         subject=(container.handle,),
         summary=(
-            f"{who(inputs, container)} has none of its chains: if it runs, everybody on the overlay reaches it; if "
+            f"{who(inputs, container)} has none of its chains: if it runs, {everybody(inputs)} reaches it; if "
             "not, its entry in the store is stale."
         ),
         remedy=RECREATE,
@@ -100,35 +99,6 @@ def _absent(inputs: Inputs, container: Container) -> Iterator[Finding]:
         chain=chain_names.overlay(container.handle),
         **evidence(inputs, container),
     )
-
-
-def _plans(inputs: Inputs, container: Container, swap: Swap) -> Iterator[ChainPlan]:
-    """The plans of a container's chains: its own as the CNI plugin writes them, the security groups' as VPA does."""
-    config, cni, groups = inputs.config, inputs.wrapper.config, inputs.facts.security_groups
-    yield overlay_plan(container, cni)
-    yield input_plan(container, inputs.wrapper.services)
-    yield netout_log_plan(container, cni)
-    if has_rate_limit_log(cni.outbound_connections) and not _shows_dry_run(inputs, container):
-        yield netout_rate_limit_log_plan(container, cni)
-    if not (config.asg_syncing and asg.has_chain(container)):
-        known = inputs.facts.cni is not None and inputs.facts.config is not None
-        yield netout_plan(container, cni, garden=not config.asg_syncing, frame=known)
-        return
-    yield synced_netout_plan(container, swap.jumped)
-    if groups is None:
-        return
-    try:
-        plan = asg.asg_plan(container, asg.groups_of(container, groups), config)
-    except asg.Unconvertible:
-        return  # silk leaves such a chain as it was; `cell_facts.unconvertible` says so
-    yield evolve(plan, name=swap.in_force)
-
-
-def _shows_dry_run(inputs: Inputs, container: Container) -> bool:
-    """Whether this chain is one of those that a dry run was inferred from: what it holds was taken for right."""
-    chain = inputs.ruleset.chains("filter").get(chain_names.netout_rate_limit_log(container.handle))
-    inferred = inputs.facts.cni is None and bool(inputs.wrapper.config.outbound_connections.dry_run)
-    return inferred and chain is not None and only_logs(chain)
 
 
 def _chain(inputs: Inputs, plan: ChainPlan) -> Iterator[Finding]:
@@ -195,7 +165,7 @@ def _missing_chain(inputs: Inputs, plan: ChainPlan) -> Finding:
     return describe.finding(
         kind,
         subject=_subject(plan),
-        summary=f"{container} has lost its chain {plan.name}: {what}.",
+        summary=f"{container} has lost its chain {plan.name}: {what.format(everybody=everybody(inputs))}.",
         remedy=ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=effect,
         chain=plan.name,
@@ -210,9 +180,7 @@ def _missing_rule(inputs: Inputs, plan: ChainPlan, rule: r.Rule, entry: Entry | 
     effect = _effect_of_loss(rule, entry)
     container = who(inputs, plan.container)
     if deny and entry is None:
-        summary = (
-            f"{container} has lost its default deny in {plan.name}: everybody on the overlay reaches it on all ports."
-        )
+        summary = f"{container} has lost its default deny in {plan.name}: {everybody(inputs)} reaches it on all ports."
     elif entry is None:
         summary = f"{container} lacks a rule in {plan.name}: {describe.does(effect)}."
     else:

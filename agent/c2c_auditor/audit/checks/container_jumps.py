@@ -28,7 +28,7 @@ _LOST = {
     ChainFamily.OVERLAY: (
         Kind.DEFAULT_DENY_MISSING,
         Effect.BREACH,
-        "has lost its default deny: everybody on the overlay reaches it on all ports",
+        "has lost its default deny: {everybody} reaches it on all ports",
     ),
     ChainFamily.NETOUT: (
         Kind.JUMP_MISSING,
@@ -60,6 +60,11 @@ def evidence(inputs: Inputs, container: Container) -> Evidence:
 def who(inputs: Inputs, container: Container) -> str:
     """The container in a sentence: its app's name and its address."""
     return f"{inputs.people.called(container.app)} at {container.address}"
+
+
+def everybody(inputs: Inputs) -> str:
+    """Who reaches a container that nothing protects."""
+    return "everybody with a route to it" if inputs.ipv6 else "everybody on the overlay"
 
 
 class BuiltinRules:
@@ -107,7 +112,10 @@ def _missing_jump(inputs: Inputs, plan: JumpPlan, entry: Entry | None) -> Findin
     return describe.finding(
         kind,
         subject=(plan.container.handle, plan.table, plan.chain, describe.text(plan.rule)),
-        summary=f"{who(inputs, plan.container)} {what}: {how} is {'gone' if entry is None else 'changed'}.",
+        summary=(
+            f"{who(inputs, plan.container)} {what.format(everybody=everybody(inputs))}: {how} is "
+            f"{'gone' if entry is None else 'changed'}."
+        ),
         remedy=RECREATE,
         effect=effect,
         entry=entry,

@@ -8,7 +8,7 @@ policy allows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 from attrs import field, frozen
 
@@ -36,10 +36,10 @@ def foreign_rules(inputs: Inputs) -> Iterator[Finding]:
         ours = [at for at, rule in enumerate(chain.rules, 1) if _is_silks(rule)]
         last = max(ours, default=0)
         for at, rule in enumerate(chain.rules, 1):
-            if at not in ours and touches(rule, inputs.config.overlay_networks, source_only=name == "INPUT"):
-                yield from _foreign(
-                    Entry(chain=name, position=at, rule=rule), reach, decides=at < last, inside=name == "FORWARD"
-                )
+            if at not in ours and touches(rule, inputs.networks, source_only=name == "INPUT"):
+                entry = Entry(chain=name, position=at, rule=rule)
+                traffic = "containers' IPv6 traffic" if inputs.ipv6 else "overlay traffic"
+                yield from _foreign(entry, reach, decides=at < last, inside=traffic if name == "FORWARD" else "")
         if chain.policy not in (None, "ACCEPT") and ours:
             yield describe.finding(
                 Kind.FOREIGN_RULE,
@@ -58,20 +58,21 @@ def _is_silks(rule: r.Rule) -> bool:
     return family_of(jumped_chain(rule)) is not None
 
 
-def _foreign(entry: Entry, reach: Reach, *, decides: bool, inside: bool) -> Iterator[Finding]:
+def _foreign(entry: Entry, reach: Reach, *, decides: bool, inside: str) -> Iterator[Finding]:
+    """``decides``: silk's jumps follow; ``inside``: the traffic that it meets, none for a rule of INPUT."""
     accepts, stops = reach.of(entry.rule)
     where = f"rule {entry.position} of {entry.chain}"
     if accepts and decides:
         kind, effect = Kind.FOREIGN_ACCEPT, Effect.BREACH
         what = (
-            "lets overlay traffic pass before the containers' default deny"
+            f"lets {inside} pass before the containers' default deny"
             if inside
             else "lets containers reach the cell before silk's rules for that"
         )
     elif stops and decides:
         kind, effect = Kind.FOREIGN_DROP, Effect.OUTAGE
         what = (
-            "stops overlay traffic before silk's rules have decided"
+            f"stops {inside} before silk's rules have decided"
             if inside
             else "stops what containers may reach on the cell"
         )
@@ -79,7 +80,7 @@ def _foreign(entry: Entry, reach: Reach, *, decides: bool, inside: bool) -> Iter
         return  # behind the containers' own chains in INPUT nothing concerns them any more
     else:
         kind, effect = Kind.FOREIGN_RULE, Effect.ADVICE
-        what = "sees overlay traffic; it decides nothing that silk's rules have not decided"
+        what = f"sees {inside}; it decides nothing that silk's rules have not decided"
     yield describe.finding(
         kind,
         subject=(entry.chain, describe.text(entry.rule)),
@@ -90,7 +91,7 @@ def _foreign(entry: Entry, reach: Reach, *, decides: bool, inside: bool) -> Iter
     )
 
 
-def touches(rule: r.Rule, overlay: Sequence[IPv4Network], *, source_only: bool) -> bool:
+def touches(rule: r.Rule, overlay: Sequence[IPv4Network | IPv6Network], *, source_only: bool) -> bool:
     """Whether a packet from or to the overlay's networks can meet the rule's addresses.
 
     ``source_only`` where only a source can be on the overlay.

@@ -15,6 +15,7 @@ from itertools import pairwise
 from attrs import frozen
 
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.family import Address
 from c2c_auditor.silk.masquerade import Excluded
 
 _LAST = 0xFFFFFFFF
@@ -39,7 +40,7 @@ class Addresses:
     None where it is not known. ``underlay`` is None where the interfaces are not known.
     """
 
-    container: IPv4Address
+    container: Address
     overlay: Intervals
     custom: Intervals | None
     lease: IPv4Network | None

@@ -9,7 +9,6 @@ from attrs import evolve, frozen
 from c2c_auditor.audit.questions.lookup import End, find
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.traffic import intent
-from c2c_auditor.audit.traffic.destinations import answered
 from c2c_auditor.audit.traffic.ends import Overlay
 from c2c_auditor.errors import UsageError
 from c2c_auditor.model import rule as r
@@ -102,13 +101,7 @@ class _Question:
         self._allowed: FlowSet = union(*map(intent.flows_of, self._policies))
         self._flow = flow if flow is not None else self._offered()
         named = frozenset(int(container.address) for end in (source, destination) for container in end.containers)
-        self._overlay = Overlay(
-            inputs.config.overlay_networks,
-            named,
-            underlay=inputs.wrapper.underlay,
-            vtep=inputs.wrapper.config.vtep_name,
-            ingress_tag=inputs.wrapper.config.ingress_tag,
-        )
+        self._overlay = Overlay.of(inputs, named)
         self._chains = inputs.ruleset.chains("filter")
         self._paths = Paths(self._chains, "FORWARD")
 
@@ -158,7 +151,7 @@ class _Question:
             frozenset(mark for mark, flows in there.marks.items() if both(flows, wanted))
         ):
             passes = Certainty.NO
-        sure, perhaps = answered(back)
+        sure, perhaps = back.answered
         return every(
             (passes, Certainty.YES if both(sure, wanted) else Certainty.MAY if both(perhaps, wanted) else Certainty.NO)
         )
@@ -170,7 +163,9 @@ class _Question:
         )
         intended = None if self._inputs.facts.policies is None else bool(both(self._flow.flows, self._allowed))
         half = ""
-        if source is None:
+        if source is None and self._inputs.ipv6:
+            half = "The source is beyond this cell: what is on its way here is not known."
+        elif source is None:
             what = "with its mark" if self._source.app else "without a mark, because an address does not tell the app"
             half = (
                 "The source runs on other cells: this is the destination's half of the path, for packets that arrive "
@@ -223,7 +218,10 @@ class _Question:
         """A packet there, and one back."""
         overlay = self._overlay
         if source is not None and destination is not None:
-            return overlay.local(source.address, destination, 0), overlay.local(destination.address, source, 0)
+            return overlay.local(source, destination, 0), overlay.local(destination, source, 0)
+        if self._inputs.ipv6 and destination is None:
+            message = "over IPv6 it can be explained what reaches a container of this cell: give one as the destination"
+            raise UsageError(message)
         if destination is not None:
             return overlay.arriving(destination, self._tag()), overlay.leaving(destination)
         if source is not None:
@@ -256,7 +254,9 @@ class _Question:
         people = self._inputs.people
         if container is not None:
             return f"{people.called(end.app)} at {container.address}"
-        return f"{people.called(end.app)} on other cells" if end.app else f"{end.address} on another cell"
+        if end.app:
+            return f"{people.called(end.app)} on other cells"
+        return f"{end.address} beyond this cell" if self._inputs.ipv6 else f"{end.address} on another cell"
 
     def _sentence(self, policy: Policy) -> str:
         people = self._inputs.people

@@ -5,14 +5,15 @@ A name that is unknown or ambiguous is refused with the names that this cell kno
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from ipaddress import AddressValueError, IPv4Address
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv6Address, ip_address
 
 from attrs import frozen
 
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.errors import UsageError
 from c2c_auditor.model.cell import Container
+from c2c_auditor.model.family import Address
 
 _SHORTEST_PREFIX = 4
 _MOST_CANDIDATES = 12
@@ -24,12 +25,28 @@ class End:
 
     app: str = ""
     containers: tuple[Container, ...] = ()
-    address: IPv4Address | None = None
+    address: Address | None = None
 
     @property
     def here(self) -> bool:
         """Whether any of it runs on this cell."""
         return bool(self.containers)
+
+
+def about(families: Sequence[Inputs], *ends: str) -> Inputs:
+    """The family that a question about ``ends`` is about: IPv6 where one of them is such an address, else IPv4.
+
+    Raises UsageError where that family's rules are not known.
+    """
+    ipv6 = any(isinstance(_address(end), IPv6Address) for end in ends)
+    for inputs in families:
+        if inputs.ipv6 == ipv6:
+            return inputs
+    message = (
+        f"there are no rules of {'IPv6' if ipv6 else 'IPv4'} to look at: IPv6 is off on this cell, or not part of this "
+        "recording"
+    )
+    raise UsageError(message)
 
 
 def find(text: str, inputs: Inputs) -> End:
@@ -91,18 +108,20 @@ def _matching(text: str, guids: Iterable[str], inputs: Inputs) -> list[str]:
     return spelled or [guid for guid in every if len(text) >= _SHORTEST_PREFIX and guid.startswith(text)]
 
 
-def _address(text: str) -> IPv4Address | None:
+def _address(text: str) -> Address | None:
     try:
-        return IPv4Address(text)
-    except AddressValueError:
+        return ip_address(text)
+    except ValueError:
         return None
 
 
-def _end_at(address: IPv4Address, containers: Iterable[Container], inputs: Inputs) -> End:
+def _end_at(address: Address, containers: Iterable[Container], inputs: Inputs) -> End:
     here = tuple(container for container in containers if container.address == address)
     if here:
         return End(app=here[0].app, containers=here[:1])
-    networks = inputs.config.overlay_networks
+    if inputs.ipv6:
+        return End(address=address)
+    networks = inputs.networks
     if not any(address in network for network in networks):
         message = (
             f"{address} is not on the overlay network {' or '.join(map(str, networks))}: only traffic between "

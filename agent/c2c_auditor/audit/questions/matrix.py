@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from attrs import frozen
 
@@ -45,28 +46,47 @@ class Matrix:
 
 
 def matrix(
-    inputs: Inputs, reach: Reachability, *, differences: bool = False, first: int = 0, most: int | None = None
+    families: Iterable[tuple[Inputs, Reachability]],
+    *,
+    differences: bool = False,
+    first: int = 0,
+    most: int | None = None,
 ) -> Matrix:
-    """The lines by destination: ``most`` of them from number ``first`` on.
+    """The lines of all ``families`` by destination: ``most`` of them from number ``first`` on.
 
     With ``differences`` only those where intent and rules differ.
     """
-    counts = tuple((intended, actual, count) for (intended, actual), count in reach.flows.items())
-    rows = ((to, row) for to in reach.reached for row in (to.different if differences else to.rows))
-    lines = tuple(_lines(inputs, islice(rows, first, None if most is None else first + most + 1)))
+    counts: Counter[tuple[Passage, Passage]] = Counter()
+    rows: list[Iterator[tuple[Inputs, Places, DestinationFlows, Row]]] = []
+    for inputs, reach in families:
+        counts.update(reach.flows)
+        rows.append(_rows(inputs, reach, differences=differences))
+    wanted = islice(chain.from_iterable(rows), first, None if most is None else first + most + 1)
+    lines = tuple(_line(*row) for row in wanted)
     left = most is not None and len(lines) > most
-    return Matrix(lines=lines[:most], next=first + most if left and most is not None else None, counts=counts)
+    return Matrix(
+        lines=lines[:most],
+        next=first + most if left and most is not None else None,
+        counts=tuple((intended, actual, count) for (intended, actual), count in counts.items()),
+    )
 
 
-def _lines(inputs: Inputs, rows: Iterable[tuple[DestinationFlows, Row]]) -> Iterator[Line]:
+def _rows(
+    inputs: Inputs, reach: Reachability, *, differences: bool
+) -> Iterator[tuple[Inputs, Places, DestinationFlows, Row]]:
     places = Places(inputs.ruleset)
+    for to in reach.reached:
+        for row in to.different if differences else to.rows:
+            yield inputs, places, to, row
+
+
+def _line(inputs: Inputs, places: Places, to: DestinationFlows, row: Row) -> Line:
     people = inputs.people
-    for to, row in rows:
-        yield Line(
-            source=row.source.name(people),
-            destination=destination_name(to, people),
-            intended=flows_text(row.intended, _MOST_SHOWN) or "nothing",
-            actual=flows_text(row.passes, _MOST_SHOWN) or "nothing",
-            doubtful=flows_text(row.may_pass, _MOST_SHOWN),
-            differs=tuple(sentences(to, row, people, places)),
-        )
+    return Line(
+        source=row.source.name(people),
+        destination=destination_name(to, people),
+        intended=flows_text(row.intended, _MOST_SHOWN) or "nothing",
+        actual=flows_text(row.passes, _MOST_SHOWN) or "nothing",
+        doubtful=flows_text(row.may_pass, _MOST_SHOWN),
+        differs=tuple(sentences(to, row, people, places)),
+    )

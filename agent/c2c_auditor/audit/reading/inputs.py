@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network
 
 from attrs import evolve, frozen
 
 from c2c_auditor.audit.comparison import fields
 from c2c_auditor.audit.comparison.compare import Comparison, compare
 from c2c_auditor.audit.comparison.entry import Entry
+from c2c_auditor.audit.reading.families import networks_of, of_family
 from c2c_auditor.audit.reading.people import People
 from c2c_auditor.audit.reading.policy_chains import PolicyChains
 from c2c_auditor.audit.reading.wrapper import Wrapper, wrapper_of
@@ -31,10 +33,10 @@ _UNTOLD = VpaConfig(c2c_logging=None, overlay_ingress=None)
 
 @frozen(kw_only=True)
 class Inputs:
-    """One reading of rules beside the facts.
+    """One reading of rules beside the facts, those that concern the rules' address family (`families`).
 
-    ``planned`` is None when too little is known to say what should be there; ``comparison`` too, and when there is no
-    policy chain to hold against it.
+    ``networks`` are where the containers' addresses are. ``planned`` is None when too little is known to say what
+    should be there; ``comparison`` too, and when there is no policy chain to hold against it.
     """
 
     facts: CellFacts
@@ -46,6 +48,7 @@ class Inputs:
     planned: tuple[Planned, ...] | None
     comparison: Comparison[Planned] | None
     ingress_tag: int | None
+    networks: tuple[IPv4Network | IPv6Network, ...]
     notes: tuple[str, ...] = ()
     now: float | None = None
     others: tuple[r.Ruleset, ...] = ()
@@ -59,6 +62,7 @@ class Inputs:
         ``others`` are listings from elsewhere, such as the cell where a source runs: only what they say of marks is
         used.
         """
+        facts = of_family(facts, ruleset.family)
         chains = PolicyChains.of(ruleset)
         rules = [entry.rule for entry in chains.rules]
         notes: list[str] = [*ruleset.warnings, *(_LOST[loss] for loss in sorted(ruleset.lost & _LOST.keys()))]
@@ -97,10 +101,16 @@ class Inputs:
             planned=planned,
             comparison=_compared(planned, chains, people),
             ingress_tag=tag,
+            networks=networks_of(facts, ruleset),
             notes=tuple(notes),
             now=now,
             others=others,
         )
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether these are the rules of IPv6."""
+        return self.ruleset.family is r.AddressFamily.IPV6
 
 
 def _unjudged(facts: CellFacts, config: VpaConfig) -> Iterator[str]:
@@ -117,8 +127,9 @@ def _unjudged(facts: CellFacts, config: VpaConfig) -> Iterator[str]:
     mixed = [group.name for group in facts.security_groups or () if asg.mixes_families(group)]
     if mixed:
         yield (
-            f"Security groups with IPv4 and IPv6 destinations in one rule ({', '.join(sorted(mixed))}): how silk "
-            "writes such a rule is not certain; its IPv4 destinations were expected in the container's chain."
+            f"Security groups with IPv4 and IPv6 destinations in one rule ({', '.join(sorted(mixed))}): what silk "
+            "makes of such a rule is not certain; its destinations were expected in the container's chain of their "
+            "family."
         )
 
 

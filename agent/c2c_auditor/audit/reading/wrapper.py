@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from attrs import evolve, frozen
 
-from c2c_auditor.audit.comparison.masquerading import excluded, network_of
+from c2c_auditor.audit.comparison.masquerading import Intervals, excluded, network_of
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, Container, VpaConfig
 from c2c_auditor.model.cni import CniConfig, Lease, LeaseSource
@@ -47,7 +47,7 @@ def wrapper_of(facts: CellFacts, vpa: VpaConfig, ruleset: r.Ruleset) -> Wrapper:
     containers = facts.store.containers if facts.store is not None else ()
     notes: list[str] = []
     config = _config(facts, vpa, ruleset.chains("filter"), notes)
-    services = _services(facts, ruleset.chains("filter"), notes)
+    services = _services(facts, ruleset, notes)
     interfaces = facts.underlay_interfaces
     if interfaces is None and facts.cni is not None:
         interfaces = facts.cni.underlay_interfaces or None
@@ -55,7 +55,14 @@ def wrapper_of(facts: CellFacts, vpa: VpaConfig, ruleset: r.Ruleset) -> Wrapper:
         notes.append(
             "The underlay's interfaces are not known: jumps and marks on any one interface were taken for right."
         )
-    usual = _usually_left_out(containers, vpa, ruleset)
+    shown = _shown_as_left_out(containers, ruleset)
+    usual = _usually_left_out(shown, vpa)
+    if usual is None and facts.cni is None and (custom := _custom_range(shown)) is not None:
+        config = evolve(config, no_masquerade=custom)
+        notes.append(
+            f"no_masquerade_cidr_range is not known: it was taken for {_range_text(custom)}, which most containers' "
+            "MASQUERADE rules leave out."
+        )
     lease = facts.lease
     if lease is not None and any(overlay.subnet_of(lease.network) for overlay in vpa.overlay_networks):
         lease = None  # the vtep's address with the overlay's prefix: no cell leases all of it
@@ -87,20 +94,24 @@ def _config(facts: CellFacts, vpa: VpaConfig, chains: Mapping[str, r.Chain], not
     return evolve(config, outbound_connections=evolve(config.outbound_connections, dry_run=dry_run))
 
 
-def _services(facts: CellFacts, chains: Mapping[str, r.Chain], notes: list[str]) -> tuple[r.Rule, ...]:
-    """The rules of DNS servers and host services: the agent's own setting, the wrapper's, else the usual ones."""
+def _services(facts: CellFacts, ruleset: r.Ruleset, notes: list[str]) -> tuple[r.Rule, ...]:
+    """The rules of DNS servers and host services of the ruleset's family.
+
+    By the agent's own setting, the wrapper's, else the usual ones.
+    """
     known = facts.host_services
     if known is None and facts.cni is not None:
         known = facts.cni.host_services
     if known is not None:
-        return tuple(map(service_rule, known))
+        rules = map(service_rule, known)
+        return tuple(rule for rule in rules if rule.destination and rule.destination.family is ruleset.family)
     containers = facts.store.containers if facts.store is not None else ()
     if containers:
         notes.append(
             "DNS servers and host services are not configured: in the input chains, what most containers have in "
             "common was taken for right."
         )
-    return _usual_services(containers, chains)
+    return _usual_services(containers, ruleset.chains("filter"))
 
 
 def _left_out(config: CniConfig, usual: IPv4Network | None, lease: Lease | None, vpa: VpaConfig) -> Excluded | None:
@@ -138,17 +149,38 @@ def only_logs(chain: r.Chain) -> bool:
     return len(chain.rules) == 1 and isinstance(chain.rules[0].target, r.Log)
 
 
-def _usually_left_out(containers: Iterable[Container], vpa: VpaConfig, ruleset: r.Ruleset) -> IPv4Network | None:
-    """The part of the overlay that the MASQUERADE rules of most containers leave out, if it holds each of them."""
+def _shown_as_left_out(containers: Iterable[Container], ruleset: r.Ruleset) -> Counter[Intervals | None]:
+    """What the MASQUERADE rules of single containers leave out.
+
+    None for one that leaves out less than the container.
+    """
     chain = ruleset.chains("nat").get("POSTROUTING")
     hosts = {int(container.address) for container in containers}
-    found: Counter[IPv4Network | None] = Counter()
+    found: Counter[Intervals | None] = Counter()
     for rule in chain.rules if chain is not None else ():
         if rule.source is not None and rule.source.host is not None and rule.source.value in hosts:
-            network = network_of(excluded(rule))
-            holds = network is not None and rule.source.host in network and network.prefixlen < _HOST_PREFIX
-            found[network if holds else None] += 1
-    for network, count in found.most_common(1):
-        if network is not None and count * 2 > found.total() and any(map(network.subnet_of, vpa.overlay_networks)):
-            return network
+            left_out = excluded(rule)
+            holds = left_out is not None and any(first <= rule.source.value <= last for first, last in left_out)
+            found[left_out if holds else None] += 1
+    return found
+
+
+def _usually_left_out(shown: Counter[Intervals | None], vpa: VpaConfig) -> IPv4Network | None:
+    """The part of the overlay that most MASQUERADE rules leave out."""
+    for left_out, count in shown.most_common(1):
+        network = network_of(left_out)
+        if network is not None and network.prefixlen < _HOST_PREFIX and count * 2 > shown.total():
+            return network if any(map(network.subnet_of, vpa.overlay_networks)) else None
     return None
+
+
+def _custom_range(shown: Counter[Intervals | None]) -> Excluded | None:
+    """The operator's range, as most MASQUERADE rules show it; one rule alone may as well be damaged."""
+    for left_out, count in shown.most_common(1):
+        if left_out is not None and len(left_out) == 1 and count > 1 and count * 2 > shown.total():
+            return network_of(left_out) or (IPv4Address(left_out[0][0]), IPv4Address(left_out[0][1]))
+    return None
+
+
+def _range_text(excluded_range: Excluded) -> str:
+    return str(excluded_range) if isinstance(excluded_range, IPv4Network) else "-".join(map(str, excluded_range))

@@ -11,7 +11,7 @@ from c2c_auditor.audit.traffic.ends import Source
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.report import Passage
-from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowSet, both, touched, union, whole, without
+from c2c_auditor.netfilter.flows import ALL, FlowSet, both, touched, union, without
 from c2c_auditor.netfilter.paths import Disposition
 
 
@@ -52,14 +52,18 @@ class Row:
 
         None is the chain's policy.
         """
+        return list(dict.fromkeys(rule for rules in self.blame(flows) for rule in rules))
+
+    def blame(self, flows: FlowSet) -> list[tuple[r.Rule | None, ...]]:
+        """`deciding` by the disposition that they decide in: many rules are one object where they are the same."""
         there, *back = self.dispositions
-        rules: list[r.Rule | None] = []
-        if both(flows, there.passes) != flows:
-            rules += there.deciding(without(flows, there.passes))
-        for disposition in back:
-            if both(flows, answered(disposition)[0]) != flows:
-                rules += disposition.deciding(touched(flows))
-        return list(dict.fromkeys(rules or there.deciding(flows)))
+        blamed = [there.deciding(without(flows, there.passes))] if both(flows, there.passes) != flows else []
+        blamed += [
+            disposition.deciding(touched(flows))
+            for disposition in back
+            if both(flows, disposition.answered[0]) != flows
+        ]
+        return [rules for rules in blamed if rules] or [there.deciding(flows)]
 
 
 @frozen(kw_only=True)
@@ -93,21 +97,12 @@ def row_of(source: Source, intended: FlowSet, dispositions: tuple[Disposition, .
     """A flow passes if its packets pass and the answers to them do."""
     passes, possible = ALL, ALL
     for index, disposition in enumerate(dispositions):
-        sure, perhaps = (disposition.passes, disposition.may_pass) if index == 0 else answered(disposition)
+        sure, perhaps = (disposition.passes, disposition.may_pass) if index == 0 else disposition.answered
         possible = both(possible, union(sure, perhaps))
         passes = both(passes, sure)
     return Row(
         source=source, intended=intended, passes=passes, may_pass=without(possible, passes), dispositions=dispositions
     )
-
-
-def answered(disposition: Disposition) -> tuple[FlowSet, FlowSet]:
-    """The flows whose answers pass for sure, and those whose answers may: the client chose the port of an answer."""
-    if disposition.passes == ALL:
-        return ALL, NOTHING
-    sure = whole(disposition.passes)
-    some = touched(union(disposition.passes, disposition.may_pass))
-    return sure, without(some, sure)
 
 
 def _counted(rows: Iterable[Row], *, here: bool) -> Mapping[tuple[Passage, Passage], int]:

@@ -13,8 +13,8 @@ from attrs import evolve, field, frozen
 
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.traffic import intent
-from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row, answered, row_of
-from c2c_auditor.audit.traffic.ends import UNMARKED, Source, SourceKind
+from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row, row_of
+from c2c_auditor.audit.traffic.ends import BEYOND, UNMARKED, Source, SourceKind
 from c2c_auditor.audit.traffic.memory import (
     DestinationKey,
     DispositionKey,
@@ -24,6 +24,7 @@ from c2c_auditor.audit.traffic.memory import (
 )
 from c2c_auditor.audit.traffic.senders import Sender, Senders
 from c2c_auditor.model.cell import Container, Policy
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.report import Passage
 from c2c_auditor.netfilter.flows import NOTHING, FlowSet, both, union, without
 from c2c_auditor.netfilter.packet import end_conditions
@@ -175,8 +176,14 @@ class _Destination:
         return tuple(kept), len(locals_) + counted
 
     def _away(self, allowed: Mapping[str, FlowSet]) -> Iterator[tuple[Source, FlowSet]]:
-        """Senders on other cells: each that a policy or a rule names, one for all others with a mark, one without."""
+        """Senders on other cells: each that a policy or a rule names, one for all others with a mark, one without.
+
+        Over IPv6 no packet carries a mark, and one source stands for all.
+        """
         senders = self._senders
+        if senders.overlay.family is AddressFamily.IPV6:
+            yield BEYOND, NOTHING
+            return
         seen: set[str] = set()
         for policy in self._policies:
             if policy.source not in seen:
@@ -215,7 +222,7 @@ class _Destination:
         overlay, conditions = self._senders.overlay, self._conditions
         packet = None
         if sender is not None and (alone or conditions.others):
-            packet = overlay.local(sender.container.address, self._container, mark)
+            packet = overlay.local(sender.container, self._container, mark)
         elif conditions.others:
             packet = overlay.arriving(self._container, mark)
         key = DispositionKey(
@@ -242,7 +249,7 @@ def _elsewhere(
             continue
         right = sender.egress.marks.get(policies[-1].source_tag, NOTHING)
         sure, perhaps = both(sender.egress.passes, right), both(sender.egress.may_pass, right)
-        back, back_perhaps = answered(sender.replies)
+        back, back_perhaps = sender.replies.answered
         for app, intended in intent.by_destination(policies).items():
             if app in here:
                 continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from attrs import evolve, field, frozen
@@ -12,6 +11,7 @@ from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.traffic.ends import LARGEST_TAG, Overlay
 from c2c_auditor.audit.traffic.first_marks import FirstMarks
 from c2c_auditor.model.cell import Container
+from c2c_auditor.model.family import Address
 from c2c_auditor.model.rule import TCP
 from c2c_auditor.netfilter.flows import ALL, FlowSet, ports, union, without
 from c2c_auditor.netfilter.packet import Packet
@@ -24,7 +24,7 @@ _Outline = tuple[object, ...]
 class SenderKey(NamedTuple):
     """What of a sender others' flows depend on."""
 
-    address: IPv4Address
+    address: Address
     app: str
     replies_pass: FlowSet
     replies_may_pass: FlowSet
@@ -108,13 +108,8 @@ class Senders:
         store = inputs.facts.store
         containers = store.containers if store is not None else ()
         named = frozenset(int(container.address) for container in containers) | paths.hosts()
-        overlay = Overlay(
-            inputs.config.overlay_networks,
-            named,
-            underlay=inputs.wrapper.underlay,
-            vtep=inputs.wrapper.config.vtep_name,
-            ingress_tag=inputs.wrapper.config.ingress_tag,
-        )
+        overlay = Overlay.of(inputs, named)
+        paths.narrow(overlay.ends(containers))
         first = FirstMarks(paths, out=CONTAINER_INTERFACE_PREFIX)
         found = {}
         for container in containers:

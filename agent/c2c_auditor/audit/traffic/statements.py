@@ -88,11 +88,12 @@ def sentences(to: DestinationFlows, row: Row, people: People, places: Places) ->
     """One sentence for each way in which ``row`` differs from the policies."""
     source, destination = row.source.name(people), destination_name(to, people)
     for intended, actual, flows in parts(row):
-        rules = [places.name(rule) for rule in row.deciding(flows)]
+        deciding = row.deciding(flows)
+        rules = [places.name(rule) for rule in deciding[: _MOST_RULES + 1]]
         can, decides = _VERDICTS[intended, actual]
         yield (
             f"{source} {can} reach {destination} on {flows_text(flows)}, although {_permission(row, intended)}: "
-            f"{decides[len(rules) > 1].format(listed(rules, _MOST_RULES, 'rules'))}."
+            f"{decides[len(rules) > 1].format(listed(rules, _MOST_RULES, 'rules', count=len(deciding)))}."
         )
 
 

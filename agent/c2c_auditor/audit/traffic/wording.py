@@ -19,11 +19,15 @@ def flows_text(flows: FlowSet, most: int = _MOST) -> str:
     return ", ".join([*texts, *_entire(entire, touched(flows), most, others=bool(texts))])
 
 
-def listed(texts: Sequence[str], most: int, what: str) -> str:
-    """``a, b and c``; where there are more than one beyond ``most``, they are counted: ``a, b and 12 more ranges``."""
-    shown = list(texts[:most]) if len(texts) > most + 1 else list(texts)
-    if len(shown) < len(texts):
-        shown.append(f"{len(texts) - most} more {what}")
+def listed(texts: Sequence[str], most: int, what: str, *, count: int = 0) -> str:
+    """``a, b and c``; where there are more than one beyond ``most``, they are counted: ``a, b and 12 more ranges``.
+
+    ``count`` is how many there are, where not all of them are given.
+    """
+    count = count or len(texts)
+    shown = list(texts[:most]) if count > most + 1 else list(texts)
+    if len(shown) < count:
+        shown.append(f"{count - most} more {what}")
     return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
 
 

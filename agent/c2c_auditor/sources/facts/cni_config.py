@@ -150,17 +150,16 @@ def _services(given: _Wrapper) -> Iterator[HostService]:
     """In the plugin's order: each DNS server's tcp and udp, the tcp services, the udp services (`appendInputRules`).
 
     Containers reach DNS servers beyond the cell through their security groups, so the plugin writes a rule only for
-    link-local ones (`getLocalDNSServers`). IPv6 services concern ip6tables.
+    link-local ones (`getLocalDNSServers`). Those of IPv6 belong to ip6tables (`validateAddressAndVersion`).
     """
     for server in given.dns_servers:
-        if isinstance(server, IPv4Address) and server.is_link_local:
+        if server.is_link_local:
             yield HostService(address=server, protocol="tcp", port=_DNS_PORT)
             yield HostService(address=server, protocol="udp", port=_DNS_PORT)
     for protocol, services in (("tcp", given.host_tcp_services), ("udp", given.host_udp_services)):
         for index, text in enumerate(services):
             address, port = _endpoint(text, f"plugins[0].host_{protocol}_services[{index}]")
-            if isinstance(address, IPv4Address):
-                yield HostService(address=address, protocol=protocol, port=port)
+            yield HostService(address=address, protocol=protocol, port=port)
 
 
 def _endpoint(text: str, key: str) -> tuple[Address, int]:

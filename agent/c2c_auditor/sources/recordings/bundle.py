@@ -13,6 +13,7 @@ Support case, offline audit and golden test are the same thing.
 | ``ingress_tag`` | the ingress router's tag, if it is known |
 | ``iptables-save.txt`` | the rules |
 | ``iptables-save.BACKEND.txt`` | the second backend's rules, on a cell with both in use |
+| ``ip6tables-save.txt`` | the rules of IPv6, on a cell where that is on; a second backend's as above |
 
 A file that is not there, or that cannot be understood, is a fact that is not known; nothing is invented for it.
 """
@@ -35,6 +36,7 @@ from c2c_auditor.decoding import DecodeError, decode, parse_tag
 from c2c_auditor.errors import Reason, SourceError, UsageError
 from c2c_auditor.model.cell import CellFacts, PolicySet
 from c2c_auditor.model.cni import Lease, LeaseSource
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import SourceStatus
 from c2c_auditor.netfilter.render import render_ruleset
@@ -45,7 +47,7 @@ from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from c2c_auditor.sources.files import read_text_file
 
-RULES = "iptables-save.txt"
+RULES, RULES_IPV6 = "iptables-save.txt", "ip6tables-save.txt"
 CNI_CONFIG = "cni-wrapper-plugin.conflist"
 # The file that holds what a source gave.
 FILE_OF = {
@@ -56,7 +58,7 @@ FILE_OF = {
     "policy_server": "policies.json",
     "security_groups": "security_groups.json",
 }
-_RULES_NAME = re.compile(r"iptables-save(?:\.[a-z]+)?\.txt")
+_RULES_NAME = re.compile(r"ip6?tables-save(?:\.[a-z]+)?\.txt")
 _KNOWN = (
     "store.json",
     "vxlan-policy-agent.json",
@@ -109,9 +111,11 @@ def read_bundle(directory: Path) -> Bundle:
     if not directory.is_dir():
         raise _failed(directory, "there is no such directory", "give a directory made by `c2c-auditor capture`")
     rules = {RULES: read_text_file(directory / RULES, source="rules")}
-    rules.update(
-        {path.name: read_text_file(path, source="rules") for path in sorted(directory.glob("iptables-save.*.txt"))}
+    others = sorted(directory.glob("iptables-save.*.txt"))
+    others += [path for path in (directory / RULES_IPV6,) if path.exists()] + sorted(
+        directory.glob("ip6tables-save.*.txt")
     )
+    rules.update({path.name: read_text_file(path, source="rules") for path in others})
     facts = _Facts(directory)
     cell = facts.read("cell.json", _cell) or _Cell()
     return Bundle(
@@ -203,10 +207,11 @@ def bundle_files(reading: Reading, texts: Mapping[str, str], *, ingress_tag: str
             for problem in problems
         ],
     }
-    files = {
-        RULES if index == 0 else f"iptables-save.{ruleset.backend.value}.txt": render_ruleset(ruleset)
-        for index, ruleset in enumerate(reading.rulesets)
-    }
+    files: dict[str, str] = {}
+    for ruleset in reading.rulesets:
+        main = RULES if ruleset.family is AddressFamily.IPV4 else RULES_IPV6
+        name = main.replace(".", f".{ruleset.backend.value}.", 1) if main in files else main
+        files[name] = render_ruleset(ruleset)
     files |= {"cell.json": json.dumps(cell, indent=1), **texts}
     if ingress_tag is not None:
         files["ingress_tag"] = ingress_tag

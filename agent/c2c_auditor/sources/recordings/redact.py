@@ -102,7 +102,7 @@ def _redact(name: str, text: str, pseudonyms: _Pseudonyms) -> str:
         return _without_problems(text)
     if name in _JSON:
         return pseudonyms.document(text, handles=name == "store.json") if text.strip() else text
-    return pseudonyms.rules(text) if name.startswith("iptables-save") else text
+    return pseudonyms.rules(text) if name.startswith(("iptables-save", "ip6tables-save")) else text
 
 
 def _without_problems(cell: str) -> str:

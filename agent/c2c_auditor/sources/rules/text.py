@@ -18,7 +18,10 @@ _SAVED = re.compile(r"^(?:\*\w+|:\S+ \S+|(?:\[\d+:\d+\] )?-A \S+|-[PN] \S+|# Tab
 
 
 def read_text(text: str, *, where: str) -> Ruleset:
-    """``text`` as a Ruleset. Raises ParseError for a text that is empty or of no form of iptables'."""
+    """``text`` as a Ruleset, of the family that it shows.
+
+    Raises ParseError for a text that is empty or of no form of iptables'.
+    """
     if not text.strip():
         raise ParseError(
             where=where,
