@@ -17,7 +17,10 @@ from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import Finding, Place, in_order
 from c2c_auditor.model.report import Passage
 
-_NOT_READ = "IPv6 is on, but no rules of ip6tables were given: nothing of IPv6 was judged. The rules of IPv4 were judged as usual."
+_NOT_READ = (
+    "IPv6 is on, but no rules of ip6tables were given: nothing of IPv6 was judged. The rules of IPv4 were judged as "
+    "usual."
+)
 
 
 def marked(finding: Finding) -> Finding:
