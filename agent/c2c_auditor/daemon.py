@@ -38,6 +38,13 @@ class _Stopped(BaseException):
     """Raised by the signal handler at any point of the loop: a reading that takes seconds must not delay the stop."""
 
 
+class _Abandoned(BaseException):
+    """Raised by the signal handler in an audit that has taken too long, wherever it is held up.
+
+    No `Exception`, so that no net below takes it for a failure of its own.
+    """
+
+
 class Audits(Protocol):
     """What makes reports (`cycle.Cycle`)."""
 
@@ -46,10 +53,11 @@ class Audits(Protocol):
 
 
 class WatchedAudits(threading.Thread):
-    """Audits, and a thread that calls ``overdue`` once for each that takes longer than ``bound`` seconds.
+    """Audits, and a thread that gives up each that takes longer than ``bound`` seconds and starts the next one.
 
-    The call ends before the audit can: what it publishes is followed by the audit's own report, never the reverse. The
-    thread holds no capability.
+    It calls ``overdue`` first; the call ends before the audit can, so what it publishes is never followed by a report
+    of the audit that was given up. A signal (SIGUSR1) then ends whatever the audit waits for. What the kernel does not
+    let a signal end keeps the agent overdue. The thread holds no capability; make this object in the main thread.
     """
 
     def __init__(self, audits: Audits, bound: float, overdue: Callable[[float], None]) -> None:
@@ -59,14 +67,30 @@ class WatchedAudits(threading.Thread):
         self._overdue = overdue
         self._condition = threading.Condition()  # guards the attribute below
         self._running: object | None = None
+        self._interruptible = False
+        signal.signal(signal.SIGUSR1, self._interrupt)
 
     def audit(self) -> Report:
-        """One audit, watched."""
+        """The report of the first audit that ends in time."""
+        while True:
+            with contextlib.suppress(_Abandoned):
+                return self._watched()
+
+    def _watched(self) -> Report:
         self._set(object())
         try:
-            return self._audits.run()
+            self._interruptible = True
+            try:
+                return self._audits.run()
+            finally:
+                self._interruptible = False
         finally:
             self._set(None)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self._interruptible:
+            raise _Abandoned
 
     def run(self) -> None:
         """Watch until the process ends."""
@@ -82,6 +106,7 @@ class WatchedAudits(threading.Thread):
 
         if not self._condition.wait_for(ended, self._bound):
             self._overdue(self._bound)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
         self._condition.wait_for(ended)
 
     def _set(self, running: object | None) -> None:
@@ -152,7 +177,7 @@ class Loop:
         """
         pending = any(finding.state is State.PENDING for finding in report.findings)
         interval = min(self.interval, Grace().policy / 3) if pending else self.interval
-        return interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - dispositions load, guards nothing
+        return interval * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
 
     def _wait(self, selector: selectors.BaseSelector, wake: int, *, rest: float, until: float) -> str:
         """Wait for the clock, a change, a signal or the server's end, and name what ended the wait.

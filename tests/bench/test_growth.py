@@ -98,6 +98,22 @@ def _stale() -> Cell:
     return facts, with_rules(ruleset, CHAIN, chain.rules + stale)
 
 
+def _wrong_marks() -> Cell:
+    """Every ACCEPT of the policy chain asks for another mark than it should."""
+    facts, ruleset = _plain()
+    rules = tuple(
+        evolve(
+            rule,
+            matches=tuple(
+                evolve(match, value=match.value + 0x100) if isinstance(match, r.MarkMatch) else match
+                for match in rule.matches
+            ),
+        )
+        for rule in ruleset.chains("filter")[CHAIN].rules
+    )
+    return facts, with_rules(ruleset, CHAIN, rules)
+
+
 def _flushed() -> Cell:
     """The policy chain is empty."""
     facts, ruleset = _plain()
@@ -131,12 +147,22 @@ CELLS: dict[str, Callable[[], Cell]] = {
             ("-s HOST -j DROP", "-s 185.{a}.{b}.9 -j DROP"),
             ("--dport PORT -j DROP", "-p tcp -m tcp --dport 1{n:04} -j DROP"),
             ("-i br+ -j ACCEPT", "-i br{n}+ -j ACCEPT"),
+            ("-i eth0 --dport PORT -j DROP", "-i eth0 -p tcp -m tcp --dport 1{n:04} -j DROP"),
+            ("-s 10.0.0.0/8 --dport PORT -j DROP", "-s 10.0.0.0/8 -p tcp -m tcp --dport 1{n:04} -j DROP"),
+            ("--dport PORT -j ACCEPT", "-p tcp -m tcp --dport 1{n:04} -j ACCEPT"),
+            ("--dport PORT of policies -j DROP", "-p tcp -m tcp --dport 8{n:03} -j DROP"),
+            ("-s NETWORK of the overlay -j DROP", "-s 10.255.{b}.0/24 -j DROP"),
+            ("-s CONTAINER -j DROP", "-s 10.255.0.{b} -j DROP"),
+            ("-d NETWORK -j DROP", "-d 185.{a}.{b}.0/24 -j DROP"),
+            ("--set BLOCKLIST src -j DROP", "-m set --match-set list{n} src -j DROP"),
+            ("--dport PORT -s NETWORK -j DROP", "-s 10.255.{b}.0/24 -p tcp -m tcp --dport 1{n:04} -j DROP"),
         )
         for count in (100, 1000)
     },
     "4,000 sources of one app unwritten": _unwritten,
     "400 stale ACCEPTs of one pair": _stale,
     "140,000 policies": _policies,
+    "every ACCEPT with another mark": _wrong_marks,
     "the policy chain flushed": _flushed,
 }
 

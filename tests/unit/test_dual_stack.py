@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from ipaddress import IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -20,18 +20,20 @@ from rich.console import Console
 from c2c_auditor.assembly.live import LiveReader
 from c2c_auditor.assembly.once import read_scene
 from c2c_auditor.assembly.recorded import BundleReader
+from c2c_auditor.audit.judge import judge
 from c2c_auditor.audit.questions.explanation import explain, parse_flow
 from c2c_auditor.audit.questions.lookup import about
 from c2c_auditor.audit.questions.matrix import matrix
 from c2c_auditor.audit.reporting import report_at_once
 from c2c_auditor.audit.scene import Scene, judge_cell
+from c2c_auditor.audit.staleness import Staleness
 from c2c_auditor.cli import cli
 from c2c_auditor.errors import UsageError
 from c2c_auditor.export.document import to_json
 from c2c_auditor.export.text import print_report
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, SecurityRule, Store, VpaConfig
-from c2c_auditor.model.cni import CniConfig, DenyNetworks, OutboundConnections
+from c2c_auditor.model.cni import CniConfig, DenyNetworks, HostService, OutboundConnections
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Family, Kind
 from c2c_auditor.model.reading import FactsReading
@@ -40,10 +42,12 @@ from c2c_auditor.netfilter.packet import Certainty
 from c2c_auditor.netfilter.render import render_rule
 from c2c_auditor.silk import asg
 from c2c_auditor.silk.chain_names import ChainFamily
+from c2c_auditor.silk.input import service_rule
 from c2c_auditor.silk.netout import netout_plan, netout_rate_limit_log_plan
 from c2c_auditor.silk.overlay import overlay_plan
 from c2c_auditor.sources.recordings.bundle import RULES_IPV6, bundle_files, read_bundle, write_bundle
 from c2c_auditor.sources.recordings.redact import redacted
+from c2c_auditor.sources.rules.text import read_text
 from support.mutations import mutations, with_rules
 from support.recordings import GOLDEN
 
@@ -187,6 +191,42 @@ def test_what_a_finding_of_ipv6_is_about_stands_in_each_form_of_the_report() -> 
     assert "ip6 filter FORWARD" in console.export_text()
 
 
+def test_services_of_the_cell_are_those_of_the_family() -> None:
+    """By the CNI wrapper's configuration: the chain of ip6tables holds those of IPv6, that of iptables the others."""
+    service = HostService(address=IPv6Address("fe80::53"), protocol="udp", port=53)
+    others = tuple(
+        HostService(address=IPv4Address("169.254.0.2"), protocol=protocol, port=port)
+        for protocol, port in (("tcp", 53), ("udp", 53), ("tcp", 9001))
+    )
+    cni = CniConfig(
+        host_services=(*others, service), deny_networks_ipv6=DenyNetworks(always=(IPv6Network("fd00::/8"),))
+    )
+    reading = evolve(READING, facts=evolve(READING.facts, cni=cni))
+    missing = judge_cell(reading).judgement.findings
+    assert {(finding.kind, finding.ipv6) for finding in missing} == {(Kind.CONTAINER_RULE_MISSING, True)}
+    assert {finding.expected for finding in missing} == {service_rule(service)}
+
+
+def test_of_several_interfaces_any_is_taken_for_right() -> None:
+    """Which of them IPv6 leaves by is not known; a jump for none of them is missed all the same."""
+    facts = evolve(READING.facts, underlay_interfaces=("eth1", "eth2"))
+    ipv4 = judge_cell(evolve(READING, facts=facts, rulesets=READING.rulesets[:1])).judgement.findings
+    assert judge_cell(evolve(READING, facts=facts)).judgement.findings == ipv4
+    rules = [rule for rule in RULES.chains("filter")["FORWARD"].rules if rule.source is None]
+    lost = judge_cell(evolve(READING, rulesets=(READING.rulesets[0], _forward(*rules)))).judgement.findings
+    assert [(finding.kind, finding.effect) for finding in lost] == [(Kind.JUMP_MISSING, Effect.BREACH)] * 2
+
+
+def test_a_container_without_any_chain_may_have_been_deleted_meanwhile() -> None:
+    """While the store is away, such a finding about IPv6 waits as one about IPv4 does."""
+    gone = {name: chain for name, chain in RULES.chains("filter").items() if "35bf992d" not in name}
+    ruleset = evolve(RULES, tables={"filter": r.Table(name="filter", chains=gone)})
+    judgement = _judged(ruleset).judgement
+    (finding,) = [one for one in judgement.findings if one.kind is Kind.CONTAINER_CHAIN_MISSING]
+    away = Staleness(last_success={"store": 7.0})
+    assert away.unknown_since(finding, judgement) == 7.0
+
+
 def test_what_was_judged_is_said() -> None:
     """Only where there is something of IPv6, and what it is of."""
     judged = "IPv6: input, netout, overlay and security group chains of 2 containers were judged."
@@ -324,7 +364,9 @@ def test_a_listing_of_ip6tables_is_judged_as_far_as_it_tells(tmp_path: Path) -> 
     for end, count in ((text, 0), (text.replace("[0:0] -A FORWARD", "-A FORWARD -j ACCEPT\n[0:0] -A FORWARD", 1), 1)):
         given.write_text(end)
         result = CliRunner().invoke(cli, ["audit", "--rules", str(given), "--format", "json"], standalone_mode=False)
-        assert len(json.loads(result.stdout)["findings"]) == count
+        report = json.loads(result.stdout)
+        assert len(report["findings"]) == count
+        assert any("only the rules of others were judged" in note for note in report["notes"])
         assert result.return_value == count
 
 
@@ -342,7 +384,7 @@ def test_a_bundle_holds_the_rules_of_ipv6(tmp_path: Path) -> None:
     texts = {name: (PAIR / name).read_text() for name in ("store.json", "vxlan-policy-agent.json", "policies.json")}
     files = bundle_files(reading, texts, ingress_tag=None)
     assert RULES_IPV6 in files
-    for name, made in (("plain", files), ("redacted", redacted(files))):
+    for name, made in (("plain", files), ("redacted", redacted(files)), ("moved", redacted(files, addresses=True))):
         write_bundle(tmp_path / name, made)
         again = BundleReader(directory=tmp_path / name).read()
         assert [ruleset.family for ruleset in again.rulesets] == [IPV4, IPV6]
@@ -350,6 +392,21 @@ def test_a_bundle_holds_the_rules_of_ipv6(tmp_path: Path) -> None:
         assert [one.kind for one in missing] == [Kind.CONTAINER_CHAIN_MISSING] * 2
     handles = read_bundle(tmp_path / "redacted").rules[RULES_IPV6]
     assert "35bf992d" not in handles
+
+
+def test_under_pseudonyms_for_addresses_the_cell_audits_the_same(tmp_path: Path) -> None:
+    """Also those of IPv6: none of the containers', nor the networks that are theirs, is left."""
+    names = [path.name for path in PAIR.iterdir() if path.name != "expected.json"]
+    made = redacted({name: (PAIR / name).read_text() for name in names}, addresses=True)
+    write_bundle(tmp_path / "bundle", made)
+    scene = judge_cell(BundleReader(directory=tmp_path / "bundle").read())
+    assert (scene.judgement.findings, scene.judgement.unknown) == ((), frozenset())
+    assert scene.ipv6 is not None
+    text = "\n".join(made.values())
+    for address in ("2001:db8", "4e04:d139", "fd12:3456"):
+        assert address not in text
+    for kept in ("2000::-3fff:", "::-ffff:", "fd00::/8", "--icmpv6-type 128/0"):
+        assert kept in text
 
 
 def _container() -> tuple[CellFacts, str]:
@@ -421,3 +478,22 @@ def test_a_security_groups_rule_is_converted_for_its_family(rule: dict[str, obje
     assert [sorted(text.split(" -")) for text in middle] == [
         sorted(f"{text} -j ACCEPT".split(" -")) for text in written
     ]
+
+
+def test_one_containers_rules_as_they_were_read_from_silks_source_are_clean() -> None:
+    """The recorded shapes, without a chain for logging; flushed, they are a breach."""
+    store = READING.facts.store
+    groups = READING.facts.security_groups
+    assert store is not None
+    assert groups is not None
+    alone = evolve(
+        READING.facts,
+        store=Store(containers=(evolve(store.containers[0], handle="35bf992d-c9e9-4616-a16a-7696"),)),
+        security_groups=(evolve(groups[0], rules=groups[0].rules[:-1]),),
+        config=VpaConfig(ipv6=True, asg_syncing=True),
+    )
+    shapes = read_text((GOLDEN / "ip6tables" / "ip6tables-save.txt").read_text(), where="x")
+    judgement = judge(alone, shapes, None)
+    assert (judgement.findings, judgement.unknown) == ((), frozenset())
+    flushed = judge(alone, with_rules(shapes, "FORWARD", ()), None)
+    assert {finding.effect for finding in flushed.findings} == {Effect.BREACH}

@@ -82,12 +82,27 @@ def test_an_audit_that_takes_too_long_is_reported_once_and_before_it_ends() -> N
         overdue.append(seconds)
         called.set()
 
-    audits = Scripted([lambda: None, lambda: called.wait(20), lambda: None, lambda: None])
+    audits = Scripted([lambda: None, lambda: called.wait(20), *[lambda: None] * 3])
     watched = WatchedAudits(audits, 0.2, note)
     watched.start()
     for number in range(3):
         watched.audit()
         assert overdue == ([0.2] if number else [])
+
+
+def test_an_audit_that_is_stuck_is_given_up_and_the_next_one_made() -> None:
+    """Whatever it waits for, here a pipe that stays empty and then a lock; its own report never comes."""
+    reading, writing = os.pipe()
+    overdue: list[float] = []
+    stuck = Scripted([lambda: os.read(reading, 1), lambda: threading.Event().wait(), lambda: None, _fail])
+    watched = WatchedAudits(stuck, 0.2, overdue.append)
+    watched.start()
+    try:
+        watched.audit()
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert (overdue, stuck.steps) == ([0.2, 0.2], [_fail])
 
 
 def test_an_audit_that_raises_is_no_longer_watched() -> None:

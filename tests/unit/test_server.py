@@ -109,7 +109,7 @@ def test_a_published_report_is_served_in_every_form(server: ServerProcess) -> No
 def test_an_audit_that_takes_too_long_is_bad_health_until_it_ends(server: ServerProcess) -> None:
     """At once, and in the metrics too; a report of an audit that ended is good health again, whatever it found."""
     server.publish(overdue_report(flushed_report(), 120))
-    assert b"stuck: an audit has not ended within 120 s" in _until(server, "/healthz", 503)
+    assert b"stuck: an audit did not end within 120 s and was given up" in _until(server, "/healthz", 503)
     metrics = _get(server, "/metrics")[1]
     assert b'c2c_auditor_source_up{source="audit"} 0.0' in metrics
     assert b"c2c_auditor_findings{" not in metrics

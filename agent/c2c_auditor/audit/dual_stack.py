@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from attrs import evolve
 
-from c2c_auditor.audit.judgement import Judgement
+from c2c_auditor.audit.judgement import MOST_STATEMENTS, Judgement
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import Finding, Place, in_order
@@ -44,6 +44,7 @@ def of_ipv6(inputs: Inputs, findings: Iterable[Finding]) -> Judgement:
 def _judged(inputs: Inputs) -> Iterable[str]:
     store = inputs.facts.store
     if store is None:
+        yield "IPv6: which containers there are is not known, so only the rules of others were judged."
         return
     groups = " and security group" if inputs.config.asg_syncing else ""
     chains = f"input, netout, overlay{groups} chains" if groups else "input, netout and overlay chains"
@@ -66,7 +67,7 @@ def both(ipv4: Judgement, ipv6: Judgement) -> Judgement:
         findings=in_order((*ipv4.findings, *ipv6.findings)),
         unknown=ipv4.unknown | ipv6.unknown,
         notes=tuple(dict.fromkeys((*ipv4.notes, *ipv6.notes))),
-        statements=(*ipv4.statements, *ipv6.statements),
+        statements=(*ipv4.statements, *ipv6.statements)[:MOST_STATEMENTS],
         tally=tally,
     )
 

@@ -6,6 +6,7 @@ difference in traffic goes unnoticed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -24,6 +25,10 @@ from c2c_auditor.netfilter.flows import matching, meet, union
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.silk.chain_names import ChainFamily, family_of
 
+# Of so many findings of one kind each says in sentences whom it concerns. A cell that lost its policy chain has 20,000,
+# and a report that is served keeps no more than these (`export.bounded`).
+_MOST_TOLD = 200
+
 
 class Effects:
     """The differences of one reading, for findings to be held against."""
@@ -37,6 +42,7 @@ class Effects:
         # Of each blame, the accused rules.
         self._accused_in: dict[Blame, frozenset[r.Rule | None]] = {}
         self._said: dict[int, tuple[str, ...]] = {}
+        self._told: Counter[Kind] = Counter()
 
     def decided(self, findings: Iterable[Finding]) -> list[Finding]:
         """``findings`` with their effects as traffic shows them, and what traffic shows beyond them."""
@@ -55,6 +61,9 @@ class Effects:
         if not concerned:
             return finding if self._starved(finding) else _harmless(finding)
         effects = frozenset(one.effect for one in concerned)
+        self._told[finding.kind] += 1
+        if self._told[finding.kind] > _MOST_TOLD:
+            return evolve(finding, effects=effects) if effects != finding.effects else finding
         # Each effect has its sentence, however many differences the worst one makes.
         leading = [next(one for one in concerned if one.effect is effect) for effect in Effect if effect in effects]
         texts = (text for one in (*leading, *concerned[:MOST]) for text in self._sentences(one))

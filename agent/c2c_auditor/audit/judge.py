@@ -23,7 +23,7 @@ from c2c_auditor.audit.checks import (
 )
 from c2c_auditor.audit.dual_stack import of_ipv6
 from c2c_auditor.audit.effects import Effects
-from c2c_auditor.audit.judgement import Judgement
+from c2c_auditor.audit.judgement import MOST_STATEMENTS, Judgement
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.tally import count_tally
 from c2c_auditor.audit.traffic.reachability import Reachability, reachability
@@ -63,9 +63,6 @@ CHECKS_IPV6: tuple[Check, ...] = (
     foreign_rules.foreign_rules,
 )
 
-# The most sentences about traffic in a report; the matrix shows all.
-_MOST_STATEMENTS = 100
-
 
 def judge(
     facts_: CellFacts,
@@ -94,7 +91,7 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
         places = Places(inputs.ruleset)
         findings = Effects(inputs, reach, places).decided(findings)
         every = (text for to, row in reach.differences() for text in sentences(to, row, inputs.people, places))
-        statements = tuple(islice(every, _MOST_STATEMENTS))
+        statements = tuple(islice(every, MOST_STATEMENTS))
     if inputs.ipv6:
         judged = of_ipv6(inputs, findings)
         return evolve(judged, unknown=unknown, notes=(*judged.notes, *notes), statements=statements, reach=reach)

@@ -12,6 +12,9 @@ from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.report import Tally
 
+# What a report tells in words; the matrix tells all.
+MOST_STATEMENTS = 100
+
 
 @frozen(kw_only=True)
 class Judgement:

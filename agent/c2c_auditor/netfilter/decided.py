@@ -1,8 +1,8 @@
 """Which rules decide which flows, kept so that a thousand rules in a row cost each walk no more than one.
 
-Rules next to each other that ask for the same ends and for no mark, and that only accept, refuse or let go on, do the
-same with the same flows on every walk. So what they do is worked out once, for all flows (`Run`), and a walk only notes
-that it came through (`Passed`). Block lists of ports are such runs.
+Rules next to each other that ask the same of the ends and nothing of the mark, and that only accept, refuse or let go
+on, do the same with the same flows on every walk. So what they do is worked out once, for all flows (`Run`), and a walk
+only notes that it came through (`Passed`). Block lists of ports are such runs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.actions import Action
 from c2c_auditor.netfilter.flows import ALL, FlowSet, both, meet, union, without
+from c2c_auditor.netfilter.packet import always_in_doubt
 
 
 class Asks(NamedTuple):
@@ -81,7 +82,8 @@ class Run:
                 continue
             if taken := both(left, union(asks.surely, asks.perhaps)):
                 (accepted if asks.does is Action.ACCEPT else refused).append((taken, rule))
-            left = without(left, asks.surely)
+            if not always_in_doubt(rule):
+                left = without(left, asks.surely)
         self.accepted = Verdicts(accepted)
         self.refused = Verdicts(refused)
         self.left = left

@@ -6,7 +6,7 @@ that each concern one container. A question about two ends needs those few, in o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from attrs import field, frozen
 
@@ -50,7 +50,7 @@ class ChainIndex:
     ``general`` are those that concern all hosts, ``hosts`` every host that one names.
 
     ``runs``: rules of ``general`` that stand next to each other and do the same on every walk (`decided.Run`), by the
-    position of the first: the position behind the last.
+    position of the first: the position behind the last, and what they ask of the ends.
     """
 
     def __init__(self, rules: tuple[r.Rule, ...], scope_of: Callable[[str], Scope | None]) -> None:
@@ -79,16 +79,17 @@ class ChainIndex:
         self._found_runs()
 
     def _found_runs(self) -> None:
-        self.runs: dict[int, int] = {}
+        self.runs: dict[int, tuple[int, r.Rule]] = {}
         self._steps: list[int] = []
-        first, part = -1, None
+        first, behind, part = -1, -1, None
         for at in self.general:
             same = _run_part(self.rules[at])
-            if same is not None and same == part and at == self.runs.get(first, first + 1):
-                self.runs[first] = at + 1
+            if same is not None and same == part and at == behind:
+                self.runs[first] = at + 1, same
             else:
                 self._steps.append(at)
                 first, part = at, same
+            behind = at + 1
 
     @property
     def scope(self) -> Scope | None:
@@ -155,7 +156,7 @@ def exact_mark(rule: r.Rule) -> int | None:
     return None
 
 
-def _run_part(rule: r.Rule) -> Hashable:
+def _run_part(rule: r.Rule) -> r.Rule | None:
     """What the rules of a run have in common; None for a rule that cannot be part of one."""
     if action(rule.target, ()) not in _PLAIN or any(isinstance(match, r.MarkMatch) for match in rule.matches):
         return None

@@ -89,7 +89,7 @@ class Indexed:
         found = self._runs.get(key)
         if found is None:
             index = self.index(chain)
-            asks = ((rule, self.asks(rule, packet)) for rule in index.rules[first : index.runs[first]])
+            asks = ((rule, self.asks(rule, packet)) for rule in index.rules[first : index.runs[first][0]])
             found = self._runs[key] = Run(tuple(asks))
         return found
 

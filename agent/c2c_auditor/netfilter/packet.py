@@ -6,7 +6,7 @@ opaque match, a rate).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import TypeVar, cast
 
@@ -103,10 +103,21 @@ def end_conditions(rule: r.Rule, packet: Packet) -> Certainty:
     return every(_common(rule, packet))
 
 
-def end_part(rule: r.Rule) -> Hashable:
-    """The conditions that `end_conditions` judges: rules with equal ones are met by packets of the same ends."""
-    matches = tuple(match for match in rule.matches if type(match) in _COMMON_MATCHES)
-    return rule.source, rule.destination, rule.in_interface, rule.out_interface, rule.fragment, matches
+def end_part(rule: r.Rule) -> r.Rule:
+    """A rule with only those conditions that tell ends apart: the ones of `end_conditions` but for those in doubt."""
+    return r.Rule(
+        source=rule.source,
+        destination=rule.destination,
+        in_interface=rule.in_interface,
+        out_interface=rule.out_interface,
+        fragment=rule.fragment,
+        matches=tuple(match for match in rule.matches if _COMMON_MATCHES.get(type(match), _doubt) is not _doubt),
+    )
+
+
+def always_in_doubt(rule: r.Rule) -> bool:
+    """Whether ``rule`` has a condition that no packet's ends and flows tell about."""
+    return any(_COMMON_MATCHES.get(type(match)) is _doubt for match in rule.matches)
 
 
 def _common(rule: r.Rule, packet: Packet) -> Iterable[Certainty]:

@@ -83,11 +83,12 @@ class Walk:
         """A run of rules; what goes on behind it."""
         chain = path[-1]
         index = self._rules.index(chain)
-        met = end_conditions(index.rules[first], self._packet)
+        end, part = index.runs[first]
+        met = end_conditions(part, self._packet)
         if met is Certainty.NO:
             return flows_by_mark
         if met is Certainty.MAY:
-            for rule in index.rules[first : index.runs[first]]:
+            for rule in index.rules[first:end]:
                 flows_by_mark = self._rule(rule, flows_by_mark, returned, path)
             return flows_by_mark
         run = self._rules.run(chain, first, self._packet)

@@ -81,7 +81,7 @@ def overlay(handle: str) -> str:
 
 
 def container_interface(container: Container) -> str:
-    """The cell's end of a container's veth pair: ``s-`` and its IPv4 address, three digits an octet.
+    """The cell's end of a container's veth pair: ``s-`` and its IPv4 address, three digits for each octet.
 
     Source: silk's cni/config ``DeviceNameGenerator``.
     """

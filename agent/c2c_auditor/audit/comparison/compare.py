@@ -91,20 +91,21 @@ def _again(entries: Sequence[Entry]) -> list[Entry]:
 def _paired(missing: Sequence[W], extra: Sequence[Entry], pairable: Callable[[W, Entry], bool]) -> list[Changed[W]]:
     """Pairs that differ in one field, the fields tried in the order of `fields.FIELDS`; each rule is used once."""
     pairs: list[Changed[W]] = []
-    left, right = list(missing), list(extra)
-    for name in fields.FIELDS:
+    left = [(plan, fields.values_of(plan.rule)) for plan in missing]
+    right = {id(entry): (entry, fields.values_of(entry.rule)) for entry in extra}
+    for at in range(len(fields.FIELDS)):
         by_rest: dict[Hashable, list[Entry]] = {}
-        for entry in right:
-            by_rest.setdefault(fields.without(entry.rule, name), []).append(entry)
+        for entry, values in right.values():
+            by_rest.setdefault((*values[:at], *values[at + 1 :]), []).append(entry)
         rest = []
-        for plan in left:
-            candidates = by_rest.get(fields.without(plan.rule, name), [])
-            chosen = next((entry for entry in candidates if pairable(plan, entry)), None)
+        for plan, values in left:
+            candidates = by_rest.get((*values[:at], *values[at + 1 :]), [])
+            chosen = next((number for number, entry in enumerate(candidates) if pairable(plan, entry)), None)
             if chosen is None:
-                rest.append(plan)
+                rest.append((plan, values))
             else:
-                candidates.remove(chosen)
-                right.remove(chosen)
-                pairs.append(Changed(planned=plan, entry=chosen))
+                entry = candidates.pop(chosen)
+                del right[id(entry)]
+                pairs.append(Changed(planned=plan, entry=entry))
         left = rest
     return pairs

@@ -114,6 +114,7 @@ def _named(rule: r.Rule) -> r.Rule:
     )
 
 
-def without(rule: r.Rule, name: str) -> Hashable:
-    """A rule with one field taken out: equal for two rules that differ in that field at most."""
-    return tuple(value for field, value in fields_of(rule).items() if field != name)
+def values_of(rule: r.Rule) -> tuple[Hashable, ...]:
+    """The values of `fields_of` in the order of `FIELDS`."""
+    values = fields_of(rule)
+    return tuple(values[name] for name in FIELDS)

@@ -127,8 +127,8 @@ def _unjudged(facts: CellFacts, config: VpaConfig) -> Iterator[str]:
     mixed = [group.name for group in facts.security_groups or () if asg.mixes_families(group)]
     if mixed:
         yield (
-            f"Security groups with IPv4 and IPv6 destinations in one rule ({', '.join(sorted(mixed))}): what silk "
-            "makes of such a rule is not certain; its destinations were expected in the container's chain of their "
+            f"Security groups with IPv4 and IPv6 destinations in one rule ({', '.join(sorted(mixed))}): how silk "
+            "writes such a rule is not certain; its destinations were expected in the container's chain of their "
             "family."
         )
 

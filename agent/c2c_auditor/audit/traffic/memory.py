@@ -14,6 +14,7 @@ from c2c_auditor.audit.traffic.senders import SenderKey
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, Policy
 from c2c_auditor.netfilter.flows import FlowSet
+from c2c_auditor.netfilter.packet import end_part
 from c2c_auditor.netfilter.paths import Disposition
 
 
@@ -22,7 +23,8 @@ class SenderConditions:
     """What the rules towards one container ask of its senders.
 
     ``marks`` are those that the rules name. ``whole_marks`` is whether every rule compares or sets all bits of a mark:
-    then all other marks are alike. ``others`` are the rules that tell senders apart by anything but marks.
+    then all other marks are alike. ``others`` are the rules that tell senders apart by anything but marks; one stands
+    for all that do so in the same way.
     """
 
     outline: tuple[object, ...]
@@ -41,7 +43,7 @@ class SenderConditions:
             outline=outline,
             marks=tuple(dict.fromkeys(match.value for match in matches)),
             whole_marks=all(mask == r.ALL_BITS for mask in masks),
-            others=tuple(rule for rule in rules if _asks_for_a_source(rule)),
+            others=tuple({end_part(rule): rule for rule in rules if _asks_for_a_source(rule)}.values()),
         )
 
 

@@ -58,7 +58,8 @@ _NETWORKS = (
     "policy_agent_force_poll_address",
 )
 _NESTED = ("log_config", "rules")
-_NUMBERS = re.compile(r"[0-9.:/, -]*|[0-9A-Fa-f.:/]*:[0-9A-Fa-f.:/]*")
+_IPV6 = r"\[?[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4})+[0-9./]*\]?(?::[0-9]+)?"
+_NUMBERS = re.compile(rf"(?:{_IPV6}|[0-9.:/]*)(?:[, -](?:{_IPV6}|[0-9.:/]*))*")
 _ALPHABETS = {
     sign: signs
     for signs in ("0123456789abcdef", "ghijklmnopqrstuvwxyz", "ABCDEF", "GHIJKLMNOPQRSTUVWXYZ")
@@ -88,7 +89,7 @@ _CHAIN_NAME = re.compile(r"(^:|(?:^|\s)(?:-[ADEFILNPRXZjg]|--jump|--goto) )(\S+)
 
 
 def redacted(files: Mapping[str, str], *, addresses: bool = False) -> dict[str, str]:
-    """``files`` (text by name) with pseudonyms, under a key that is not kept; ``addresses``: of IPv4 addresses too."""
+    """``files`` (text by name) with pseudonyms, under a key that is not kept; ``addresses``: of addresses too."""
     pseudonyms = _Pseudonyms(secrets.token_bytes(32))
     made = {name: _redact(name, text, pseudonyms) for name, text in files.items()}
     if not addresses:
