@@ -15,6 +15,7 @@ from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.paths import Paths
 from property.test_paths import HOSTS, INTERFACES, alike, packets, rules, said, silks, tables
 
+TARGETS: tuple[r.Target, ...] = (r.DROP, r.REJECT, r.ACCEPT, r.NO_TARGET)
 PORTS = st.sampled_from((1, 79, 80, 81, 8080))
 NETWORKS = st.sampled_from((0x0AFF0000, 0x0AFF0100, 0x0B000000))
 
@@ -30,14 +31,16 @@ def in_a_row(draw: st.DrawFn) -> list[r.Rule]:
     def one() -> r.Rule:
         first = draw(PORTS)
         ports = r.PortRange(first=first, last=first + draw(st.sampled_from((0, 1, 9000))), negated=draw(st.booleans()))
-        side = "source" if draw(st.integers(0, 5)) == 0 else "destination"
-        matches: list[r.Match] = [r.TransportMatch(protocol=r.TCP, **{side: ports})]
+        match = r.TransportMatch(protocol=r.TCP, destination=ports)
+        if draw(st.integers(0, 5)) == 0:
+            match = r.TransportMatch(protocol=r.TCP, source=ports)
+        matches: list[r.Match] = [match]
         matches += draw(st.sampled_from(([], [], [], [r.OpaqueMatch(module="set")], [r.LimitMatch(period=100)])))
         return evolve(
             base,
             protocol=r.ProtocolMatch(number=r.TCP),
             matches=canonical.matches_in_order(matches),
-            target=draw(st.sampled_from((r.DROP, r.REJECT, r.ACCEPT, r.NO_TARGET))),
+            target=draw(st.sampled_from(TARGETS)),
         )
 
     return [one() for _ in range(draw(st.integers(2, 6)))]
