@@ -1,7 +1,10 @@
-"""Fuzzes each parser in turn: `make fuzz`, FUZZ_SECONDS in all (600), only the targets named in FUZZ_TARGETS if that is set.
+"""Fuzzes each parser in turn, as `make fuzz` does.
+
+FUZZ_SECONDS is the time for all of them (600); FUZZ_TARGETS, if set, names the only targets.
 
 With atheris where it is installed, whose coverage leads the way; else with this project's own mutations and a seed
-(SEED), which FUZZ_ENGINE=mutations asks for. What breaks an invariant is kept in tests/fuzz/corpus, so that every test run tries it from then on.
+(SEED), which FUZZ_ENGINE=mutations asks for. What breaks an invariant is kept in tests/fuzz/corpus, so that every test
+run tries it from then on.
 """
 
 from __future__ import annotations
@@ -58,7 +61,10 @@ def main() -> int:
 
 
 def _mutations(name: str, seconds: float) -> int:
-    """Mutations of the corpus for ``seconds``; 1 if an input broke the invariant. Of each way to break it the first is kept."""
+    """Mutations of the corpus for ``seconds``; 1 if an input broke the invariant.
+
+    Of each way to break it the first is kept.
+    """
     from fuzz.harness import CORPUS, Hang, check, seeds, signature  # noqa: PLC0415 - see `_names`
     from fuzz.known_red import KNOWN_RED  # noqa: PLC0415
     from fuzz.mutate import mutated  # noqa: PLC0415

@@ -126,8 +126,8 @@ is `flow_open` or `flow_blocked`.
 - Which port of the cell leads to which container: nat and mangle are held against each other, against the container's
   own ports and the cell's addresses. A container without metadata has no port list; there a translation to a wrong port
   of the right container is not noticed.
-- The ingress router's tag: a request for it would create it, so it is configured, or inferred from the one mark that such
-  rules share.
+- The ingress router's tag: a request for it would create it, so it is configured, or inferred from the one mark that
+  such rules share.
 - Of IPv6, what could not be read in silk's sources; no real cell with it was recorded yet. How a rule for all types of
   ICMPv6 is written: it is expected without `-m icmp6`, which has no type for all. Which of several underlay interfaces
   the jumps name: any one is taken for right. Whether `disable_container_network_policy` opens anything there: nothing

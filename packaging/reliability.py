@@ -19,18 +19,20 @@ from faults.table import KNOWN_RED, ROWS  # noqa: E402
 _HEAD = """\
 # Reliability
 
-Generated from `tests/faults` and its last results by `make docs`; do not edit. Each row was injected into the running daemon beside a
-simulated cell with real rules, and withdrawn again. For every row holds, and the tests hold it, but for the rows that are red, which stand at the end:
+Generated from `tests/faults` and its last results by `make docs`; do not edit. Each row was injected into the running
+daemon beside a simulated cell with real rules, and withdrawn again. The tests hold the following for every row but the
+red ones, which stand at the end:
 
 - the operator sees what the third column says, in metrics, on the health endpoints and in the log;
 - nothing false is confirmed, also where silk changes its rules meanwhile (rows marked with *);
-- where rules can be read, damage done to them beside the fault is confirmed all the same: the fifth column says after how many seconds;
+- where rules can be read, damage done to them beside the fault is confirmed all the same: the fifth column says after
+  how many seconds;
 - once the fault is over, an audit is conclusive and clean again after as many audits as the last column says, two at
   most; the policy server is read by a clock of its own, and audits before its next reading do not count.
 
-The agent audits every 0.5 s in these tests and confirms after 2 s, so that they are quick; on a cell it is 15 s and what VPA's polls ask for.
-`source_up` and `silk_process_up` are metrics (`c2c_auditor_…`), `source-failed` is a line of the log. Seconds are those of one run of
-`pytest tests/faults --update-golden`.
+The agent audits every 0.5 s in these tests and confirms after 2 s, so that they are quick; on a cell the times follow
+from the settings and VPA's polls. `source_up` and `silk_process_up` are metrics (`c2c_auditor_…`), `source-failed` is a
+line of the log. Seconds are those of one run of `pytest tests/faults --update-golden`.
 """
 
 

@@ -1,9 +1,9 @@
 """A simulated cell at work for as long as asked, on both backends at once, with true faults among its daily changes.
 
-`python packaging/soak_cell.py --seconds 3600 --seed 7`: containers come and go, policies and security groups are swapped,
-VPA restarts, the policy server is slow; now and then something is really broken, at random, seed given. Prints what was
-injected and found and how fast, and what the agent's two processes hold. Status 1 if anything false was confirmed, a
-fault was missed, or memory or descriptors grew. Needs root: it makes network namespaces.
+`python packaging/soak_cell.py --seconds 3600 --seed 7`: containers come and go, policies and security groups are
+swapped, VPA restarts, the policy server is slow; now and then something is really broken, at random, seed given. Prints
+what was injected and found and how fast, and what the agent's two processes hold. Status 1 if anything false was
+confirmed, a fault was missed, or memory or descriptors grew. Needs root: it makes network namespaces.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class Soak:
         self.cell.replan()
 
     def _swap_groups(self) -> None:
-        """VPA replaces a container's security group chain: a new one is filled, takes the old one's place and its name."""
+        """VPA replaces a container's security group chain: a new one is filled and takes the old one's name."""
         instance = self.random.choice(self.cell.instances)
         tables, netout = self.cell.iptables, rules.chain("netout", instance.handle)
         chain = rules.asg_chain(instance.handle)

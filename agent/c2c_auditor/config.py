@@ -23,6 +23,8 @@ from c2c_auditor.sources.files import read_text_file
 _VPA_CONFIG = Path("/var/vcap/jobs/vxlan-policy-agent/config/vxlan-policy-agent.json")
 _CNI_CONFIG = Path("/var/vcap/jobs/silk-cni/config/cni/cni-wrapper-plugin.conflist")
 _MOST_BYTES = 1 << 20
+BACKENDS = ("auto", "nft", "legacy")
+"""The values of ``backend``: each reader of `cli.wiring.READERS`, and ``auto`` for all of them."""
 
 
 def _seconds(least: float, most: float) -> Any:  # noqa: ANN401 - what attrs calls a validator has no public type
@@ -106,7 +108,7 @@ class Config:
     cni_config: Path = _CNI_CONFIG
     store: Path | None = None
     policy_server: PolicyServerSettings = PolicyServerSettings()
-    backend: str = field(default="auto", validator=in_(("auto", "nft", "legacy")))
+    backend: str = field(default="auto", validator=in_(BACKENDS))
     iptables_bin_dir: Path | None = None
     underlay_interfaces: tuple[str, ...] | None = None
     ingress_tag: str | None = field(default=None)

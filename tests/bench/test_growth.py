@@ -1,4 +1,4 @@
-"""What one judgement of a large cell costs when its rules are many of a kind: foreign block lists, stale rules, lost ones.
+"""The cost of one judgement of a large cell with many rules of a kind: foreign, stale, lost ones.
 
 Each cell is judged in a process of its own. Time is that process's own, as a ratio to the same cell without the rules
 in question; memory is the peak of the process, with the cell, its rules and its report.

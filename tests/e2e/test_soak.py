@@ -1,4 +1,7 @@
-"""A minute of `make soak`'s cell: daily changes and true faults on both backends, nothing false, nothing missed, nothing grows."""
+"""A minute of `make soak`'s cell: changes and faults on both backends, no false and no missed finding.
+
+Nothing grows.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A simulated cell with the real daemon beside it, wired so that a fault reaches the agent and nobody else.
 
-silk's own files stay whole: the agent reads them through links in a directory of its own, runs iptables from a directory
-of links, and reaches the policy server through a relay.
+silk's own files stay whole: the agent reads them through links in a directory of its own, runs iptables from a
+directory of links, and reaches the policy server through a relay.
 """
 
 from __future__ import annotations

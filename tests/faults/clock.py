@@ -57,6 +57,7 @@ def rows() -> Iterator[Row]:
         ("a year ahead", _YEAR, True),
         ("a year back", -_YEAR, False),
     ):
-        # By a clock that went back silk's chain is of the future, and VPA, which removes only older ones, will leave it.
+        # By a clock that went back silk's chain is of the future, and VPA, which removes only older ones, will leave
+        # it.
         sees = Sees(finding="policy_chain_from_future") if seconds < 0 else Sees()
         yield Row(source="clock", fault=fault, inject=stepped(seconds), sees=sees, daily=daily, change=seconds < 0)

@@ -33,7 +33,10 @@ _COMER = Instance(handle="c19a5be0-40d7-4f5c-9e62-77d6", address="10.255.30.9", 
 
 @frozen(kw_only=True)
 class Outcome:
-    """How it went: seconds until the operator saw the fault and until the damage beside it was confirmed, audits until all was well again.
+    """The times of one row, in seconds and audits.
+
+    Seconds until the operator saw the fault and until the damage beside it was confirmed; audits until all was well
+    again.
 
     ``problems`` is what went otherwise than it must.
     """
@@ -76,7 +79,10 @@ class _Watcher:
 
 
 def run(row: Row, bench: Bench) -> Outcome:
-    """One row from its beginning to its end; the bench is clean before, and the next row's `settle` makes it so again."""
+    """One row from its beginning to its end.
+
+    The bench is clean before, and the next row's `settle` makes it so again.
+    """
     bench.settle()
     expected = row.expected | ({DAMAGE} if row.damage or row.commit else set()) | {row.sees.finding}
     watcher = _Watcher(bench=bench, expected=frozenset(expected))

@@ -1,4 +1,4 @@
-"""What can be wrong with reading rules: the programs that print them, the kernel's notifications, others who write meanwhile."""
+"""Faults of reading rules: iptables' programs, the kernel's notifications, concurrent writers."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _rules_odd(true: Any) -> Any:  # noqa: ANN401 - JSON
 
 @contextmanager
 def _restored_from_yesterday(bench: Bench) -> Iterator[None]:
-    """The database goes back: a policy of today is gone, the clock of changes steps back, and VPA writes what it says."""
+    """The database goes back in time: a policy of today is gone, the time of change is older, and VPA follows."""
     server = bench.cell.server
     truth = server.truth
     server.truth = evolve(truth, policies=truth.policies[1:], last_updated=truth.last_updated - 86_400_000_000_000)

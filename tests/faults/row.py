@@ -19,10 +19,10 @@ class Sees:
     """What must be there to be seen while the fault lasts; everything that is given must hold at one time.
 
     ``down`` are sources with `c2c_auditor_source_up` 0 and a line in the log, ``reason`` is why, where one is right;
-    ``ready`` is the status of `/readyz`; ``silent`` is a port that does not answer; ``ended`` an agent that has ended with
-    status 1 and ``gone`` one of which neither process runs, so that monit starts it again; ``process`` one of silk's
-    programs reported as not running; ``finding`` a kind that is confirmed; ``other`` is anything else: what it is, and how
-    it shows.
+    ``ready`` is the status of `/readyz`; ``silent`` is a port that does not answer; ``ended`` an agent that has ended
+    with status 1 and ``gone`` one of which neither process runs, so that monit starts it again; ``process`` one of
+    silk's programs reported as not running; ``finding`` a kind that is confirmed; ``other`` is anything else: what it
+    is, and how it shows.
     """
 
     down: tuple[str, ...] = ()
@@ -58,10 +58,10 @@ NOTHING = Sees()
 class Row:
     """A fault of one source.
 
-    ``inject`` gives a block for whose length the fault lasts. ``damage``: rules can be read meanwhile, so damage done to
-    them beside the fault must be found; ``change``: silk goes on, so what it changes meanwhile must not be called wrong.
-    ``commit``: rules are touched, because the agent reads them only after a commit. ``daily`` rows run with every test.
-    ``within`` is how many seconds the operator may have to wait.
+    ``inject`` gives a block for whose length the fault lasts. ``damage``: rules can be read meanwhile, so damage done
+    to them beside the fault must be found; ``change``: silk goes on, so what it changes meanwhile must not be called
+    wrong. ``commit``: rules are touched, because the agent reads them only after a commit. ``daily`` rows run with
+    every test. ``within`` is how many seconds the operator may have to wait.
     """
 
     source: str

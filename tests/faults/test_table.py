@@ -37,7 +37,7 @@ def _bed(request: pytest.FixtureRequest) -> Iterator[Bench]:
 
 @pytest.mark.parametrize(("bed", "row"), list(_cases()), indirect=["bed"])
 def test_a_fault_is_seen_and_nothing_false_is_said(bed: Bench, row: Row, request: pytest.FixtureRequest) -> None:
-    """The operator sees it, nothing false is confirmed, real damage beside it is found, and its end is the end of it."""
+    """The operator sees the fault, no false finding is confirmed, real damage is, and all is well afterwards."""
     outcome = run(row, bed)
     if request.config.getoption("--update-golden"):
         results.record(bed.cell.iptables.backend, row.name, outcome)

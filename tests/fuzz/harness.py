@@ -31,7 +31,7 @@ def check(target: Target, data: bytes) -> None:
 
 
 def signature(error: BaseException) -> str:
-    """What broke and where, the same for each input that meets it: the exception and the package's innermost function."""
+    """The place of a failure, equal for inputs that meet it: the exception and the innermost function."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/c2c_auditor/" in frame.filename]
     where = f"{Path(frames[-1].filename).stem}.{frames[-1].name}" if frames else "the target"
     return f"{type(error).__name__} in {where}"

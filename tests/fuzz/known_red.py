@@ -1,4 +1,7 @@
-"""What the fuzz targets find today, by target and `harness.signature`: why, in one line. Whoever mends it takes it out."""
+"""What the fuzz targets find today, by target and `harness.signature`: why, in one line.
+
+Whoever mends it takes it out.
+"""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def _save(data: bytes) -> None:
 
 
 def _commands(data: bytes) -> None:
-    """The output of iptables -S is a Ruleset that renders to a text, or a ParseError, whichever form it is taken for."""
+    """The output of iptables -S, read as any form, is a Ruleset that renders to a text, or a ParseError."""
     _rendered(read_text, data)
 
 
@@ -154,7 +154,7 @@ def _security_groups(data: bytes) -> None:
 
 
 def _bundle(data: bytes) -> None:
-    """A bundle as a whole, audited by the command, is a report with status 0 to 2, or one line that says what is wrong."""
+    """An audit of a bundle is a report with status 0 to 2, or one line that says what is wrong."""
     with tempfile.TemporaryDirectory(prefix="c2c-fuzz-") as directory:
         for part in data.split(_BREAK):
             name, _, content = part.partition(b"\n")

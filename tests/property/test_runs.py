@@ -15,9 +15,9 @@ from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.paths import Disposition, Paths
 from property.test_paths import HOSTS, INTERFACES, alike, packets, rules, said, silks, tables
 
+TARGETS: tuple[r.Target, ...] = (r.DROP, r.REJECT, r.ACCEPT, r.NO_TARGET)
 PORTS = st.sampled_from((1, 79, 80, 81, 8080))
 DOUBTS: st.SearchStrategy[r.Match] = st.sampled_from((r.OpaqueMatch(module="set"), r.LimitMatch(period=100)))
-TARGETS: tuple[r.Target, ...] = (r.DROP, r.REJECT, r.ACCEPT, r.NO_TARGET)
 NETWORKS = st.sampled_from((0x0AFF0000, 0x0AFF0100, 0x0B000000))
 
 

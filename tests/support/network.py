@@ -14,7 +14,10 @@ _NAMED = Path("/run/netns")
 
 @contextmanager
 def entered(name: str) -> Iterator[None]:
-    """Enter the namespace ``name`` (`ip netns`) for as long as the block lasts; programs and threads started here inherit it."""
+    """Enter the namespace ``name`` (`ip netns`) for as long as the block lasts.
+
+    Programs and threads started here inherit it.
+    """
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         _enter(_NAMED / name)

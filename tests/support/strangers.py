@@ -1,4 +1,4 @@
-"""Rules that others put in front of FORWARD, as iptables takes them, and the effects that each has on the recorded pair."""
+"""Rules of others that change no flow, and rules of others that do: for the checks and for the kernel alike."""
 
 from __future__ import annotations
 

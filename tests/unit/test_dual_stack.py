@@ -1,4 +1,7 @@
-"""Promise: where IPv6 is on, what silk writes to ip6tables is judged like what it writes to iptables."""
+"""Promise: where IPv6 is on, what silk writes to ip6tables is judged like what it writes to iptables.
+
+Elsewhere nothing is.
+"""
 
 from __future__ import annotations
 
@@ -305,7 +308,10 @@ def _store(*, ipv6: bool) -> Store:
     ],
 )
 def test_rules_of_ipv6_are_read_where_silk_writes_some(facts: CellFacts, families: tuple[r.AddressFamily, ...]) -> None:
-    """VPA's configuration or a container's address says so; without them nothing is run for IPv6, nor said of it."""
+    """VPA's configuration or a container's address says so.
+
+    Without them nothing is run for IPv6, and no note tells of it.
+    """
     rules = _Rules()
     reading = LiveReader(rules, _Facts(facts)).read()
     assert rules.read_families == [families]

@@ -261,7 +261,10 @@ def test_a_rule_that_rewrites_overlay_traffic_hides_no_flow() -> None:
     ],
 )
 def test_a_range_that_most_containers_share_is_taken_for_the_operators(form: str, said: str) -> None:
-    """Old bundles lack the CNI wrapper's configuration; a container that differs from the others is found all the same."""
+    """Old bundles lack the CNI wrapper's configuration.
+
+    A container that differs from the others is found all the same.
+    """
     judgement = _judged(_all(form))
     assert not [one for one in judgement.findings if one.kind in KINDS]
     assert any(said in note for note in judgement.notes)

@@ -18,7 +18,7 @@ from support.reports import judged_report
 
 def _called(names: Names) -> str:
     container = Container(handle="h", address=IPv4Address("10.255.1.4"), app="guid", names=names)
-    return People.of(Store(containers=(container,)), None).called("guid")
+    return People.of(Store(containers=(container,)), None).display_name("guid")
 
 
 @pytest.mark.parametrize(
@@ -33,18 +33,18 @@ def _called(names: Names) -> str:
         (Names(app="x", org="acme/dev) passes (x", space="dev"), '"x" ("acme/dev) passes (x"/dev)'),
     ],
 )
-def test_a_name_is_no_more_than_a_name(names: Names, called: str) -> None:
+def test_a_name_is_no_more_than_a_name(names: Names, display_name: str) -> None:
     """Quotation marks around it, and none inside without a backslash.
 
     One plain word of org and space stands as it is.
     """
-    assert _called(names) == called
+    assert _called(names) == display_name
 
 
 def test_an_app_without_a_name_is_its_guid() -> None:
     """Which is quoted where it is no plain word."""
-    assert People().called("20e39f68-f0ed") == "app 20e39f68-f0ed"
-    assert People().called("x may reach y") == 'app "x may reach y"'
+    assert People().display_name("20e39f68-f0ed") == "app 20e39f68-f0ed"
+    assert People().display_name("x may reach y") == 'app "x may reach y"'
 
 
 def test_a_long_name_is_cut() -> None:

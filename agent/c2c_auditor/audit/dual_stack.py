@@ -18,8 +18,8 @@ from c2c_auditor.model.finding import Finding, Place, in_order
 from c2c_auditor.model.report import Passage
 
 _NOT_READ = (
-    "IPv6 is on, and there are no rules of ip6tables to look at: nothing of IPv6 was judged. Rules of IPv4 were, as "
-    "ever."
+    "IPv6 is on, but no rules of ip6tables were given: nothing of IPv6 was judged. The rules of IPv4 were judged as "
+    "usual."
 )
 
 

@@ -74,7 +74,7 @@ class Effects:
         return evolve(finding, effects=effects, details=(*finding.details, *shown))
 
     def _concerned(self, finding: Finding) -> Sequence[Harm] | None:
-        """The differences in traffic that ``finding`` accounts for, by what its kind is about: the first of each effect.
+        """The differences in traffic that ``finding`` accounts for, by its scope: the first of each effect.
 
         None where traffic between containers does not tell what the finding does, so that it keeps the effect that its
         check gave it.

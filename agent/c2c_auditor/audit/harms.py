@@ -1,8 +1,8 @@
 """Where traffic differs from the policies, looked up by what findings name: rules, addresses, senders.
 
 A rule that a thousand others stand beside, or that stops the answers of all connections, is to blame for tens of
-thousands of differences. So differences with the same rules to blame are kept together (`Blame`), and a finding is shown
-the first few of each kind.
+thousands of differences. So differences with the same rules to blame are kept together (`Blame`), and a finding is
+shown the first few of each kind.
 """
 
 from __future__ import annotations

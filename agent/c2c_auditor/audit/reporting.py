@@ -56,7 +56,10 @@ def overdue_report(before: Report | None, seconds: float) -> Report:
         reason=Reason.TIMEOUT.value,
         where="c2c-auditor",
         problem=f"an audit did not end within {seconds:g} s and was given up",
-        remedy="the next one has begun; if this stays, see what holds it up (py-spy dump, /proc/PID/stack) and keep the log",
+        remedy=(
+            "the next one has begun; if this stays, see what holds it up (py-spy dump, /proc/PID/stack) and keep the "
+            "log"
+        ),
     )
     status = SourceStatus(name="audit", up=False, problem=problem)
     return evolve(

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.policy_chains import jumped_chain
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.netfilter.actions import Action, action
 from c2c_auditor.netfilter.known_ends import KnownEnds
 from c2c_auditor.silk.chain_names import container_interface
@@ -26,10 +25,11 @@ class Strangers:
     def __init__(self, inputs: Inputs) -> None:
         containers = inputs.facts.store.containers if inputs.facts.store is not None else ()
         self._chains = inputs.ruleset.chains("filter")
-        self._overlay = inputs.config.overlay_networks
-        addresses = [container.address for container in containers]
-        self._containers = KnownEnds(map(int, addresses), map(container_interface, addresses), AddressFamily.IPV4)
-        self._outside = KnownEnds((), (inputs.wrapper.underlay,), AddressFamily.IPV4)
+        self._overlay = inputs.networks
+        family = inputs.ruleset.family
+        addresses = (int(container.address) for container in containers)
+        self._containers = KnownEnds(addresses, map(container_interface, containers), family)
+        self._outside = KnownEnds((), (inputs.wrapper.underlay,), family)
 
     def behind(self, rule: r.Rule) -> Iterator[r.Rule]:
         """``rule`` itself, or where it is a jump the rules that it leads to, each chain once."""

@@ -12,6 +12,7 @@ from c2c_auditor import __version__
 from c2c_auditor.assembly.once import audit_once
 from c2c_auditor.assembly.recorded import BundleReader, FilesReader
 from c2c_auditor.cli.wiring import live_reader, load_settings
+from c2c_auditor.config import BACKENDS
 from c2c_auditor.decoding import parse_tag
 from c2c_auditor.errors import UsageError
 from c2c_auditor.export.document import to_json
@@ -39,9 +40,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--cni-config", type=_FILE, help="cni-wrapper-plugin.conflist, where it is not at its usual path.")
 @click.option("--ingress-tag", help="The policy server's tag of the ingress router, hexadecimal.")
 @click.option("--config", "config_file", type=_FILE, help="The agent's own configuration, for a live audit.")
-@click.option(
-    "--backend", type=click.Choice(["auto", "nft", "legacy"]), help="The iptables backend to read on a live cell."
-)
+@click.option("--backend", type=click.Choice(BACKENDS), help="The iptables backend to read on a live cell.")
 @click.option(
     "--wait",
     type=click.FloatRange(0, 600),

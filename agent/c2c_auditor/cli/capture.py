@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from c2c_auditor.cli.wiring import live_reader, load_settings
+from c2c_auditor.config import BACKENDS
 from c2c_auditor.sources.recordings.bundle import FILE_OF, bundle_files, write_bundle
 from c2c_auditor.sources.recordings.redact import redacted
 
@@ -18,7 +19,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--config", "config_file", type=_FILE, help="The agent's own configuration.")
 @click.option("--vpa-config", type=_FILE, help="vxlan-policy-agent.json, where it is not at its usual path.")
 @click.option("--cni-config", type=_FILE, help="cni-wrapper-plugin.conflist, where it is not at its usual path.")
-@click.option("--backend", type=click.Choice(["auto", "nft", "legacy"]), help="Which backend of iptables to read.")
+@click.option("--backend", type=click.Choice(BACKENDS), help="Which backend of iptables to read.")
 @click.option(
     "--redact",
     is_flag=True,

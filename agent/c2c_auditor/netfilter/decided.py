@@ -1,8 +1,8 @@
 """Which rules decide which flows, kept so that a thousand rules in a row cost each walk no more than one.
 
-Rules next to each other that ask the same of the ends and nothing of the mark, and that only accept, refuse or let go on, do the
-same with the same flows on every walk. So what they do is worked out once, for all flows (`Run`), and a walk only notes
-that it came through (`Passed`). Block lists of ports are such runs.
+Rules next to each other that ask the same of the ends and nothing of the mark, and that only accept, refuse or let go
+on, do the same with the same flows on every walk. So what they do is worked out once, for all flows (`Run`), and a walk
+only notes that it came through (`Passed`). Block lists of ports are such runs.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class Indexed:
         return found
 
     def narrow(self, ends: KnownEnds) -> None:
-        """From now on only packets between ``ends`` are asked about."""
+        """From now on only walk packets between ``ends``."""
         self.index(self._start)
         for index in self._indexes.values():
             index.narrow(ends)

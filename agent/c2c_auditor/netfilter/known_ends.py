@@ -1,4 +1,4 @@
-"""The ends that packets can have where only some packets are asked about: rules that none of them can meet do not count.
+"""The ends of packets, where only some ends occur: rules that no such packet can meet do not count.
 
 Block lists of thousands of networks stand on many machines, and name none that a container has.
 """

@@ -33,7 +33,8 @@ class Walk:
         self._packet = packet
         self._accepted: list[Decided | Passed] = []
         self._refused: list[Decided | Passed] = []
-        # What runs of the first chain left of all flows: it goes for all that is under way, and is taken off at the end.
+        # What runs of the first chain left of all flows: it goes for all that is under way, and is taken off at the
+        # end.
         self._within: FlowSet = ALL
         self._marks: FlowsByMark = {}
         self._walked: dict[tuple[str, tuple[tuple[int | None, FlowSet], ...]], FlowsByMark] = {}

@@ -114,7 +114,7 @@ def plan_policy_chain(
 ) -> tuple[Planned, ...]:
     """The policy chain's rules in silk's order; empty when nothing on this cell takes part in a policy.
 
-    Without ``ingress_tag`` the ingress group is left out: nobody may claim to know a mark that was never seen.
+    Without ``ingress_tag`` the ingress group is left out, because its mark is not known.
     """
     containers = [container for container in store.containers if container.app]
     as_source, as_destination = _by_app(policies.policies)

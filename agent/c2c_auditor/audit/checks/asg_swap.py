@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from attrs import frozen
 
 from c2c_auditor.audit.checks import describe
-from c2c_auditor.audit.checks.container_jumps import evidence, who
+from c2c_auditor.audit.checks.container_jumps import container_name, evidence
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.policy_chains import jumped_chain
 from c2c_auditor.model import rule as r
@@ -62,8 +62,8 @@ def unfinished(inputs: Inputs, container: Container, swap: Swap) -> Iterator[Fin
         Kind.CONTAINER_CHAIN_ORPHAN,
         subject=(container.handle, "filter", candidate),
         summary=(
-            f"A swap of the security groups of {who(inputs, container)} stopped halfway: {candidate} is still there, "
-            f"and {decides}."
+            f"A swap of the security groups of {container_name(inputs, container)} stopped halfway: {candidate} is "
+            f"still there, and {decides}."
         ),
         remedy=ASG_SYNC,
         chain=candidate,

@@ -139,7 +139,7 @@ def container_conflict(inputs: Inputs) -> Iterator[Finding]:
                 subject=(str(containers[0].address), *handles),
                 summary=(
                     f"{len(containers)} containers claim {containers[0].address}: "
-                    f"{', '.join(map(people.called, apps))}. "
+                    f"{', '.join(map(people.display_name, apps))}. "
                     + (
                         "One of them no longer exists."
                         if same
@@ -153,7 +153,7 @@ def container_conflict(inputs: Inputs) -> Iterator[Finding]:
                 effect=Effect.ADVICE if same else None,
                 addresses=(str(containers[0].address),),
                 handles=handles,
-                details=tuple(f"{container.handle}: {people.called(container.app)}" for container in containers),
+                details=tuple(f"{container.handle}: {people.display_name(container.app)}" for container in containers),
             )
 
 
@@ -188,8 +188,8 @@ def tag_conflict(inputs: Inputs) -> Iterator[Finding]:
                 Kind.TAG_CONFLICT,
                 subject=(f"0x{tag:x}",),
                 summary=(
-                    f"Tag 0x{tag:x} stands for {len(apps)} apps: {', '.join(map(people.called, sorted(apps)))}. Each "
-                    "reaches everything that the others may reach."
+                    f"Tag 0x{tag:x} stands for {len(apps)} apps: {', '.join(map(people.display_name, sorted(apps)))}. "
+                    "Each reaches everything that the others may reach."
                 ),
                 remedy="Look at the policy server's groups table: each guid must have a row of its own.",
                 details=tuple(sorted(apps)),
@@ -201,8 +201,8 @@ def tag_conflict(inputs: Inputs) -> Iterator[Finding]:
                 Kind.TAG_CONFLICT,
                 subject=(app,),
                 summary=(
-                    f"{people.called(app)} has {len(tags)} tags, {listed}: only one of them can be its mark, so some "
-                    "of its policies cannot work."
+                    f"{people.display_name(app)} has {len(tags)} tags, {listed}: only one of them can be its mark, so "
+                    "some of its policies cannot work."
                 ),
                 remedy="Look at the policy server's groups table: each guid must have one row.",
                 effect=Effect.OUTAGE,
@@ -231,13 +231,13 @@ def port_not_exposed(inputs: Inputs) -> Iterator[Finding]:
             and bisect_left(ports, policy.ports.first) == bisect_right(ports, policy.ports.last)
         ):
             opened = render_ports(policy.ports.first, policy.ports.last, "-")
-            destination = inputs.people.called(policy.destination)
+            destination = inputs.people.display_name(policy.destination)
             yield describe.finding(
                 Kind.PORT_NOT_EXPOSED,
                 subject=(policy.source, policy.destination, opened),
                 summary=(
-                    f"A policy lets {inputs.people.called(policy.source)} reach {destination} on tcp {opened}, but "
-                    f"{destination} exposes only {', '.join(map(str, ports))}."
+                    f"A policy lets {inputs.people.display_name(policy.source)} reach {destination} on tcp {opened}, "
+                    f"but {destination} exposes only {', '.join(map(str, ports))}."
                 ),
                 remedy=(
                     "Check the policy's port. Ignore this hint if the app listens on a port that it does not expose."

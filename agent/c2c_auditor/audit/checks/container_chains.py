@@ -13,9 +13,9 @@ from c2c_auditor.audit.checks.container_jumps import (
     RECREATE,
     BuiltinRules,
     container_jumps,
+    container_name,
     everybody,
     evidence,
-    who,
 )
 from c2c_auditor.audit.comparison import fields
 from c2c_auditor.audit.comparison.compare import compare
@@ -91,8 +91,8 @@ def _absent(inputs: Inputs, container: Container) -> Iterator[Finding]:
         Kind.CONTAINER_CHAIN_MISSING,
         subject=(container.handle,),
         summary=(
-            f"{who(inputs, container)} has none of its chains: if it runs, {everybody(inputs)} reaches it; if "
-            "not, its entry in the store is stale."
+            f"{container_name(inputs, container)} has none of its chains: if it runs, {everybody(inputs)} reaches it; "
+            "if not, its entry in the store is stale."
         ),
         remedy=RECREATE,
         effect=Effect.BREACH,
@@ -160,7 +160,7 @@ def _is_asg(plan: ChainPlan) -> bool:
 
 
 def _missing_chain(inputs: Inputs, plan: ChainPlan) -> Finding:
-    container = who(inputs, plan.container)
+    container = container_name(inputs, plan.container)
     kind, effect, what = _LOST_CHAIN[plan.family]
     return describe.finding(
         kind,
@@ -178,7 +178,7 @@ def _missing_rule(inputs: Inputs, plan: ChainPlan, rule: r.Rule, entry: Entry | 
     deny = rule == default_deny(plan.container)
     kind = Kind.DEFAULT_DENY_MISSING if deny else Kind.ASG_MISSING if _is_asg(plan) else Kind.CONTAINER_RULE_MISSING
     effect = _effect_of_loss(rule, entry)
-    container = who(inputs, plan.container)
+    container = container_name(inputs, plan.container)
     if deny and entry is None:
         summary = f"{container} has lost its default deny in {plan.name}: {everybody(inputs)} reaches it on all ports."
     elif entry is None:
@@ -223,8 +223,8 @@ def _extra_rule(inputs: Inputs, plan: ChainPlan, entry: Entry) -> Finding:
         Kind.ASG_STALE if _is_asg(plan) else Kind.CONTAINER_RULE_STALE,
         subject=_subject(plan, entry.rule),
         summary=(
-            f"Rule {entry.position} in {plan.name} of {who(inputs, plan.container)} is none that silk would write "
-            f"there: {describe.does(effect)}."
+            f"Rule {entry.position} in {plan.name} of {container_name(inputs, plan.container)} is none that silk would "
+            f"write there: {describe.does(effect)}."
         ),
         remedy=ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=effect,
@@ -238,8 +238,8 @@ def _repeated(inputs: Inputs, plan: ChainPlan, entry: Entry) -> Finding:
         Kind.RULE_DUPLICATE,
         subject=_subject(plan, entry.rule),
         summary=(
-            f"The same rule stands more than once in {plan.name} of {who(inputs, plan.container)}; only its first "
-            "copy does anything."
+            f"The same rule stands more than once in {plan.name} of {container_name(inputs, plan.container)}; only its "
+            "first copy has an effect."
         ),
         remedy=ASG_SYNC if _is_asg(plan) else RECREATE,
         entry=entry,
@@ -257,7 +257,7 @@ def _moved(inputs: Inputs, plan: ChainPlan, one: Moved) -> Finding:
         stale if one.effect is Effect.BREACH else missing,
         subject=_subject(plan, one.entry.rule),
         summary=(
-            f"Rule {one.entry.position} in {plan.name} of {who(inputs, plan.container)} was moved: "
+            f"Rule {one.entry.position} in {plan.name} of {container_name(inputs, plan.container)} was moved: "
             f"{describe.does(one.effect)}."
         ),
         remedy=ASG_SYNC if _is_asg(plan) else RECREATE,

@@ -33,7 +33,7 @@ _LOST = {
     ChainFamily.NETOUT: (
         Kind.JUMP_MISSING,
         Effect.BREACH,
-        "sends to the outside without any security group being asked",
+        "sends to the outside without a check by any security group",
     ),
     ChainFamily.INPUT: (Kind.JUMP_MISSING, Effect.BREACH, "reaches the cell's own services"),
     ChainFamily.NETIN: (Kind.JUMP_MISSING, Effect.OUTAGE, "is not reached on its mapped ports"),
@@ -57,9 +57,9 @@ def evidence(inputs: Inputs, container: Container) -> Evidence:
     }
 
 
-def who(inputs: Inputs, container: Container) -> str:
+def container_name(inputs: Inputs, container: Container) -> str:
     """The container in a sentence: its app's name and its address."""
-    return f"{inputs.people.called(container.app)} at {container.address}"
+    return f"{inputs.people.display_name(container.app)} at {container.address}"
 
 
 def everybody(inputs: Inputs) -> str:
@@ -113,7 +113,7 @@ def _missing_jump(inputs: Inputs, plan: JumpPlan, entry: Entry | None) -> Findin
         kind,
         subject=(plan.container.handle, plan.table, plan.chain, describe.text(plan.rule)),
         summary=(
-            f"{who(inputs, plan.container)} {what.format(everybody=everybody(inputs))}: {how} is "
+            f"{container_name(inputs, plan.container)} {what.format(everybody=everybody(inputs))}: {how} is "
             f"{'gone' if entry is None else 'changed'}."
         ),
         remedy=RECREATE,
@@ -131,8 +131,8 @@ def _twice(inputs: Inputs, plan: JumpPlan, entry: Entry) -> Finding:
         Kind.JUMP_DUPLICATE,
         subject=(plan.container.handle, plan.table, plan.chain, describe.text(plan.rule)),
         summary=(
-            f"The same rule of {who(inputs, plan.container)} stands more than once in {plan.chain}; only its first "
-            "copy does anything."
+            f"The same rule of {container_name(inputs, plan.container)} stands more than once in {plan.chain}; only "
+            "its first copy has an effect."
         ),
         remedy=RECREATE,
         entry=entry,

@@ -142,7 +142,7 @@ def policy_text(inputs: Inputs, plan: Planned) -> str:
     policy = plan.policy
     if policy is None:
         return ""
-    name = inputs.people.called
+    name = inputs.people.display_name
     return (
         f"{name(policy.source)} to {name(policy.destination)} on {policy.protocol} "
         f"{render_ports(policy.ports.first, policy.ports.last, '-')}"
@@ -154,7 +154,7 @@ def missing(inputs: Inputs, plan: Planned) -> str:
     container = plan.container
     if container is None:
         return "The operator switched enforcement off, but the rule that opens the overlay is not there."
-    name = f"{inputs.people.called(container.app)} at {container.address}"
+    name = f"{inputs.people.display_name(container.app)} at {container.address}"
     if plan.purpose is Purpose.MARK:
         return f"{name} is not marked: every destination rejects its packets, although policies allow them."
     if plan.purpose is Purpose.INGRESS:
@@ -176,7 +176,7 @@ def changed(inputs: Inputs, plan: Planned, entry: Entry, name: str) -> str:
         about = (
             f"{about} at {plan.container.address}"
             if about
-            else f"{inputs.people.called(plan.container.app)} at {plan.container.address}"
+            else f"{inputs.people.display_name(plan.container.app)} at {plan.container.address}"
         )
     what = {Purpose.MARK: "The MARK rule of", Purpose.LOG: "The LOG rule for"}.get(plan.purpose, "The ACCEPT rule for")
     base = f"{what} {about or 'the whole overlay'} has {name} {found} where {expected} is expected."
@@ -194,7 +194,7 @@ def _consequence(inputs: Inputs, plan: Planned, entry: Entry, name: str) -> str:
     if name == fields.MARK and plan.purpose is Purpose.ACCEPT and plan.policy is not None:
         if mark is None or mark.negated or mark.mask != r.ALL_BITS:
             return " Other apps' packets pass as well."
-        return f" So {people.holders(mark.value)} passes instead of {people.called(plan.policy.source)}."
+        return f" So {people.holders(mark.value)} passes instead of {people.display_name(plan.policy.source)}."
     return ""
 
 
@@ -207,7 +207,7 @@ def misplaced(inputs: Inputs, found: Misplaced) -> str:
             "the ACCEPT."
         )
     source = late.planned.container
-    name = inputs.people.called(source.app) if source is not None else "A source"
+    name = inputs.people.display_name(source.app) if source is not None else "A source"
     return (
         f"{name} is marked at position {late.entry.position}, behind the ACCEPT at position {early.entry.position} "
         f"that needs the mark: {policy_text(inputs, early.planned)} is rejected on this cell."

@@ -1,4 +1,4 @@
-"""Rules in the policy chain that no plan asks for: of whom they are left over, or what they let pass."""
+"""Findings about rules in the policy chain that the plan lacks: left-overs, and rules that let traffic pass."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ def _is_accept(rule: r.Rule) -> bool:
 
 def _leftover(inputs: Inputs, entry: Entry, address: Address) -> Finding:
     source, destination = comment_guids(entry.rule)
-    concerned = " to ".join(inputs.people.called(guid) for guid in (source, destination) if guid)
+    concerned = " to ".join(inputs.people.display_name(guid) for guid in (source, destination) if guid)
     return describe.finding(
         Kind.RULE_LEFTOVER,
         subject=(describe.text(entry.rule),),
         summary=(
             f"A rule{f' for {concerned}' if concerned else ''} is left over at {address}, an address that no "
-            "container has; it concerns no traffic."
+            "container has; it affects no traffic."
         ),
         remedy=(
             "Nothing to do: vxlan-policy-agent removes it with its next plan (a policy changes or a container is "
@@ -107,7 +107,7 @@ def _leftover(inputs: Inputs, entry: Entry, address: Address) -> Finding:
 
 
 def _mark(inputs: Inputs, entry: Entry, owners: Sequence[Container]) -> Finding:
-    """A live container is marked, and no policy asks for this mark."""
+    """A live container has a mark that no policy gives it."""
     people = inputs.people
     rule, owner = entry.rule, owners[0]
     tag = rule.target.value if isinstance(rule.target, r.SetMark) else 0
@@ -122,12 +122,14 @@ def _mark(inputs: Inputs, entry: Entry, owners: Sequence[Container]) -> Finding:
         else ""
     )
     named = (
-        f", as if it were {people.called(marked_as)}" if others_guid else ", although no policy names it as a source"
+        f", as if it were {people.display_name(marked_as)}"
+        if others_guid
+        else ", although no policy names it as a source"
     )
     return describe.finding(
         kind,
         subject=(owner.handle, describe.text(rule)),
-        summary=f"{people.called(owner.app)} at {owner.address} is marked 0x{tag:x}{named}.{gains}",
+        summary=f"{people.display_name(owner.app)} at {owner.address} is marked 0x{tag:x}{named}.{gains}",
         remedy=describe.REPLAN,
         effect=Effect.BREACH if wrong else Effect.ADVICE,
         entry=entry,
@@ -143,12 +145,12 @@ def _accept(inputs: Inputs, entry: Entry, owners: Sequence[Container]) -> Findin
     mark = fields.only(rule, r.MarkMatch)
     tag = mark.value if mark is not None else 0
     ports = f"{fields.shown(rule, fields.PROTOCOL)} {fields.shown(rule, fields.PORTS).removeprefix('--dport ')}"
-    where = f"{people.called(owner.app)} at {owner.address} on {ports}"
+    where = f"{people.display_name(owner.app)} at {owner.address} on {ports}"
     if isinstance(rule.target, r.Log):
         kind, effect, summary = (
             Kind.LOG_RULE_STALE,
             Effect.ADVICE,
-            f"Traffic to {where} is logged, which no policy and no setting asks for.",
+            f"Traffic to {where} is logged, although no policy or setting requires it.",
         )
     elif ingress_tag_of(rule) is not None and not source:
         kind, effect = Kind.INGRESS_STALE, Effect.BREACH
@@ -161,7 +163,7 @@ def _accept(inputs: Inputs, entry: Entry, owners: Sequence[Container]) -> Findin
         holder = (
             people.holders(tag)
             if people.tag_owners.get(tag)
-            else people.called(source)
+            else people.display_name(source)
             if source
             else "an app unknown on this cell"
         )

@@ -72,7 +72,6 @@ def _is_silks(rule: r.Rule) -> bool:
 def _foreign(entry: Entry, reach: Reach, *, decides: bool, inside: str) -> Iterator[Finding]:
     """``decides``: silk's jumps follow; ``inside``: the traffic that it meets, none for a rule of INPUT."""
     accepts, stops = reach.of(entry.rule)
-    where = f"rule {entry.position} of {entry.chain}"
     if accepts and decides:
         kind, effect = Kind.FOREIGN_ACCEPT, Effect.BREACH
         what = (
@@ -91,11 +90,11 @@ def _foreign(entry: Entry, reach: Reach, *, decides: bool, inside: str) -> Itera
         return  # behind the containers' own chains in INPUT nothing concerns them any more
     else:
         kind, effect = Kind.FOREIGN_RULE, Effect.ADVICE
-        what = f"sees {inside}; it decides nothing that silk's rules have not decided"
+        what = f"matches {inside} only behind silk's rules, which have decided by then"
     yield describe.finding(
         kind,
         subject=(entry.chain, describe.text(entry.rule)),
-        summary=f"Somebody else's {where} {what}.",
+        summary=f"Rule {entry.position} of {entry.chain}, which silk did not write, {what}.",
         remedy=_REMEDY,
         effect=effect,
         entry=entry,

@@ -123,7 +123,7 @@ def _marks(
                 yield describe.finding(
                     Kind.NAT_RULE_MISSING,
                     subject=(container.handle, "mangle", describe.text(expected)),
-                    summary=f"{inputs.people.called(container.app)} at {container.address}: {what}.",
+                    summary=f"{inputs.people.display_name(container.app)} at {container.address}: {what}.",
                     remedy=_REMEDY,
                     entry=entry,
                     expected=expected,
@@ -161,8 +161,8 @@ def _leads_nowhere(inputs: Inputs, container: Container, entry: Entry, mapped: d
         Kind.NAT_RULE_MISSING,
         subject=(container.handle, "nat", str(port[1])),
         summary=(
-            f"{inputs.people.called(container.app)} at {container.address}: port {port[1]} of the cell is marked for "
-            "it but leads nowhere."
+            f"{inputs.people.display_name(container.app)} at {container.address}: port {port[1]} of the cell is marked "
+            "for it but leads nowhere."
         ),
         remedy=_REMEDY,
         entry=entry,
@@ -183,8 +183,8 @@ def _repeated(inputs: Inputs, container: Container, table: str, entries: list[En
                 Kind.RULE_DUPLICATE,
                 subject=(container.handle, table, describe.text(entry.rule)),
                 summary=(
-                    f"The same rule stands more than once in {entry.chain} of {inputs.people.called(container.app)}; "
-                    "only the first copy has an effect."
+                    f"The same rule stands more than once in {entry.chain} of "
+                    f"{inputs.people.display_name(container.app)}; only the first copy has an effect."
                 ),
                 remedy=_REMEDY,
                 entry=entry,
@@ -200,7 +200,7 @@ def _finding(
     return describe.finding(
         kind,
         subject=(container.handle, table, describe.text(entry.rule) if entry is not None else what),
-        summary=f"{inputs.people.called(container.app)} at {container.address}: {what}.",
+        summary=f"{inputs.people.display_name(container.app)} at {container.address}: {what}.",
         remedy=_REMEDY,
         effect=Effect.OUTAGE if lost else Effect.BREACH,
         entry=entry,

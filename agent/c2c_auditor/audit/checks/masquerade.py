@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from attrs import frozen
 
 from c2c_auditor.audit.checks import describe
-from c2c_auditor.audit.checks.container_jumps import RECREATE, evidence, who
+from c2c_auditor.audit.checks.container_jumps import RECREATE, container_name, evidence
 from c2c_auditor.audit.checks.foreign_rules import touches
 from c2c_auditor.audit.comparison.entry import Entry
 from c2c_auditor.audit.comparison.masquerading import Addresses, Masquerading, holds_on, intervals, masquerading
@@ -107,7 +107,7 @@ def _missing(inputs: Inputs, container: Container, found: _Found, expected: r.Ru
     return describe.finding(
         Kind.NAT_RULE_MISSING,
         subject=(container.handle, _TABLE, _CHAIN, "MASQUERADE"),
-        summary=f"{who(inputs, container)} {what}: its MASQUERADE rule in {_CHAIN} is {state}.",
+        summary=f"{container_name(inputs, container)} {what}: its MASQUERADE rule in {_CHAIN} is {state}.",
         remedy=RECREATE,
         effect=effect,
         entry=found.entry,
@@ -120,7 +120,7 @@ def _missing(inputs: Inputs, container: Container, found: _Found, expected: r.Ru
 
 def _second(inputs: Inputs, container: Container, entry: Entry, does: Masquerading) -> Finding:
     """A further rule of a container that has the right one."""
-    whose = f"Rule {entry.position} of {_CHAIN} is a second one for {who(inputs, container)}"
+    whose = f"Rule {entry.position} of {_CHAIN} is a second one for {container_name(inputs, container)}"
     if does is Masquerading.AS_WRITTEN:
         kind, effect, what = Kind.JUMP_DUPLICATE, Effect.RESIDUE, f"{whose}; the other decides."
     else:

@@ -38,7 +38,7 @@ def policy_rules(inputs: Inputs) -> Iterator[Finding]:
         yield describe.finding(
             Kind.RULE_DUPLICATE,
             subject=(describe.text(entry.rule),),
-            summary=f"The same rule stands more than once in {entry.chain}; only its first copy does anything.",
+            summary=f"The same rule stands more than once in {entry.chain}; only the first copy has an effect.",
             remedy=describe.REPLAN,
             entry=entry,
         )
@@ -97,7 +97,7 @@ def _opens(expected: r.Rule, found: r.Rule, name: str) -> bool:
         return False  # a condition more than silk writes can only narrow the rule
     if name == fields.ADDRESS:
         match = found.source or found.destination
-        return match is None or match.host is None  # a host is one that nobody has (see `inputs`)
+        return match is None or match.host is None  # a host here is an address without a container (see `inputs`)
     return True
 
 

@@ -254,9 +254,9 @@ class _Question:
     def _name(self, end: End, container: Container | None) -> str:
         people = self._inputs.people
         if container is not None:
-            return f"{people.called(end.app)} at {container.address}"
+            return f"{people.display_name(end.app)} at {container.address}"
         if end.app:
-            return f"{people.called(end.app)} on other cells"
+            return f"{people.display_name(end.app)} on other cells"
         return f"{end.address} beyond this cell" if self._inputs.ipv6 else f"{end.address} on another cell"
 
     def _sentence(self, policy: Policy) -> str:
@@ -264,8 +264,8 @@ class _Question:
         ports = f"{policy.protocol} {render_ports(policy.ports.first, policy.ports.last, '-')}"
         hit = " ← this one" if both(intent.flows_of(policy), self._flow.flows) else ""
         return (
-            f"{people.called(policy.source)} may reach {people.called(policy.destination)} on {ports} (mark "
-            f"0x{policy.source_tag:x}){hit}"
+            f"{people.display_name(policy.source)} may reach {people.display_name(policy.destination)} on {ports} "
+            f"(mark 0x{policy.source_tag:x}){hit}"
         )
 
     def _command(self) -> str:

@@ -133,7 +133,7 @@ def _end_at(address: Address, containers: Iterable[Container], inputs: Inputs) -
 
 def _listed(guids: Iterable[str], inputs: Inputs, handles: Iterable[Container]) -> str:
     """Apps and containers as people know them, the first twelve of them."""
-    texts = [f"{inputs.people.called(guid)} [{guid}]" if guid in inputs.people.names else guid for guid in guids]
+    texts = [f"{inputs.people.display_name(guid)} [{guid}]" if guid in inputs.people.names else guid for guid in guids]
     texts += [f"the container {container.handle} at {container.address}" for container in handles]
     text_of_candidates = ", ".join(texts[:_MOST_CANDIDATES]) or "none"
     return (

@@ -28,7 +28,7 @@ _LOST = {
 }
 
 
-_UNTOLD = VpaConfig(c2c_logging=None, overlay_ingress=None)
+_SWITCHES_UNKNOWN = VpaConfig(c2c_logging=None, overlay_ingress=None)
 
 
 @frozen(kw_only=True)
@@ -66,15 +66,15 @@ class Inputs:
         chains = PolicyChains.of(ruleset)
         rules = [entry.rule for entry in chains.rules]
         notes: list[str] = [*ruleset.warnings, *(_LOST[loss] for loss in sorted(ruleset.lost & _LOST.keys()))]
-        config = _inferred(facts.config if facts.config is not None else _UNTOLD, rules)
+        config = _inferred(facts.config if facts.config is not None else _SWITCHES_UNKNOWN, rules)
         if facts.config is None:
             notes.append(
                 "The vxlan-policy-agent's configuration is not known: its switches were inferred from the rules."
             )
         elif config != facts.config:
             notes.append(
-                "Not all of the vxlan-policy-agent's switches are known: c2c logging and overlay ingress, if not "
-                "told, were inferred from the rules."
+                "Not all of the vxlan-policy-agent's switches are known: c2c logging and overlay ingress, "
+                "where not known, were inferred from the rules."
             )
         tag = facts.ingress_tag
         if config.overlay_ingress and tag is None:
@@ -140,7 +140,7 @@ def _compared(planned: tuple[Planned, ...] | None, chains: PolicyChains, people:
     def pairable(plan: Planned, entry: Entry) -> bool:
         """A rule at another live container's address is that container's matter.
 
-        At an address that nobody has, it is the planned rule, misaddressed.
+        At an address that no container has, it is the planned rule with a wrong address.
         """
         if fields.differing(plan.rule, entry.rule) != (fields.ADDRESS,):
             return True
@@ -150,14 +150,14 @@ def _compared(planned: tuple[Planned, ...] | None, chains: PolicyChains, people:
     return compare(planned, chains.rules, pairable)
 
 
-def _inferred(told: VpaConfig, rules: list[r.Rule]) -> VpaConfig:
-    """VPA's switches, those not told as its own rules show them.
+def _inferred(config: VpaConfig, rules: list[r.Rule]) -> VpaConfig:
+    """VPA's configuration, with switches that are not known inferred from the rules.
 
     An open rule is no proof of a switch: it is reported either way.
     """
-    logging, ingress = told.c2c_logging, told.overlay_ingress
+    logging, ingress = config.c2c_logging, config.overlay_ingress
     return evolve(
-        told,
+        config,
         c2c_logging=logging if logging is not None else any(isinstance(rule.target, r.Log) for rule in rules),
         overlay_ingress=ingress if ingress is not None else infer_ingress_tag(rules) is not None,
     )

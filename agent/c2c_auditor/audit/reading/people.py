@@ -1,4 +1,4 @@
-"""Who is who on this cell: from guids, addresses and tags to the apps that people know."""
+"""Lookups of one reading: containers by address, apps by guid and by tag, and how sentences name an app."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class People:
         """The app with the names that people gave it, as far as this cell knows them."""
         return App(guid=guid, names=self.names.get(guid, Names()))
 
-    def called(self, guid: str) -> str:
+    def display_name(self, guid: str) -> str:
         """``"frontend" (acme/dev)``, or the guid where the cell knows no name.
 
         It is quoted, so that it cannot be read as a part of the sentence around it.
@@ -61,9 +61,9 @@ class People:
         return f"{quoted(names.app)} ({_word(names.org)}/{_word(names.space)})"
 
     def holders(self, tag: int) -> str:
-        """Who carries this mark: names, or that nobody known does."""
+        """The names of the apps that carry this mark, or that it is of an app unknown on this cell."""
         owners = sorted(self.tag_owners.get(tag, ()))
-        return " and ".join(map(self.called, owners)) if owners else "an app unknown on this cell"
+        return " and ".join(map(self.display_name, owners)) if owners else "an app unknown on this cell"
 
 
 def quoted(name: str) -> str:

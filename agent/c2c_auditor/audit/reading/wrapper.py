@@ -150,7 +150,10 @@ def only_logs(chain: r.Chain) -> bool:
 
 
 def _shown_as_left_out(containers: Iterable[Container], ruleset: r.Ruleset) -> Counter[Intervals | None]:
-    """What the MASQUERADE rules of single containers leave out; None for one that leaves out less than the container."""
+    """What the MASQUERADE rules of single containers leave out.
+
+    None for one that leaves out less than the container.
+    """
     chain = ruleset.chains("nat").get("POSTROUTING")
     hosts = {int(container.address) for container in containers}
     found: Counter[Intervals | None] = Counter()

@@ -1,8 +1,8 @@
 """The ends of flows: who may send to a container of this cell, and to whom its containers send.
 
 A sender is known by the mark that its packets carry: a local container by the mark that the rules give it, another
-cell's by the mark that comes with VXLAN. So the sources that can be told apart are: local containers, apps elsewhere by
-tag, senders without a mark, and senders with a mark that belongs to no app.
+cell's by the mark that comes with VXLAN. So the sources that can be distinguished are: local containers, apps elsewhere
+by tag, senders without a mark, and senders with a mark that belongs to no app.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Source:
     def name(self, people: People) -> str:
         """The sender as sentences name it."""
         if self.container is not None:
-            return f"{people.called(self.app)} at {self.container.address}"
+            return f"{people.display_name(self.app)} at {self.container.address}"
         return {
-            SourceKind.APP: f"{people.called(self.app)} on other cells",
+            SourceKind.APP: f"{people.display_name(self.app)} on other cells",
             SourceKind.ROUTER: "the ingress router",
             SourceKind.MARK: f"any sender with mark 0x{self.mark or 0:x}",
             SourceKind.UNMARKED: "any app without policies on other cells",

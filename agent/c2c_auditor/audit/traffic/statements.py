@@ -67,8 +67,8 @@ class Places:
 def destination_name(to: DestinationFlows, people: People) -> str:
     """The destination as sentences name it."""
     if to.container is not None:
-        return f"{people.called(to.app)} at {to.container.address}"
-    return f"{people.called(to.app)} on other cells"
+        return f"{people.display_name(to.app)} at {to.container.address}"
+    return f"{people.display_name(to.app)} on other cells"
 
 
 def parts(row: Row) -> Iterator[tuple[Passage, Passage, FlowSet]]:

@@ -44,7 +44,7 @@ def read_processes(among: Iterable[psutil.Process] | None = None) -> tuple[Proce
 
 
 def underlay_interfaces(addresses: Iterable[IPv4Address | IPv6Address]) -> tuple[str, ...]:
-    """The names of the interfaces that hold one of ``addresses``, sorted; none where the system refuses to list them."""
+    """The names of the interfaces that hold one of ``addresses``, sorted; none if the system does not list them."""
     wanted = set(addresses)
     try:
         interfaces = psutil.net_if_addrs()

@@ -2,9 +2,9 @@
 
 Each bit after the first octet is flipped or not by the key and the bits before it, which keeps prefixes and nothing
 else (Crypto-PAn does so), except on the way to a block that has a meaning of its own (RFC 6890): private blocks are
-replaced inside, and what every machine has stays: this network, loopback, link-local, multicast. So a range between
-such blocks, like those of a platform's public networks, stays too. Any other range that is no network keeps its ends'
-pseudonyms, the lower one first, not its extent. IPv6 alike.
+replaced inside, and what every machine has stays: this network, loopback, link-local, multicast. IPv6 alike. So a range
+between such blocks, like those of a platform's public networks, stays too. Any other range that is no network keeps its
+ends' pseudonyms, the lower one first, not its extent.
 """
 
 from __future__ import annotations
