@@ -14,6 +14,7 @@ from c2c_auditor.audit.checks import (
     cell_facts,
     consistency,
     container_chains,
+    flushed,
     foreign_rules,
     mapped_ports,
     masquerade,
@@ -47,6 +48,7 @@ CHECKS: tuple[Check, ...] = (
     masquerade.masquerade,
     orphan_chains.orphan_chains,
     foreign_rules.foreign_rules,
+    flushed.flushed,
     cell_facts.enforcement_disabled,
     cell_facts.store_shrunk,
     cell_facts.container_conflict,
@@ -61,6 +63,7 @@ CHECKS_IPV6: tuple[Check, ...] = (
     container_chains.container_chains,
     orphan_chains.orphan_chains,
     foreign_rules.foreign_rules,
+    flushed.flushed,
 )
 
 
