@@ -82,6 +82,10 @@ is residue where another rule stops its packets first, a missing one where anoth
 is in its place but comes too late is an outage. Traffic that passes or does not although no rule is to blame by itself
 is `flow_open` or `flow_blocked`.
 
+A rule of others in FORWARD that changes no flow between containers is advice, unless it can decide about what
+containers send to the outside, or accept what the outside sends to them. Of more than 200 findings of one kind the
+first 200 say in sentences whom they concern.
+
 | kind | usual effect | family | meaning |
 |---|---|---|---|
 @ROWS@

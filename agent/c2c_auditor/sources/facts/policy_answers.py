@@ -17,6 +17,8 @@ from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import BadRecord, Policy, PolicySet, SecurityGroup, SecurityRule
 from c2c_auditor.model.rule import PortRange
 
+# A judgement of this many, each with two rules, takes 460 MB; the largest platform that is known has 20,000 in all.
+MOST_POLICIES = 100_000
 _PROTOCOLS = ("tcp", "udp")
 _LAST_PORT = 65535
 _CLOCK = re.compile("[0-9]{1,20}")
@@ -50,6 +52,8 @@ def parse_policies(text: str, *, where: str) -> PolicySet:
     given = whole.get("policies") if isinstance(whole, dict) else whole
     if not isinstance(whole, dict) or not isinstance(given, list):
         raise _failed(where, f"expected an object with a list of policies, found {shown_value(given)}")
+    if len(given) > MOST_POLICIES:
+        raise too_many(len(given), where)
     known = _Known(tags={}, ranges={})
     policies: set[Policy] = set()
     unreadable: list[BadRecord] = []
@@ -60,6 +64,13 @@ def parse_policies(text: str, *, where: str) -> PolicySet:
         else:
             unreadable.append(_bad(entry, f"{where}, policies[{index}]", policy))
     return PolicySet(policies=tuple(sorted(policies, key=_order)), unreadable=tuple(unreadable))
+
+
+def too_many(count: int, where: str) -> SourceError:
+    """The error for more policies than the agent can judge in the memory that it has."""
+    problem = f"it has {count} policies for the apps of this cell; at most {MOST_POLICIES} can be judged"
+    remedy = "find out which app is part of so many: vxlan-policy-agent writes a rule for each, and more"
+    return SourceError(source="policy_server", reason=Reason.TOO_LARGE, where=where, problem=problem, remedy=remedy)
 
 
 def merged(answers: Iterable[PolicySet]) -> PolicySet:

@@ -19,10 +19,17 @@ from c2c_auditor.decoding import DecodeError, parse_json
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import PolicySet, SecurityGroup
 from c2c_auditor.sources.facts.mutual_tls import describe_tls_error, mutual_tls
-from c2c_auditor.sources.facts.policy_answers import merged, parse_last_updated, parse_policies, parse_security_groups
+from c2c_auditor.sources.facts.policy_answers import (
+    MOST_POLICIES,
+    merged,
+    parse_last_updated,
+    parse_policies,
+    parse_security_groups,
+    too_many,
+)
 
 _API = "/networking/v1/internal"
-_MOST_BYTES = 64 << 20
+_MOST_BYTES = 32 << 20
 _CHUNK = 1 << 16
 # A request line of some 8 KiB passes every proxy and server; more guids take several requests.
 _GUIDS_PER_REQUEST = 200
@@ -93,10 +100,11 @@ class PolicyServer:
         """
         texts = list(self.policy_texts(guids))
         if self._last_answer is None or self._last_answer[0] != texts:
-            self._last_answer = (
-                texts,
-                merged(parse_policies(text, where=f"{self._url}{_API}/policies") for text in texts),
-            )
+            where = f"{self._url}{_API}/policies"
+            answer = merged(parse_policies(text, where=where) for text in texts)
+            if len(answer.policies) > MOST_POLICIES:
+                raise too_many(len(answer.policies), where)
+            self._last_answer = texts, answer
         return self._last_answer[1]
 
     def policy_texts(self, guids: Iterable[str]) -> Iterator[str]:

@@ -31,6 +31,8 @@ _ATTEMPTS = 8
 _PAUSE_SECONDS = 0.125
 _PORT = re.compile("[0-9]{1,5}")
 _LAST_PORT = 65535
+# A cell leases 254 addresses unless its operator gives it more; 4,000 containers are judged in 250 MB.
+_MOST_CONTAINERS = 4096
 _REMEDY = (
     "it is read again with the next audit; if it stays so, look at the disk and at the last container created here"
 )
@@ -132,6 +134,9 @@ def parse_store(text: str, *, where: str) -> Store:
         raise _failed(
             Reason.MALFORMED, where, f"expected an object of containers by handle, found {type(given).__name__}"
         )
+    if len(given) > _MOST_CONTAINERS:
+        problem = f"it has {len(given)} containers; at most {_MOST_CONTAINERS} can be judged"
+        raise _failed(Reason.TOO_LARGE, where, problem)
     containers: list[Container] = []
     unreadable: list[BadRecord] = []
     for handle, value in sorted(given.items()):

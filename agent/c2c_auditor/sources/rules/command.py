@@ -20,12 +20,20 @@ _CHUNK = 1 << 20
 _ERROR_CAP = 1 << 16
 
 
+# Of one reading, in memory that 768 MB can bear; the largest cell that is known has half of it.
+MOST_RULES = 600_000
+
+
 @frozen(kw_only=True)
 class Limits:
-    """``seconds`` for one command from start to end, ``bytes`` of output; 306,000 rules are 34 MB and 2 s."""
+    """``seconds`` for one command from start to end, ``bytes`` and ``lines`` of output.
+
+    306,000 rules are 34 MB and 2 s; 600,000 that are all different take 490 MB once they are read.
+    """
 
     seconds: float = 60.0
-    bytes: int = 512 << 20
+    bytes: int = 96 << 20
+    lines: int = MOST_RULES
 
 
 @frozen(kw_only=True)
@@ -84,6 +92,7 @@ def _ended(process: subprocess.Popen[bytes], where: str, limits: Limits, deadlin
 def _collect(process: subprocess.Popen[bytes], where: str, limits: Limits, deadline: float) -> tuple[str, str]:
     chunks: dict[object, list[bytes]] = {process.stdout: [], process.stderr: []}
     sizes = {process.stdout: 0, process.stderr: 0}
+    lines = 0
     caps = {process.stdout: limits.bytes, process.stderr: _ERROR_CAP}
     with selectors.DefaultSelector() as selector:
         for stream in chunks:
@@ -103,8 +112,12 @@ def _collect(process: subprocess.Popen[bytes], where: str, limits: Limits, deadl
                         Reason.TOO_LARGE,
                         where,
                         f"it printed more than {limits.bytes >> 20} MiB",
-                        "raise the limit, or find out who adds rules",
+                        "find out who adds rules",
                     )
+                lines += data.count(b"\n")
+                if lines > limits.lines:
+                    problem = f"it printed more than {limits.lines} lines"
+                    raise _failed(Reason.TOO_LARGE, where, problem, "find out who adds rules")
                 chunks[key.fileobj].append(data)
     text, errors = (_text(parts) for parts in chunks.values())
     return text, errors

@@ -21,6 +21,7 @@ from c2c_auditor.errors import NotUnderstood, Reason
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.table import READ_TABLES, TableSpec
 from c2c_auditor.netfilter.binary.entries import LAYOUTS, is_jump
+from c2c_auditor.sources.rules.command import MOST_RULES
 from c2c_auditor.sources.rules.entry_rules import EntryRules
 from c2c_auditor.sources.rules.libiptc import Libiptc, failed, load
 
@@ -146,6 +147,8 @@ def _chains(libiptc: Libiptc, handle: int, memory: _Memory) -> dict[str, r.Chain
         found[chain] = r.Chain(
             name=chain, policy=None if policy is None else policy.decode(), rules=rules, packets=packets
         )
+        if sum(len(chain.rules) for chain in found.values()) > MOST_RULES:
+            raise failed(Reason.TOO_LARGE, f"a table has more than {MOST_RULES} rules", "find out who adds rules")
         name = libiptc.next_chain(handle)
     return found
 
