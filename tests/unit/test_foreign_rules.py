@@ -59,6 +59,7 @@ def test_before_silks_last_jump_a_rule_can_do_what_its_target_does(target: r.Tar
     """The containers' own chains end in REJECT, so what comes before them decides."""
     (found,) = _found("FORWARD", (r.Rule(target=target), *FORWARD))
     assert (found.kind, found.effect) == (kind, kind.effect)
+    assert ("neither accepts nor stops" in found.summary) == (kind is Kind.FOREIGN_RULE)
     assert found.place is not None
     assert (found.place.chain, found.place.position) == ("FORWARD", 1)
 

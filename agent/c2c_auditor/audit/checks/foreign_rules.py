@@ -90,7 +90,11 @@ def _foreign(entry: Entry, reach: Reach, *, decides: bool, inside: str) -> Itera
         return  # behind the containers' own chains in INPUT nothing concerns them any more
     else:
         kind, effect = Kind.FOREIGN_RULE, Effect.ADVICE
-        what = f"matches {inside} only behind silk's rules, which have decided by then"
+        what = (
+            f"matches {inside} and neither accepts nor stops it"
+            if decides
+            else f"matches {inside} only behind silk's rules, which have decided by then"
+        )
     yield describe.finding(
         kind,
         subject=(entry.chain, describe.text(entry.rule)),
