@@ -28,7 +28,7 @@ red ones, which stand at the end:
 - where rules can be read, damage done to them beside the fault is confirmed all the same: the fifth column says after
   how many seconds;
 - once the fault is over, an audit is conclusive and clean again after as many audits as the last column says, two at
-  most.
+  most; the policy server is read by a clock of its own, and audits before its next reading do not count.
 
 The agent audits every 0.5 s in these tests and confirms after 2 s, so that they are quick; on a cell the times follow
 from the settings and VPA's polls. `source_up` and `silk_process_up` are metrics (`c2c_auditor_…`), `source-failed` is a

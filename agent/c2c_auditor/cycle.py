@@ -174,12 +174,18 @@ def _problem_of_bug(error: Exception) -> Problem:
     """Where the error was raised, and what it is."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{PurePath(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "c2c-auditor"
+    what, remedy = "a bug in this agent", "report it with the log's traceback and a `c2c-auditor capture --redact`"
+    if isinstance(error, OSError | MemoryError):
+        what, remedy = (
+            "the system refused",
+            "look at the agent's limits (descriptors, memory) and at the log's traceback",
+        )
     return Problem(
         source="audit",
         reason=Reason.FAILED.value,
         where=where,
-        problem=f"a bug in this agent: {type(error).__name__}: {error}"[:500],
-        remedy="report it with the log's traceback and the output of `c2c-auditor capture --redact`",
+        problem=f"{what}: {type(error).__name__}: {error}"[:500],
+        remedy=remedy,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from faults import clock, results
+from faults import results
 from faults.bench import Bench, bench, missing_tools, root
 from faults.driver import Outcome, run
 from faults.row import BOTH, Row
@@ -38,8 +38,6 @@ def _bed(request: pytest.FixtureRequest) -> Iterator[Bench]:
 @pytest.mark.parametrize(("bed", "row"), list(_cases()), indirect=["bed"])
 def test_a_fault_is_seen_and_nothing_false_is_said(bed: Bench, row: Row, request: pytest.FixtureRequest) -> None:
     """The operator sees the fault, no false finding is confirmed, real damage is, and all is well afterwards."""
-    if row.source == "clock" and clock.library() is None:
-        pytest.skip("needs libfaketime (Debian's package libfaketime)")
     outcome = run(row, bed)
     if request.config.getoption("--update-golden"):
         results.record(bed.cell.iptables.backend, row.name, outcome)

@@ -24,11 +24,11 @@ from c2c_auditor.audit.judge import judge
 from c2c_auditor.audit.questions.explanation import explain, parse_flow
 from c2c_auditor.audit.questions.lookup import about
 from c2c_auditor.audit.questions.matrix import matrix
-from c2c_auditor.audit.reporting import report_at_once
+from c2c_auditor.audit.reporting import blind_report, report_at_once
 from c2c_auditor.audit.scene import Scene, judge_cell
 from c2c_auditor.audit.staleness import Staleness
 from c2c_auditor.cli import cli
-from c2c_auditor.errors import UsageError
+from c2c_auditor.errors import Reason, SourceError, UsageError
 from c2c_auditor.export.document import to_json
 from c2c_auditor.export.text import print_report
 from c2c_auditor.model import rule as r
@@ -37,6 +37,7 @@ from c2c_auditor.model.cni import CniConfig, DenyNetworks, HostService, Outbound
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Family, Kind
 from c2c_auditor.model.reading import FactsReading
+from c2c_auditor.model.report import Result
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.netfilter.packet import Certainty
 from c2c_auditor.netfilter.render import render_rule
@@ -172,6 +173,17 @@ def test_chains_of_a_container_that_is_gone_are_found() -> None:
     assert (finding.kind, finding.effect) == (Kind.CONTAINER_CHAIN_ORPHAN, Effect.RESIDUE)
 
 
+def test_chains_of_a_container_whose_address_is_not_known_are_no_orphans() -> None:
+    """It is there, by its entry in the store; what its chains should hold is not known."""
+    store = READING.facts.store
+    assert store is not None
+    first, *others = store.containers
+    known = evolve(READING.facts, store=evolve(store, containers=(evolve(first, ipv6=None), *others)))
+    judgement = judge_cell(evolve(READING, facts=known)).judgement
+    assert not judgement.findings
+    assert any("chains of 1 container were judged" in note for note in judgement.notes)
+
+
 def test_the_same_damage_in_both_families_is_two_findings() -> None:
     """They have subjects of their own, so that one of them can end before the other."""
     ipv4 = with_rules(READING.rulesets[0], "FORWARD", ())
@@ -258,8 +270,11 @@ class _Rules:
     """Rules that remember what was read of them."""
 
     read_families: list[tuple[r.AddressFamily, ...]] = field(factory=list)
+    hangs: r.AddressFamily | None = None
 
     def read(self, families: Sequence[r.AddressFamily] = (IPV4,)) -> tuple[r.Ruleset, ...]:
+        if self.hangs in families:
+            raise SourceError(source="rules", reason=Reason.TIMEOUT, where="ip6tables", problem="hangs", remedy="look")
         self.read_families.append(tuple(families))
         return READING.rulesets[: len(families)]
 
@@ -305,6 +320,15 @@ def test_rules_of_ipv6_are_read_where_silk_writes_some(facts: CellFacts, familie
     )
 
 
+def test_rules_of_ipv6_that_cannot_be_read_make_the_report_blind() -> None:
+    """A cell with IPv6 on is not clean because its rules of IPv4 are."""
+    reading = LiveReader(_Rules(hangs=IPV6), _Facts(READING.facts)).read()
+    (status,) = reading.sources
+    assert status.problem is not None
+    assert (reading.rulesets, status.up, status.problem.where) == ((), False, "ip6tables")
+    assert blind_report(reading).result is Result.BLIND
+
+
 @pytest.mark.parametrize(
     ("damaged", "passes"), [(RULES, Certainty.NO), (FLUSHED, Certainty.YES)], ids=["as it should be", "flushed"]
 )
@@ -315,6 +339,8 @@ def test_why_a_container_is_reached_over_ipv6_or_not_is_explained(damaged: r.Rul
         answer = explain(inputs, source, DEST, parse_flow("8080"))
         assert (answer.passes, answer.intended) == (passes, False), source
         assert answer.walks[0].packet.family is IPV6
+        assert "over IPv6 nothing that begins a connection may reach a container" in answer.half
+        assert answer.allow == ""  # no policy would
     assert "2606:4700::1111 beyond this cell" in explain(inputs, "2606:4700::1111", DEST).source
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from attrs import evolve
 
 from c2c_auditor.audit.judge import judge
@@ -11,8 +12,10 @@ from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.report import Passage
 from c2c_auditor.netfilter.flows import shown
+from c2c_auditor.netfilter.parse import RuleParser
 from support.mutations import with_rules
 from support.recordings import CELL_NAMES, Recording, recording
+from support.strangers import STRANGERS
 
 PAIR = "pair"
 DEST = r.AddressMatch(value=0x0AFF0207)
@@ -222,3 +225,25 @@ def test_every_recorded_cells_matrix_is_what_its_policies_say() -> None:
                     allowed["tcp"].update(to.container.ports)  # the ingress router
                 points = {point for first, last in row.passes for point in range(first, last + 1)}
                 assert points == allowed["tcp"] | {65536 + port for port in allowed["udp"]}, (name, row.source)
+
+
+@pytest.mark.parametrize("typed", STRANGERS)
+def test_a_strangers_rule_is_judged_by_the_flows_that_it_changes(typed: str) -> None:
+    """Between containers as reachability shows; towards the outside, where it does not, by what the target can do."""
+    cell = recording(PAIR)
+    rule = RuleParser().rule(typed)
+    judgement = _judged(cell, FORWARD=[rule, *_rules(cell, "FORWARD")])
+    assert [finding.effect for finding in judgement.findings] == [STRANGERS[typed]]
+
+
+def test_a_strangers_chain_is_judged_by_the_rules_that_it_leads_to() -> None:
+    """A jump decides nothing itself; the rule behind it does, and its finding is the jump's."""
+    cell = recording(PAIR)
+    for typed, effect in (("-i docker0 -j ACCEPT", Effect.ADVICE), ("-d 10.255.2.7 -j DROP", Effect.OUTAGE)):
+        chains = dict(cell.ruleset.chains("filter"))
+        chains["DOCKER-USER"] = r.Chain(name="DOCKER-USER", rules=(RuleParser().rule(typed),))
+        jump = r.Rule(target=r.Jump(chain="DOCKER-USER"))
+        chains["FORWARD"] = evolve(chains["FORWARD"], rules=(jump, *chains["FORWARD"].rules))
+        tables = {**cell.ruleset.tables, "filter": r.Table(name="filter", chains=chains)}
+        judgement = judge(cell.facts, evolve(cell.ruleset, tables=tables), None)
+        assert [finding.effect for finding in judgement.findings] == [effect]

@@ -240,6 +240,9 @@ def test_a_packet_that_no_rule_decides_meets_the_policy(policy: str | None, answ
         ("NFLOG --nflog-group 5", YES),
         ("MARK --set-xmark 0x1/0x1", YES),
         ("CONNMARK --restore-mark", YES),
+        ("CONNMARK --save-mark", YES),
+        ("TCPMSS --clamp-mss-to-pmtu", YES),
+        ("CT --notrack", YES),
         ("RETURN", NO),
         ("QUEUE", MAY),
         ("NFQUEUE --queue-num 3", MAY),
@@ -327,8 +330,9 @@ def test_an_unknown_mark_is_known_once_it_is_set_whole() -> None:
 
 
 def test_connmark_makes_the_mark_unknown() -> None:
-    """It may be restored from anything."""
+    """It may be restored from anything; what is saved in the connection leaves the packet's mark alone."""
     assert outcome("-A FORWARD -j CONNMARK --restore-mark\n-A FORWARD -m mark --mark 0x10001 -j ACCEPT").passes is MAY
+    assert outcome("-A FORWARD -j CONNMARK --save-mark\n-A FORWARD -m mark --mark 0x10001 -j ACCEPT").passes is YES
 
 
 def test_more_marks_than_can_be_kept_are_any() -> None:

@@ -50,6 +50,9 @@ def test_a_cell_as_silk_writes_it_has_none() -> None:
         (r.REJECT, Kind.FOREIGN_DROP),
         (r.Log(prefix="x "), Kind.FOREIGN_RULE),
         (r.NO_TARGET, Kind.FOREIGN_RULE),
+        (r.OpaqueTarget(name="TCPMSS"), Kind.FOREIGN_RULE),
+        (r.OpaqueTarget(name="CONNMARK", arguments=("--save-mark",)), Kind.FOREIGN_RULE),
+        (r.OpaqueTarget(name="CONNMARK", arguments=("--restore-mark",)), Kind.FOREIGN_ACCEPT),
     ],
 )
 def test_before_silks_last_jump_a_rule_can_do_what_its_target_does(target: r.Target, kind: Kind) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 
 from attrs import evolve
 
 from c2c_auditor.audit.checks import describe
-from c2c_auditor.audit.harms import MOST, Blame, Harm, Harms
+from c2c_auditor.audit.harms import MOST, Blame, Harm, Harms, in_order
 from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.strangers import Strangers
 from c2c_auditor.audit.traffic.reachability import Reachability
 from c2c_auditor.audit.traffic.statements import Places, destination_name, sentences
 from c2c_auditor.model import rule as r
@@ -38,6 +40,7 @@ class Effects:
         self._places = places
         self._senders = reach.senders
         self._harms = Harms(reach)
+        self._strangers = Strangers(inputs)
         self._accused: frozenset[r.Rule] = frozenset()
         # Of each blame, the accused rules.
         self._accused_in: dict[Blame, frozenset[r.Rule | None]] = {}
@@ -76,12 +79,17 @@ class Effects:
         None where traffic between containers does not tell what the finding does, so that it keeps the effect that its
         check gave it.
         """
-        scope = finding.kind.scope
-        if scope is Scope.STRANGER and (decided := self._harms.decided_by(finding.found)):
+        if finding.kind.scope is Scope.STRANGER and (decided := self._harms.decided_by(finding.found)):
             return decided  # whatever its check made of it: this rule decides
         if not finding.effect.harms:
             return None
-        match scope:
+        if finding.kind in (Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP):
+            return self._of_stranger(finding)
+        return self._of_scope(finding)
+
+    def _of_scope(self, finding: Finding) -> Sequence[Harm] | None:
+        """`_concerned` of a finding that harms, by what its kind is about."""
+        match finding.kind.scope:
             case Scope.POLICY_RULE:
                 return self._of_rule(finding)
             case Scope.SENDER:
@@ -96,6 +104,27 @@ class Effects:
                 return None
             case Scope.IDENTITY | Scope.FLOWS | Scope.HYGIENE:
                 return None
+
+    def _of_stranger(self, finding: Finding) -> list[Harm] | None:
+        """Differences that a rule of others in FORWARD, or the rules that it jumps to, decide, or mark packets for.
+
+        None where it may decide about other traffic. A RETURN leaves the decision to the policy, which is no rule.
+        """
+        rule = finding.found
+        if rule is None or finding.place is None or finding.place.chain != "FORWARD" or rule.target == r.RETURN:
+            return None
+        behind = list(self._strangers.behind(rule))
+        decided = [one for other in behind for one in self._harms.decided_by(other)]
+        marked = [one for other in behind if self._strangers.marks(other) for one in self._harms.marked_by(other)]
+        stops = finding.kind is Kind.FOREIGN_DROP
+        if not decided and not marked and (self._strangers.elsewhere(rule, stops=stops) or (stops and self._unserved)):
+            return None
+        return in_order([*decided, *marked])
+
+    @cached_property
+    def _unserved(self) -> bool:
+        """Whether requests to a container's mapped ports, or answers from outside to a container, do not pass."""
+        return not all(sender.served for sender in self._senders.all)
 
     def _of_container(self, finding: Finding) -> list[Harm]:
         """Differences of the containers that ``finding`` names, and of the senders that its MARK rule marks."""
@@ -235,4 +264,5 @@ def _on_overlay(finding: Finding) -> bool:
 def _harmless(finding: Finding) -> Finding:
     """The difference is there, and no packet between containers is decided otherwise because of it."""
     summary = describe.harmless(finding.summary, finding.effect)
-    return evolve(finding, effects=frozenset({Effect.RESIDUE}), summary=summary)
+    effect = Effect.ADVICE if finding.kind in (Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP) else Effect.RESIDUE
+    return evolve(finding, effects=frozenset({effect}), summary=summary)

@@ -15,14 +15,13 @@ from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row
 from c2c_auditor.audit.traffic.reachability import Reachability
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.kind import Effect
+from c2c_auditor.netfilter.decided import Rules
 from c2c_auditor.netfilter.flows import FlowSet, union
 
 # How many differences of one effect a finding is shown; its text has no more.
 MOST = 3
 # Up to this many rules, equal ones are recognised by value; more are one object where they are the same (`Row.blame`).
 _FEW = 8
-
-Rules = tuple[r.Rule | None, ...]
 
 
 @define(eq=False)

@@ -7,34 +7,27 @@ from enum import Enum
 
 from c2c_auditor.model import rule as r
 
-# Targets that have no word of their own here, let a packet go on and leave its mark alone (man iptables-extensions).
+# Targets that have no word of their own here, let a packet go on and leave its mark alone. Of each, the function named
+# gives XT_CONTINUE for every packet that the kernel can read (net/netfilter/, net/ipv4/netfilter/).
 _GO_ON = frozenset(
-    [
-        "AUDIT",
-        "CHECKSUM",
-        "CLASSIFY",
-        "CONNSECMARK",
-        "DSCP",
-        "ECN",
-        "HL",
-        "IDLETIMER",
-        "LED",
-        "NFLOG",
-        "NOTRACK",
-        "RATEEST",
-        "SECMARK",
-        "SET",
-        "TCPMSS",
-        "TCPOPTSTRIP",
-        "TEE",
-        "TOS",
-        "TRACE",
-        "TTL",
-        "ULOG",
-    ],
+    {
+        # Notes about the packet: xt_NFLOG.c nflog_tg, xt_TRACE.c trace_tg, xt_AUDIT.c audit_tg, xt_LED.c led_tg,
+        # xt_IDLETIMER.c idletimer_tg_target, xt_RATEEST.c xt_rateest_tg; ULOG was ipt_ULOG.c ulog_tg until Linux 3.16.
+        *("NFLOG", "ULOG", "TRACE", "AUDIT", "LED", "IDLETIMER", "RATEEST"),
+        # Addresses into sets, a copy to elsewhere: xt_set.c set_target_v3, xt_TEE.c tee_tg4.
+        *("SET", "TEE"),
+        # Changes to headers: xt_TCPMSS.c tcpmss_tg4, xt_TCPOPTSTRIP.c tcpoptstrip_tg4, xt_DSCP.c dscp_tg (TOS: tos_tg),
+        # ipt_ECN.c ecn_tg, xt_HL.c ttl_tg and hl_tg6, xt_CHECKSUM.c checksum_tg.
+        *("TCPMSS", "TCPOPTSTRIP", "DSCP", "TOS", "ECN", "TTL", "HL", "CHECKSUM"),
+        # What the kernel keeps beside the packet, but not its mark: xt_CLASSIFY.c classify_tg, xt_SECMARK.c secmark_tg,
+        # xt_CONNSECMARK.c connsecmark_tg, xt_CT.c xt_ct_target (NOTRACK: notrack_tg).
+        *("CLASSIFY", "SECMARK", "CONNSECMARK", "CT", "NOTRACK"),
+    },
 )
-# The same, but they may set the mark.
-_GO_ON_MARKED = frozenset({"CONNMARK", "CT", "HMARK"})
+# The same, but they may set the mark: xt_connmark.c connmark_tg_shift, xt_HMARK.c hmark_tg_v4.
+_GO_ON_MARKED = frozenset({"CONNMARK", "HMARK"})
+# What CONNMARK does to the connection's mark leaves the packet's alone.
+_CONNECTION_ONLY = frozenset({"--save-mark", "--set-mark", "--set-xmark", "--and-mark", "--or-mark", "--xor-mark"})
 
 
 class Action(Enum):
@@ -71,14 +64,14 @@ def action(target: r.Target, chains: Container[str]) -> Action:
             return Action.DOUBT
         return Action.JUMP if isinstance(target, r.Jump) else Action.GOTO
     if isinstance(target, r.OpaqueTarget):
-        return (
-            Action.GO_ON
-            if target.name in _GO_ON
-            else Action.FORGET_MARK
-            if target.name in _GO_ON_MARKED
-            else Action.DOUBT
-        )
+        return _opaque(target)
     return _CLASSES[type(target)]
+
+
+def _opaque(target: r.OpaqueTarget) -> Action:
+    if target.name in _GO_ON or (target.name == "CONNMARK" and not _CONNECTION_ONLY.isdisjoint(target.arguments)):
+        return Action.GO_ON
+    return Action.FORGET_MARK if target.name in _GO_ON_MARKED else Action.DOUBT
 
 
 def new_mark(target: r.SetMark, mark: int | None) -> int | None:

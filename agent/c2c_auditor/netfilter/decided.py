@@ -8,13 +8,15 @@ only notes that it came through (`Passed`). Block lists of ports are such runs.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.actions import Action
 from c2c_auditor.netfilter.flows import ALL, FlowSet, both, meet, union, without
 from c2c_auditor.netfilter.packet import always_in_doubt
+
+Rules = tuple[r.Rule | None, ...]
 
 
 class Asks(NamedTuple):
@@ -40,10 +42,9 @@ class Decided(NamedTuple):
         """Those of ``flows`` that were decided here."""
         return both(both(flows, self.flows), self.within)
 
-    def rules(self, flows: FlowSet) -> Iterator[r.Rule | None]:
-        """The rules that decided any of ``flows``."""
-        if meet(both(flows, self.flows), self.within):
-            yield self.rule
+    def rules(self, flows: FlowSet) -> Rules:
+        """The rule, if it decided any of ``flows``."""
+        return (self.rule,) if meet(both(flows, self.flows), self.within) else ()
 
 
 class Verdicts:
@@ -51,15 +52,18 @@ class Verdicts:
 
     def __init__(self, decided: Sequence[tuple[FlowSet, r.Rule]]) -> None:
         self.flows = union(*(flows for flows, _ in decided))
-        self._rules = tuple(rule for _, rule in decided)
+        self._rules: Rules = tuple(rule for _, rule in decided)
+        self._alike = all(flows == self.flows for flows, _ in decided)
         # By interval: which rules (by number) decided it. Sets overlap where a rule only may meet a flow.
         self._by_interval = sorted(
             (first, last, number) for number, (flows, _) in enumerate(decided) for first, last in flows
         )
         self._longest = max((last - first for first, last, _ in self._by_interval), default=0)
 
-    def rules(self, flows: FlowSet) -> Iterator[r.Rule]:
+    def rules(self, flows: FlowSet) -> Rules:
         """The rules that decided any of ``flows``, in their order."""
+        if self._alike:
+            return self._rules if meet(flows, self.flows) else ()
         numbers = set()
         for first, last in flows:
             at = bisect_left(self._by_interval, (first - self._longest,))
@@ -67,7 +71,9 @@ class Verdicts:
                 if self._by_interval[at][1] >= first:
                     numbers.add(self._by_interval[at][2])
                 at += 1
-        return (self._rules[number] for number in sorted(numbers))
+        if len(numbers) == len(self._rules):
+            return self._rules
+        return tuple(self._rules[number] for number in sorted(numbers))
 
 
 class Run:
@@ -100,6 +106,6 @@ class Passed(NamedTuple):
         """Those of ``flows`` that were decided here."""
         return both(both(both(flows, self.flows), self.verdicts.flows), self.within)
 
-    def rules(self, flows: FlowSet) -> Iterator[r.Rule]:
-        """The rules that decided any of ``flows``."""
+    def rules(self, flows: FlowSet) -> Rules:
+        """The rules that decided any of ``flows``; all of them are one object."""
         return self.verdicts.rules(both(both(flows, self.flows), self.within))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from itertools import chain
 
 from attrs import field, frozen
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter.decided import Decided, Passed
+from c2c_auditor.netfilter.decided import Decided, Passed, Rules
 from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowSet, touched, union, whole, without
 
 
@@ -29,7 +28,7 @@ class Disposition:
     marks: Mapping[int | None, FlowSet]
     passes: FlowSet
     may_pass: FlowSet
-    _deciding: dict[FlowSet, tuple[r.Rule | None, ...]] = field(factory=dict, init=False, eq=False, repr=False)
+    _deciding: dict[FlowSet, tuple[Rules, ...]] = field(factory=dict, init=False, eq=False, repr=False)
 
     @cached_property
     def answered(self) -> tuple[FlowSet, FlowSet]:
@@ -43,17 +42,30 @@ class Disposition:
         some = touched(union(self.passes, self.may_pass))
         return sure, without(some, sure)
 
-    def deciding(self, flows: FlowSet) -> tuple[r.Rule | None, ...]:
-        """The rules that decide any of ``flows``, in the order of the walk, each once; None is the policy.
+    def deciding(self, flows: FlowSet) -> tuple[Rules, ...]:
+        """The rules that decide any of ``flows``, in the order of the walk; None is the policy.
 
-        The same object each time, since the answers to tens of thousands of flows may be stopped by the same rules.
+        In parts, which are the same object each time: the answers to tens of thousands of flows may be stopped by the
+        same thousand rules.
         """
         known = self._deciding.get(flows)
         if known is None:
             left = without(flows, self.passes)
-            rules = chain(
-                (rule for accepted in self.accepted for rule in accepted.rules(flows)),
-                (rule for refused in self.refused for rule in refused.rules(left)),
-            )
-            known = self._deciding[flows] = tuple(dict.fromkeys(rules))
+            found = (*(one.rules(flows) for one in self.accepted), *(one.rules(left) for one in self.refused))
+            known = self._deciding[flows] = tuple(_parts(found))
         return known
+
+
+def _parts(found: Iterable[Rules]) -> Iterator[Rules]:
+    """``found`` without what is empty, and with rules that stand alone put together."""
+    alone: list[r.Rule | None] = []
+    for rules in found:
+        if len(rules) == 1:
+            alone += rules
+        elif rules:
+            if alone:
+                yield tuple(dict.fromkeys(alone))
+                alone = []
+            yield rules
+    if alone:
+        yield tuple(dict.fromkeys(alone))

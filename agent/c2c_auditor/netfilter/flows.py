@@ -44,11 +44,11 @@ def union(*sets: FlowSet) -> FlowSet:
     if len(sets) == 2 and not (sets[0] and sets[1]):  # noqa: PLR2004 - what a walk does most: one of the two is empty
         return sets[0] or sets[1]
     joined: list[tuple[int, int]] = []
-    for first, last in sorted(interval for flows in sets for interval in flows):
-        if joined and first <= joined[-1][1] + 1:
-            joined[-1] = joined[-1][0], max(last, joined[-1][1])
+    for interval in sorted(interval for flows in sets for interval in flows):
+        if joined and interval[0] <= joined[-1][1] + 1:
+            joined[-1] = joined[-1][0], max(interval[1], joined[-1][1])
         else:
-            joined.append((first, last))
+            joined.append(interval)
     return tuple(joined)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from c2c_auditor.errors import Reason, SourceError
 
-_MOST_BYTES = 256 << 20
+_MOST_BYTES = 64 << 20
 _CHUNK = 1 << 20
 # Without O_NONBLOCK opening a FIFO waits for a writer, without O_NOCTTY a terminal may become the agent's own.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -32,7 +32,7 @@ def read_text_file(path: Path, *, source: str, most: int = _MOST_BYTES) -> str:
     """
     reason, remedy = Reason.FAILED, "check the path and the disk"
     try:
-        data = _read(path, most + 1)
+        data = _read(path, most)
     except FileNotFoundError:
         reason, problem = Reason.MISSING, "there is no such file"
         remedy = "check the path, and whether the job that writes it runs here"
@@ -46,7 +46,7 @@ def read_text_file(path: Path, *, source: str, most: int = _MOST_BYTES) -> str:
     except ValueError as error:  # a NUL, or a character that no file name can have
         problem, remedy = f"it is no path: {error}", "check the setting that names it"
     else:
-        if len(data) <= most:
+        if data is not None:
             return data.decode("utf-8", "surrogateescape")
         reason, problem, remedy = Reason.TOO_LARGE, f"it is larger than {most} bytes", "is it the right file?"
     raise SourceError(source=source, reason=reason, where=str(path), problem=problem, remedy=remedy)
@@ -61,16 +61,19 @@ def is_empty_file(path: Path) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
 
-def _read(path: Path, most: int) -> bytes:
-    """The first ``most`` bytes."""
+def _read(path: Path, most: int) -> bytes | None:
+    """The file's bytes; None if there are more than ``most``."""
     _refuse_other_kinds(path.stat())  # before opening: a device may act on that, and a socket cannot be opened
     descriptor = os.open(path, _FLAGS)
     with os.fdopen(descriptor, "rb", buffering=0) as opened:
-        _refuse_other_kinds(os.fstat(descriptor))  # again: something else may stand there by now
+        status = os.fstat(descriptor)
+        _refuse_other_kinds(status)  # again: something else may stand there by now
+        if status.st_size > most:
+            return None  # told by its size: reading it at each audit would cost more than the audit
         data = bytearray()
-        while len(data) < most and (chunk := opened.read(min(_CHUNK, most - len(data)))):
+        while len(data) <= most and (chunk := opened.read(min(_CHUNK, most + 1 - len(data)))):
             data += chunk
-    return bytes(data)
+    return bytes(data) if len(data) <= most else None
 
 
 def _refuse_other_kinds(status: os.stat_result) -> None:

@@ -19,9 +19,20 @@ from c2c_auditor.audit.reading.policy_chains import jumped_chain
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
+from c2c_auditor.netfilter.actions import Action, action
 from c2c_auditor.silk.chain_names import family_of
 
 _DEEPEST = 64
+# Whether a packet may be accepted, and whether it may be stopped; a jump does neither by itself.
+_ABLE = {
+    Action.ACCEPT: (True, False),
+    Action.RETURN: (True, False),
+    Action.SET_MARK: (True, False),
+    Action.FORGET_MARK: (True, False),
+    Action.REFUSE: (False, True),
+    Action.DOUBT: (True, True),
+    Action.GO_ON: (False, False),
+}
 _REMEDY = "Find out who added it (its owner's job or a person); silk neither adds nor removes it."
 
 
@@ -124,14 +135,8 @@ class Reach:
 
         A packet that is marked, or that leaves silk's chains, counts as accepted.
         """
-        target = rule.target
-        if target in (r.ACCEPT, r.RETURN) or isinstance(target, r.SetMark):
-            return True, False
-        if isinstance(target, r.Reject) or target == r.DROP:
-            return False, True
-        if isinstance(target, r.OpaqueTarget):
-            return True, True
-        return self._of_chain(jumped_chain(rule))
+        inner = jumped_chain(rule)
+        return self._of_chain(inner) if inner else _ABLE[action(rule.target, ())]
 
     def _of_chain(self, name: str, depth: int = 0) -> tuple[bool, bool]:
         """Chains that call each other without end, and those too deep for any kernel, may do anything."""

@@ -162,33 +162,34 @@ class _Question:
             self._certain(walk, leaves=index == 0 and destination is None) for index, walk in enumerate(walks)
         )
         intended = None if self._inputs.facts.policies is None else bool(both(self._flow.flows, self._allowed))
-        half = ""
-        if source is None and self._inputs.ipv6:
-            half = "The source is beyond this cell: what is on its way here is not known."
-        elif source is None:
-            what = "with its mark" if self._source.app else "without a mark, because an address does not tell the app"
-            half = (
-                "The source runs on other cells: this is the destination's half of the path, for packets that arrive "
-                f"{what}."
-            )
-        elif destination is None:
-            half = (
-                "The destination runs on other cells: this is the source's half of the path; the destination's cell "
-                "decides the rest."
-            )
         return Explanation(
             source=self._name(self._source, source),
             destination=self._name(self._destination, destination),
             flow=self._flow,
             passes=passes,
             intended=intended,
-            half=half,
+            half=self._half(source, destination),
             walks=walks,
             policies=tuple(map(self._sentence, self._policies)),
-            allow=""
-            if intended or intended is None or not self._source.app or not self._destination.app
-            else self._command(),
+            allow=self._command() if intended is False and self._source.app and self._destination.app else "",
         )
+
+    def _half(self, source: Container | None, destination: Container | None) -> str:
+        """Which half of the path this cell decides; over IPv6, that policies have no part in it."""
+        if self._inputs.ipv6:
+            return "Policies are IPv4's: over IPv6 nothing that begins a connection may reach a container."
+        if source is None:
+            what = "with its mark" if self._source.app else "without a mark, because an address does not tell the app"
+            return (
+                "The source runs on other cells: this is the destination's half of the path, for packets that arrive "
+                f"{what}."
+            )
+        if destination is None:
+            return (
+                "The destination runs on other cells: this is the source's half of the path; the destination's cell "
+                "decides the rest."
+            )
+        return ""
 
     def _walks(self, source: Container | None, destination: Container | None) -> list[Walk]:
         request, answer = self._packets(source, destination)
@@ -271,7 +272,7 @@ class _Question:
         """The ``cf`` command that would allow the flow; names where people gave them."""
         names = self._inputs.people.names
         source, destination = names.get(self._source.app), names.get(self._destination.app)
-        if source is None or destination is None or not source.app or not destination.app:
+        if self._inputs.ipv6 or source is None or destination is None or not source.app or not destination.app:
             return ""
         there = (
             ""

@@ -16,7 +16,7 @@ from attrs import evolve
 
 from c2c_auditor.audit.reading.policy_chains import jumped_chain
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.cell import CellFacts, Container, PolicySet, Store, VpaConfig
+from c2c_auditor.model.cell import BadRecord, CellFacts, Container, PolicySet, Store, VpaConfig
 from c2c_auditor.model.family import Address, AddressFamily
 from c2c_auditor.silk.chain_names import ChainFamily, container_interface, family_of
 
@@ -74,12 +74,19 @@ def _into_input(rule: r.Rule) -> bool:
 
 
 def _store(store: Store) -> Store:
-    """The containers that have an address of IPv6, at that address."""
+    """The containers that have an address of IPv6, at that address.
+
+    Of the others there is nothing to plan from; they are there all the same, so chains of theirs are no orphans.
+    """
+    without = [container.handle for container in store.containers if container.ipv6 is None]
     return Store(
         containers=tuple(
             _container(container, container.ipv6) for container in store.containers if container.ipv6 is not None
         ),
-        unreadable=store.unreadable,
+        unreadable=(
+            *store.unreadable,
+            *(BadRecord(subject=handle, where="store", problem="it has no address of IPv6") for handle in without),
+        ),
     )
 
 

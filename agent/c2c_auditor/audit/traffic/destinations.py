@@ -11,6 +11,7 @@ from c2c_auditor.audit.traffic.ends import Source
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.report import Passage
+from c2c_auditor.netfilter.decided import Rules
 from c2c_auditor.netfilter.flows import ALL, FlowSet, both, touched, union, without
 from c2c_auditor.netfilter.paths import Disposition
 
@@ -54,16 +55,14 @@ class Row:
         """
         return list(dict.fromkeys(rule for rules in self.blame(flows) for rule in rules))
 
-    def blame(self, flows: FlowSet) -> list[tuple[r.Rule | None, ...]]:
-        """`deciding` by the disposition that they decide in: many rules are one object where they are the same."""
+    def blame(self, flows: FlowSet) -> list[Rules]:
+        """`deciding` in parts: many rules are one object where they are the same (`Disposition.deciding`)."""
         there, *back = self.dispositions
-        blamed = [there.deciding(without(flows, there.passes))] if both(flows, there.passes) != flows else []
-        blamed += [
-            disposition.deciding(touched(flows))
-            for disposition in back
-            if both(flows, disposition.answered[0]) != flows
-        ]
-        return [rules for rules in blamed if rules] or [there.deciding(flows)]
+        blamed = [*there.deciding(without(flows, there.passes))] if both(flows, there.passes) != flows else []
+        for disposition in back:
+            if both(flows, disposition.answered[0]) != flows:
+                blamed += disposition.deciding(touched(flows))
+        return blamed or [*there.deciding(flows)]
 
 
 @frozen(kw_only=True)

@@ -1,8 +1,7 @@
 """Decodes the private data of targets that have a value class, in the manner of `matches`.
 
-Layouts: Linux include/uapi/linux/netfilter/xt_MARK.h, xt_LOG.h, nf_nat.h, netfilter_ipv4/ipt_REJECT.h,
-netfilter_ipv6/ip6t_REJECT.h. MARK before
-revision 2 is not here: no kernel since 2.6.38 has it.
+Layouts: Linux include/uapi/linux/netfilter/xt_MARK.h, xt_connmark.h, xt_LOG.h, nf_nat.h, netfilter_ipv4/ipt_REJECT.h,
+netfilter_ipv6/ip6t_REJECT.h. MARK before revision 2 is not here: no kernel since 2.6.38 has it.
 """
 
 from __future__ import annotations
@@ -45,6 +44,20 @@ _ADDRESSES, _PORTS, _RANDOM, _PERSISTENT, _RANDOM_FULLY = 1, 2, 4, 8, 16
 
 def _mark(data: bytes) -> r.SetMark:
     return canonical.set_mark(*fields("=II", data))
+
+
+def _connmark(at: int, data: bytes) -> r.OpaqueTarget:
+    """CONNMARK in the words of iptables-save: what it does decides whether the packet's mark changes.
+
+    Its mode stands ``at`` a byte: revision 2 has a shift, which is not understood, in front of it.
+    """
+    value, ctmask, nfmask = fields("=III", data)
+    *shift, mode = data[12 : at + 1]
+    if any(shift):
+        raise NotUnderstood(str(shift))
+    word = known({0: "--set-xmark", 1: "--save-mark", 2: "--restore-mark"}, mode)
+    masks = (f"0x{value:x}/0x{ctmask:x}",) if mode == 0 else ("--nfmask", f"0x{nfmask:x}", "--ctmask", f"0x{ctmask:x}")
+    return r.OpaqueTarget(name="CONNMARK", arguments=(word, *masks))
 
 
 def _log(data: bytes) -> r.Log:
@@ -121,6 +134,8 @@ def _targets(family: r.AddressFamily) -> dict[tuple[str, int], Decoder]:
     return {
         ("MARK", 2): _mark,
         ("LOG", 0): _log,
+        ("CONNMARK", 1): partial(_connmark, 12),
+        ("CONNMARK", 2): partial(_connmark, 14),
         ("REJECT", 0): partial(_reject, family),
         ("DNAT", 1): partial(_dnat_1, family),
         ("DNAT", 2): partial(_dnat_1, family),

@@ -212,7 +212,10 @@ class CellReader:
             return ()
         now = self._clocks.steady()
         if self._processes is None or now - self._processes[0] >= _PROCESSES_SECONDS:
-            self._processes = now, read_processes()
+            try:
+                self._processes = now, read_processes()
+            except OSError:
+                self._processes = now, ()  # nothing is said of processes that cannot be listed
         return self._processes[1]
 
 

@@ -26,7 +26,7 @@ _PROCESSES = {
 def read_processes(among: Iterable[psutil.Process] | None = None) -> tuple[ProcessStatus, ...]:
     """Whether each of silk's programs runs, and since when; only ``among`` these processes if given.
 
-    A process that ends while it is read does not run.
+    A process that ends while it is read does not run. Raises OSError where the system refuses to list processes.
     """
     started: dict[str, float] = {}
     for process in psutil.process_iter() if among is None else among:
@@ -44,12 +44,16 @@ def read_processes(among: Iterable[psutil.Process] | None = None) -> tuple[Proce
 
 
 def underlay_interfaces(addresses: Iterable[IPv4Address | IPv6Address]) -> tuple[str, ...]:
-    """The names of the interfaces that hold one of ``addresses``, sorted."""
+    """The names of the interfaces that hold one of ``addresses``, sorted; none if the system does not list them."""
     wanted = set(addresses)
+    try:
+        interfaces = psutil.net_if_addrs()
+    except OSError:  # no descriptor is left, for one; the rules are still judged without the names
+        return ()
     return tuple(
         sorted(
             name
-            for name, interface_addresses in psutil.net_if_addrs().items()
+            for name, interface_addresses in interfaces.items()
             if any(_address(one.address) in wanted for one in interface_addresses if one.family in _FAMILIES)
         )
     )

@@ -6,8 +6,10 @@ programs of only one.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from attrs import frozen
@@ -59,6 +61,15 @@ class Tools:
                 return tool
             others.append(tool)
         where = str(self._bin_dir / names[0]) if self._bin_dir is not None else names[0]
+        refused = next((path for path in self._paths(names) if path.exists()), None)
+        if refused is not None and not others:
+            raise SourceError(
+                source="rules",
+                reason=Reason.PERMISSION,
+                where=str(refused),
+                problem="it is there and cannot be executed",
+                remedy="check the file's type and permissions",
+            )
         found = f", and {others[0].path} is {others[0].version}" if others else ""
         raise SourceError(
             source="rules",
@@ -67,6 +78,11 @@ class Tools:
             problem=f"there is no such program{found}",
             remedy="install iptables, or set iptables_bin_dir to the directory of its nf_tables programs",
         )
+
+    def _paths(self, names: Iterable[str]) -> Iterator[Path]:
+        """Where programs of these names are looked for."""
+        directories = [self._bin_dir] if self._bin_dir is not None else map(Path, os.get_exec_path())
+        return (directory / name for directory in directories for name in names)
 
     def _tool(self, path: str) -> Tool:
         stamp = _stamp(path)
