@@ -1,4 +1,4 @@
-"""Rules in FORWARD that silk did not write: whether they can do anything beside the traffic between containers.
+"""Decides whether rules that silk did not write affect other traffic than that between containers.
 
 Reachability says what they do to that. What containers send to the outside, and what the outside sends to them, is not
 worked out flow by flow, so a rule that can meet such packets keeps the effect that its target can have.
