@@ -17,7 +17,7 @@ _BUILD_SECONDS = 900
 
 
 class MissingToolError(Exception):
-    """What is missing, in words for whoever would install it."""
+    """What is missing, for people who can install it."""
 
 
 def find() -> Path:

@@ -52,8 +52,8 @@ def main() -> int:
         command = (sys.executable, __file__, engine, name, str(seconds))
         limit = 2 * seconds + _STARTUP_SECONDS
         run = subprocess.run(command, check=False, timeout=limit, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        told = [line for line in run.stdout.decode(errors="replace").splitlines() if not _PROGRESS.match(line)]
-        sys.stdout.write("".join(f"  {line[:_WIDTH]}\n" for line in told[-_MOST_LINES:]))
+        text = [line for line in run.stdout.decode(errors="replace").splitlines() if not _PROGRESS.match(line)]
+        sys.stdout.write("".join(f"  {line[:_WIDTH]}\n" for line in text[-_MOST_LINES:]))
         if run.returncode != 0:
             found.append(name)
     sys.stdout.write(f"found something: {', '.join(found)}; see tests/fuzz/corpus\n" if found else "nothing found\n")

@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def _warn_of_changes() -> None:
-    """A release of what nobody committed can be made by nobody else."""
+    """A release of uncommitted files could not be made again."""
     git = shutil.which("git")
     if (
         git is not None

@@ -228,7 +228,7 @@ class Soak:
             time.sleep(self.random.uniform(0.5, 2.0))
 
     def _fault(self, fault: Fault) -> None:
-        """One of the demo's faults, on a cell whose rules nobody else touches meanwhile."""
+        """One of the demo's faults, on a cell whose rules nothing else changes meanwhile."""
         self.cell.replan()
         self._until(lambda: self.watch.clean, _PATIENCE)
         self._follow(fault.name, fault.kinds, fault.kinds | fault.also, lambda: fault.inject(self.cell))
@@ -304,10 +304,10 @@ def growth(samples: list[tuple[tuple[int, int], ...]]) -> Iterator[tuple[str, st
         grown = held[1] - held[0]
         flat = grown <= max(_GROWTH_BYTES, _GROWTH_SHARE * held[0])
         flat = flat and descriptors[1] - descriptors[0] <= _GROWTH_DESCRIPTORS
-        told = (
+        text = (
             f"{held[0] / 2**20:.1f} MiB then {held[1] / 2**20:.1f}, {descriptors[0]} descriptors then {descriptors[1]}"
         )
-        yield name, told, flat
+        yield name, text, flat
 
 
 def soak(backend: str, *, seconds: float, seed: int) -> int:
@@ -324,8 +324,8 @@ def soak(backend: str, *, seconds: float, seed: int) -> int:
     failed = not alive
     if not alive:
         _say(backend, f"the agent ended: {words}")
-    for name, told, flat in growth(soaking.watch.samples):
-        _say(backend, f"{name}: {told}: {'flat' if flat else 'GREW'}")
+    for name, text, flat in growth(soaking.watch.samples):
+        _say(backend, f"{name}: {text}: {'flat' if flat else 'GREW'}")
         failed |= not flat
     for what, found in (("false", tally.false), ("missed", tally.missed), ("not resolved", tally.lasting)):
         _say(backend, f"{what} {len(found)}" + (": " + "; ".join(found) if found else ""))

@@ -61,8 +61,8 @@ def stage(target: Path = TARGET) -> list[Path]:
 
 def build_wheel(into: Path) -> Path:
     """Build the project's wheel, byte for byte the same from equal sources."""
-    # Not compressed: what comes out of a compressor depends on the zlib of whoever builds. BOSH compresses the package
-    # anyway.
+    # Not compressed: what comes out of a compressor depends on the zlib of the build machine. BOSH compresses the
+    # package anyway.
     options = (
         "--no-deps",
         "--no-build-isolation",

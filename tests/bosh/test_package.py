@@ -263,7 +263,7 @@ def _until_ready(log: Path) -> None:
 
 
 def _is_confined() -> None:
-    """The auditing process holds the two capabilities and no other, the listening one none; nobody is root.
+    """The auditing process holds the two capabilities and no other, the listening one none; neither is root.
 
     Threads are as few as the job allows.
     """

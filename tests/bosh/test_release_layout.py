@@ -119,7 +119,7 @@ def test_links_are_well_formed(name: str) -> None:
 
 
 def test_the_cells_job_needs_no_link() -> None:
-    """All four are there for what nobody configured, and a deployment without them is none the worse."""
+    """All four are there for what is not configured, and a deployment without them is none the worse."""
     assert {link["name"] for link in job("c2c_auditor").spec["consumes"]} == {
         "vpa",
         "iptables",

@@ -406,7 +406,7 @@ def test_where_vpas_files_are_not_mounted_its_link_brings_the_certificates() -> 
 
 
 def test_from_properties_alone_vpa_is_as_silk_ships_it() -> None:
-    """What nobody told, and the rules can tell, is not known."""
+    """Settings that are not given, and that the rules can show, are not known."""
     assert vpa_told() == evolve(
         VpaConfig(),
         policy_server_url="https://policy-server.service.cf.internal:4003",
@@ -556,7 +556,7 @@ def _post_start(tmp_path: Path, given: Mapping[str, Any]) -> subprocess.Complete
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[ServerProcess]:
-    """The agent's real server, which lets nobody in without a certificate."""
+    """The agent's real server, which refuses clients without a certificate."""
     ca = trustme.CA()
     leaf = ca.issue_cert("auditor.cell")
     leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "server.crt"))

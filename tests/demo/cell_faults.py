@@ -245,7 +245,7 @@ MASQUERADE_WRONG_RANGE = Fault(
 )
 PORT_FORWARDED = Fault(
     name="port-forwarded",
-    story="a port of the cell leads to redis that nobody asked for",
+    story="a port of the cell leads to redis without a mapping",
     kinds=frozenset({Kind.NAT_RULE_STALE}),
     inject=_other_port_forwarded,
     app=REDIS,

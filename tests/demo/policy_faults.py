@@ -112,7 +112,7 @@ def _flush_forward(cell: Cell) -> None:
 
 MARK_DELETED = Fault(
     name="mark-deleted",
-    story="somebody deletes a MARK rule: one frontend reaches nobody any more",
+    story="somebody deletes a MARK rule: one frontend reaches no app any more",
     kinds=frozenset({Kind.MARK_MISSING}),
     inject=_delete_mark,
     app=FRONTEND,

@@ -39,7 +39,7 @@ class Truth:
     last_updated: int = 0
 
     def adding(self, *policies: NetworkPolicy) -> Truth:
-        """With ``policies`` too; a guid that is new gets the lowest tag that nobody has, its source first."""
+        """With ``policies`` too; a guid that is new gets the lowest free tag, its source first."""
         tags = dict(self.tags)
         for guid in (guid for policy in policies for guid in (policy.source, policy.destination)):
             if guid not in tags:
@@ -58,7 +58,7 @@ class Truth:
         )
 
     def retagging(self, guid: str, tag: int) -> Truth:
-        """As after damage to the table of tags: ``guid`` stands under ``tag``, whoever else does."""
+        """As after damage to the table of tags: ``guid`` stands under ``tag``, perhaps beside others."""
         return evolve(self, tags={**self.tags, guid: tag}, last_updated=self._later())
 
     def _later(self) -> int:

@@ -102,7 +102,7 @@ def _twice(lines: Lines) -> Lines:
 DAMAGES = (
     Damage(
         name="mark-deleted",
-        story="somebody deletes the MARK rule: source-app reaches nobody any more",
+        story="somebody deletes the MARK rule: source-app reaches no app any more",
         kind=Kind.MARK_MISSING,
         change=lambda lines: _without(lines, "-A vpa--", "-j MARK"),
     ),

@@ -2,7 +2,7 @@
 
 They run command by command, in the order that the real ones were seen to use.
 
-Every step is a commit of its own, as on a real cell, so whoever reads in between sees what can be seen there. Source:
+Every step is a commit of its own, as on a real cell, so a reader in between sees what can be seen there. Source:
 silk-release cni-wrapper-plugin/lib/plugin_controller.go, netrules/*.go; vxlan-policy-agent/enforcer/enforcer.go,
 converger.
 """

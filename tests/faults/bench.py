@@ -1,4 +1,4 @@
-"""A simulated cell with the real daemon beside it, wired so that a fault reaches the agent and nobody else.
+"""A simulated cell with the real daemon beside it, wired so that a fault reaches the agent alone.
 
 silk's own files stay whole: the agent reads them through links in a directory of its own, runs iptables from a
 directory of links, and reaches the policy server through a relay.

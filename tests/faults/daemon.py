@@ -1,4 +1,4 @@
-"""The daemon under test as a process: started, asked, signalled; nothing of it is imported."""
+"""The daemon under test as a process: started, queried, signalled; nothing of it is imported."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ class Daemon:
 
     def metric(self, name: str, **labels: str) -> float | None:
         """One sample of ``/metrics`` by its name without prefix; None where there is none."""
-        told = "".join(f'(?=.*{key}="{value}")' for key, value in labels.items())
-        found = re.search(rf"^c2c_auditor_{name}(?:\{{{told}.*\}})? (\S+)$", self.get("/metrics")[1], re.MULTILINE)
+        selectors = "".join(f'(?=.*{key}="{value}")' for key, value in labels.items())
+        found = re.search(rf"^c2c_auditor_{name}(?:\{{{selectors}.*\}})? (\S+)$", self.get("/metrics")[1], re.MULTILINE)
         return float(found[1]) if found else None
 
     def lines(self, message: str) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ def _patience() -> float:
 
 @define
 class _Watcher:
-    """Collects what the agent confirms although nobody did it."""
+    """Collects false confirmations: findings that the agent confirms without a cause."""
 
     bench: Bench
     expected: frozenset[str]

@@ -1,4 +1,4 @@
-"""What can be wrong with a file, for whoever reads it; the file itself is a link to one that stays whole."""
+"""Faults of a file, for every reader of it; the file itself is a link to one that stays whole."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def _of_file(source: str, name: str, down: tuple[str, ...]) -> Iterator[Row]:
             inject=replaced(name, make),
             sees=Sees(down=down, reason=reason),
             daily=daily,
-            # Whether silk's own changes are still told from damage is asked once per source: it takes its time.
+            # That silk's own changes are still distinguished from damage is tested once per source, as it takes long.
             change=fault == "missing",
         )
     yield Row(source=source, fault="hanging", inject=hanging(name), sees=Sees(down=down), daily=False)

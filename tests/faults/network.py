@@ -50,7 +50,7 @@ def _relay(mode: Mode) -> Inject:
 
 
 def answering(*, policies: Callable[[Any], Any] | None = None, groups: Callable[[Any], Any] | None = None) -> Inject:
-    """Odd answers, asked for anew because the server says that something changed."""
+    """Odd answers, requested anew because the server says that something changed."""
 
     @contextmanager
     def inject(bench: Bench) -> Iterator[None]:

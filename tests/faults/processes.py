@@ -138,7 +138,7 @@ def _vpa_wedged(bench: Bench) -> Iterator[None]:
 
 @contextmanager
 def _log_to_a_full_pipe(bench: Bench) -> Iterator[None]:
-    """Standard output is a pipe that nobody reads, and it is full."""
+    """Standard output is a full pipe without a reader."""
     reading, writing = os.pipe()
     try:
         os.set_blocking(writing, False)

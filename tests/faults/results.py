@@ -31,8 +31,8 @@ def read() -> dict[tuple[str, str], Outcome]:
     """The outcomes by backend and row."""
     found = {}
     for path in sorted(_FILES.glob("*.json")):
-        for name, told in json.loads(path.read_text()).items():
-            found[path.stem, name] = Outcome(**{**told, "problems": tuple(told["problems"])})
+        for name, fields in json.loads(path.read_text()).items():
+            found[path.stem, name] = Outcome(**{**fields, "problems": tuple(fields["problems"])})
     return found
 
 

@@ -162,10 +162,10 @@ def _bundle(data: bytes) -> None:
             if known in _FILES:
                 (Path(directory) / known).write_bytes(content)
         for form in ("json", "table"):
-            told = CliRunner().invoke(cli, ["audit", "--bundle", directory, "--format", form], standalone_mode=False)
-            if told.exception is not None and not isinstance(told.exception, AuditorError | click.ClickException):
-                raise told.exception
-            assert told.exception is not None or told.return_value in (0, 1, 2)
+            result = CliRunner().invoke(cli, ["audit", "--bundle", directory, "--format", form], standalone_mode=False)
+            if result.exception is not None and not isinstance(result.exception, AuditorError | click.ClickException):
+                raise result.exception
+            assert result.exception is not None or result.return_value in (0, 1, 2)
 
 
 _FILES = frozenset(
@@ -262,8 +262,8 @@ def seeds_of_questions() -> tuple[bytes, ...]:
     flows: tuple[dict[str, str], ...] = ({}, {"flow": "8080/tcp"}, {"flow": "99999"})
     pairs = [{"source": "source-app", "destination": "dest-app", **flow} for flow in flows]
     matrices = [{"first": "0"}, {"differences": "1"}, {"first": "9" * 20}]
-    asked = itertools.chain((("explain", pair) for pair in pairs), (("matrix", one) for one in matrices))
-    return tuple(json.dumps([number, *question]).encode() for number, question in enumerate(asked))
+    questions = itertools.chain((("explain", pair) for pair in pairs), (("matrix", one) for one in matrices))
+    return tuple(json.dumps([number, *question]).encode() for number, question in enumerate(questions))
 
 
 def seeds_of_http() -> tuple[bytes, ...]:

@@ -114,7 +114,7 @@ def _by_hand(kind: Kind, backend: str) -> None:
 
 @pytest.mark.parametrize("kind", BY_FACTS, ids=lambda kind: kind.value)
 def test_a_fact_that_changes_is_raised_and_resolved(kind: Kind) -> None:
-    """Policies that nobody can carry out, or that open nothing."""
+    """Policies that cannot be carried out, or that open nothing."""
     _by_facts(kind)
 
 

@@ -77,9 +77,9 @@ def test_every_option_reads_as_it_is_saved(family: r.AddressFamily) -> None:
             found = reading.chains(table)[name]
             if name != "opaque":
                 assert (found.policy, found.rules) == (chain.policy, chain.rules), name
-    kept, told = reading.chains("filter")["opaque"].rules, saved.chains("filter")["opaque"].rules
-    assert [(rule.protocol, _modules(rule)) for rule in kept] == [(rule.protocol, _modules(rule)) for rule in told]
-    assert len(set(kept)) == len(kept)
+    read, expected = reading.chains("filter")["opaque"].rules, saved.chains("filter")["opaque"].rules
+    assert [(rule.protocol, _modules(rule)) for rule in read] == [(rule.protocol, _modules(rule)) for rule in expected]
+    assert len(set(read)) == len(read)
 
 
 def _modules(rule: r.Rule) -> list[str]:
@@ -240,7 +240,7 @@ def _resident_pages() -> int:
 
 @in_namespace
 def test_without_privileges_it_says_which_are_missing() -> None:
-    """A process without CAP_NET_ADMIN and CAP_NET_RAW is told so, and cannot even tell which tables there are."""
+    """A process without CAP_NET_ADMIN and CAP_NET_RAW gets an error that says so. It cannot see which tables exist."""
     _restore("*filter\nCOMMIT\n")
     reader = LegacyReader()
     reader.read()

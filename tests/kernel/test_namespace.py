@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-# Holds a namespace, and starts a program inside that outlives whoever started it.
+# Holds a namespace, and starts a program inside that outlives its parent.
 HOLDER = """
 import subprocess, time
 from demo.namespace import namespace

@@ -152,7 +152,7 @@ def test_a_sound_tree_passes() -> None:
     ],
 )
 def test_a_wrong_import_is_caught(path: str, text: str, found: str) -> None:
-    """An import upwards or sideways is found in every spelling, and so is a part that nobody placed."""
+    """An import upwards or sideways is found in every spelling, and so is a part that is not in the table."""
     modules = parse_modules(TREE | {f"c2c_auditor/{path}": text})
     assert list(check_layers(modules)) == [f"c2c_auditor/{found}"]
 

@@ -1,4 +1,4 @@
-"""The core is a function of its inputs: it asks no clock, no system and no chance, and it speaks to nobody."""
+"""The core is a function of its inputs: it uses no clock, no system call and no randomness."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def prometheus(directory: Path, config: Mapping[str, Any], *, port: int = 9090) 
 
 @contextmanager
 def exporter(address: tuple[str, int], text: str, *, tls: ssl.SSLContext | None = None) -> Iterator[None]:
-    """Somebody else's exporter, which says ``text`` to whoever asks."""
+    """Another exporter, which serves ``text``."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

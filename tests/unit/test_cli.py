@@ -44,7 +44,7 @@ def test_a_recorded_cell_audits_clean_from_its_bundle(name: str) -> None:
 
 
 def test_strict_counts_hints_too() -> None:
-    """fleet-12 has policies for ports that nobody has."""
+    """fleet-12 has policies for ports that no container has."""
     assert _run("audit", "--bundle", CELLS / "fleet-12-nft").returncode == 0
     assert _run("audit", "--strict", "--bundle", CELLS / "fleet-12-nft").returncode == 1
 
@@ -131,9 +131,9 @@ def test_bad_input_is_a_clear_error_and_exit_status_2(tmp_path: Path, what: str)
     (bundle / name).write_text(damage((bundle / name).read_text()))
     done = _run("audit", "--bundle", bundle)
     assert done.returncode == 2, done.stdout
-    told = "".join((done.stdout + done.stderr).split())
-    assert "".join(said.split()) in told
-    assert "".join(str(bundle / name).split()) in told
+    output = "".join((done.stdout + done.stderr).split())
+    assert "".join(said.split()) in output
+    assert "".join(str(bundle / name).split()) in output
     assert "Traceback" not in done.stderr
     assert (done.stderr.count("\n") == 1) == name.startswith("iptables")
 

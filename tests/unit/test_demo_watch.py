@@ -75,7 +75,7 @@ def watched(script: Script, cell: Cell) -> list[Outcome]:
 
 
 def test_a_fault_that_is_found_and_resolved_passes(cell: Cell) -> None:
-    """Pending, then confirmed, then gone; all three times are told."""
+    """Pending, then confirmed, then gone; all three times are shown."""
     (outcome,) = watched(Script([CLEAN], [CLEAN, PENDING, CONFIRMED], [CONFIRMED, CLEAN]), cell)
     assert outcome.passed
     assert None not in (outcome.pending, outcome.confirmed, outcome.resolved)

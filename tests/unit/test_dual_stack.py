@@ -375,8 +375,8 @@ def test_commands_answer_for_ipv6(tmp_path: Path) -> None:
     audited = run(cli, ["audit", "--bundle", str(bundle), "--format", "json"], standalone_mode=False)
     assert audited.return_value == 1
     assert {finding["effect"] for finding in json.loads(audited.stdout)["findings"]} == {"breach"}
-    asked = ["explain", SOURCE, DEST, "--bundle", str(bundle)]
-    explained = run(cli, asked, standalone_mode=False)
+    arguments = ["explain", SOURCE, DEST, "--bundle", str(bundle)]
+    explained = run(cli, arguments, standalone_mode=False)
     assert (explained.return_value, "PASSES" in explained.stdout) == (1, True)
     shown = run(cli, ["matrix", "--bundle", str(bundle), "--differences"], standalone_mode=False)
     assert shown.return_value == 1

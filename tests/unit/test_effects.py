@@ -99,9 +99,9 @@ def test_a_reject_before_what_it_should_come_after_is_an_outage() -> None:
 
 
 def test_a_stale_accept_is_a_breach_until_no_packet_can_use_it() -> None:
-    """Somebody may carry its mark; behind a rule that stops everything before it, nobody gets there.
+    """Some sender may carry its mark; behind a rule that stops everything before it, no packet gets there.
 
-    A mark beyond VXLAN's 16 bits nobody brings.
+    No packet brings a mark beyond VXLAN's 16 bits.
     """
     cell = recording(PAIR)
     rules = _rules(cell, cell.policy_chain)
@@ -182,7 +182,7 @@ def test_a_lost_default_deny_is_a_breach_that_names_everybody() -> None:
 
 
 def test_what_no_finding_explains_is_a_finding_itself() -> None:
-    """A policy of DROP is nobody's rule: answers to other cells, which carry no mark, do not leave."""
+    """A policy of DROP is no rule: answers to other cells, which carry no mark, do not leave."""
     cell = recording(PAIR)
     chains = dict(cell.ruleset.chains("filter"))
     chains["FORWARD"] = evolve(chains["FORWARD"], policy="DROP")

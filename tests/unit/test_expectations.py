@@ -23,18 +23,18 @@ GUIDS = frozenset({"a", "b"})
 
 @define
 class Scripted:
-    """A server that says what it is told to, and counts how often it is asked."""
+    """A server with given answers, which counts its requests."""
 
     updated: int = 1
     known: tuple[Policy, ...] = (ONE,)
     groups: tuple[SecurityGroup, ...] = ()
     groups_updated: int | None = None
     broken: bool = False
-    asked: Counter[str] = field(factory=Counter)
+    requests: Counter[str] = field(factory=Counter)
 
     def last_updated(self) -> int:
         """Its clock."""
-        self.asked["last_updated"] += 1
+        self.requests["last_updated"] += 1
         return self.updated
 
     def policies(self, guids: frozenset[str]) -> PolicySet:
@@ -44,7 +44,7 @@ class Scripted:
 
     def security_groups_last_updated(self) -> int | None:
         """None, as an older server's 404."""
-        self.asked["groups_last_updated"] += 1
+        self.requests["groups_last_updated"] += 1
         return self.groups_updated
 
     def security_groups(self, spaces: frozenset[str]) -> tuple[SecurityGroup, ...]:
@@ -53,7 +53,7 @@ class Scripted:
         return (*self.groups,)
 
     def _ask(self, what: str) -> None:
-        self.asked[what] += 1
+        self.requests[what] += 1
         if self.broken:
             raise SourceError(source="policy_server", reason=Reason.STATUS, where="x", problem="500", remedy="wait")
 
@@ -65,7 +65,7 @@ def test_policies_are_asked_for_once_while_the_servers_clock_stands_still() -> N
     first = feed.read(GUIDS, 0.0)
     assert all(feed.read(GUIDS, now) is first for now in (5.0, 10.0, 599.0))
     assert first == PolicySet(policies=(ONE,), last_updated=1)
-    assert server.asked == {"last_updated": 4, "policies 2": 1}
+    assert server.requests == {"last_updated": 4, "policies 2": 1}
 
 
 def test_a_moved_clock_means_asking_again() -> None:
@@ -78,12 +78,12 @@ def test_a_moved_clock_means_asking_again() -> None:
 
 
 def test_other_guids_mean_asking_again() -> None:
-    """A container came, whose policies nobody asked for yet."""
+    """A container came, whose policies were not requested yet."""
     server = Scripted()
     feed = PolicyFeed(server)
     feed.read(GUIDS, 0.0)
     feed.read(GUIDS | {"c"}, 1.0)
-    assert server.asked["policies 3"] == 1
+    assert server.requests["policies 3"] == 1
 
 
 @pytest.mark.parametrize("now", [600.0, -3600.0])
@@ -107,7 +107,7 @@ def test_others_changes_leave_this_cells_answer_the_identical_object() -> None:
     server.updated = 2
     assert feed.read(GUIDS, 1.0) is first
     assert feed.read(GUIDS, 2.0) is first
-    assert server.asked["policies 2"] == 2
+    assert server.requests["policies 2"] == 2
 
 
 def test_a_failed_answer_is_asked_for_again() -> None:
@@ -129,9 +129,9 @@ def test_security_groups_are_asked_for_no_more_often_than_vpa_does() -> None:
     spaces = frozenset({"s"})
     first = feed.read(spaces, 0.0, 60.0)
     assert feed.read(spaces, 59.0, 60.0) is first
-    assert server.asked["groups 1"] == 1
+    assert server.requests["groups 1"] == 1
     assert feed.read(spaces, 60.0, 60.0) is first
-    assert server.asked["groups 1"] == 2
+    assert server.requests["groups 1"] == 2
     server.groups = ()
     assert feed.read(spaces, 120.0, 60.0) == ()
 
@@ -142,7 +142,7 @@ def test_another_space_means_asking_for_security_groups_at_once() -> None:
     feed = SecurityGroupFeed(server)
     feed.read(frozenset({"s"}), 0.0, 60.0)
     feed.read(frozenset({"s", "t"}), 1.0, 60.0)
-    assert server.asked["groups 2"] == 1
+    assert server.requests["groups 2"] == 1
 
 
 def test_security_groups_are_fetched_only_when_the_servers_clock_moved() -> None:
@@ -152,15 +152,15 @@ def test_security_groups_are_fetched_only_when_the_servers_clock_moved() -> None
     spaces = frozenset({"s"})
     first = feed.read(spaces, 0.0, 60.0)
     assert all(feed.read(spaces, now, 60.0) is first for now in (60.0, 119.0, 120.0, 599.0))
-    assert (server.asked["groups 1"], server.asked["groups_last_updated"]) == (1, 4)
+    assert (server.requests["groups 1"], server.requests["groups_last_updated"]) == (1, 4)
     assert feed.read(spaces, 660.0, 60.0) is first
-    assert server.asked["groups 1"] == 2
+    assert server.requests["groups 1"] == 2
     server.groups, server.groups_updated = (), 2
     assert feed.read(spaces, 720.0, 60.0) == ()
     assert feed.read(spaces, 721.0, 60.0) == ()
-    assert server.asked["groups 1"] == 3
+    assert server.requests["groups 1"] == 3
     feed.read(frozenset({"s", "t"}), 722.0, 60.0)
-    assert server.asked["groups 2"] == 1
+    assert server.requests["groups 2"] == 1
 
 
 def test_a_change_while_groups_are_fetched_is_not_missed() -> None:
@@ -170,7 +170,7 @@ def test_a_change_while_groups_are_fetched_is_not_missed() -> None:
     for number, updated in enumerate((5, 6, 4)):
         server.groups_updated = updated
         feed.read(frozenset({"s"}), 60.0 * number, 60.0)
-    assert server.asked["groups 1"] == 3
+    assert server.requests["groups 1"] == 3
 
 
 def test_a_failed_fetch_is_tried_again_with_the_next_reading() -> None:
@@ -192,8 +192,8 @@ def test_a_server_without_that_clock_is_asked_for_it_once_an_hour() -> None:
     feed = SecurityGroupFeed(server)
     for minute in range(60):
         feed.read(frozenset({"s"}), 60.0 * minute, 60.0)
-    assert (server.asked["groups_last_updated"], server.asked["groups 1"]) == (1, 60)
+    assert (server.requests["groups_last_updated"], server.requests["groups 1"]) == (1, 60)
     server.groups_updated = 1
     for minute in range(60, 65):
         feed.read(frozenset({"s"}), 60.0 * minute, 60.0)
-    assert server.asked["groups 1"] == 61
+    assert server.requests["groups 1"] == 61

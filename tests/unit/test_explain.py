@@ -154,10 +154,10 @@ def test_the_exit_status_says_whether_it_is_as_the_policies_want(cell: str, flow
 def test_json_tells_what_the_text_tells(tmp_path: Path) -> None:
     """The same verdict and the same deciding rule; hostile names do no harm in either."""
     arguments = ("explain", "--bundle", str(CELLS / "pair"), "source-app", "dest-app", "8080/tcp")
-    told = json.loads(_run(*arguments, "--format", "json").output)
+    document = json.loads(_run(*arguments, "--format", "json").output)
     text = _run(*arguments).output
-    decides = next(step for step in told["walks"][0]["steps"] if step["decides"])
-    assert told["passes"] == "yes"
+    decides = next(step for step in document["walks"][0]["steps"] if step["decides"])
+    assert document["passes"] == "yes"
     assert "PASSES" in text
     assert f"{decides['chain']} {decides['position']}: {decides['rule']}  ← passes" in text
     hostile = tmp_path / "hostile"

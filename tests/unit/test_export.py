@@ -302,11 +302,11 @@ def test_confirmed_and_resolved_findings_are_logged_with_their_evidence() -> Non
     """Harm as an error, the rest as information."""
     broken = flushed_report()
     report = evolve(broken, confirmed=broken.findings[:1], resolved=broken.findings[1:2])
-    told = list(events(report, None))
-    assert [(event.level, event.message) for event in told] == [
+    logged = list(events(report, None))
+    assert [(event.level, event.message) for event in logged] == [
         ("error", "finding-confirmed"),
         ("info", "finding-resolved"),
     ]
-    assert told[0].data["kind"] == broken.findings[0].kind.value
+    assert logged[0].data["kind"] == broken.findings[0].kind.value
     assert json.dumps(report_document(report))
     assert report.time == NOW

@@ -150,10 +150,10 @@ def test_what_neither_shows_is_not_known_and_said(
 
 def test_the_lease_is_read_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """And anew when the CNI wrapper's configuration names another port."""
-    asked: list[tuple[int, str]] = []
+    calls: list[tuple[int, str]] = []
 
     def read(port: int, name: str) -> LeaseReading:
-        asked.append((port, name))
+        calls.append((port, name))
         return LeaseReading(lease=None)
 
     monkeypatch.setattr(lease, "read_lease", read)
@@ -162,4 +162,4 @@ def test_the_lease_is_read_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> Non
         reader.read(now, None)
     reader.read(61.0, CniConfig(daemon_port=1, vtep_name="vtep"))
     reader.read(0.0, CniConfig(daemon_port=1, vtep_name="vtep"))
-    assert asked == [(23954, "silk-vtep")] * 2 + [(1, "vtep")] * 2
+    assert calls == [(23954, "silk-vtep")] * 2 + [(1, "vtep")] * 2

@@ -64,7 +64,7 @@ def test_a_recorded_cell_is_listed_as_it_is_saved(name: str, form: str) -> None:
 
 
 def test_the_article_is_understood() -> None:
-    """The lines that the article shows: two ACCEPTs by mark 0x1 and 0x4, one MARK, of a chain that nobody named."""
+    """The lines that the article shows: two ACCEPTs by mark 0x1 and 0x4, one MARK, of a chain without a name."""
     found = listing((CELLS / "article" / "iptables-L.destination-cell.txt").read_text())
     assert [
         match.value

@@ -120,8 +120,8 @@ def test_configured_host_services_decide_where_containers_cannot() -> None:
         rules = ruleset.chains("filter")[chain].rules
         ruleset = with_rules(ruleset, chain, (rules[0], *rules[2:]))
     assert not judge(cell.facts, ruleset, None).findings
-    told = judge(evolve(cell.facts, host_services=services), ruleset, None)
-    assert [one.kind for one in told.findings] == [Kind.CONTAINER_RULE_MISSING] * 2
+    judgement = judge(evolve(cell.facts, host_services=services), ruleset, None)
+    assert [one.kind for one in judgement.findings] == [Kind.CONTAINER_RULE_MISSING] * 2
     assert not judge(evolve(cell.facts, host_services=services), cell.ruleset, None).findings
 
 
@@ -297,7 +297,7 @@ def test_a_left_over_accept_whose_mark_now_belongs_to_another_app_says_who_gets_
 
 
 def test_a_container_marked_with_another_apps_tag_says_whose_rights_it_has() -> None:
-    """A MARK left over from whoever had the address before."""
+    """A MARK left over from the container that had the address before."""
     cell = recording("pair")
     rules = cell.ruleset.chains("filter")[cell.policy_chain].rules
     marking = r.Rule(

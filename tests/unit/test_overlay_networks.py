@@ -1,4 +1,4 @@
-"""Several overlay networks: each is the overlay, wherever that is asked."""
+"""Several overlay networks: each counts as the overlay everywhere."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def _called(names: Names) -> str:
 
 
 @pytest.mark.parametrize(
-    ("names", "called"),
+    ("names", "display_name"),
     [
         (Names(app="frontend", org="acme", space="dev"), '"frontend" (acme/dev)'),
         (Names(app="frontend"), '"frontend"'),

@@ -136,10 +136,10 @@ def test_what_the_server_says_arrives(certificates: Certificates) -> None:
 
 def test_many_guids_are_asked_for_in_several_requests(certificates: Certificates) -> None:
     """No request line grows beyond what servers take; each policy is there once."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     def handler(connection: ssl.SSLSocket, path: str) -> None:
-        asked.append(path)
+        requests.append(path)
         guid = path.partition("id=")[2].split(",")[0]
         ends = {
             "source": {"id": guid, "tag": "1"},
@@ -149,8 +149,8 @@ def test_many_guids_are_asked_for_in_several_requests(certificates: Certificates
 
     with _serving(certificates.ca, certificates.ca.issue_cert("127.0.0.1"), handler) as url:
         answer = _client(url, certificates).policies([f"guid-{n:04}" for n in range(500)])
-    assert len(asked) == 3
-    assert max(map(len, asked)) < 8000
+    assert len(requests) == 3
+    assert max(map(len, requests)) < 8000
     assert len(answer.policies) == 3
 
 
@@ -259,7 +259,7 @@ def test_certificates_that_cannot_be_used_are_named(certificates: Certificates, 
 
 
 def test_what_may_pass_is_tried_again(certificates: Certificates) -> None:
-    """A server that is busy twice is asked three times."""
+    """A server that is busy twice gets three requests."""
     answers = iter(["503 Busy", "500 Internal Server Error", "200 OK"])
 
     def handler(connection: ssl.SSLSocket, path: str) -> None:
@@ -272,36 +272,36 @@ def test_what_may_pass_is_tried_again(certificates: Certificates) -> None:
 @pytest.mark.parametrize("status", ["404 Not Found", "401 Unauthorized", "429 Too Many Requests", "302 Found"])
 def test_what_is_ours_to_mend_is_asked_once(certificates: Certificates, status: str) -> None:
     """Asking again would only be load."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     def handler(connection: ssl.SSLSocket, path: str) -> None:
-        asked.append(path)
+        requests.append(path)
         _says("", status)(connection, path)
 
     with _serving(certificates.ca, certificates.ca.issue_cert("127.0.0.1"), handler) as url, pytest.raises(SourceError):
         _client(url, certificates, attempts=3).last_updated()
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 def test_a_server_that_hangs_is_asked_once(certificates: Certificates) -> None:
     """The time of one request is what all attempts have, so an audit waits no longer than that."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     def handler(_: ssl.SSLSocket, path: str) -> None:
-        asked.append(path)
+        requests.append(path)
         time.sleep(1.5)
 
     with _serving(certificates.ca, certificates.ca.issue_cert("127.0.0.1"), handler) as url, pytest.raises(SourceError):
         _client(url, certificates, attempts=3).last_updated()
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 def test_a_server_that_refuses_is_tried_again_and_the_whole_time_is_bounded(certificates: Certificates) -> None:
     """Pauses grow; the attempt that would come after the time of one request is not made."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     def handler(connection: ssl.SSLSocket, path: str) -> None:
-        asked.append(path)
+        requests.append(path)
         _says("", "503 Busy")(connection, path)
 
     with _serving(certificates.ca, certificates.ca.issue_cert("127.0.0.1"), handler) as url, pytest.raises(SourceError):
@@ -313,16 +313,16 @@ def test_a_server_that_refuses_is_tried_again_and_the_whole_time_is_bounded(cert
             timeout=1.0,
             retries=Retry(total=10, backoff_factor=1.0),
         ).last_updated()
-    assert len(asked) == 2
+    assert len(requests) == 2
 
 
 def test_the_security_groups_clock_is_asked_where_there_is_one(certificates: Certificates) -> None:
     """An older server answers 404, which is no error."""
     answers = iter([("17", "200 OK"), ("", "404 Not Found"), ("<html>", "200 OK"), ("", "401 Unauthorized")])
-    asked: list[str] = []
+    requests: list[str] = []
 
     def handler(connection: ssl.SSLSocket, path: str) -> None:
-        asked.append(path)
+        requests.append(path)
         _says(*next(answers))(connection, path)
 
     with _serving(certificates.ca, certificates.ca.issue_cert("127.0.0.1"), handler) as url:
@@ -333,7 +333,7 @@ def test_the_security_groups_clock_is_asked_where_there_is_one(certificates: Cer
             with pytest.raises(SourceError) as caught:
                 client.security_groups_last_updated()
             assert caught.value.reason is reason
-    assert set(asked) == {"/networking/v1/internal/security_groups_last_updated"}
+    assert set(requests) == {"/networking/v1/internal/security_groups_last_updated"}
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_an_answer_without_end_is_too_large(certificates: Certificates) -> None:
     "said", [b"SSH-2.0-OpenSSH_9.2\r\n", b"", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n17"]
 )
 def test_a_connection_that_breaks_is_unreachable(certificates: Certificates, said: bytes) -> None:
-    """Something else listens there, nobody answers, or half of it came; the text shows no object of ours."""
+    """Something else listens there, there is no answer, or half of one; the text shows no object of ours."""
     error = _failure(certificates, lambda connection, _: connection.sendall(said))
     assert error.reason is Reason.UNREACHABLE
     assert " at 0x" not in error.problem
@@ -483,15 +483,15 @@ def test_proxies_of_the_environment_are_ignored(certificates: Certificates, monk
 
 def test_a_guid_cannot_become_more_of_the_url(certificates: Certificates) -> None:
     """Metadata is not ours."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     def handler(connection: ssl.SSLSocket, path: str) -> None:
-        asked.append(path)
+        requests.append(path)
         _says('{"policies": []}')(connection, path)
 
     with _serving(certificates.ca, certificates.ca.issue_cert("127.0.0.1"), handler) as url:
         _client(url, certificates).policies(["a&b=c #?,\r\n", "\ud800"])
-    assert asked == ["/networking/v1/internal/policies?id=a%26b%3Dc%20%23%3F%2C%0D%0A,%3F"]
+    assert requests == ["/networking/v1/internal/policies?id=a%26b%3Dc%20%23%3F%2C%0D%0A,%3F"]
 
 
 def test_an_answer_like_the_last_one_is_the_identical_object(certificates: Certificates) -> None:
@@ -543,7 +543,7 @@ def test_an_answer_that_cannot_be_parsed_is_kept_too(certificates: Certificates,
 
 
 def test_security_groups_without_spaces_are_the_default_ones(certificates: Certificates) -> None:
-    """They are asked for all the same; and pages that never end are refused."""
+    """They are requested all the same; and pages that never end are refused."""
     endless = '{"next": 1, "security_groups": []}'
     with _serving(
         certificates.ca,

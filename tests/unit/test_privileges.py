@@ -1,4 +1,4 @@
-"""Giving up capabilities, in processes of their own: whoever has called `drop_all` holds none, and gets none back."""
+"""Giving up capabilities, in processes of their own: after `drop_all` a process holds none, and gets none back."""
 
 from __future__ import annotations
 

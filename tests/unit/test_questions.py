@@ -57,25 +57,25 @@ def _get(server: ServerProcess, path: str, **query: str) -> tuple[int, Any]:
 
 def test_a_flow_is_explained_over_http(server: ServerProcess) -> None:
     """The same facts as on the command line: verdict, intent, walks and the rule that decides."""
-    status, told = _get(server, "/api/v1/explain", source="source-app", destination="dest-app", flow="8080/tcp")
+    status, document = _get(server, "/api/v1/explain", source="source-app", destination="dest-app", flow="8080/tcp")
     assert status == 200
-    assert (told["passes"], told["intended"], told["flow"]) == ("yes", True, "tcp 8080")
-    (decides,) = (step for step in told["walks"][0]["steps"] if step["decides"])
+    assert (document["passes"], document["intended"], document["flow"]) == ("yes", True, "tcp 8080")
+    (decides,) = (step for step in document["walks"][0]["steps"] if step["decides"])
     assert "--dport 8080" in decides["rule"]
-    status, told = _get(server, "/api/v1/explain", source="dest-app", destination="source-app")
-    assert (status, told["passes"], told["intended"]) == (200, "no", False)
+    status, document = _get(server, "/api/v1/explain", source="dest-app", destination="source-app")
+    assert (status, document["passes"], document["intended"]) == (200, "no", False)
 
 
 def test_the_matrix_is_told_over_http(server: ServerProcess, answers: Answers) -> None:
     """All lines, or only the differences; nothing differs on a sound cell, everything on one without enforcement."""
-    status, told = _get(server, "/api/v1/matrix")
-    assert (status, told["next"], told["counts"]["allow_allow"]) == (200, None, 4)
-    assert {line["actual"] for line in told["lines"]} == {"tcp 8080, tcp 61001"}
+    status, document = _get(server, "/api/v1/matrix")
+    assert (status, document["next"], document["counts"]["allow_allow"]) == (200, None, 4)
+    assert {line["actual"] for line in document["lines"]} == {"tcp 8080, tcp 61001"}
     assert _get(server, "/api/v1/matrix", differences="1")[1]["lines"] == []
     answers.put(_scene("pair-policy-disabled"))
-    told = _get(server, "/api/v1/matrix", differences="1")[1]
-    assert len(told["lines"]) == 7
-    assert all(line["differs"] for line in told["lines"])
+    document = _get(server, "/api/v1/matrix", differences="1")[1]
+    assert len(document["lines"]) == 7
+    assert all(line["differs"] for line in document["lines"])
     assert len(_get(server, "/api/v1/matrix", first="5")[1]["lines"]) == 2
 
 
@@ -94,9 +94,9 @@ def test_the_matrix_is_told_over_http(server: ServerProcess, answers: Answers) -
 )
 def test_bad_questions_are_told_what_to_ask(server: ServerProcess, path: str, query: dict[str, str], said: str) -> None:
     """400 and a sentence."""
-    status, told = _get(server, path, **query)
+    status, document = _get(server, path, **query)
     assert status == 400
-    assert said in told["error"]
+    assert said in document["error"]
 
 
 def test_without_a_reading_there_is_no_answer(server: ServerProcess, answers: Answers) -> None:
@@ -133,17 +133,17 @@ def test_what_one_question_breaks_does_not_break_the_next() -> None:
 
 def test_many_who_ask_leave_the_scrapes_alone() -> None:
     """One waits for the auditing process in a thread of its own; the others are refused at once."""
-    asked, free = threading.Event(), threading.Event()
+    received, free = threading.Event(), threading.Event()
 
     def answer(subject: str, arguments: object) -> Answer:
         del subject, arguments
-        asked.set()
+        received.set()
         free.wait(20)
         return Answer(status=200, body=b"{}")
 
     with ServerProcess(ServerSettings(port=0, threads=1), answer) as server, ThreadPoolExecutor(8) as pool:
         first = pool.submit(_get, server, "/api/v1/matrix")
-        assert asked.wait(10)
+        assert received.wait(10)
         others = [pool.submit(_get, server, "/api/v1/explain", source="a", destination="b") for _ in range(7)]
         assert {other.result()[0] for other in others} == {503}
         assert scrape(server.address) == "200"
@@ -173,13 +173,13 @@ def test_the_answering_thread_holds_no_capability() -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [b"", b"nonsense", b"[]", b"[1, 2, 3]", b'[1, "explain", {"source": 7}]', b'["x", "matrix", {}]']
+    "question", [b"", b"nonsense", b"[]", b"[1, 2, 3]", b'[1, "explain", {"source": 7}]', b'["x", "matrix", {}]']
 )
-def test_what_a_taken_over_listener_may_send_is_refused(answers: Answers, asked: bytes) -> None:
+def test_what_a_taken_over_listener_may_send_is_refused(answers: Answers, question: bytes) -> None:
     """Nothing is unpickled and nothing breaks; the next question is answered."""
     here, there = multiprocessing.Pipe()
     QuestionServer(there, answers.answer).start()
-    here.send_bytes(asked)
+    here.send_bytes(question)
     assert here.recv_bytes().startswith(b"400:")
     assert QuestionClient(here).ask("matrix", {}).status == 200
     here.close()

@@ -41,5 +41,5 @@ def test_the_readmes_answers_are_real(command: str, tmp_path: Path) -> None:
     assert _SLIP[0] in rules.read_text()
     rules.write_text(rules.read_text().replace(*_SLIP))
     arguments = command.replace("tests/golden/cells", str(CELLS)).replace("slip", str(slip)).split()
-    told = CliRunner(env={"COLUMNS": "110"}).invoke(cli, arguments, standalone_mode=False)
-    assert "\n".join(line.rstrip() for line in told.output.splitlines()).rstrip() == _shown(command)
+    result = CliRunner(env={"COLUMNS": "110"}).invoke(cli, arguments, standalone_mode=False)
+    assert "\n".join(line.rstrip() for line in result.output.splitlines()).rstrip() == _shown(command)

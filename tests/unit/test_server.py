@@ -89,7 +89,7 @@ def test_before_the_first_report_it_is_alive_and_not_ready(server: ServerProcess
 
 
 def test_a_published_report_is_served_in_every_form(server: ServerProcess) -> None:
-    """Metrics in text format 0.0.4 for whoever does not say otherwise.
+    """Metrics in text format 0.0.4 for clients that do not say otherwise.
 
     The process metrics are those of the process that audits.
     """
@@ -205,7 +205,7 @@ def test_clients_that_say_nothing_hold_up_nobody(server: ServerProcess) -> None:
 
 
 def test_clients_that_never_finish_hold_up_nobody(server: ServerProcess) -> None:
-    """A byte now and then keeps no thread for good: they are hung up on, and whoever waits is served."""
+    """A byte now and then keeps no thread for good: such clients are closed, and waiting ones are served."""
     slow = [_connect(server) for _ in range(2 * ServerSettings().threads)]
     stop = threading.Event()
 
@@ -485,5 +485,5 @@ def test_a_health_port_that_is_taken_is_a_clear_error() -> None:
 
 
 def test_without_a_health_port_there_is_no_second_listener(server: ServerProcess) -> None:
-    """Nothing listens that was not asked for."""
+    """Nothing listens that the settings do not name."""
     assert server.health_address is None

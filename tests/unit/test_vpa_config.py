@@ -38,8 +38,8 @@ def test_keys_of_later_versions_are_ignored() -> None:
 
 def test_a_null_is_a_switch_that_nobody_told() -> None:
     """Only for those that the rules themselves can tell; an absent key is VPA's own "off"."""
-    told = parse_vpa_config('{"iptables_c2c_logging": null, "enable_overlay_ingress_rules": null}', where="x")
-    assert (told.c2c_logging, told.overlay_ingress) == (None, None)
+    config = parse_vpa_config('{"iptables_c2c_logging": null, "enable_overlay_ingress_rules": null}', where="x")
+    assert (config.c2c_logging, config.overlay_ingress) == (None, None)
     absent = parse_vpa_config("{}", where="x")
     assert (absent.c2c_logging, absent.overlay_ingress) == (False, False)
     assert parse_vpa_config('{"disable_container_network_policy": null}', where="x").policy_disabled is False

@@ -224,7 +224,7 @@ def test_what_has_no_word_is_kept_whole(match: bytes, data: str) -> None:
 
 
 def test_an_unknown_target_is_kept_whole() -> None:
-    """NAT with a flag that has no word here stays as it is, and so does a target that nobody knows."""
+    """NAT with a flag that has no word here stays as it is, and so does an unknown target."""
     strange = extension("DNAT", 2, struct.pack("=I", 32) + bytes(44))
     assert decode_entry(entry(target=strange)).target == r.OpaqueTarget(
         name="DNAT", arguments=("revision 2", strange[32:].hex())
@@ -270,7 +270,7 @@ def test_layouts_of_one_size_are_told_apart() -> None:
 
 
 def test_what_nobody_asks_for_is_forgotten() -> None:
-    """After two sweeps only the rules that were asked for between them are remembered."""
+    """After two sweeps only the rules that were looked up between them are remembered."""
     known = EntryRules()
     entries = [entry(protocol=number) for number in range(1, 100)]
     for raw in entries:

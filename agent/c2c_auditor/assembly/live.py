@@ -1,4 +1,4 @@
-"""The live cell as one reading."""
+"""Reads the live cell: facts first, then rules, as one `Reading`."""
 
 from __future__ import annotations
 

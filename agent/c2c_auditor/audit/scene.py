@@ -1,4 +1,4 @@
-"""One reading, judged: what a report is made from, and what questions about the cell are answered from."""
+"""Judges one reading, of one or several rulesets: reports and answers to questions are made from the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules in FORWARD that silk did not write: whether they can do anything beside the traffic between containers.
+"""Decides whether rules that silk did not write affect other traffic than that between containers.
 
 Reachability says what they do to that. What containers send to the outside, and what the outside sends to them, is not
 worked out flow by flow, so a rule that can meet such packets keeps the effect that its target can have.
@@ -91,9 +91,9 @@ def _state_counts(rule: r.Rule, *, stops: bool) -> bool:
     Those accept what belongs to a connection, so another rule that does so as well changes nothing.
     """
     matter = {"NEW", "ESTABLISHED", "RELATED"} if stops else {"NEW"}
-    asked = [match for match in rule.matches if isinstance(match, r.StateMatch)]
+    state_matches = [match for match in rule.matches if isinstance(match, r.StateMatch)]
     return all(
         bool(matter.difference(match.states) if match.negated else matter.intersection(match.states))
         or not _STATES.issuperset(match.states)
-        for match in asked
+        for match in state_matches
     )

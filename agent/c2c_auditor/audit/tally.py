@@ -1,4 +1,4 @@
-"""How many rules there are of each type: expected, present, and both."""
+"""Counts the rules of each type: expected, present, and both."""
 
 from __future__ import annotations
 

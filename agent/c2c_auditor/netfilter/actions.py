@@ -1,4 +1,4 @@
-"""What a target does with a packet that it takes, in the words of a walk."""
+"""The actions of targets in a walk: accept, refuse, jump, return, mark, go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What VPA's configuration says of the CNI wrapper's: both jobs are given the same properties.
+"""The part of the CNI wrapper's settings that VPA's configuration repeats.
+
+Both jobs are given the same properties.
 
 Source: silk-release jobs/vxlan-policy-agent/templates/vxlan-policy-agent.json.erb, which takes limits, logging and deny
 networks over the link ``cni_config`` from the silk-cni job. ``dry_run`` is not among them.

@@ -1,4 +1,4 @@
-"""What the chain families share: how a chain's plan looks, and the conditions that several of them use."""
+"""Shared by the chain families: the form of a chain's plan, and conditions that several of them use."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def _read(path: Path, most: int) -> bytes | None:
         status = os.fstat(descriptor)
         _refuse_other_kinds(status)  # again: something else may stand there by now
         if status.st_size > most:
-            return None  # told by its size: reading it at each audit would cost more than the audit
+            return None  # its size alone shows it: reading it at each audit would cost more than the audit
         data = bytearray()
         while len(data) <= most and (chunk := opened.read(min(_CHUNK, most + 1 - len(data)))):
             data += chunk

@@ -1,1 +1,4 @@
-"""The rules that should be there beside those that are: as fields, as pairs, in order."""
+"""Compares planned rules with those on the cell: by field, as pairs, in order; MASQUERADE by its effect.
+
+What a difference means is decided in `audit.checks`.
+"""

@@ -1,4 +1,4 @@
-"""Everything that the checks look at, worked out once per reading."""
+"""The input of all checks: one ruleset, the facts, and what is worked out of both once per reading."""
 
 from __future__ import annotations
 

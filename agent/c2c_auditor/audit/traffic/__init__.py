@@ -1,1 +1,4 @@
-"""What the rules do to traffic: who reaches whom on which ports, beside what the policies allow."""
+"""Reachability: which source reaches which destination on which ports, and which of it policies allow.
+
+Findings about it belong to `audit.effects`; the walk through rules to `netfilter`.
+"""

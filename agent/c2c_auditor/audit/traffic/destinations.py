@@ -1,4 +1,4 @@
-"""What reachability says: the flows from one source to one destination, beside those that the policies allow."""
+"""The rows of reachability: the flows from one source to one destination, intended and actual."""
 
 from __future__ import annotations
 

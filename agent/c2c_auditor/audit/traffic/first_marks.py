@@ -1,4 +1,4 @@
-"""With which mark a container's packets come to the rules that ask for marks.
+"""Works out the mark that a container's packets have when they reach the rules that match marks.
 
 Silk writes MARK rules first, one per source, and ACCEPT rules behind them. So a source's packets can be taken to start
 with their mark, and all sources with the same mark be judged at once. Where something stands in between, that is not

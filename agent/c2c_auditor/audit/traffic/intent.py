@@ -1,4 +1,4 @@
-"""Which flows the policies allow: to this cell's containers by source app, and from them to apps elsewhere."""
+"""The flows that policies allow: to this cell's containers by source app, and from them to apps elsewhere."""
 
 from __future__ import annotations
 

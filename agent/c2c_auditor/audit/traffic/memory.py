@@ -1,4 +1,4 @@
-"""What reachability remembers of each container from one reading to the next, and what must be equal for that to hold.
+"""The memory of reachability for each container, and the keys that must be equal for it to hold.
 
 Only values are kept here. How they are worked out is in `reachability`.
 """

@@ -1,4 +1,4 @@
-"""The containers of this cell as senders, and what the rules do to their packets on the way out and on the way back."""
+"""The containers of this cell as senders: what the rules do to their packets, out and back."""
 
 from __future__ import annotations
 

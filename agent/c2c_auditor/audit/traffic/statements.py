@@ -1,4 +1,4 @@
-"""What reachability says, in sentences: who can reach whom, whether a policy allows it, which rule decides."""
+"""Sentences about differences: who can reach whom, whether a policy allows it, which rule decides."""
 
 from __future__ import annotations
 
