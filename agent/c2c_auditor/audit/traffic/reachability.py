@@ -109,7 +109,7 @@ class _Destination:
             else tuple(dict.fromkeys((*self._conditions.marks, *senders.tags)))
         )
         # Where a sender that no rule knows reaches something, all senders may, and each has to be looked at.
-        stranger = self._disposition(senders.strange(self._conditions.marks))
+        stranger = self._disposition(self._strange_mark())
         self._open = bool(stranger.passes or stranger.may_pass)
 
     def remembered(self) -> Remembered:
@@ -200,11 +200,14 @@ class _Destination:
             if senders.carried(mark) and not owners and mark not in (0, self._ingress_tag):
                 yield Source(kind=SourceKind.MARK, mark=mark), NOTHING
         yield UNMARKED, NOTHING
-        yield Source(kind=SourceKind.STRANGER, mark=senders.strange(self._conditions.marks)), NOTHING
+        yield Source(kind=SourceKind.STRANGER, mark=self._strange_mark()), NOTHING
+
+    def _strange_mark(self) -> int | None:
+        """The mark of all senders that no rule names; None, any mark, where rules compare single bits of it."""
+        return self._senders.strange(self._conditions.marks) if self._conditions.whole_marks else None
 
     def _from_elsewhere(self, source: Source, intended: FlowSet) -> Row:
-        mark = source.mark or 0
-        return row_of(source, intended, (self._disposition(mark), self._sender.answers))
+        return row_of(source, intended, (self._disposition(source.mark), self._sender.answers))
 
     def _from_here(self, sender: Sender, start: int | None, intended: FlowSet) -> Row:
         there = self._disposition(start or 0, sender, alone=start is None)
@@ -214,7 +217,7 @@ class _Destination:
             (there, sender.replies),
         )
 
-    def _disposition(self, mark: int, sender: Sender | None = None, *, alone: bool = False) -> Disposition:
+    def _disposition(self, mark: int | None, sender: Sender | None = None, *, alone: bool = False) -> Disposition:
         """What becomes of one source's flows.
 
         Two sources that no rule tells apart are one, and so are two marks that no rule asks for.
@@ -222,7 +225,7 @@ class _Destination:
         overlay, conditions = self._senders.overlay, self._conditions
         packet = None
         if sender is not None and (alone or conditions.others):
-            packet = overlay.local(sender.container, self._container, mark)
+            packet = overlay.local(sender.container, self._container, mark or 0)
         elif conditions.others:
             packet = overlay.arriving(self._container, mark)
         key = DispositionKey(
