@@ -27,6 +27,7 @@ class People:
     names: Mapping[str, Names] = field(factory=dict)
     tag_owners: Mapping[int, frozenset[str]] = field(factory=dict)
     app_tags: Mapping[str, frozenset[int]] = field(factory=dict)
+    _called: dict[str, str] = field(factory=dict, init=False, eq=False, repr=False)
 
     @classmethod
     def of(cls, store: Store | None, policies: PolicySet | None) -> People:
@@ -50,17 +51,23 @@ class People:
 
     def called(self, guid: str) -> str:
         """``"frontend" (acme/dev)``, or the guid where the cell knows no name: part of a sentence, and never more of it."""
-        names = self.names.get(guid)
-        if names is None:
-            return f"app {_word(guid)}" if guid else "an app without a guid"
-        if not (names.org or names.space):
-            return quoted(names.app)
-        return f"{quoted(names.app)} ({_word(names.org)}/{_word(names.space)})"
+        known = self._called.get(guid)
+        if known is None:
+            known = self._called[guid] = _name(guid, self.names.get(guid))
+        return known
 
     def holders(self, tag: int) -> str:
         """Who carries this mark: names, or that nobody known does."""
         owners = sorted(self.tag_owners.get(tag, ()))
         return " and ".join(map(self.called, owners)) if owners else "an app unknown on this cell"
+
+
+def _name(guid: str, names: Names | None) -> str:
+    if names is None:
+        return f"app {_word(guid)}" if guid else "an app without a guid"
+    if not (names.org or names.space):
+        return quoted(names.app)
+    return f"{quoted(names.app)} ({_word(names.org)}/{_word(names.space)})"
 
 
 def quoted(name: str) -> str:
