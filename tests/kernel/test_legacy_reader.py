@@ -13,6 +13,7 @@ import pytest
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.savefile import parse_save
+from c2c_auditor.sources.rules import legacy
 from c2c_auditor.sources.rules.legacy import LegacyReader, tables_in_use
 from support.namespaces import in_namespace
 from support.recordings import CELL_NAMES, CELLS, GOLDEN
@@ -266,3 +267,17 @@ def test_a_missing_library_is_named() -> None:
         LegacyReader().read()
     assert caught.value.reason is Reason.MISSING
     assert dict(os.environ) == before
+
+
+@in_namespace
+def test_more_rules_than_can_be_judged_are_refused() -> None:
+    """Table by table: as many as allowed are read, one more is an error."""
+    rules = "*filter\n:FORWARD ACCEPT [0:0]\n" + "-A FORWARD -j DROP\n" * 3 + "COMMIT\n"
+    subprocess.run(("iptables-legacy-restore",), input=rules, text=True, check=True, timeout=30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(legacy, "MOST_RULES", 3)
+        assert len(LegacyReader().read().chains("filter")["FORWARD"].rules) == 3
+        patch.setattr(legacy, "MOST_RULES", 2)
+        with pytest.raises(SourceError) as caught:
+            LegacyReader().read()
+    assert caught.value.reason is Reason.TOO_LARGE

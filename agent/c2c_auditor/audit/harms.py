@@ -8,6 +8,7 @@ shown the first few of each kind.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address
 
 from attrs import define, field, frozen
 
@@ -42,7 +43,8 @@ class Blame:
 class Harm:
     """One difference of one row: ``flows`` that pass and should not, or should and may not.
 
-    ``blames`` are the rules that decide so, ``number`` its place among all differences.
+    ``blames`` are the rules that decide so, ``number`` its place among all differences, ``ends`` the addresses of those
+    of its ends that are containers here, the destination's first. ``address`` is what its packets come from.
     """
 
     number: int
@@ -51,21 +53,13 @@ class Harm:
     row: Row
     flows: FlowSet
     address: int
+    ends: tuple[str, ...]
     blames: tuple[Blame, ...]
 
     @property
     def rules(self) -> Iterator[r.Rule | None]:
         """The rules that decide so; None is the chain's policy."""
         return (rule for blame in self.blames for rule in blame.rules)
-
-    @property
-    def ends(self) -> tuple[str, ...]:
-        """The addresses of those of its ends that are containers here."""
-        return tuple(
-            str(container.address)
-            for container in (self.to.container, self.row.source.container)
-            if container is not None
-        )
 
 
 class Harms:
@@ -75,6 +69,7 @@ class Harms:
         self.all: list[Harm] = []
         self.blames: dict[object, Blame] = {}
         self._stranger = reach.senders.overlay.stranger
+        self._texts: dict[IPv4Address | IPv6Address, str] = {}
         self._by_end: dict[str, list[Harm]] = {}
         self._by_pair: dict[tuple[str, str], list[Harm]] = {}
         self._by_sender: dict[int, list[Harm]] = {}
@@ -89,14 +84,14 @@ class Harms:
 
     def _add(self, effect: Effect, to: DestinationFlows, row: Row, flows: FlowSet) -> None:
         container = row.source.container
-        address = int(container.address) if container is not None else self._stranger
         one = Harm(
             number=len(self.all),
             effect=effect,
             to=to,
             row=row,
             flows=flows,
-            address=address,
+            address=int(container.address) if container is not None else self._stranger,
+            ends=tuple(self._text(end.address) for end in (to.container, container) if end is not None),
             blames=tuple(self._blame(rules) for rules in row.blame(flows)),
         )
         self.all.append(one)
@@ -106,7 +101,13 @@ class Harms:
             self._by_end.setdefault(end, []).append(one)
         if to.container is not None:
             self._by_pair.setdefault((one.ends[0], row.source.app), []).append(one)
-        self._by_sender.setdefault(address, []).append(one)
+        self._by_sender.setdefault(one.address, []).append(one)
+
+    def _text(self, address: IPv4Address | IPv6Address) -> str:
+        text = self._texts.get(address)
+        if text is None:
+            text = self._texts[address] = str(address)
+        return text
 
     def _blame(self, rules: Rules) -> Blame:
         key: object = rules if len(rules) <= _FEW else id(rules)

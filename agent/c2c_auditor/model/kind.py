@@ -25,7 +25,10 @@ class Effect(str, Enum):
 
 def worst(effects: Iterable[Effect]) -> Effect:
     """The worst of at least one."""
-    return min(effects, key=tuple(Effect).index)
+    return min(effects, key=_RANKS.__getitem__)
+
+
+_RANKS = {effect: rank for rank, effect in enumerate(Effect)}
 
 
 class Family(str, Enum):

@@ -6,6 +6,7 @@ from collections.abc import Container
 from enum import Enum
 
 from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.packet import UNNAMED
 
 # Targets that have no word of their own here, let a packet go on and leave its mark alone. Of each, the function named
 # gives XT_CONTINUE for every packet that the kernel can read (net/netfilter/, net/ipv4/netfilter/).
@@ -75,7 +76,7 @@ def _opaque(target: r.OpaqueTarget) -> Action:
 
 
 def new_mark(target: r.SetMark, mark: int | None) -> int | None:
-    """The mark after ``target``; None is any."""
-    if mark is None:
+    """The mark after ``target``; None is any, and so is `UNNAMED` in which some bits were set."""
+    if mark is None or mark == UNNAMED:
         return target.value if target.mask == r.ALL_BITS else None
     return (mark & ~target.mask) ^ target.value

@@ -16,6 +16,8 @@ from c2c_auditor.model import rule as r
 
 SYN = 0x02
 _ICMP_ANY = 0xFF
+UNNAMED = -1
+"""A mark that no rule compares as a whole. What it is in single bits is not known."""
 _WITH_PORTS = frozenset({r.TCP, r.UDP, r.SCTP, r.DCCP, r.UDPLITE})
 _TRANSLATED = frozenset({r.TCP, r.UDP})
 
@@ -133,11 +135,11 @@ def _common(rule: r.Rule, packet: Packet) -> Iterable[Certainty]:
 
 
 def marked(rule: r.Rule, mark: int | None) -> Certainty:
-    """Whether ``rule``'s conditions on the mark hold; None is any mark."""
+    """Whether ``rule``'s conditions on the mark hold; None is any mark, `UNNAMED` any that no rule names."""
     answer = Certainty.YES
     for match in rule.matches:
         if isinstance(match, r.MarkMatch):
-            if mark is None:
+            if mark is None or (mark == UNNAMED and match.mask != r.ALL_BITS):
                 answer = Certainty.MAY
             elif (mark & match.mask == match.value) == match.negated:
                 return Certainty.NO

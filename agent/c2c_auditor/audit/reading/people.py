@@ -27,6 +27,7 @@ class People:
     names: Mapping[str, Names] = field(factory=dict)
     tag_owners: Mapping[int, frozenset[str]] = field(factory=dict)
     app_tags: Mapping[str, frozenset[int]] = field(factory=dict)
+    _display_names: dict[str, str] = field(factory=dict, init=False, eq=False, repr=False)
 
     @classmethod
     def of(cls, store: Store | None, policies: PolicySet | None) -> People:
@@ -53,17 +54,23 @@ class People:
 
         It is quoted, so that it cannot be read as a part of the sentence around it.
         """
-        names = self.names.get(guid)
-        if names is None:
-            return f"app {_word(guid)}" if guid else "an app without a guid"
-        if not (names.org or names.space):
-            return quoted(names.app)
-        return f"{quoted(names.app)} ({_word(names.org)}/{_word(names.space)})"
+        known = self._display_names.get(guid)
+        if known is None:
+            known = self._display_names[guid] = _display_name(guid, self.names.get(guid))
+        return known
 
     def holders(self, tag: int) -> str:
         """The names of the apps that carry this mark, or that it is of an app unknown on this cell."""
         owners = sorted(self.tag_owners.get(tag, ()))
         return " and ".join(map(self.display_name, owners)) if owners else "an app unknown on this cell"
+
+
+def _display_name(guid: str, names: Names | None) -> str:
+    if names is None:
+        return f"app {_word(guid)}" if guid else "an app without a guid"
+    if not (names.org or names.space):
+        return quoted(names.app)
+    return f"{quoted(names.app)} ({_word(names.org)}/{_word(names.space)})"
 
 
 def quoted(name: str) -> str:

@@ -124,8 +124,8 @@ class Overlay:
         networks = inputs.config.overlay_networks
         return cls(networks, named, underlay=underlay, vtep=cni.vtep_name, ingress_tag=cni.ingress_tag)
 
-    def arriving(self, destination: Container, mark: int | None) -> Packet:
-        """From another cell to a container here, with any mark where ``mark`` is None."""
+    def arriving(self, destination: Container, mark: int) -> Packet:
+        """From another cell to a container here."""
         return Packet(
             source=self.stranger,
             destination=int(destination.address),

@@ -50,9 +50,8 @@ class SenderConditions:
 class DispositionKey(NamedTuple):
     """What one sender's flows to one container depend on: senders with equal keys have equal flows.
 
-    ``mark`` is None for every mark that no rule asks for, and for any mark where rules compare single bits;
-    ``conditions_met`` is one value for each of `SenderConditions.others`, ``address`` only that of a sender whose walk
-    is its own.
+    ``mark`` is None for every mark that no rule asks for, ``conditions_met`` one value for each of
+    `SenderConditions.others`, ``address`` only that of a sender whose walk is its own.
     """
 
     mark: int | None

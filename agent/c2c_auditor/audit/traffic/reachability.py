@@ -27,7 +27,7 @@ from c2c_auditor.model.cell import Container, Policy
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.report import Passage
 from c2c_auditor.netfilter.flows import NOTHING, FlowSet, both, union, without
-from c2c_auditor.netfilter.packet import end_conditions
+from c2c_auditor.netfilter.packet import UNNAMED, end_conditions
 from c2c_auditor.netfilter.paths import Disposition, Paths
 
 
@@ -202,12 +202,12 @@ class _Destination:
         yield UNMARKED, NOTHING
         yield Source(kind=SourceKind.STRANGER, mark=self._strange_mark()), NOTHING
 
-    def _strange_mark(self) -> int | None:
-        """The mark of all senders that no rule names; None, any mark, where rules compare single bits of it."""
-        return self._senders.strange(self._conditions.marks) if self._conditions.whole_marks else None
+    def _strange_mark(self) -> int:
+        """The mark of all senders that no rule names. Where rules compare single bits, they are not all alike."""
+        return self._senders.strange(self._conditions.marks) if self._conditions.whole_marks else UNNAMED
 
     def _from_elsewhere(self, source: Source, intended: FlowSet) -> Row:
-        return row_of(source, intended, (self._disposition(source.mark), self._sender.answers))
+        return row_of(source, intended, (self._disposition(source.mark or 0), self._sender.answers))
 
     def _from_here(self, sender: Sender, start: int | None, intended: FlowSet) -> Row:
         there = self._disposition(start or 0, sender, alone=start is None)
@@ -217,7 +217,7 @@ class _Destination:
             (there, sender.replies),
         )
 
-    def _disposition(self, mark: int | None, sender: Sender | None = None, *, alone: bool = False) -> Disposition:
+    def _disposition(self, mark: int, sender: Sender | None = None, *, alone: bool = False) -> Disposition:
         """What becomes of one source's flows.
 
         Two sources that no rule tells apart are one, and so are two marks that no rule asks for.
@@ -225,7 +225,7 @@ class _Destination:
         overlay, conditions = self._senders.overlay, self._conditions
         packet = None
         if sender is not None and (alone or conditions.others):
-            packet = overlay.local(sender.container, self._container, mark or 0)
+            packet = overlay.local(sender.container, self._container, mark)
         elif conditions.others:
             packet = overlay.arriving(self._container, mark)
         key = DispositionKey(
