@@ -26,7 +26,7 @@ _LOST = {
     r.Loss.OTHER_TABLES: "The listing shows the filter table only: nat and mangle were not judged.",
     r.Loss.CHAIN_NAMES: "Some rules were given without their chain: only what they say about each other was judged.",
 }
-
+_MOST_NAMED = 6
 
 _SWITCHES_UNKNOWN = VpaConfig(c2c_logging=None, overlay_ingress=None)
 
@@ -66,6 +66,7 @@ class Inputs:
         chains = PolicyChains.of(ruleset)
         rules = [entry.rule for entry in chains.rules]
         notes: list[str] = [*ruleset.warnings, *(_LOST[loss] for loss in sorted(ruleset.lost & _LOST.keys()))]
+        notes += _part(ruleset)
         config = _inferred(facts.config if facts.config is not None else _SWITCHES_UNKNOWN, rules)
         if facts.config is None:
             notes.append(
@@ -111,6 +112,20 @@ class Inputs:
     def ipv6(self) -> bool:
         """Whether these are the rules of IPv6."""
         return self.ruleset.family is r.AddressFamily.IPV6
+
+
+def _part(ruleset: r.Ruleset) -> Iterator[str]:
+    """What of a part of the rules was judged, and how to get all of them."""
+    if r.Loss.OTHER_CHAINS not in ruleset.lost:
+        return
+    whole = [chain.name for table in ruleset.tables.values() for chain in table.chains.values() if chain.whole]
+    more = f" and {len(whole) - _MOST_NAMED} more" if len(whole) > _MOST_NAMED else ""
+    judged = (
+        f"These chains were judged as a whole: {', '.join(whole[:_MOST_NAMED])}{more}; of others, only the rules shown."
+        if whole
+        else "Only the rules shown were judged, whose numbers count what is shown."
+    )
+    yield f"The text is a part of the cell's rules. {judged} {ruleset.family.tool}-save prints all rules."
 
 
 def _unjudged(facts: CellFacts, config: VpaConfig) -> Iterator[str]:
