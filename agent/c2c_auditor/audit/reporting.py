@@ -112,7 +112,9 @@ def _report_of_nothing(scene: Scene) -> Report:
             else "no chain and no comment of silk's stands in it: give the output of iptables-save of a Diego cell"
         ),
     )
-    findings = confirmed_at_once(judgement, reading.time or 0.0)
+    # A hint at a rule "behind silk's rules" says nothing where there are none.
+    every = confirmed_at_once(judgement, reading.time or 0.0)
+    findings = tuple(finding for finding in every if finding.kind is not Kind.FOREIGN_RULE)
     return evolve(
         judged_report(reading, judgement, findings, Result.BLIND),
         unknown=frozenset(Kind) - {finding.kind for finding in findings},

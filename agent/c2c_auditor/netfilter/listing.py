@@ -102,6 +102,7 @@ class _Chain:
     policy: str | None = None
     rules: list[r.Rule] = field(factory=list)
     packets: list[int] = field(factory=list)
+    headed: bool = False
 
 
 class _Reading:
@@ -131,6 +132,8 @@ class _Reading:
         elif header is not None:
             self._columns = _Columns(number=bool(header[1]), counters=bool(header[2]), interfaces=bool(header[3]))
             self._lost |= set() if header[3] else {r.Loss.INTERFACES}
+            if self._chain is not None:
+                self._chain.headed = True
         else:
             self._rule(number, line)
 
@@ -145,7 +148,7 @@ class _Reading:
                 policy=chain.policy,
                 rules=tuple(chain.rules),
                 packets=tuple(chain.packets) if chain.packets and len(chain.packets) == len(chain.rules) else None,
-                whole=name != "",
+                whole=chain.headed,
             )
             for name, chain in self._chains.items()
         }

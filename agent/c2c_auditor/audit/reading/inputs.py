@@ -24,7 +24,6 @@ _LOST = {
         "The listing does not show interfaces (iptables -L without -v): conditions on them were not judged."
     ),
     r.Loss.OTHER_TABLES: "The listing shows the filter table only: nat and mangle were not judged.",
-    r.Loss.CHAIN_NAMES: "Some rules were given without their chain: only what they say about each other was judged.",
 }
 _MOST_NAMED = 6
 
@@ -116,16 +115,20 @@ class Inputs:
 
 def _part(ruleset: r.Ruleset) -> Iterator[str]:
     """What of a part of the rules was judged, and how to get all of them."""
-    if r.Loss.OTHER_CHAINS not in ruleset.lost:
-        return
     whole = [chain.name for table in ruleset.tables.values() for chain in table.chains.values() if chain.whole]
-    more = f" and {len(whole) - _MOST_NAMED} more" if len(whole) > _MOST_NAMED else ""
-    judged = (
-        f"These chains were judged as a whole: {', '.join(whole[:_MOST_NAMED])}{more}; of others, only the rules shown."
-        if whole
-        else "Only the rules shown were judged, whose numbers count what is shown."
-    )
-    yield f"The text is a part of the cell's rules. {judged} {ruleset.family.tool}-save prints all rules."
+    if r.Loss.CHAIN_NAMES in ruleset.lost:
+        judged = "Some rules were given without their chain: only what they say about each other was judged."
+    elif r.Loss.OTHER_CHAINS not in ruleset.lost:
+        return
+    elif whole:
+        more = f" and {len(whole) - _MOST_NAMED} more" if len(whole) > _MOST_NAMED else ""
+        judged = (
+            "The text is a part of the cell's rules. These chains were judged as a whole: "
+            f"{', '.join(whole[:_MOST_NAMED])}{more}; of others, only the rules shown."
+        )
+    else:
+        judged = "The text is a part of the cell's rules: only the rules shown were judged, and counted as shown."
+    yield f"{judged} {ruleset.family.tool}-save prints all rules."
 
 
 def _unjudged(facts: CellFacts, config: VpaConfig) -> Iterator[str]:

@@ -56,12 +56,13 @@ def read_pasted(text: str, *, where: str) -> Ruleset:
 
 def _read(output: pasted.Output, where: str) -> Ruleset:
     """What one command printed; its own line says more of table and family than its output."""
-    # Addresses show the family of a filter by themselves; the program's name decides where there is none.
     ruleset = read_text(output.text, where=where, family=output.family)
     if output.table is not None and not _FRAMED.search(output.text) and len(ruleset.tables) == 1:
         (table,) = ruleset.tables.values()
         ruleset = evolve(ruleset, tables={output.table: evolve(table, name=output.table)})
-    if output.filtered:
+    chains = [chain for table in ruleset.tables.values() for chain in table.chains.values()]
+    # iptables declares each chain that it prints: where a declaration is missing, lines were left out anywhere.
+    if output.filtered or not all(chain.whole for chain in chains):
         tables = {table.name: _in_part(table) for table in ruleset.tables.values()}
         ruleset = evolve(ruleset, tables=tables, lost=ruleset.lost | {Loss.OTHER_CHAINS})
     return ruleset
@@ -98,8 +99,8 @@ def _joined(readings: Sequence[Ruleset], where: str) -> Ruleset:
 def _marked_if_part(ruleset: Ruleset) -> Ruleset:
     """``ruleset``, with the loss if its text cannot be all of the filter table.
 
-    iptables declares each chain that it prints, and no kernel holds a jump to a chain that is not there. Of jumps only
-    those to silk's chains count: in a listing, the target of an unknown extension looks like a jump.
+    No kernel holds a jump to a chain that is not there. Of jumps only those to silk's chains count: in a listing, the
+    target of an unknown extension looks like a jump.
     """
     chains = ruleset.chains("filter")
     declared = all(name in chains and chains[name].whole for name in _JUDGED_BUILT_IN_CHAINS)
@@ -107,8 +108,7 @@ def _marked_if_part(ruleset: Ruleset) -> Ruleset:
         rule.target.chain for chain in chains.values() for rule in chain.rules if isinstance(rule.target, Jump | Goto)
     }
     unlisted = any(target not in chains and family_of(target) is not None for target in targets)
-    empty = not ruleset.tables
-    if empty or (declared and not unlisted and all(chain.whole for chain in chains.values())):
+    if not ruleset.tables or (declared and not unlisted):
         return ruleset
     return evolve(ruleset, lost=ruleset.lost | {Loss.OTHER_CHAINS})
 
