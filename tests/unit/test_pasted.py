@@ -43,9 +43,7 @@ def _printed(cell: str, command: str, *, slip: bool = True) -> str:
     if command == "iptables -S":
         text = _tables((CELLS / cell / "iptables-save.txt").read_text())["filter"]
     else:
-        text = (
-            CELLS / cell / f"{command.replace(' -', '-', 1).replace(' ', '')}.txt".replace("-L-n-v", "-L-n-v")
-        ).read_text()
+        text = (CELLS / cell / f"{command.replace(' -', '-', 1).replace(' ', '')}.txt").read_text()
     for right, wrong in _SLIP.items() if slip else ():
         text = text.replace(right, wrong)
     return text
@@ -54,8 +52,8 @@ def _printed(cell: str, command: str, *, slip: bool = True) -> str:
 def _judged(path: Path, text: str, cell: str | None = None) -> Judgement:
     """The judgement of a text from a file, with the facts of ``cell`` if that is given."""
     path.write_bytes(text.encode())
-    facts = {} if cell is None else {name: CELLS / cell / f"{name}.json" for name in ("store", "policies")}
-    return judge_cell(FilesReader(rules=(path,), **facts).read()).judgement
+    store, policies = (CELLS / cell / f"{name}.json" if cell else None for name in ("store", "policies"))
+    return judge_cell(FilesReader(rules=(path,), store=store, policies=policies).read()).judgement
 
 
 def _each_line(before: str) -> Callable[[str, str], str]:
@@ -273,7 +271,8 @@ _SAVE = "save all rules with iptables-save"
             2,
             _SAVE,
         ),
-        ("-N vpa--1\n-A vpa--1 -s 10.0.0.1/32 -m comment --comment x\n-j ACCEPT\n", 3, "not a line"),
+        ("-N vpa--1\n-A vpa--1 -s 10.0.0.1/32 -m comment --comment x\n-j ACCEPT\n", 2, "broke this line"),
+        ("-N vpa--1\n-A vpa--1 -s 10.0.0.1/32 -j ACC\nEPT\n", 3, "as it was printed"),
         ("$ iptables -S\n-P FORWARD ACCEPT\n$ iptables -S\n-P FORWARD DROP\n", 1, "give one reading"),
         ("$ iptables -S\n-P FORWARD ACCEPT\n$ ip6tables -S\n-P FORWARD DROP\n", 1, "file of its own"),
         ("-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P INPUT ACCEPT\n", 3, "twice"),

@@ -76,6 +76,16 @@ REFUSED: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
         "a terminal or a mail program broke this line in two",
         _IPTABLES_SAVE,
     ),
+    (
+        "a rule that was broken between its options",
+        re.compile(
+            r'^(?:\[\d{1,20}:\d{1,20}\] )?-A [^"\n]{0,65535}(?:"[^"\n]{0,65535}"[^"\n]{0,65535}){0,64}'
+            r"\n(?:--?[a-z]|! -)",
+            re.MULTILINE,
+        ),
+        "a terminal or a mail program broke this line in two",
+        _IPTABLES_SAVE,
+    ),
 )
 """What cannot be judged: its name, its pattern, the problem, and what to run instead."""
 
