@@ -124,7 +124,14 @@ def test_what_is_cleaned_away_is_in_no_text_of_iptables(cell: str, command: str)
 
 def test_rules_that_speak_of_iptables_are_rules() -> None:
     """Comments and prefixes of logs that look like a prompt, a quotation or a fence stay."""
-    for comment in ("$ iptables -S", "# iptables-save", "> quoted", "```", "it is incompatible, use nft"):
+    for comment in (
+        "$ iptables -S",
+        "# iptables-save",
+        "> quoted",
+        "```",
+        "is incompatible, use 'nft' tool",
+        "Permission denied",
+    ):
         text = f'-P FORWARD ACCEPT\n-A FORWARD -m comment --comment "{comment}" -j ACCEPT\n'
         (rule,) = read_pasted(text, where="x").chains("filter")["FORWARD"].rules
         assert rule.matches == (r.CommentMatch(text=comment),)
@@ -161,7 +168,7 @@ def test_a_part_of_a_right_cell_has_no_finding(tmp_path: Path, cell: str, *, fac
     ]
     for word in ("vpa--", "set-xmark", "10.255.1.4", "10.255.2.7", "REJECT", "ACCEPT", "FORWARD", "overlay", "-m"):
         parts += ["".join(line for line in text.splitlines(keepends=True) if word in line) for text in (saved, listed)]
-        parts.append(f"$ iptables -S | grep -e {word}\n{parts[-1]}")
+        parts += [f"$ {command} {word}\n{parts[-1]}" for command in ("iptables -S | grep -e", "grep rules -e")]
     for part in parts:
         judgement = _judged(tmp_path / "rules", part, cell if facts else None)
         assert not judgement.findings, part

@@ -18,6 +18,8 @@ _IPTABLES_SAVE = "save all rules with iptables-save > FILE and give that file"
 _NFT_SAVE = (
     "run iptables-nft-save of the iptables that silk uses on this cell (garden.iptables_bin_dir), or of 1.8.8 or newer"
 )
+# How lines begin that iptables prints about itself, with what stands before the words that matter.
+_SAID = r"^(?:#|Fatal:|\S{0,80}ip6?tables)[^\n]{0,160}?"
 
 CLEANED: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("line ends of Windows and of old Macs", re.compile(r"\r\n?"), "\n"),
@@ -48,7 +50,7 @@ CLEANED: tuple[tuple[str, re.Pattern[str], str], ...] = (
 REFUSED: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
     (
         "iptables could not read the table",
-        re.compile(r"^.{0,120}is incompatible, use 'nft' tool", re.MULTILINE),
+        re.compile(rf"{_SAID}is incompatible, use 'nft' tool", re.MULTILINE),
         "iptables could not show this table: it is older than what wrote the rules",
         _NFT_SAVE,
     ),
@@ -60,7 +62,7 @@ REFUSED: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
     ),
     (
         "no permission",
-        re.compile(r"^.{0,120}(?:Permission denied|Operation not permitted).{0,80}$", re.MULTILINE),
+        re.compile(rf"{_SAID}(?:Permission denied|Operation not permitted)", re.MULTILINE),
         "iptables was not allowed to read the rules",
         "run it again as root: sudo iptables-save",
     ),
@@ -96,6 +98,7 @@ _COMMAND = re.compile(
     re.MULTILINE,
 )
 _TABLE = re.compile(r" (?:-t ?|--table[ =])(\w{1,32})")
+_FILTER = re.compile(r"\||\b(?:grep|head|tail|sed|awk)\b")
 _MOST_COMMANDS = 64
 
 
@@ -160,5 +163,5 @@ def _output(text: str, command: re.Match[str]) -> Output:
         text=text,
         table=table[1] if table is not None else None if command["save"] or tool is None else "filter",
         family=None if tool is None else AddressFamily.IPV6 if tool == "ip6tables" else AddressFamily.IPV4,
-        filtered="|" in options,
+        filtered=_FILTER.search(command[0]) is not None,
     )
