@@ -155,6 +155,24 @@ def test_the_outputs_of_several_commands_are_one_reading(tmp_path: Path, cell: s
         assert _judged(tmp_path / "rules", text, cell).findings == _judged(tmp_path / "rules", saved, cell).findings
 
 
+def test_a_chain_that_is_shown_whole_and_in_part_counts_whole(tmp_path: Path) -> None:
+    """In either order; and two listings from two cells, a part each, are held against each other."""
+    listed = _tables(_printed("pair", "iptables-save"))["filter"]
+    some = "".join(
+        line for line in listed.splitlines(keepends=True) if "-j MARK" in line or "-A FORWARD -j vpa" in line
+    )
+    outputs = f"$ iptables -S\n{listed}", f"$ iptables -S | grep vpa\n{some}"
+    for text in ("".join(outputs), "".join(reversed(outputs))):
+        assert read_pasted(text, where="x").tables == read_text(listed, where="x").tables
+        assert [finding.kind.value for finding in _judged(tmp_path / "rules", text).findings] == ["accept_changed"]
+    source, destination = tmp_path / "source", tmp_path / "destination"
+    source.write_text(f"> $ iptables -S | grep MARK\n> {some}")
+    (accept,) = (line for line in listed.splitlines() if "--dport 61001 -m mark" in line)
+    destination.write_text(f"> {accept}\n")
+    judgement = judge_cell(FilesReader(rules=(destination, source)).read()).judgement
+    assert [finding.kind.value for finding in judgement.findings] == ["accept_changed"]
+
+
 @pytest.mark.parametrize("facts", [False, True])
 @pytest.mark.parametrize("cell", _PAIRS)
 def test_a_part_of_a_right_cell_has_no_finding(tmp_path: Path, cell: str, *, facts: bool) -> None:

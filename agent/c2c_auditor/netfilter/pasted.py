@@ -116,7 +116,7 @@ class Output:
 
 
 def cleaned(text: str) -> str:
-    """``text`` without what `CLEANED` lists; idle for a text as iptables printed it."""
+    """``text`` without what `CLEANED` lists; a text as iptables printed it stays as it is."""
     for _, pattern, replacement in CLEANED:
         text = pattern.sub(replacement, text)
     return text

@@ -73,7 +73,10 @@ def _in_part(table: Table) -> Table:
 
 
 def _joined(readings: Sequence[Ruleset], where: str) -> Ruleset:
-    """The outputs of several commands as one Ruleset: tables side by side, chains of one table together."""
+    """The outputs of several commands as one Ruleset: tables side by side, chains of one table together.
+
+    Of a chain that is shown whole and again in part, the whole one counts.
+    """
     first, *others = readings
     if not others:
         return first
@@ -84,7 +87,10 @@ def _joined(readings: Sequence[Ruleset], where: str) -> Ruleset:
         for table in ruleset.tables.values():
             chains = tables.setdefault(table.name, {})
             for name, chain in table.chains.items():
-                if chains.setdefault(name, chain) != chain:
+                known = chains.get(name)
+                if known is None or (chain.whole and not known.whole):
+                    chains[name] = chain
+                elif known != chain and known.whole == chain.whole:
                     raise _apart(
                         where, f"chain {name} of {table.name} stands there twice, with other rules", "give one reading"
                     )
