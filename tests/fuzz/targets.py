@@ -35,7 +35,7 @@ from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from c2c_auditor.sources.rules.entry_rules import EntryRules
 from c2c_auditor.sources.rules.netlink import Nftables
-from c2c_auditor.sources.rules.text import read_text
+from c2c_auditor.sources.rules.text import read_pasted, read_text
 from support.recordings import recording
 
 _BREAK = b"\n=== "
@@ -65,7 +65,8 @@ def _save(data: bytes) -> None:
 
 
 def _commands(data: bytes) -> None:
-    """The output of iptables -S, read as any form, is a Ruleset that renders to a text, or a ParseError."""
+    """A pasted text, of any form, is a Ruleset that renders to a text, or a ParseError; what it is cleaned to, too."""
+    _rendered(read_pasted, data)
     _rendered(read_text, data)
 
 

@@ -43,3 +43,14 @@ def test_the_readmes_answers_are_real(command: str, tmp_path: Path) -> None:
     arguments = command.replace("tests/golden/cells", str(CELLS)).replace("slip", str(slip)).split()
     result = CliRunner(env={"COLUMNS": "110"}).invoke(cli, arguments, standalone_mode=False)
     assert "\n".join(line.rstrip() for line in result.output.splitlines()).rstrip() == _shown(command)
+
+
+def test_the_readmes_first_example_is_real(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tutorial's two listings, and the exit status."""
+    monkeypatch.chdir(CELLS / "article")
+    command = "audit --rules iptables-L.destination-cell.txt --rules iptables-L.source-cell.txt"
+    done = CliRunner(env={"COLUMNS": "100"}).invoke(cli, command.split(), standalone_mode=False)
+    assert "\n".join(line.rstrip() for line in done.output.splitlines()).rstrip() == _shown(command)
+    status = re.search(rf"{re.escape(_shown(command))}\n\$ echo \$\?\n(\d)\n", _README.read_text())
+    assert status is not None
+    assert int(status[1]) == done.return_value == 1

@@ -19,7 +19,7 @@ from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import read_vpa_config
 from c2c_auditor.sources.files import read_text_file
 from c2c_auditor.sources.recordings.bundle import read_bundle
-from c2c_auditor.sources.rules.text import read_text
+from c2c_auditor.sources.rules.text import read_pasted, read_text
 
 
 @frozen(kw_only=True)
@@ -71,5 +71,5 @@ class FilesReader:
 
 def _ruleset(path: Path) -> Ruleset:
     if str(path) == "-":
-        return read_text(sys.stdin.read(), where="standard input")
-    return read_text(read_text_file(path, source="rules"), where=str(path))
+        return read_pasted(sys.stdin.read(), where="standard input")
+    return read_pasted(read_text_file(path, source="rules"), where=str(path))

@@ -26,6 +26,7 @@ from c2c_auditor.audit.dual_stack import of_ipv6
 from c2c_auditor.audit.effects import Effects
 from c2c_auditor.audit.judgement import MOST_STATEMENTS, Judgement
 from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.shown import is_part, proved
 from c2c_auditor.audit.tally import count_tally
 from c2c_auditor.audit.traffic.reachability import Reachability, reachability
 from c2c_auditor.audit.traffic.statements import Places, sentences
@@ -88,6 +89,8 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
     findings = [finding for check in (CHECKS_IPV6 if inputs.ipv6 else CHECKS) for finding in check(inputs)]
     if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:  # what the rules seem to lack stands in the kernel
         findings = [finding for finding in findings if finding.kind not in unknown]
+    if is_part(inputs.ruleset):
+        findings = list(proved(inputs, findings))
     reach, notes = _work_out_reachability(inputs, previous)
     statements: tuple[str, ...] = ()
     if reach is not None:
@@ -125,6 +128,8 @@ def _work_out_reachability(
     reason = ""
     if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:
         reason = "the rules were read without their ports and marks"
+    elif is_part(inputs.ruleset):
+        reason = "the text shows a part of the rules"
     elif Loss.INTERFACES in inputs.ruleset.lost or Loss.CHAIN_NAMES in inputs.ruleset.lost:
         reason = "the listing does not show all conditions of the rules"
     elif facts.policies is not None and facts.policies.unreadable:

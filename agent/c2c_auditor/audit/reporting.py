@@ -9,6 +9,7 @@ from attrs import evolve
 from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.audit.settle import confirmed_at_once
+from c2c_auditor.audit.shown import holds_silks
 from c2c_auditor.errors import Reason
 from c2c_auditor.model.finding import Finding, State
 from c2c_auditor.model.kind import Kind
@@ -83,14 +84,42 @@ def overdue_problem(report: Report) -> Problem | None:
 def report_at_once(scene: Scene) -> Report:
     """The report of a single audit: every finding counts as confirmed, and a source that failed makes it blind.
 
-    With listings the result says what they show: that facts are missing is expected then, and no failure to look.
+    With listings the result says what they show: that facts are missing is expected then, and no failure to look. But
+    listings with nothing of silk's in them show nothing, unless the facts tell all that should be there.
     """
     reading, judgement = scene.reading, scene.judgement
+    if reading.listings and judgement.unknown and not any(map(holds_silks, reading.rulesets)):
+        return _report_of_nothing(scene)
     findings = confirmed_at_once(judgement, reading.time or 0.0)
     result = Result.FINDINGS if findings else Result.CLEAN
     if not reading.listings and (judgement.unknown or not all(status.up for status in reading.sources)):
         result = Result.BLIND
     return judged_report(reading, judgement, findings, result)
+
+
+def _report_of_nothing(scene: Scene) -> Report:
+    """The report of listings with nothing of silk's in them: blind, with what was found all the same."""
+    reading, judgement = scene.reading, scene.judgement
+    legacy = any("iptables-legacy tables present" in note for note in judgement.notes)
+    problem = Problem(
+        source="rules",
+        reason=Reason.MISSING.value,
+        where=", ".join(ruleset.origin for ruleset in reading.rulesets),
+        problem="nothing of silk's here: could not judge",
+        remedy=(
+            "this cell also has rules in iptables-legacy: give the output of iptables-legacy-save"
+            if legacy
+            else "no chain and no comment of silk's stands in it: give the output of iptables-save of a Diego cell"
+        ),
+    )
+    # A hint at a rule "behind silk's rules" says nothing where there are none.
+    every = confirmed_at_once(judgement, reading.time or 0.0)
+    findings = tuple(finding for finding in every if finding.kind is not Kind.FOREIGN_RULE)
+    return evolve(
+        judged_report(reading, judgement, findings, Result.BLIND),
+        unknown=frozenset(Kind) - {finding.kind for finding in findings},
+        sources=(*reading.sources, SourceStatus(name="rules", up=False, problem=problem)),
+    )
 
 
 def overall_result(findings: Sequence[Finding], unknown: frozenset[Kind]) -> Result:

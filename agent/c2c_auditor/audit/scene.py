@@ -121,6 +121,7 @@ def _judge_listings(reading: Reading) -> Scene:
     whole = evolve(
         judgements[0],
         findings=tuple(finding for judgement in judgements for finding in judgement.findings),
+        unknown=frozenset().union(*(judgement.unknown for judgement in judgements)),
         notes=tuple(dict.fromkeys(note for judgement in judgements for note in judgement.notes)),
     )
     return Scene(reading=reading, inputs=inputs_by_listing[0], judgement=whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.shown import is_part, unproved_kinds
 from c2c_auditor.model.kind import Family, Kind
 from c2c_auditor.model.rule import Loss
 
@@ -17,9 +18,10 @@ def unknown_kinds(inputs: Inputs) -> frozenset[Kind]:
 
     Of IPv6 it is the containers' own chains that are judged, and others' rules.
     """
+    unknown = _unknown(inputs) | (unproved_kinds(inputs) if is_part(inputs.ruleset) else frozenset())
     if inputs.ipv6:
-        return frozenset(kind for kind in _unknown(inputs) if kind.family in _OF_IPV6 or kind in _OF_OTHERS)
-    return _unknown(inputs)
+        return frozenset(kind for kind in unknown if kind.family in _OF_IPV6 or kind in _OF_OTHERS)
+    return unknown
 
 
 def _unknown(inputs: Inputs) -> frozenset[Kind]:

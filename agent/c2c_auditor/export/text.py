@@ -13,7 +13,7 @@ from c2c_auditor.export.plain import plain
 from c2c_auditor.export.terminal import Page
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import App, Finding, State
-from c2c_auditor.model.kind import Effect, Kind
+from c2c_auditor.model.kind import Effect, Family, Kind
 from c2c_auditor.model.report import Report, Result, RuleSetName
 from c2c_auditor.netfilter.render import render_rule
 
@@ -30,6 +30,8 @@ _WORDS = {
     Effect.ADVICE: ("hint", "hints", "worth a look"),
 }
 _MOST_PER_KIND = 5
+# Only an audit that could judge these may say that the policies' rules are clean.
+_OF_POLICIES = (Family.POLICY, Family.CHAIN)
 _ORDER = {effect: place for place, effect in enumerate(Effect)}
 
 
@@ -48,7 +50,7 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _verdict(report: Report) -> list[tuple[str, str]]:
-    """The first line: counts of findings, and whether and why the audit was blind."""
+    """The first line: counts of findings, whether and why the audit was blind, CLEAN if policies were judged."""
     counts = [
         (effect, sum(finding.effect is effect for finding in report.findings) + _omitted(report, effect))
         for effect in Effect
@@ -66,6 +68,10 @@ def _verdict(report: Report) -> list[tuple[str, str]]:
         parts.append((" and " if summary else "", ""))
         parts.append(("COULD NOT LOOK", "bold magenta"))
         parts.append((f" at everything: {_why_blind(report)}", ""))
+    elif not summary and any(kind.family in _OF_POLICIES for kind in report.unknown):
+        parts.append(
+            (f"no contradiction found; {len(report.unknown)} of {len(Kind)} kinds of findings not judged", "bold")
+        )
     elif not summary:
         checked = sum(count for (name, _), count in report.tally.rules.items() if name is RuleSetName.MATCHED)
         parts += [("CLEAN", "bold green"), (f": {checked} policy rules are as they should be" if checked else "", "")]

@@ -173,26 +173,32 @@ class Backend(str, Enum):
 
 
 class Loss(str, Enum):
-    """What a listing could not show, and an audit of it therefore cannot judge."""
+    """What a listing could not show, and an audit of it therefore cannot judge.
+
+    ``OTHER_CHAINS``: the text is a part of a table, so a chain or rule that it does not show may be there all the same.
+    """
 
     INTERFACES = "interfaces"
     OTHER_TABLES = "other_tables"
     CHAIN_NAMES = "chain_names"
     HASHLIMIT_NAMES = "hashlimit_names"
     NATIVE_EXPRESSIONS = "native_expressions"
+    OTHER_CHAINS = "other_chains"
 
 
 @frozen(kw_only=True)
 class Chain:
     """Rules in order; ``policy`` is that of a built-in chain, else None.
 
-    ``packets`` are counters in the same order, no part of equality.
+    ``packets`` are counters in the same order; ``whole`` is False where a text shows rules but not that they are all of
+    the chain's. Neither is part of equality.
     """
 
     name: str
     policy: str | None = None
     rules: tuple[Rule, ...] = ()
     packets: tuple[int, ...] | None = field(default=None, eq=False)
+    whole: bool = field(default=True, eq=False)
 
 
 @frozen(kw_only=True)

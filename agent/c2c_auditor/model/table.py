@@ -43,3 +43,6 @@ READ_TABLES = (FILTER, NAT, MANGLE)
 """The tables that the readers read, in this order."""
 
 BUILT_IN_CHAINS = frozenset(hook.value for hook in Hook)
+
+TABLE_OF_CHAINS = {frozenset(hook.value for hook in table.hooks): table.name for table in (NAT, MANGLE, RAW)}
+"""The table that has exactly these built-in chains; security has filter's, and is not told from it."""

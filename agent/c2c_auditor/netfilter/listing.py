@@ -16,7 +16,7 @@ from attrs import define, evolve, field, frozen
 
 from c2c_auditor.errors import NotUnderstood, ParseError
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.table import BUILT_IN_CHAINS, FILTER, MANGLE, NAT, RAW
+from c2c_auditor.model.table import BUILT_IN_CHAINS, FILTER, TABLE_OF_CHAINS
 from c2c_auditor.netfilter import keywords, tokens
 from c2c_auditor.netfilter.family_of import family_in_listing
 from c2c_auditor.netfilter.listing_column import ColumnReader
@@ -60,17 +60,15 @@ _ADDRESS = {
 _FRAGMENTS = {"--": None, "-f": True, "!f": False}
 _COMMENT, _COMMENT_END = " /* ", " */"
 _MOST_COMMENT_LINES = 256
-# A listing does not name its table; its built-in chains do. Any others are taken for filter's, also security's.
-_TABLES = {frozenset(hook.value for hook in table.hooks): table.name for table in (NAT, MANGLE, RAW)}
 
 
-def parse_listing(text: str, *, where: str, service_port: Callable[[str], int | None]) -> r.Ruleset:
-    """``text`` of one table; lines before any chain's header form a chain without a name.
-
-    ``service_port`` gives a service's port, None if it does not know the name. Raises ParseError for a line that is
-    none of iptables', and for a host by name: its address is known only where the listing was made.
-    """
-    reading = _Reading(where=where, service_port=service_port, family=family_in_listing(text))
+def parse_listing(
+    text: str, *, where: str, service_port: Callable[[str], int | None], family: r.AddressFamily | None = None
+) -> r.Ruleset:
+    """``text`` of one table; lines before any chain's header form a chain without a name."""
+    reading = _Reading(
+        where=where, service_port=service_port, family=family if family is not None else family_in_listing(text)
+    )
     for number, line in _whole_lines(text.splitlines()):
         reading.take(number, line)
     return reading.finish()
@@ -104,6 +102,7 @@ class _Chain:
     policy: str | None = None
     rules: list[r.Rule] = field(factory=list)
     packets: list[int] = field(factory=list)
+    headed: bool = False
 
 
 class _Reading:
@@ -133,19 +132,23 @@ class _Reading:
         elif header is not None:
             self._columns = _Columns(number=bool(header[1]), counters=bool(header[2]), interfaces=bool(header[3]))
             self._lost |= set() if header[3] else {r.Loss.INTERFACES}
+            if self._chain is not None:
+                self._chain.headed = True
         else:
             self._rule(number, line)
 
     def finish(self) -> r.Ruleset:
         if not self._chains:
             raise ParseError(where=self._where, line=1, text="", problem="no chain and no rule", remedy=_AS_PRINTED)
-        table = _TABLES.get(frozenset(self._chains) & BUILT_IN_CHAINS, FILTER.name)
+        # A listing does not name its table; its built-in chains do. Any others are taken for filter's.
+        table = TABLE_OF_CHAINS.get(frozenset(self._chains) & BUILT_IN_CHAINS, FILTER.name)
         chains = {
             name: r.Chain(
                 name=name,
                 policy=chain.policy,
                 rules=tuple(chain.rules),
                 packets=tuple(chain.packets) if chain.packets and len(chain.packets) == len(chain.rules) else None,
+                whole=chain.headed,
             )
             for name, chain in self._chains.items()
         }

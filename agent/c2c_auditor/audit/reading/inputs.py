@@ -24,9 +24,8 @@ _LOST = {
         "The listing does not show interfaces (iptables -L without -v): conditions on them were not judged."
     ),
     r.Loss.OTHER_TABLES: "The listing shows the filter table only: nat and mangle were not judged.",
-    r.Loss.CHAIN_NAMES: "Some rules were given without their chain: only what they say about each other was judged.",
 }
-
+_MOST_NAMED = 6
 
 _SWITCHES_UNKNOWN = VpaConfig(c2c_logging=None, overlay_ingress=None)
 
@@ -66,6 +65,7 @@ class Inputs:
         chains = PolicyChains.of(ruleset)
         rules = [entry.rule for entry in chains.rules]
         notes: list[str] = [*ruleset.warnings, *(_LOST[loss] for loss in sorted(ruleset.lost & _LOST.keys()))]
+        notes += _part(ruleset)
         config = _inferred(facts.config if facts.config is not None else _SWITCHES_UNKNOWN, rules)
         if facts.config is None:
             notes.append(
@@ -111,6 +111,24 @@ class Inputs:
     def ipv6(self) -> bool:
         """Whether these are the rules of IPv6."""
         return self.ruleset.family is r.AddressFamily.IPV6
+
+
+def _part(ruleset: r.Ruleset) -> Iterator[str]:
+    """What of a part of the rules was judged, and how to get all of them."""
+    whole = [chain.name for table in ruleset.tables.values() for chain in table.chains.values() if chain.whole]
+    if r.Loss.CHAIN_NAMES in ruleset.lost:
+        judged = "Some rules were given without their chain: only what they say about each other was judged."
+    elif r.Loss.OTHER_CHAINS not in ruleset.lost:
+        return
+    elif whole:
+        more = f" and {len(whole) - _MOST_NAMED} more" if len(whole) > _MOST_NAMED else ""
+        judged = (
+            "The text is a part of the cell's rules. These chains were judged as a whole: "
+            f"{', '.join(whole[:_MOST_NAMED])}{more}; of others, only the rules shown."
+        )
+    else:
+        judged = "The text is a part of the cell's rules: only the rules shown were judged, and counted as shown."
+    yield f"{judged} {ruleset.family.tool}-save prints all rules."
 
 
 def _unjudged(facts: CellFacts, config: VpaConfig) -> Iterator[str]:
