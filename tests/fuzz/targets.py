@@ -120,7 +120,7 @@ def _netlink(data: bytes) -> None:
     """What nf_tables announces or answers is a value, or a SourceError."""
     sockets = Nftables.__new__(Nftables)
     for work in (Nftables.changes, Nftables.generation):
-        vars(sockets).update(_ask=_Socket(data), _events=_Socket(data))
+        vars(sockets).update(_requests=_Socket(data), _events=_Socket(data))
         try:
             work(sockets)
         except SourceError:

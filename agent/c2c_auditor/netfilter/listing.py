@@ -65,7 +65,12 @@ _MOST_COMMENT_LINES = 256
 def parse_listing(
     text: str, *, where: str, service_port: Callable[[str], int | None], family: r.AddressFamily | None = None
 ) -> r.Ruleset:
-    """``text`` of one table; lines before any chain's header form a chain without a name."""
+    """``text`` of one table; lines before any chain's header form a chain without a name.
+
+    ``service_port`` gives a service's port, None if it does not know the name. The rules are of ``family``, if that is
+    given, else of the one that their addresses show. Raises ParseError for a line that is none of iptables', and for a
+    host by name: its address is known only where the listing was made.
+    """
     reading = _Reading(
         where=where, service_port=service_port, family=family if family is not None else family_in_listing(text)
     )
