@@ -91,6 +91,18 @@ def test_a_listing_by_an_older_ip6tables_has_an_empty_column() -> None:
     assert read_text(older, where="x") == read_text(_LISTED, where="x")
 
 
+def test_numbers_before_the_empty_column_are_no_protocols() -> None:
+    """Counters, and a chain that is called 123, stand before the protocol with as many blanks behind them."""
+    newer = """Chain FORWARD (policy ACCEPT 0 packets, 0 bytes)
+ pkts bytes target     prot opt in     out     source               destination
+    0     0 123        all  --  *      *       ::/0                 2001:db8::1
+    7     0            58   --  *      *       ::/0                 ::/0
+    0     0 ACCEPT     icmpv6 --  *      *       ::/0                 ::/0                 ipv6-icmptype 128 code 0
+"""
+    older = newer.replace(" --  ", "    ")
+    assert read_text(older, where="x") == read_text(newer, where="x")
+
+
 def test_an_address_of_the_other_family_is_an_error() -> None:
     """Two tools' texts in one file are not one ruleset."""
     with pytest.raises(ParseError):

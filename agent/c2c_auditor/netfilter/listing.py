@@ -24,9 +24,10 @@ from c2c_auditor.netfilter.parse import LONGEST_RULE, RuleParser
 
 _CHAIN = re.compile(r"Chain (\S+) \((?:policy (\S+)(?: \S+ packets, \S+ bytes)?|\d+ references)\)\s*")
 _HEADER = re.compile(r"\s*(num\s+)?(pkts\s+bytes\s+)?target\s+prot\s+opt\s+(in\s+out\s+)?source\s+destination\s*")
-# ip6tables before 1.8.8 leaves the column of fragments empty; there a protocol's name shows where it stands.
+# ip6tables before 1.8.8 leaves the column of fragments empty; there the last word that can be a protocol is it, because
+# counters and the names of chains may be numbers, too.
 _RULE_WITHOUT_FRAGMENT = re.compile(
-    rf"\s*((?:\S+\s+){{0,4}}?)(!?)({'|'.join(map(re.escape, keywords.PROTOCOLS))}|\d+)()\s{{5,}}(.*)"
+    rf"\s*((?:\S+\s+){{0,4}})(!?)({'|'.join(map(re.escape, keywords.PROTOCOLS))}|\d+)()\s{{4,}}(.*)"
 )
 _RULE = re.compile(r"\s*((?:\S+\s+){0,4}?)(!?)([^\s!]+)\s+([-!][-f])\s+(.*)")
 _COUNT = re.compile(r"[0-9]{1,20}[KMGT]?")
