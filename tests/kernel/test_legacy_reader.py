@@ -273,7 +273,7 @@ def test_a_missing_library_is_named() -> None:
 def test_more_rules_than_can_be_judged_are_refused() -> None:
     """Table by table: as many as allowed are read, one more is an error."""
     rules = "*filter\n:FORWARD ACCEPT [0:0]\n" + "-A FORWARD -j DROP\n" * 3 + "COMMIT\n"
-    subprocess.run(("iptables-legacy-restore",), input=rules, text=True, check=True, timeout=30)
+    subprocess.run(("iptables-legacy-restore", "-w"), input=rules, text=True, check=True, timeout=30)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(legacy, "MOST_RULES", 3)
         assert len(LegacyReader().read().chains("filter")["FORWARD"].rules) == 3

@@ -239,7 +239,7 @@ def test_a_program_is_what_it_says_and_not_what_it_is_called(tmp_path: Path) -> 
 @in_namespace
 def test_a_legacy_cell_with_legacy_programs_alone_is_read_once(tmp_path: Path) -> None:
     """iptables_bin_dir holds nothing but a legacy iptables-save; its rules are not read as nf_tables' too."""
-    _run("iptables-legacy-restore", stdin=CELLS / "pair" / "iptables-save.txt")
+    _run("iptables-legacy-restore", "-w", stdin=CELLS / "pair" / "iptables-save.txt")
     program = tmp_path / "iptables-save"
     program.write_text(f"#!/bin/sh\n{_LEGACY}\n")
     program.chmod(0o755)
