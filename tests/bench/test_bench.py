@@ -9,7 +9,6 @@ machines differ; what fails is a reading that is wrong.
 from __future__ import annotations
 
 import gc
-import resource
 import subprocess
 import time
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from c2c_auditor.sources.rules.netlink import Nftables
 from c2c_auditor.sources.rules.nft import NftReader
 from c2c_auditor.sources.rules.text import read_text
 from support.big_cell import CHAIN, BigCell, big_cell
+from support.growth import peak_mib
 from support.mutations import with_rules
 from support.namespaces import in_namespace
 from support.reports import flushed_report
@@ -66,7 +66,7 @@ def _load(backend: str, cell: BigCell) -> None:
 
 def _memory() -> str:
     """Peak of this process so far; the child of a benchmark is a process of its own."""
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB peak"
+    return f"{peak_mib():.0f} MiB peak"
 
 
 @in_namespace
