@@ -179,6 +179,6 @@ def measure(what: str) -> Cost:
 
 
 def peak_mib() -> float:
-    """Peak memory of the calling process in MiB. The kernel's getrusage would give its parent's, if that was larger at exec."""
+    """Peak memory of the calling process in MiB. getrusage would give its parent's, if that was larger at exec."""
     (found,) = re.findall(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
     return int(found) / 1024
