@@ -185,8 +185,6 @@ class Soak:
 
     def _add_policy(self) -> None:
         source, destination = self.random.sample((FRONTEND, BACKEND, REDIS), 2)
-        if (source, destination) == (FRONTEND, REDIS):
-            return  # the fault accept-stale is one only as long as no policy allows this
         port = self.random.choice(destination.ports)
         policy = NetworkPolicy(source=source.guid, destination=destination.guid, first=port, last=port)
         if policy in self.cell.server.truth.policies:
