@@ -22,11 +22,12 @@ Rules = tuple[r.Rule | None, ...]
 class Asks(NamedTuple):
     """A rule as a walk sees it.
 
-    The flows that meet it and those that may, whether it has no condition at all, and what its target does.
+    The flows that meet it, with those that may meet it, too, whether it has no condition at all, and what its target
+    does.
     """
 
     surely: FlowSet
-    perhaps: FlowSet
+    possibly: FlowSet
     bare: bool
     does: Action
 
@@ -40,7 +41,8 @@ class Decided(NamedTuple):
 
     def of(self, flows: FlowSet) -> FlowSet:
         """Those of ``flows`` that were decided here."""
-        return both(both(flows, self.flows), self.within)
+        decided = both(flows, self.flows)
+        return decided if self.within is ALL else both(decided, self.within)
 
     def rules(self, flows: FlowSet) -> Rules:
         """The rule, if it decided any of ``flows``."""
@@ -86,7 +88,7 @@ class Run:
         for rule, asks in rules:
             if asks.does is Action.GO_ON:
                 continue
-            if taken := both(left, union(asks.surely, asks.perhaps)):
+            if taken := both(left, asks.possibly):
                 (accepted if asks.does is Action.ACCEPT else refused).append((taken, rule))
             if not always_in_doubt(rule):
                 left = without(left, asks.surely)

@@ -7,6 +7,7 @@ that each concern one container. A question about two ends needs those few, in o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 
 from attrs import field, frozen
 
@@ -41,13 +42,13 @@ class _Marked:
         return self.any + self.exact.get(mark, []) if mark is not None else self.all()
 
     def all(self) -> list[int]:
-        return [*self.any, *(at for positions in self.exact.values() for at in positions)]
+        return [*self.any, *chain.from_iterable(self.exact.values())]
 
 
 class ChainIndex:
     """One chain's rules by what they name.
 
-    ``general`` are those that concern all hosts, ``hosts`` every host that one names.
+    ``general`` are those that concern all hosts.
 
     ``runs``: rules of ``general`` that stand next to each other and do the same on every walk (`decided.Run`), by the
     position of the first: the position behind the last, and what they ask of the ends.
@@ -59,12 +60,13 @@ class ChainIndex:
         self.general: list[int] = []
         self._sources: dict[int, list[int]] = {}
         self._destinations: dict[int, _Marked] = {}
-        self.hosts: set[int] = set()
+        self._further_sources: set[int] = set()
         for at, rule in enumerate(rules):
             to, of = _host(rule.destination), _host(rule.source)
-            self.hosts.update(host for host in (to, of) if host is not None)
             if to is not None:
                 self._destination(to, at, exact_mark(rule))
+                if of is not None:
+                    self._further_sources.add(of)
             elif of is not None:
                 self._sources.setdefault(of, []).append(at)
             else:
@@ -72,6 +74,11 @@ class ChainIndex:
                 # A goto ends its chain for all hosts.
                 self._jump(at, scope if isinstance(rule.target, r.Jump) else None)
         self._found_runs()
+
+    @property
+    def hosts(self) -> Hosts:
+        """Every host that a rule of this chain names, or of one that it jumps to for some hosts alone."""
+        return frozenset().union(self._sources, self._destinations, self._further_sources)
 
     def narrow(self, ends: KnownEnds) -> None:
         """Forget the rules for all hosts that no packet between ``ends`` can meet."""

@@ -8,7 +8,7 @@ from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.actions import action
 from c2c_auditor.netfilter.decided import Asks, Run
-from c2c_auditor.netfilter.flows import FlowSet, both, matching
+from c2c_auditor.netfilter.flows import FlowSet, both, matching, union
 from c2c_auditor.netfilter.index import ChainIndex, Scope
 from c2c_auditor.netfilter.known_ends import KnownEnds
 from c2c_auditor.netfilter.packet import Packet
@@ -74,7 +74,9 @@ class Indexed:
         if found is None:
             surely, perhaps = matching(rule, packet)
             bare = rule == r.Rule(target=rule.target)
-            found = self._asks[key] = Asks(surely, perhaps, bare=bare, does=action(rule.target, self._chains))
+            found = self._asks[key] = Asks(
+                surely, union(surely, perhaps), bare=bare, does=action(rule.target, self._chains)
+            )
         return found
 
     def narrow(self, ends: KnownEnds) -> None:

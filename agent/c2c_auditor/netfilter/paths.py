@@ -7,6 +7,7 @@ are walked once (`decided`). So one answer costs what its few rules cost, whatev
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from attrs import evolve
 
@@ -46,12 +47,11 @@ class Paths(Indexed):
 
         Equal outlines give equal answers, whatever the chains are called and wherever their rules stand.
         """
-        outline: list[object] = [self._chains[self._start].policy]
-        for rule in self._outlined(self._start, (source, destination), 0):
-            outline.append(rule)
-            if len(outline) > MOST_STEPS:
-                raise too_many_steps(self._start)
-        return tuple(outline)
+        rules = self._outlined(self._start, (source, destination), 0)
+        outline = (self._chains[self._start].policy, *islice(rules, MOST_STEPS))
+        if len(outline) > MOST_STEPS:
+            raise too_many_steps(self._start)
+        return outline
 
     def _outlined(self, chain: str, ends: tuple[int | None, int], depth: int) -> Iterator[r.Rule | None]:
         index = self.index(chain)

@@ -25,7 +25,8 @@ def too_many_steps(start: str) -> EvaluationError:
 class Walk:
     """One walk over all flows of two ends.
 
-    What a chain does with the same flows is the same each time, so it is walked once for them.
+    What a chain does with the same flows is the same each time. Most chains are met once; of one that is met again it
+    is kept, so that chains that jump to each other in many ways cost no more than their rules.
     """
 
     def __init__(self, rules: Indexed, packet: Packet) -> None:
@@ -37,6 +38,7 @@ class Walk:
         # end.
         self._within: FlowSet = ALL
         self._marks: FlowsByMark = {}
+        self._met: set[str] = set()
         self._walked: dict[tuple[str, tuple[tuple[int | None, FlowSet], ...]], FlowsByMark] = {}
         self._steps = 0
 
@@ -48,6 +50,9 @@ class Walk:
                 f"{' → '.join((*path[:5], chain))}"
             )
             raise EvaluationError(message)
+        if chain not in self._met:
+            self._met.add(chain)
+            return self._walk(chain, flows_by_mark, (*path, chain))
         state = chain, tuple(flows_by_mark.items())
         walked = self._walked.get(state)
         if walked is None:
@@ -123,10 +128,10 @@ class Walk:
             if answer is Certainty.NO:
                 passed[mark] = flows
                 continue
-            if may := both(flows, union(asks.surely, asks.perhaps)):
+            if may := both(flows, asks.possibly):
                 taken[mark] = may
-            sure = both(flows, asks.surely) if answer is rest is Certainty.YES else NOTHING
-            if left := without(flows, sure):
+            left = without(flows, asks.surely) if answer is rest is Certainty.YES else flows
+            if left:
                 passed[mark] = left
         if not taken:
             return flows_by_mark
@@ -166,7 +171,9 @@ class Walk:
         )
         if passes:
             within = self._within
-            add(self._marks, {mark: left for mark, flows in flows_by_mark.items() if (left := both(flows, within))})
+            if within is not ALL:
+                flows_by_mark = {mark: left for mark, flows in flows_by_mark.items() if (left := both(flows, within))}
+            add(self._marks, flows_by_mark)
 
     def disposition(self) -> Disposition:
         """What became of all flows."""

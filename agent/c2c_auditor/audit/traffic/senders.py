@@ -40,7 +40,8 @@ class Sender:
 
     Between it and other cells: ``egress`` are its first packets to them, ``answers`` its answers to them, ``replies``
     their answers to it. Between it and the world outside the overlay: ``requests_in`` are requests to the ports of the
-    cell that lead to it, ``outside_answers`` the answers to what it sends there.
+    cell that lead to it, ``outside_answers`` the answers to what it sends there. ``key`` is what others' flows depend
+    on.
     """
 
     container: Container
@@ -52,6 +53,7 @@ class Sender:
     outside_answers: Disposition
     inward: _Outline = field(repr=False)
     outward: _Outline = field(repr=False)
+    key: SenderKey = field(init=False, eq=False, repr=False)
 
     @property
     def served(self) -> bool:
@@ -59,9 +61,8 @@ class Sender:
         wanted = union(*(ports(TCP, port, port) for port in self.container.ports))
         return self.outside_answers.passes == ALL and not without(wanted, self.requests_in.passes)
 
-    @property
-    def key(self) -> SenderKey:
-        """What others' flows depend on."""
+    @key.default
+    def _key(self) -> SenderKey:
         return SenderKey(
             self.container.address,
             self.container.app,
