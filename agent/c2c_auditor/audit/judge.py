@@ -17,10 +17,10 @@ from c2c_auditor.audit.checks import (
     flushed,
     foreign_rules,
     mapped_ports,
-    masquerade,
     orphan_chains,
     policy_chain,
     policy_rules,
+    source_nat,
 )
 from c2c_auditor.audit.dual_stack import of_ipv6
 from c2c_auditor.audit.effects import Effects
@@ -46,7 +46,7 @@ CHECKS: tuple[Check, ...] = (
     consistency.consistency,
     container_chains.container_chains,
     mapped_ports.mapped_ports,
-    masquerade.masquerade,
+    source_nat.masquerade,
     orphan_chains.orphan_chains,
     foreign_rules.foreign_rules,
     flushed.flushed,

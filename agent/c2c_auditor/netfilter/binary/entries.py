@@ -22,7 +22,7 @@ from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.netfilter.binary.matches import MATCHES, fields, known, text
-from c2c_auditor.netfilter.binary.targets import TARGETS
+from c2c_auditor.netfilter.binary.target_data import TARGETS
 
 _HEADER_SIZE = 32
 _REVISION = 31
