@@ -37,7 +37,9 @@ from faults.front import Mode
 _PATIENCE = 90.0
 _GLANCE = 0.1
 _SAMPLE_SECONDS = 1.0
-# What the processes hold settles in the first third; from then on it may grow by so much, and no more.
+# What the processes hold settles in the first third; from then on it may grow by so much, and no more. Of descriptors
+# the fewest of each third count: programs that are run open some for a moment, and a leak is what stays. Connections
+# that are kept to silk-daemon and to the policy server come and go with what these answer.
 _GROWTH_BYTES, _GROWTH_SHARE, _GROWTH_DESCRIPTORS = 6 << 20, 0.05, 2
 _COMERS = 6
 # Residue of silk's own (rules of a container that has just gone) is no alarm, and neither is advice.
@@ -185,6 +187,8 @@ class Soak:
 
     def _add_policy(self) -> None:
         source, destination = self.random.sample((FRONTEND, BACKEND, REDIS), 2)
+        if (source, destination) == (FRONTEND, REDIS):
+            return  # the fault accept-stale is one only as long as no policy allows this
         port = self.random.choice(destination.ports)
         policy = NetworkPolicy(source=source.guid, destination=destination.guid, first=port, last=port)
         if policy in self.cell.server.truth.policies:
@@ -300,7 +304,7 @@ def growth(samples: list[tuple[tuple[int, int], ...]]) -> Iterator[tuple[str, st
             yield name, "never measured", False
             continue
         held = [statistics.median(memory for memory, _ in part) for part in (before, after)]
-        descriptors = [max(number for _, number in part) for part in (before, after)]
+        descriptors = [min(number for _, number in part) for part in (before, after)]
         grown = held[1] - held[0]
         flat = grown <= max(_GROWTH_BYTES, _GROWTH_SHARE * held[0])
         flat = flat and descriptors[1] - descriptors[0] <= _GROWTH_DESCRIPTORS
