@@ -40,6 +40,7 @@ from c2c_auditor.model.match import (
     StateMatch,
     TransportMatch,
 )
+from c2c_auditor.model.table import Hook
 from c2c_auditor.model.target import (
     ACCEPT,
     DROP,
@@ -79,6 +80,7 @@ __all__ = [
     "AddressMatch",
     "AddressTypeMatch",
     "Backend",
+    "Base",
     "Chain",
     "CommentMatch",
     "Dnat",
@@ -187,15 +189,29 @@ class Loss(str, Enum):
 
 
 @frozen(kw_only=True)
-class Chain:
-    """Rules in order; ``policy`` is that of a built-in chain, else None.
+class Base:
+    """Where a base chain of nftables hangs: chains of one hook are tried in the order of their priorities.
 
+    ``kind`` is ``filter``, ``nat`` or ``route``.
+    """
+
+    hook: Hook
+    priority: int
+    kind: str
+
+
+@frozen(kw_only=True)
+class Chain:
+    """Rules in order; ``policy`` is that of a built-in or base chain, else None.
+
+    ``base`` is None for a chain that hangs on no hook, and in iptables' own tables, whose hooks `model.table` has.
     ``packets`` are counters in the same order; ``whole`` is False where a text shows rules but not that they are all of
-    the chain's. Neither is part of equality.
+    the chain's. Neither of the two is part of equality.
     """
 
     name: str
     policy: str | None = None
+    base: Base | None = None
     rules: tuple[Rule, ...] = ()
     packets: tuple[int, ...] | None = field(default=None, eq=False)
     whole: bool = field(default=True, eq=False)
@@ -203,7 +219,7 @@ class Chain:
 
 @frozen(kw_only=True)
 class Table:
-    """``filter``, ``nat`` or ``mangle``: chains by name."""
+    """Chains by name. ``name`` is ``filter``, ``nat`` or ``mangle``, or that of a native table: ``inet firewalld``."""
 
     name: str
     chains: Mapping[str, Chain]
@@ -213,11 +229,15 @@ class Table:
 class Ruleset:
     """All that one backend holds of one address family, as far as it was read.
 
+    ``natives`` are the tables of nftables beside iptables' own, as far as they concern the family: what their rules do
+    to packets of the other one is left out.
+
     ``origin`` says from where, ``reader`` which program's version read it (empty when that is not known), ``warnings``
     what the reader could not be sure of.
     """
 
     tables: Mapping[str, Table]
+    natives: tuple[Table, ...] = ()
     family: AddressFamily = AddressFamily.IPV4
     backend: Backend = field(default=Backend.TEXT, eq=False)
     origin: str = field(default="", eq=False)
