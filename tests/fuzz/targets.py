@@ -28,6 +28,7 @@ from c2c_auditor.model.rule import Rule, Ruleset
 from c2c_auditor.netfilter.binary.entries import decode_entry, is_jump, parts_of
 from c2c_auditor.netfilter.listing import parse_listing
 from c2c_auditor.netfilter.native.messages import chain_message, table_message
+from c2c_auditor.netfilter.native.parts import drafted, part_of
 from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
@@ -135,14 +136,13 @@ def _netlink(data: bytes) -> None:
 
 
 def _native(data: bytes) -> None:
-    """The expressions of a rule are rules, twice the same, or NotUnderstood; none is skipped, for any family."""
+    """The expressions of a rule are rules, the same in parts and as a whole, or NotUnderstood."""
     for family in AddressFamily:
         decoder = RuleDecoder(family)
-        try:
+        with suppress(NotUnderstood):
             first = decoder.rules(data)
-        except NotUnderstood:
-            continue
-        assert decoder.rules(data) == first
+            assert decoder.rules(data) == first
+            assert first[0] == drafted([part_of(data, family, b"")], family)
 
 
 def _facts(parse: Callable[..., object], data: bytes) -> None:

@@ -66,9 +66,10 @@ def _equality(ask: Ask) -> bool:
 
 
 def _whole(ask: Ask) -> bytes:
-    """The bytes that the unmasked value is compared with."""
-    if ask.load.mask is not None:
-        raise NotUnderstood("masked")
+    """The bytes that the unmasked value is compared with; names alone may be compared in part."""
+    key = ask.load.key[0] if ask.load.kind == "meta" else -1
+    if ask.load.mask is not None or (key not in _INTERFACES and len(ask.first) != ask.load.length):
+        raise NotUnderstood(ask.load.words)
     return ask.first
 
 

@@ -58,7 +58,7 @@ class Draft:
         elif name == "never":
             self.never = True
         elif name == "transport":
-            self._transport.append(ask)
+            self._transport.append(value)  # type: ignore[arg-type]  # a "transport" part is an Ask
         elif name.endswith("_range"):
             self._ranges.setdefault(name.removesuffix("_range"), []).append(value)  # type: ignore[arg-type]  # an Interval
         elif name not in self._fields:

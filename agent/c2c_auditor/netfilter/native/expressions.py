@@ -125,15 +125,20 @@ def _option(walk: Walk, values: Values) -> None:
 
 
 def _compare(walk: Walk, values: Values) -> None:
-    how = number(values.get(2, b""))
-    words = _COMPARISONS[how] if how < len(_COMPARISONS) else f"comparison {how}"
-    walk.ask(walk.loaded(values.get(1)), words, _data(values.get(3, b"")))
+    _asked(walk, values, _COMPARISONS, (_data(values.get(3, b"")),))
 
 
 def _range(walk: Walk, values: Values) -> None:
-    how = number(values.get(2, b""))
-    words = _RANGES[how] if how < len(_RANGES) else f"range {how}"
-    walk.ask(walk.loaded(values.get(1)), words, _data(values.get(3, b"")), _data(values.get(4, b"")))
+    _asked(walk, values, _RANGES, (_data(values.get(3, b"")), _data(values.get(4, b""))))
+
+
+def _asked(walk: Walk, values: Values, known: tuple[str, ...], given: tuple[bytes, ...]) -> None:
+    """A comparison with what is ``given``: values of one length."""
+    load, how = walk.loaded(values.get(1)), number(values.get(2, b""))
+    if how < len(known) and given[0] and len(given[-1]) == len(given[0]):
+        walk.ask(load, known[how], *given)
+    else:
+        walk.match(r.OpaqueMatch(module="nft", arguments=(load.words, *hexadecimal(values))))
 
 
 def _lookup(walk: Walk, values: Values) -> None:

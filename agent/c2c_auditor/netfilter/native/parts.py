@@ -73,8 +73,8 @@ def _field(effects: tuple[Effect, ...], family: r.AddressFamily) -> tuple[str, o
         if len(asked) != 1:
             return "", None
         name, value = asked[0]
-        if name == "transport":
-            return _ports_field(effect)
+        if isinstance(value, Ask):
+            return _ports_field(value)
         if name in _FIELDS:
             return name, value
         return (f"match {canonical.rank(value)}", value) if name == "match" else ("", None)  # type: ignore[arg-type]  # a "match" part is a Match
