@@ -6,21 +6,22 @@ Numbers in nf_tables' own attributes are in network order. Source: Linux include
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 _ATTRIBUTE = struct.Struct("=HH")
 _TYPE = 0x3FFF
 
 
-def attributes(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Type and value of each attribute in ``data`` from ``start`` on; what is cut off at the end is left out."""
-    at, end = start, len(data)
+def attributes(data: bytes, start: int = 0) -> dict[int, bytes]:
+    """The values of the attributes in ``data`` from ``start`` on; what is cut off at the end is left out."""
+    found = {}
+    at, end, unpack = start, len(data), _ATTRIBUTE.unpack_from
     while at + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        length, kind = unpack(data, at)
         if length < 4 or at + length > end:  # noqa: PLR2004 - an attribute's header; less is none
-            return
-        yield kind & _TYPE, data[at + 4 : at + length]
+            break
+        found[kind & _TYPE] = data[at + 4 : at + length]
         at += (length + 3) & ~3
+    return found
 
 
 def number(value: bytes) -> int:

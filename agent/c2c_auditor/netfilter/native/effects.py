@@ -38,8 +38,8 @@ def elements(data: bytes) -> tuple[bytes, ...]:
 
 def _expression(element: bytes) -> tuple[str, Values]:
     """Name and attributes of one expression."""
-    given = dict(attributes(element, HEADER))
-    return text(given.get(1, b"")), dict(attributes(given.get(2, b"")))
+    given = attributes(element, HEADER)
+    return text(given.get(1, b"")), attributes(given.get(2, b""))
 
 
 def effects_of(data: bytes, family: r.AddressFamily) -> tuple[Effect, ...]:

@@ -41,7 +41,7 @@ def hexadecimal(values: Values) -> Iterator[str]:
 
 def _data(value: bytes) -> bytes:
     """The bytes of ``struct nlattr`` NFTA_DATA_VALUE."""
-    return dict(attributes(value)).get(_VALUE, b"")
+    return attributes(value).get(_VALUE, b"")
 
 
 def _payload(walk: Walk, values: Values) -> None:
@@ -155,7 +155,7 @@ def _lookup(walk: Walk, values: Values) -> None:
 
 
 def _immediate(walk: Walk, values: Values) -> None:
-    given = dict(attributes(values.get(2, b"")))
+    given = attributes(values.get(2, b""))
     if _VERDICT not in given:
         walk.load(values.get(1), given.get(_VALUE, b""))
         return

@@ -44,7 +44,7 @@ class ChainMessage:
 
 def table_message(payload: bytes) -> TableMessage:
     """NEWTABLE or DELTABLE."""
-    found = dict(attributes(payload, HEADER))
+    found = attributes(payload, HEADER)
     return TableMessage(
         family=payload[0], name=text(found.get(1, b"")), dormant=bool(number(found.get(2, b"")) & _DORMANT)
     )
@@ -52,8 +52,8 @@ def table_message(payload: bytes) -> TableMessage:
 
 def chain_message(payload: bytes) -> ChainMessage:
     """NEWCHAIN or DELCHAIN."""
-    found = dict(attributes(payload, HEADER))
-    hook = dict(attributes(found[4])) if 4 in found else None  # noqa: PLR2004 - NFTA_CHAIN_HOOK
+    found = attributes(payload, HEADER)
+    hook = attributes(found[4]) if 4 in found else None  # noqa: PLR2004 - NFTA_CHAIN_HOOK
     base = None if hook is None else _base(hook, text(found.get(7, b"")))
     return ChainMessage(
         family=payload[0],

@@ -57,7 +57,7 @@ _NAT_FLAGS_THAT_FOLLOW = 1 | 2 | 32
 
 def verdict(data: bytes) -> r.Target | int:
     """The verdict in an immediate's data; the number of one that is none in `model.rule` (`CONTINUE`, break)."""
-    found = dict(attributes(data))
+    found = attributes(data)
     code = int.from_bytes(found.get(_VERDICT_CODE, b""), "big", signed=True)
     if code in (_JUMP, _GOTO):
         chain = text(found.get(_VERDICT_CHAIN, b""))

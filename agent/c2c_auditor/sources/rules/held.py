@@ -69,19 +69,28 @@ class HeldChain:
             held.insert(at, one)
         self.changed()
 
-    def remove(self, gone: AbstractSet[int]) -> None:
-        """Take out the rules with these handles."""
+    def take(self, handle: int) -> int | None:
+        """Take a rule out; its place, None if it is not there."""
+        at = self.find(handle)
+        if at is not None:
+            del self.handles[at], self.packets[at]
+            for held in self.entries:
+                del held[at]
+            self.changed()
+        return at
+
+    def remove(self, gone: AbstractSet[int]) -> bool:
+        """Take out the rules with these handles; False if one is not there."""
+        before = len(self.handles)
         if len(gone) <= _FEW:
             for handle in gone:
-                at = self.handles.index(handle)
-                del self.handles[at], self.packets[at]
-                for held in self.entries:
-                    del held[at]
+                self.take(handle)
         else:
             kept = [at for at, handle in enumerate(self.handles) if handle not in gone]
             self.handles, self.packets = [self.handles[at] for at in kept], [self.packets[at] for at in kept]
             self.entries = tuple([held[at] for at in kept] for held in self.entries)
-        self.changed()
+            self.changed()
+        return before - len(self.handles) == len(gone)
 
     def rename_target(self, old: str, new: str) -> None:
         """A chain that rules may jump to has another name; the kernel announces that of the chain alone."""

@@ -84,7 +84,7 @@ class Requests:
         with _failures():
             asked = self._ask(_GETGEN, 0, 0, b"")
             for kind, _, sequence, payload in _messages(self._socket.recv(_MOST)):
-                found = dict(attributes(payload, 4)).get(_GEN_ID) if kind == _NEWGEN and sequence == asked else None
+                found = attributes(payload, 4).get(_GEN_ID) if kind == _NEWGEN and sequence == asked else None
                 if found is not None:
                     return number(found)
         raise SourceError(
@@ -239,7 +239,7 @@ class Nftables:
             else:
                 kind, _, payload = announced
                 if kind in _NAMES_A_CHAIN and payload[0] in _FAMILIES:
-                    found = dict(attributes(payload, 4))
+                    found = attributes(payload, 4)
                     names = text(found.get(_TABLE, b"")), text(found.get(_NAMES_A_CHAIN[kind], b""))
                     chains.add((_FAMILIES[payload[0]], *names))
         if lost:
@@ -252,7 +252,7 @@ class Nftables:
 
 
 def _commit(payload: bytes) -> Commit:
-    found = dict(attributes(payload, 4))
+    found = attributes(payload, 4)
     return Commit(number(found.get(_GEN_ID, b"")), number(found.get(_GEN_PID, b"")), text(found.get(_GEN_NAME, b"")))
 
 

@@ -21,7 +21,7 @@ from c2c_auditor.sources.rules.held import DECODED, HeldChain, HeldTable, entry
 from c2c_auditor.sources.rules.netlink import DELCHAIN, DELRULE, DELTABLE, NEWCHAIN, NEWRULE, NEWTABLE, Message
 
 _TABLE, _CHAIN, _HANDLE, _EXPRESSIONS, _POSITION, _USERDATA = 1, 2, 3, 4, 6, 7
-_APPENDED, _CREATED = 0x800, 0x400
+_APPENDED = 0x800
 TableKey = tuple[int, str]
 """Family (`messages.INET`, …) and name."""
 ChainKey = tuple[TableKey, int]
@@ -36,7 +36,7 @@ class Applied:
     ``touched`` are the chains whose rules it changed, or may have; ``names`` all chains that it named, with their
     tables. The rest serves to apply it. ``gone`` are the handles of deleted rules by chain, which stay in their lists
     until its end; ``waiting`` new rules by the rule that they stand behind and that was not announced yet; ``before``
-    the rule that the message before deleted: its chain and its place.
+    the chain and the handle of the rule that the message before deleted.
     """
 
     gone: dict[ChainKey, set[int]] = field(factory=dict)
@@ -70,7 +70,7 @@ class Replica:
         chain.clear()
         handles, packets, families = chain.handles, chain.packets, DECODED[key[0][0]]
         for payload in payloads:
-            found = dict(attributes(payload, HEADER))
+            found = attributes(payload, HEADER)
             expressions, userdata = found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
             handles.append(number(found[_HANDLE]))
             count = 0
@@ -105,8 +105,8 @@ class Replica:
             turn.before = None
         for key, gone in turn.gone.items():
             chain = self._held(key)
-            if chain is not None:
-                chain.remove(gone)
+            if chain is not None and key not in self.stale and not chain.remove(gone):
+                self.stale.add(key)
         self.stale |= {key for key, _ in turn.waiting if self._held(key) is not None}
         return turn
 
@@ -119,7 +119,7 @@ class Replica:
         family = payload[0]
         if family not in DECODED:
             return None
-        found = dict(attributes(payload, HEADER))
+        found = attributes(payload, HEADER)
         table_key = family, text(found.get(_TABLE, b""))
         name = text(found.get(_CHAIN, b""))
         turn.names.add((table_key, name))
@@ -138,34 +138,34 @@ class Replica:
         if key in self.stale:
             return
         at = self._place(turn, key, flags, found)
-        if at is None:
-            behind = number(found.get(_POSITION, b""))
-            if _POSITION not in found or (key, behind) in turn.waiting:
-                self.stale.add(key)
-            else:
-                turn.waiting[key, behind] = found
+        if at is not None:
+            self._insert(turn, key, at, found)
             return
-        self._insert(turn, key, at, found)
+        behind = number(found.get(_POSITION, b""))
+        if _POSITION not in found or (key, behind) in turn.waiting:
+            self.stale.add(key)
+        else:
+            turn.waiting[key, behind] = found
 
     def _place(self, turn: Applied, key: ChainKey, flags: int, found: Values) -> int | None:
         """Where a new rule stands; None if that is not known, or not yet.
 
-        Its message names the rule in front of it if it is neither the first nor the last. A replaced rule is deleted in
-        the message before, stands in its place, and is said to be appended; only CREATE tells that from appending.
+        Its message names the rule in front of it if it is neither the first nor the last. A replaced rule is deleted by
+        the message before; the new one has its handle on newer kernels, and on others is said to be appended.
         """
-        chain = self.tables[key[0]].chains[key[1]]
+        chain, gone = self.tables[key[0]].chains[key[1]], turn.gone.get(key, set())
+        handle = number(found.get(_HANDLE, b""))
+        if handle in gone:
+            gone.remove(handle)
+            return chain.take(handle)
         if _POSITION in found:
             before = chain.find(number(found[_POSITION]))
             return None if before is None else before + 1
         if not flags & _APPENDED:
             return 0
-        if turn.before is not None and turn.before[0] == key:
-            at = turn.before[1]
-            gone = turn.gone.get(key, ())
-            first = all(handle in gone for handle in chain.handles[: at + 1])
-            if not flags & _CREATED:
-                return at if first else len(chain.handles)
-            if first and len(chain.handles) > len(gone):
+        if turn.before is not None and turn.before[0] == key and len(chain.handles) > len(gone):
+            at = chain.find(turn.before[1])
+            if at is None or all(one in gone for one in chain.handles[:at]):
                 return None
         return len(chain.handles)
 
@@ -188,17 +188,12 @@ class Replica:
         named = self._named(turn, payload)
         if named is None:
             return
-        key, chain, found = named
+        key, _, found = named
         turn.touched.add(key)
-        if key in self.stale:
-            return
-        handle = number(found.get(_HANDLE, b""))
-        at = chain.find(handle)
-        if at is None:
-            self.stale.add(key)
-        else:
+        if key not in self.stale:
+            handle = number(found.get(_HANDLE, b""))
             turn.gone.setdefault(key, set()).add(handle)
-            turn.before = key, at
+            turn.before = key, handle
 
     def _new_table(self, payload: bytes) -> None:
         message = table_message(payload)
