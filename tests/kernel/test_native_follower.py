@@ -207,7 +207,8 @@ def test_a_commit_to_one_family_is_followed_by_the_reading_of_that_one_alone() -
     with followed() as follows:
         before = follows.rules()
         _run("ip6tables-nft", "-A", "FORWARD", "-j", "ACCEPT")
-        assert rulesets.same(follows.rules(), before)
+        after = follows.rules()
+        assert all(after.chains("filter")[name] is chain for name, chain in before.chains("filter").items())
         _run("iptables-nft", "-A", "INPUT", "-j", "ACCEPT")
         after = follows.rules()
         changed = [name for name, chain in after.chains("filter").items() if chain is not before.chains("filter")[name]]

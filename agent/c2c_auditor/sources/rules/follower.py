@@ -59,7 +59,7 @@ class Follower:
         self._requests = requests
         self._announcements = announcements
         self._replica = replica
-        self._heard: deque[Message | Commit | None] = deque()
+        self._heard: list[Message | Commit | None] = []
         self._batch: list[Message] = []
         self.generation: int | None = None
         self.listings = 0
@@ -112,8 +112,8 @@ class Follower:
         self._replica.stale.update(suspect)
         while True:
             self._listen(most=None)
-            while self._heard:
-                announced = self._heard.popleft()
+            heard, self._heard = self._heard, []
+            for announced in heard:
                 if announced is None:
                     raise _Lost
                 if isinstance(announced, Commit):

@@ -48,7 +48,8 @@ class NativeReader:
         generation, last = self._last.get(family, (None, None))
         if last is None or generation != self._follower.generation:
             made = rulesets.ruleset(self._replica.tables, family, self._tables)
-            last = last if last is not None and rulesets.same(made, last) else made
+            # Unchanged chains are the identical objects, so that comparing costs little.
+            last = last if last is not None and (made, made.warnings) == (last, last.warnings) else made
             self._last[family] = self._follower.generation, last
         return last
 

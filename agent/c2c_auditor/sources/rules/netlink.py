@@ -158,24 +158,25 @@ class Announcements:
         """The descriptor that becomes readable when something is committed."""
         return self._socket.fileno()
 
-    def read(self) -> Iterator[Message | Commit | None]:
+    def read(self) -> list[Message | Commit | None]:
         """What was announced and not yet read, in order: a commit's messages, then the `Commit`. Never waits.
 
         None stands where announcements were lost. Raises SourceError.
         """
+        heard: list[Message | Commit | None] = []
         while True:
             try:
                 data = self._socket.recv(_MOST)
             except BlockingIOError:
-                return
+                return heard
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise _failed(error) from error
                 self.overflows += 1
-                yield None
+                heard.append(None)
                 continue
             for kind, flags, _, payload in _messages(data):
-                yield (kind, flags, payload) if kind != _NEWGEN else _commit(payload)
+                heard.append((kind, flags, payload) if kind != _NEWGEN else _commit(payload))
 
 
 ChangedChain = tuple[AddressFamily, str, str]
@@ -262,15 +263,17 @@ def _opened() -> socket.socket:
     return opened
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+def _messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
     """Kind, flags, sequence number and payload of each message of a datagram."""
-    at = 0
-    while at + _LEAST <= len(data):
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, at)
+    found = []
+    at, end, unpack = 0, len(data), _HEADER.unpack_from
+    while at + _LEAST <= end:
+        length, kind, flags, sequence, _ = unpack(data, at)
         if length < _LEAST:
-            return
-        yield kind, flags, sequence, data[at + _LEAST : at + length]
+            break
+        found.append((kind, flags, sequence, data[at + _LEAST : at + length]))
         at += (length + 3) & ~3
+    return found
 
 
 @contextlib.contextmanager
