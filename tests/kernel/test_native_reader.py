@@ -15,7 +15,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.sources.rules.native import NativeReader
-from c2c_auditor.sources.rules.netlink import Announcements, Requests
+from c2c_auditor.sources.rules.netlink import Netlink
 from support.namespaces import in_namespace
 from support.recordings import CELL_NAMES, CELLS, GOLDEN
 from support.rules import CHAIN, MARK_TARGETS, rules
@@ -34,8 +34,8 @@ EVERY_OPTION = {
 @contextmanager
 def native() -> Iterator[NativeReader]:
     """A reader in this namespace."""
-    with Requests() as requests, Announcements() as announcements:
-        yield NativeReader(requests, announcements)
+    with Netlink() as netlink:
+        yield NativeReader(netlink)
 
 
 def _run(*argv: str, given: str = "") -> str:
