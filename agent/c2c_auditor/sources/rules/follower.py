@@ -22,10 +22,9 @@ from c2c_auditor.sources.rules.netlink import (
     GETCHAIN,
     GETRULE,
     GETTABLE,
-    Announcements,
     Commit,
     Message,
-    Requests,
+    Netlink,
 )
 from c2c_auditor.sources.rules.replica import ChainKey, Replica, TableKey
 
@@ -55,11 +54,11 @@ class Turn:
 class Follower:
     """Keeps ``replica``. ``listings`` counts how often all was listed; ``turns`` are the commits applied since then."""
 
-    def __init__(self, requests: Requests, announcements: Announcements, replica: Replica) -> None:
-        self._requests = requests
-        self._announcements = announcements
+    def __init__(self, netlink: Netlink, replica: Replica) -> None:
+        self._requests = netlink.requests
+        self._announcements = netlink.announcements
         self._replica = replica
-        self._heard: deque[Message | Commit | None] = deque()
+        self._heard: list[Message | Commit | None] = []
         self._batch: list[Message] = []
         self.generation: int | None = None
         self.listings = 0
@@ -112,8 +111,8 @@ class Follower:
         self._replica.stale.update(suspect)
         while True:
             self._listen(most=None)
-            while self._heard:
-                announced = self._heard.popleft()
+            heard, self._heard = self._heard, []
+            for announced in heard:
                 if announced is None:
                     raise _Lost
                 if isinstance(announced, Commit):

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from attrs import frozen
 
 from c2c_auditor.errors import Reason, SourceError
-from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.netfilter.native.attributes import attributes, number, text
 
 _NETLINK_NETFILTER = 12
@@ -33,10 +32,6 @@ _NEWGEN, _GETGEN = _SUBSYSTEM | 15, _SUBSYSTEM | 16
 _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP = 0x1, 0x300
 _GEN_ID, _GEN_PID, _GEN_NAME = 1, 2, 3
-_TABLE, _CHAIN_OF_RULE, _CHAIN_NAME = 1, 2, 3
-_NAMES_A_CHAIN = {NEWRULE: _CHAIN_OF_RULE, DELRULE: _CHAIN_OF_RULE, NEWCHAIN: _CHAIN_NAME, DELCHAIN: _CHAIN_NAME}
-"""The messages that tell of a chain, and which of their attributes is its name."""
-_FAMILIES = {family.nfproto: family for family in AddressFamily}
 _HEADER = struct.Struct("=IHHII")
 _LEAST = 16
 # A restore of 20,000 rules announces 17 MB, and the kernel counts the memory around them too.
@@ -131,7 +126,7 @@ class Announcements:
     ``buffer`` is how many bytes may wait to be read; ``overflows`` counts how often there were more.
     """
 
-    def __init__(self, buffer: int = _BUFFER) -> None:
+    def __init__(self, buffer: int) -> None:
         with _failures():
             self._socket = _opened()
             self._socket.settimeout(0)
@@ -158,97 +153,53 @@ class Announcements:
         """The descriptor that becomes readable when something is committed."""
         return self._socket.fileno()
 
-    def read(self) -> Iterator[Message | Commit | None]:
+    def read(self) -> list[Message | Commit | None]:
         """What was announced and not yet read, in order: a commit's messages, then the `Commit`. Never waits.
 
         None stands where announcements were lost. Raises SourceError.
         """
+        heard: list[Message | Commit | None] = []
         while True:
             try:
                 data = self._socket.recv(_MOST)
             except BlockingIOError:
-                return
+                return heard
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise _failed(error) from error
                 self.overflows += 1
-                yield None
+                heard.append(None)
                 continue
             for kind, flags, _, payload in _messages(data):
-                yield (kind, flags, payload) if kind != _NEWGEN else _commit(payload)
+                heard.append((kind, flags, payload) if kind != _NEWGEN else _commit(payload))
 
 
-ChangedChain = tuple[AddressFamily, str, str]
+class Netlink:
+    """Both sockets. Use as a context manager, or `close`. Raises SourceError where nf_tables does not answer."""
 
-
-@frozen(kw_only=True)
-class Changes:
-    """Commits since the last call.
-
-    ``chains`` are (family, table, chain), None when notifications were lost: anything may have changed.
-
-    ``generation`` is the newest that was announced, None if none was: a commit is in force a moment before it is
-    announced. ``writers`` are (pid, name) of the processes that committed; empty when the notifications were lost.
-    """
-
-    chains: frozenset[ChangedChain] | None = frozenset()
-    generation: int | None = None
-    writers: frozenset[tuple[int, str]] = frozenset()
-
-
-class Nftables:
-    """Both sockets, for a reader that is told of chains' names alone. Use as a context manager, or `close`."""
-
-    def __init__(self) -> None:
-        self._requests = Requests()
+    def __init__(self, buffer: int = _BUFFER) -> None:
+        self.requests = Requests()
         try:
-            self._announcements = Announcements()
+            self.requests.generation()
+            self.announcements = Announcements(buffer)
         except SourceError:
-            self._requests.close()
+            self.requests.close()
             raise
 
-    def __enter__(self) -> Nftables:
+    def __enter__(self) -> Netlink:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close both sockets; may be called twice."""
-        self._requests.close()
-        self._announcements.close()
+        """Close both; may be called twice."""
+        self.requests.close()
+        self.announcements.close()
 
     def fileno(self) -> int:
         """The descriptor that becomes readable when something is committed."""
-        return self._announcements.fileno()
-
-    def generation(self) -> int:
-        """The number of the ruleset in force. Raises SourceError."""
-        return self._requests.generation()
-
-    def changes(self) -> Changes:
-        """Everything announced since the last call; never waits."""
-        chains: set[ChangedChain] = set()
-        commits: list[Commit] = []
-        lost = False
-        for announced in self._announcements.read():
-            if announced is None:
-                lost = True
-            elif isinstance(announced, Commit):
-                commits.append(announced)
-            else:
-                kind, _, payload = announced
-                if kind in _NAMES_A_CHAIN and payload[0] in _FAMILIES:
-                    found = attributes(payload, 4)
-                    names = text(found.get(_TABLE, b"")), text(found.get(_NAMES_A_CHAIN[kind], b""))
-                    chains.add((_FAMILIES[payload[0]], *names))
-        if lost:
-            return Changes(chains=None)
-        return Changes(
-            chains=frozenset(chains),
-            generation=max((commit.generation for commit in commits), default=None),
-            writers=frozenset((commit.pid, commit.name) for commit in commits),
-        )
+        return self.announcements.fileno()
 
 
 def _commit(payload: bytes) -> Commit:
@@ -262,15 +213,17 @@ def _opened() -> socket.socket:
     return opened
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+def _messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
     """Kind, flags, sequence number and payload of each message of a datagram."""
-    at = 0
-    while at + _LEAST <= len(data):
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, at)
+    found = []
+    at, end, unpack = 0, len(data), _HEADER.unpack_from
+    while at + _LEAST <= end:
+        length, kind, flags, sequence, _ = unpack(data, at)
         if length < _LEAST:
-            return
-        yield kind, flags, sequence, data[at + _LEAST : at + length]
+            break
+        found.append((kind, flags, sequence, data[at + _LEAST : at + length]))
         at += (length + 3) & ~3
+    return found
 
 
 @contextlib.contextmanager
