@@ -39,7 +39,7 @@ from c2c_auditor.sources.facts.policy_answers import parse_policies, parse_secur
 from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from c2c_auditor.sources.rules.entry_rules import EntryRules
-from c2c_auditor.sources.rules.netlink import GETRULE, Announcements, Requests
+from c2c_auditor.sources.rules.netlink import Announcements, Requests
 from c2c_auditor.sources.rules.text import read_pasted, read_text
 from support.recordings import recording
 
@@ -129,7 +129,7 @@ def _netlink(data: bytes) -> None:
         if isinstance(announced, tuple):
             table_message(announced[2] or b"\2")
             chain_message(announced[2] or b"\2")
-    for work in (requests.generation, lambda: list(requests.dump(GETRULE))):
+    for work in (requests.generation, lambda: list(requests.chains())):
         vars(requests).update(_socket=_Socket(data), _number=0)
         with suppress(SourceError):
             work()

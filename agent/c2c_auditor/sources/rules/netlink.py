@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 
 from attrs import frozen
@@ -25,9 +27,9 @@ _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _SO_RCVBUFFORCE = 33
 _GROUP_NFTABLES = 7
 _SUBSYSTEM = 10 << 8
-NEWTABLE, GETTABLE, DELTABLE = _SUBSYSTEM, _SUBSYSTEM | 1, _SUBSYSTEM | 2
-NEWCHAIN, GETCHAIN, DELCHAIN = _SUBSYSTEM | 3, _SUBSYSTEM | 4, _SUBSYSTEM | 5
-NEWRULE, GETRULE, DELRULE = _SUBSYSTEM | 6, _SUBSYSTEM | 7, _SUBSYSTEM | 8
+NEWTABLE, _GETTABLE, DELTABLE = _SUBSYSTEM, _SUBSYSTEM | 1, _SUBSYSTEM | 2
+NEWCHAIN, _GETCHAIN, DELCHAIN = _SUBSYSTEM | 3, _SUBSYSTEM | 4, _SUBSYSTEM | 5
+NEWRULE, _GETRULE, DELRULE = _SUBSYSTEM | 6, _SUBSYSTEM | 7, _SUBSYSTEM | 8
 _NEWGEN, _GETGEN = _SUBSYSTEM | 15, _SUBSYSTEM | 16
 _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP = 0x1, 0x300
@@ -38,6 +40,9 @@ _LEAST = 16
 _BUFFER = 32 << 20
 _MOST = 1 << 18
 _SECONDS = 2.0
+
+_ALL = bytes(4)
+"""The header of nf_tables' own for a question about every family."""
 
 Message = tuple[int, int, bytes]
 """Kind (`NEWRULE`, …), flags, and what stands behind the header."""
@@ -77,7 +82,8 @@ class Requests:
         Raises SourceError.
         """
         with _failures():
-            asked = self._ask(_GETGEN, 0, 0, b"")
+            asked = self._next()
+            self._socket.send(_HEADER.pack(_LEAST + 4, _GETGEN, _REQUEST, asked, 0) + _ALL)
             for kind, _, sequence, payload in _messages(self._socket.recv(_MOST)):
                 found = attributes(payload, 4).get(_GEN_ID) if kind == _NEWGEN and sequence == asked else None
                 if found is not None:
@@ -90,34 +96,49 @@ class Requests:
             remedy="is CONFIG_NF_TABLES there, and does the agent have CAP_NET_ADMIN?",
         )
 
-    def dump(self, kind: int, family: int = 0, given: bytes = b"") -> Iterator[bytes]:
-        """What stands behind the header of each message of a dump.
+    def tables(self) -> Iterator[bytes]:
+        """What stands behind the header of each message of a dump of all tables.
 
-        ``kind`` is `GETTABLE`, `GETCHAIN` or `GETRULE`; ``family`` 0 is all, ``given`` are attributes that choose less.
-        Nothing comes for what is not there. A commit in between may make it wrong: the caller must compare generations.
-        Raises SourceError.
+        Of this and every dump: a commit in between may make it wrong, and the caller must compare generations. Raises
+        SourceError.
         """
+        asked = self._next()
+        return self._dump(asked, _HEADER.pack(_LEAST + 4, _GETTABLE, _REQUEST | _DUMP, asked, 0) + _ALL)
+
+    def chains(self) -> Iterator[bytes]:
+        """The same of all chains."""
+        asked = self._next()
+        return self._dump(asked, _HEADER.pack(_LEAST + 4, _GETCHAIN, _REQUEST | _DUMP, asked, 0) + _ALL)
+
+    def rules(self, family: int, table: str, chain: str) -> Iterator[bytes]:
+        """The same of one chain's rules; nothing comes of a chain that is not there."""
+        asked = self._next()
+        body = struct.pack("=BBH", family, 0, 0) + _attribute(1, table) + _attribute(2, chain)
+        header = _HEADER.pack(_LEAST + len(body), _GETRULE, _REQUEST | _DUMP, asked, 0)
+        return self._dump(asked, header + body)
+
+    def _dump(self, asked: int, request: bytes) -> Iterator[bytes]:
         with _failures():
-            asked = self._ask(kind, _DUMP, family, given)
+            self._socket.send(request)
             while True:
                 for answer, _, sequence, payload in _messages(self._socket.recv(_MOST)):
                     if sequence != asked:
                         continue  # the rest of an answer that nobody waited for
                     if answer in (_DONE, _ERROR):
-                        code = -int.from_bytes(payload[:4], "little", signed=True) if answer == _ERROR else 0
+                        code = -int.from_bytes(payload[:4], sys.byteorder, signed=True) if answer == _ERROR else 0
                         if code not in (0, errno.ENOENT):
-                            raise OSError(code, "dump")
+                            raise OSError(code, os.strerror(code))
                         return
                     yield payload
 
-    def _ask(self, kind: int, flags: int, family: int, given: bytes) -> int:
+    def _next(self) -> int:
         self._number = self._number % 0xFFFFFFFF + 1
-        self._socket.send(
-            _HEADER.pack(_LEAST + 4 + len(given), kind, _REQUEST | flags, self._number, 0)
-            + struct.pack("=BBH", family, 0, 0)
-            + given
-        )
         return self._number
+
+
+def _attribute(kind: int, value: str) -> bytes:
+    data = value.encode("utf-8", "surrogateescape") + b"\0"
+    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
 
 
 class Announcements:
