@@ -41,6 +41,7 @@ golden: kernel ## rewrites the expected results; read the diff before it is comm
 
 docs: venv ## rewrites the pages that are generated from code
 	.venv/bin/python packaging/generate_docs.py
+	.venv/bin/python packaging/generate_commands.py
 	.venv/bin/python packaging/reliability.py
 
 dashboards: venv ## rewrites Grafana's dashboards from packaging/dashboards

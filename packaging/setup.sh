@@ -19,7 +19,7 @@ readonly atheris_version=3.0.0
 
 # Debian packages by purpose. python-iptables comes as source only: it needs a compiler, but not Python's headers.
 readonly build_packages=(python3-venv gcc libc6-dev)
-readonly kernel_packages=(iptables iproute2 nftables procps util-linux ruby prometheus)
+readonly kernel_packages=(iptables iproute2 nftables procps util-linux ruby prometheus chromium chromium-driver fonts-dejavu-core)
 
 die() {
     echo "c2c-auditor: $*" >&2
@@ -38,6 +38,9 @@ works() {
         procps) command -v ps ;;
         util-linux) command -v setpriv && command -v unshare ;;
         ruby) command -v ruby ;;
+        chromium) command -v chromium ;;
+        chromium-driver) command -v chromedriver ;;
+        fonts-dejavu-core) fc-list 2>/dev/null | grep -q . || [[ -d /usr/share/fonts/truetype ]] ;;
         prometheus) command -v prometheus && command -v promtool ;;
         *) false ;;
     esac >/dev/null 2>&1
