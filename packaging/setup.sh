@@ -40,7 +40,7 @@ works() {
         ruby) command -v ruby ;;
         chromium) command -v chromium ;;
         chromium-driver) command -v chromedriver ;;
-        fonts-dejavu-core) fc-list 2>/dev/null | grep -q . || [[ -d /usr/share/fonts/truetype ]] ;;
+        fonts-dejavu-core) [[ -d /usr/share/fonts/truetype/dejavu ]] ;;
         prometheus) command -v prometheus && command -v promtool ;;
         *) false ;;
     esac >/dev/null 2>&1
