@@ -37,7 +37,8 @@ matrix: kernel ## every iptables and Python that can be had here, into docs/comp
 	.venv/bin/python packaging/matrix.py $(MATRIX_ARGS)
 
 golden: kernel ## rewrites the expected results; read the diff before it is committed
-	$(pytest) tests/unit tests/kernel -k golden --update-golden
+	$(pytest) tests/unit tests/kernel -k "golden or readme" --update-golden
+	$(pytest) tests/kernel/test_every_kind.py tests/e2e/test_demo.py -k "raised_and_resolved or every_fault" --update-golden
 
 docs: venv ## rewrites the pages that are generated from code
 	.venv/bin/python packaging/generate_docs.py
