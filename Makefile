@@ -13,6 +13,7 @@ demo: kernel ## a small cell, faults injected and found; options in DEMO_ARGS
 	PYTHONPATH=tests .venv/bin/python -m demo $(DEMO_ARGS)
 
 test: kernel ## every test but benchmarks and soaks, two at a time; options for pytest in TEST_ARGS
+	@packaging/setup.sh browser
 	$(pytest) tests -m "not bench and not soak" -n 2 --dist loadgroup $(TEST_ARGS)
 
 check: venv ## style, types, and the project's own rules (layers, purity, sizes)
