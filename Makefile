@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak matrix golden docs dashboards stage release lock clean venv kernel
+.PHONY: help demo test check bench fuzz soak matrix golden docs pictures dashboards stage release lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
@@ -45,6 +45,10 @@ docs: venv ## rewrites the pages that are generated from code
 	.venv/bin/python packaging/generate_docs.py
 	.venv/bin/python packaging/generate_commands.py
 	.venv/bin/python packaging/reliability.py
+
+pictures: kernel ## takes the pictures of the page that the documents show, with Debian's chromium
+	@packaging/setup.sh browser
+	PYTHONPATH=tests .venv/bin/python packaging/page_pictures.py
 
 dashboards: venv ## rewrites Grafana's dashboards from packaging/dashboards
 	.venv/bin/python packaging/generate_dashboards.py

@@ -25,6 +25,7 @@ _OPTIONS = (
     "--disable-dev-shm-usage",
     "--disable-background-networking",
     "--no-first-run",
+    "--hide-scrollbars",  # as on a telephone; with them a picture of the whole page lacks their width
     "--force-color-profile=srgb",
 )
 
