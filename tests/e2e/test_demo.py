@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -94,14 +95,29 @@ def _are_shown(text: str, *, update: bool) -> None:
     assert known == {kind for fault in ALL for kind in fault.kinds}
 
 
+def _typed(command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(shlex.split(command), capture_output=True, text=True, timeout=60, check=False)
+
+
 def test_interrupted_it_leaves_nothing() -> None:
-    """Ctrl-C in the middle ends agent, policy server and namespace; the exit status says that it was interrupted."""
+    """Ctrl-C in the middle ends agent, policy server and namespace; the exit status says that it was interrupted.
+
+    Until then the commands that it prints work from another terminal.
+    """
     with subprocess.Popen([*DEMO, "--pause", "0"], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as demo:
         assert demo.stdout is not None
+        commands: dict[str, str] = {}
         for line in demo.stdout:
             if "pending" in line:
                 break
+            if found := re.match(r"  (status|audit|page|metrics) +(\S.*?)(?: \(.*)?$", line):
+                commands[found[1]] = found[2]
+        said = {name: _typed(command).stdout for name, command in commands.items()}
         demo.send_signal(signal.SIGINT)
         demo.communicate(timeout=60)
     assert demo.returncode == 130
     assert left_of(demo.pid) == []
+    assert set(said) == {"status", "audit", "page", "metrics"}
+    for name in ("status", "audit", "page"):  # the tour goes on meanwhile: one fault or another is there, or none
+        assert re.match(r"CLEAN: |\d+ (outage|breach|left-over|hint)", said[name]), said[name]
+    assert "c2c_auditor_findings" in said["metrics"]
