@@ -123,7 +123,7 @@ def test_the_matrix_is_filtered(server: ServerProcess, window: Browser) -> None:
     window.open(f"http://{server.address}/matrix")
     rows = "return document.querySelectorAll('tbody tr').length"
     every = window.run(rows)
-    window.type("input[name=source]", "other cells")
+    window.type("input[name=from]", "other cells")
     window.click("button")
     fewer = every
     for _ in range(100):
@@ -132,7 +132,7 @@ def test_the_matrix_is_filtered(server: ServerProcess, window: Browser) -> None:
             break
         time.sleep(0.1)
     assert 0 < fewer < every
-    assert window.run("return document.querySelector('input[name=source]').value") == "other cells"
+    assert window.run("return document.querySelector('input[name=from]').value") == "other cells"
     window.click("input[type=checkbox]")
     window.click("button")
     assert "although a policy allows it" in _settled(window, "cannot reach")

@@ -144,7 +144,7 @@ def test_foreign_text_stays_text_on_every_page() -> None:
     pages = [overview_page(_templates(), report, NOW)]
     pages += [finding_page(_templates(), report, identifier(finding), NOW) or "" for finding in report.findings]
     line = {"source": HOSTILE, "destination": HOSTILE, "intended": HOSTILE, "actual": HOSTILE, "doubtful": HOSTILE}
-    arguments = {"source": HOSTILE, "destination": HOSTILE, "flow": HOSTILE}
+    arguments = dict.fromkeys(("source", "destination", "flow", "from", "to"), HOSTILE)
     pages += [
         matrix_page(_templates(), arguments, {"lines": [{**line, "differs": [HOSTILE]}], "next": 200}),
         matrix_page(_templates(), arguments, {"error": HOSTILE}),
@@ -180,9 +180,9 @@ def test_nothing_comes_from_outside() -> None:
 
 def test_the_matrix_keeps_its_filter_from_page_to_page() -> None:
     """The form shows what was asked, and the link to more lines asks the same."""
-    arguments = {"source": "front end", "differences": "1"}
+    arguments = {"from": "front end", "differences": "1"}
     page = _Reader(matrix_page(_templates(), arguments, {"lines": [], "next": 200}))
     values = {one.get("name"): one.get("value") for one in page.of("input")}
-    assert values == {"source": "front end", "destination": "", "differences": "1"}
+    assert values == {"from": "front end", "to": "", "differences": "1"}
     assert any("checked" in one for one in page.of("input"))
-    assert "/matrix?source=front+end&differences=1&first=200" in [one["href"] for one in page.of("a")]
+    assert "/matrix?from=front+end&differences=1&first=200" in [one["href"] for one in page.of("a")]

@@ -35,7 +35,7 @@ class Answers:
         """The answer to a question by its subject.
 
         ``explain`` takes source, destination and flow, and text for the words that people get; ``matrix`` takes
-        differences, source and destination (parts of the names to be shown), first and most (of the lines).
+        differences, from and to (parts of the names of source and destination), first and most (of the lines).
         """
         scene = self._scene
         if scene is None:
@@ -69,7 +69,7 @@ def _matrix(scene: Scene, arguments: Mapping[str, str]) -> Answer:
         return refusal(409, "reachability is not known: see the notes of /api/v1/report")
     first, most = _number(arguments, "first", 0), min(_number(arguments, "most", _MOST_LINES), _MOST_LINES)
     differences = arguments.get("differences") == "1"
-    source, destination = arguments.get("source", "").lower(), arguments.get("destination", "").lower()
+    source, destination = arguments.get("from", "").lower(), arguments.get("to", "").lower()
     if not source and not destination:
         return _ok(matrix_document(matrix(scene.reached, differences=differences, first=first, most=most)))
     every = matrix(scene.reached, differences=differences)

@@ -140,8 +140,8 @@ def matrix_page(templates: Templates, arguments: Mapping[str, str], answer: Mapp
         here="/matrix",
         error=answer.get("error", ""),
         lines=answer.get("lines", ()),
-        source=arguments.get("source", ""),
-        destination=arguments.get("destination", ""),
+        source=arguments.get("from", ""),
+        destination=arguments.get("to", ""),
         differences=arguments.get("differences") == "1",
         more=f"/matrix?{urlencode({**arguments, 'first': following})}" if following is not None else "",
     )

@@ -134,7 +134,7 @@ class _Api(_Health):
 
     def matrix(self) -> bottle.HTTPResponse:
         """Who reaches whom, from line ``first`` on: of all, or only the ``differences``, or between two ends."""
-        return self._put_question("matrix", _arguments("differences", "first", "most", "source", "destination"))
+        return self._put_question("matrix", _arguments("differences", "first", "most", "from", "to"))
 
     def _put_question(self, subject: str, arguments: Mapping[str, str]) -> bottle.HTTPResponse:
         """The auditing process's answer."""
@@ -184,7 +184,7 @@ class _Pages:
 
     def matrix(self) -> bottle.HTTPResponse:
         """The table with its filter."""
-        names = _arguments("differences", "first", "source", "destination")
+        names = _arguments("differences", "first", "from", "to")
         arguments = {name: value for name, value in names.items() if value}
         answer = self._question_client.ask("matrix", {**arguments, "most": _LINES_OF_A_PAGE})
         return _page(matrix_page(self._templates, arguments, _values(answer)), answer.status)
