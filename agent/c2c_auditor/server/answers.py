@@ -7,12 +7,11 @@ import json
 import re
 from collections.abc import Mapping
 
-from attrs import evolve
 from rich.console import Console
 
 from c2c_auditor.audit.questions.explanation import explain, parse_flow
 from c2c_auditor.audit.questions.lookup import about
-from c2c_auditor.audit.questions.matrix import matrix
+from c2c_auditor.audit.questions.matrix import Named, matrix
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.errors import EvaluationError, UsageError
 from c2c_auditor.export.traffic import explanation_document, matrix_document, print_explanation
@@ -69,14 +68,8 @@ def _matrix(scene: Scene, arguments: Mapping[str, str]) -> Answer:
         return refusal(409, "reachability is not known: see the notes of /api/v1/report")
     first, most = _number(arguments, "first", 0), min(_number(arguments, "most", _MOST_LINES), _MOST_LINES)
     differences = arguments.get("differences") == "1"
-    source, destination = arguments.get("from", "").lower(), arguments.get("to", "").lower()
-    if not source and not destination:
-        return _ok(matrix_document(matrix(scene.reached, differences=differences, first=first, most=most)))
-    every = matrix(scene.reached, differences=differences)
-    found = [line for line in every.lines if source in line.source.lower() and destination in line.destination.lower()]
-    end = first + most
-    shown = evolve(every, lines=tuple(found[first:end]), next=end if len(found) > end else None)
-    return _ok(matrix_document(shown))
+    named = Named(source=arguments.get("from", ""), destination=arguments.get("to", ""))
+    return _ok(matrix_document(matrix(scene.reached, differences=differences, named=named, first=first, most=most)))
 
 
 def _number(arguments: Mapping[str, str], name: str, default: int) -> int:
