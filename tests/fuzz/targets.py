@@ -33,6 +33,7 @@ from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.server import Answers
+from c2c_auditor.server.pages import Templates
 from c2c_auditor.server.questions import Answer, QuestionServer
 from c2c_auditor.server.routes import LatestReport, application
 from c2c_auditor.sources.facts.policy_answers import parse_policies, parse_security_groups
@@ -180,7 +181,7 @@ def _bundle(data: bytes) -> None:
             known = name.decode("ascii", "replace").strip()
             if known in _FILES:
                 (Path(directory) / known).write_bytes(content)
-        for form in ("json", "table"):
+        for form in ("json", "text"):
             result = CliRunner().invoke(cli, ["audit", "--bundle", directory, "--format", form], standalone_mode=False)
             if result.exception is not None and not isinstance(result.exception, AuditorError | click.ClickException):
                 raise result.exception
@@ -219,7 +220,8 @@ class _Questions:
 
 @lru_cache(maxsize=1)
 def _application() -> Any:  # noqa: ANN401 - bottle has no types
-    app = application(LatestReport(), _Questions(), ready_max_age=120.0, pid=1)  # type: ignore[arg-type]  # only `ask` is used
+    questions: Any = _Questions()  # only `ask` is used
+    app = application(LatestReport(), questions, Templates.read(), ready_max_age=120.0, pid=1)
     app.catchall = False  # else it would make a 500 of what we look for
     return app
 
@@ -236,6 +238,7 @@ def _http(data: bytes) -> None:
         "SERVER_PORT": "80",
         "wsgi.url_scheme": "http",
         **{f"HTTP_{number}": value.decode("latin-1") for number, value in enumerate(headers.split(b"\n")[:20])},
+        "HTTP_ACCEPT": "text/html" if len(data) % 2 else "*/*",
         "HTTP_ACCEPT_ENCODING": headers[:200].decode("latin-1"),
     }
     said: list[str] = []

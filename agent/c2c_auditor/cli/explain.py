@@ -13,6 +13,7 @@ from rich.console import Console
 from c2c_auditor.assembly.once import read_inputs, read_scene
 from c2c_auditor.audit.questions import explanation, lookup
 from c2c_auditor.audit.questions import matrix as matrix_lines
+from c2c_auditor.cli.options import output
 from c2c_auditor.cli.wiring import cell_reader
 from c2c_auditor.errors import UsageError
 from c2c_auditor.export.traffic import explanation_document, matrix_document, print_explanation, print_matrix
@@ -28,7 +29,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--config", "config_file", type=_FILE, help="The agent's own configuration."),
     click.option("--vpa-config", type=_FILE, help="vxlan-policy-agent.json, where it is not at its usual path."),
     click.option("--cni-config", type=_FILE, help="cni-wrapper-plugin.conflist, where it is not at its usual path."),
-    click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True),
+    output,
 )
 
 

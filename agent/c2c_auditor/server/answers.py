@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping
 
+from rich.console import Console
+
 from c2c_auditor.audit.questions.explanation import explain, parse_flow
 from c2c_auditor.audit.questions.lookup import about
-from c2c_auditor.audit.questions.matrix import matrix
+from c2c_auditor.audit.questions.matrix import Named, matrix
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.errors import EvaluationError, UsageError
-from c2c_auditor.export.traffic import explanation_document, matrix_document
+from c2c_auditor.export.traffic import explanation_document, matrix_document, print_explanation
 from c2c_auditor.server.questions import Answer, refusal
 
 _MOST_LINES = 2000
@@ -28,7 +31,11 @@ class Answers:
         self._scene = scene
 
     def answer(self, subject: str, arguments: Mapping[str, str]) -> Answer:
-        """``explain`` (source, destination, flow) or ``matrix`` (differences, first)."""
+        """The answer to a question by its subject.
+
+        ``explain`` takes source, destination and flow, and text for the words that people get; ``matrix`` takes
+        differences, from and to (parts of the names of source and destination), first and most (of the lines).
+        """
         scene = self._scene
         if scene is None:
             return refusal(503, "the last audit could not read the rules, or there was none yet")
@@ -48,17 +55,29 @@ def _explain(scene: Scene, arguments: Mapping[str, str]) -> Answer:
     flow = parse_flow(arguments["flow"]) if "flow" in arguments else None
     source, destination = arguments["source"], arguments["destination"]
     inputs = about(scene.questioned, source, destination)
-    return _ok(explanation_document(explain(inputs, source, destination, flow)))
+    answer = explain(inputs, source, destination, flow)
+    if arguments.get("text") != "1":
+        return _ok(explanation_document(answer))
+    text = io.StringIO()
+    print_explanation(answer, Console(file=text, force_terminal=False))
+    return _ok({"text": text.getvalue()})
 
 
 def _matrix(scene: Scene, arguments: Mapping[str, str]) -> Answer:
     if scene.judgement.reach is None:
         return refusal(409, "reachability is not known: see the notes of /api/v1/report")
-    first = arguments.get("first", "0")
-    if not re.fullmatch(r"[0-9]{1,9}", first):
-        return refusal(400, f"first={first}: give the number of the first line")
+    first, most = _number(arguments, "first", 0), min(_number(arguments, "most", _MOST_LINES), _MOST_LINES)
     differences = arguments.get("differences") == "1"
-    return _ok(matrix_document(matrix(scene.reached, differences=differences, first=int(first), most=_MOST_LINES)))
+    named = Named(source=arguments.get("from", ""), destination=arguments.get("to", ""))
+    return _ok(matrix_document(matrix(scene.reached, differences=differences, named=named, first=first, most=most)))
+
+
+def _number(arguments: Mapping[str, str], name: str, default: int) -> int:
+    """A number of lines. Raises UsageError."""
+    given = arguments.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,9}", given):
+        raise UsageError(f"{name}={given}: give a number of lines")
+    return int(given)
 
 
 def _ok(document: dict[str, object]) -> Answer:

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from attrs import frozen
 
 from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.reading.people import People
 from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row
 from c2c_auditor.audit.traffic.reachability import Reachability
 from c2c_auditor.audit.traffic.statements import Places, destination_name, sentences
@@ -16,6 +17,20 @@ from c2c_auditor.audit.traffic.wording import flows_text
 from c2c_auditor.model.report import Passage
 
 _MOST_SHOWN = 1000
+
+
+@frozen(kw_only=True)
+class Named:
+    """Which lines are wanted: those whose ends have these parts in their names, in any case of letters."""
+
+    source: str = ""
+    destination: str = ""
+
+    def takes(self, people: People, to: DestinationFlows, row: Row) -> bool:
+        """Whether the line of ``row`` is wanted."""
+        return (not self.source or self.source.lower() in row.source.name(people).lower()) and (
+            not self.destination or self.destination.lower() in destination_name(to, people).lower()
+        )
 
 
 @frozen(kw_only=True)
@@ -49,18 +64,19 @@ def matrix(
     families: Iterable[tuple[Inputs, Reachability]],
     *,
     differences: bool = False,
+    named: Named | None = None,
     first: int = 0,
     most: int | None = None,
 ) -> Matrix:
     """The lines of all ``families`` by destination: ``most`` of them from number ``first`` on.
 
-    With ``differences`` only those where intent and rules differ.
+    With ``differences`` only those where intent and rules differ, with ``named`` those that it takes.
     """
     counts: Counter[tuple[Passage, Passage]] = Counter()
     rows: list[Iterator[tuple[Inputs, Places, DestinationFlows, Row]]] = []
     for inputs, reach in families:
         counts.update(reach.flows)
-        rows.append(_rows(inputs, reach, differences=differences))
+        rows.append(_rows(inputs, reach, named or Named(), differences=differences))
     wanted = islice(chain.from_iterable(rows), first, None if most is None else first + most + 1)
     lines = tuple(_line(*row) for row in wanted)
     left = most is not None and len(lines) > most
@@ -72,12 +88,13 @@ def matrix(
 
 
 def _rows(
-    inputs: Inputs, reach: Reachability, *, differences: bool
+    inputs: Inputs, reach: Reachability, named: Named, *, differences: bool
 ) -> Iterator[tuple[Inputs, Places, DestinationFlows, Row]]:
     places = Places(inputs)
     for to in reach.reached:
         for row in to.different if differences else to.rows:
-            yield inputs, places, to, row
+            if named.takes(inputs.people, to, row):
+                yield inputs, places, to, row
 
 
 def _line(inputs: Inputs, places: Places, to: DestinationFlows, row: Row) -> Line:
