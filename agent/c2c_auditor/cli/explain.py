@@ -15,8 +15,8 @@ from c2c_auditor.audit.questions import explanation, lookup
 from c2c_auditor.audit.questions import matrix as matrix_lines
 from c2c_auditor.cli.wiring import cell_reader
 from c2c_auditor.errors import UsageError
-from c2c_auditor.export.traffic import explanation_document, matrix_document, print_explanation, print_matrix
-from c2c_auditor.netfilter.packet import Certainty
+from c2c_auditor.export.explained import explanation_document, print_explanation
+from c2c_auditor.export.traffic import matrix_document, print_matrix
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
@@ -61,16 +61,14 @@ def explain(
     say, 1 they do not, 2 could not look.
     """
     with cell_reader(bundle, config_file, vpa_config=vpa_config, cni_config=cni_config) as reader:
-        inputs = lookup.about(read_inputs(reader), source, destination)
+        inputs = (lookup.about(read_inputs(reader), source, destination),)
     piece = explanation.parse_flow(flow) if flow is not None else None
     answer = explanation.explain(inputs, source, destination, piece)
     if form == "json":
         click.echo(json.dumps(explanation_document(answer), indent=1))
     else:
-        print_explanation(answer, Console())
-    return int(
-        answer.intended is not None and answer.passes is not (Certainty.YES if answer.intended else Certainty.NO)
-    )
+        print_explanation(explanation_document(answer), Console())
+    return int(not answer.as_intended)
 
 
 @click.command()

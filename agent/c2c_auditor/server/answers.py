@@ -11,7 +11,8 @@ from c2c_auditor.audit.questions.lookup import about
 from c2c_auditor.audit.questions.matrix import matrix
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.errors import EvaluationError, UsageError
-from c2c_auditor.export.traffic import explanation_document, matrix_document
+from c2c_auditor.export.explained import explanation_document
+from c2c_auditor.export.traffic import matrix_document
 from c2c_auditor.server.questions import Answer, refusal
 
 _MOST_LINES = 2000
@@ -47,8 +48,8 @@ def _explain(scene: Scene, arguments: Mapping[str, str]) -> Answer:
         return refusal(400, "give ?source=…&destination=…; &flow=8080/tcp is optional")
     flow = parse_flow(arguments["flow"]) if "flow" in arguments else None
     source, destination = arguments["source"], arguments["destination"]
-    inputs = about(scene.questioned, source, destination)
-    return _ok(explanation_document(explain(inputs, source, destination, flow)))
+    cells = (about(scene.questioned, source, destination),)
+    return _ok(explanation_document(explain(cells, source, destination, flow)))
 
 
 def _matrix(scene: Scene, arguments: Mapping[str, str]) -> Answer:
