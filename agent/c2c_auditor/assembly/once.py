@@ -11,6 +11,7 @@ from typing import Protocol
 
 from attrs import evolve
 
+from c2c_auditor.audit.questions.shown_rules import facts_of_listings
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reporting import blind_report, report_at_once
 from c2c_auditor.audit.scene import Scene, judge_cell
@@ -52,18 +53,24 @@ def read_scene(reader: Reader) -> Scene:
     return judge_cell(_with_rules(reader.read()))
 
 
-def read_inputs(reader: Reader) -> tuple[Inputs, ...]:
-    """One reading with its plan, for questions about it that need no judgement: the main ruleset of each family.
+def read_inputs(reader: Reader) -> tuple[tuple[Inputs, ...], ...]:
+    """One reading with its plan, for questions about it that need no judgement: for each cell, one of each family.
 
-    Raises SourceError as `read_scene`.
+    Of a cell it is the main ruleset; listings are of one cell each. Raises SourceError as `read_scene`.
     """
     reading = _with_rules(reader.read())
+    if reading.listings:
+        facts = facts_of_listings(reading.facts, reading.rulesets)
+        return tuple(
+            (Inputs.of(known, ruleset, reading.time),) for known, ruleset in zip(facts, reading.rulesets, strict=True)
+        )
     main = {ruleset.family: ruleset for ruleset in reversed(reading.rulesets)}
-    return tuple(
+    families = tuple(
         Inputs.of(reading.facts, ruleset, reading.time)
         for ruleset in reading.rulesets
         if ruleset is main[ruleset.family]
     )
+    return (families,)
 
 
 def _with_rules(reading: Reading) -> Reading:

@@ -28,6 +28,12 @@ _WORDS = {
         "no policy allows it",
         "the policies are not known",
     ),
+    Basis.COMMENT.value: (
+        "as the rules' comments say it should",
+        "the rules' comments say it should",
+        "the rules' comments say it should not",
+        "the policies are not known",
+    ),
     Basis.SECURITY_GROUP.value: (
         "as a security group allows",
         "a security group allows it",
@@ -108,6 +114,7 @@ def _walk(walk: Walk) -> dict[str, Any]:
         "mark": packet.mark,
         "marks_after": sorted(mark for mark in outcome.marks if mark is not None),
         "does": walk.does,
+        "part": walk.part,
         "tried": len(outcome.trace),
         "steps": steps,
         "skipped": skipped,
@@ -198,7 +205,7 @@ def _print_walk(page: Page, walk: dict[str, Any]) -> None:
         if step["rule"] is None and walk["table"] != "filter" and step["verdict"] == "passes":
             continue
         _print_skipped(page, step["skipped"])
-        _print_step(page, step)
+        _print_step(page, step, part=walk["part"])
     _print_skipped(page, walk["skipped"])
     if walk["does"]:
         page.say((f"→ {walk['does']}", "bold"), indent=2)
@@ -211,9 +218,11 @@ def _print_skipped(page: Page, count: int) -> None:
         )
 
 
-def _print_step(page: Page, step: dict[str, Any]) -> None:
+def _print_step(page: Page, step: dict[str, Any], *, part: bool) -> None:
     if step["rule"] is None:
         where, what = f"policy of {step['chain']}", "no rule decided before"
+        if part:
+            where, what = "beyond what is shown", "no rule that is shown decides"
     else:
         where, what = f"{step['chain']} {step['position']}".strip(), plain(step["rule"])
     may = "  (may match)" if step["matched"] == Certainty.MAY.value else ""

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from c2c_auditor.audit.reading.people import shortened
 from c2c_auditor.export.details import finding_details
+from c2c_auditor.export.pairs import print_pairs
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.terminal import Page
 from c2c_auditor.model.family import AddressFamily
@@ -42,6 +43,7 @@ def print_report(report: Report, console: Console) -> None:
     """
     page = Page(console)
     page.say(*_verdict(report))
+    print_pairs(page, report.pairs)
     findings = sorted(report.findings, key=lambda finding: (_ORDER[finding.effect], finding.kind.value))
     for (effect, kind), group in groupby(findings, key=lambda finding: (finding.effect, finding.kind)):
         page.blank()
@@ -140,6 +142,13 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
             yield "details", sentence
 
 
+def _facts_that_would(report: Report) -> str:
+    """The options that give what an audit of rules alone lacks."""
+    if not report.pairs or report.tally.policies is not None:
+        return ""
+    return " --store FILE and --policies FILE (store.json, the policy server's answer) show what should be there."
+
+
 def _app(app: App) -> str:
     names = app.names
     name = "/".join(shortened(part) for part in (names.org, names.space, names.app) if part)
@@ -162,7 +171,8 @@ def _print_blindness(page: Page, report: Report) -> None:
         families = ", ".join(sorted({kind.family.value for kind in report.unknown}))
         page.blank()
         page.say(
-            (f"Not judged: {len(report.unknown)} kinds of findings ({families}): their sources are missing.", "dim")
+            (f"Not judged: {len(report.unknown)} kinds of findings ({families}): ", "dim"),
+            (f"what was read does not show what they need.{_facts_that_would(report)}", "dim"),
         )
     for note in report.notes:
         page.say((f"Note: {plain(note)}", "dim"))

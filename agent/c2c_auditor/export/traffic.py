@@ -28,6 +28,7 @@ def matrix_document(matrix: Matrix) -> dict[str, Any]:
             for line in matrix.lines
         ],
         "next": matrix.next,
+        "notes": list(matrix.notes),
     }
 
 
@@ -39,6 +40,10 @@ def print_matrix(matrix: Matrix, console: Console) -> None:
     for line in matrix.lines:
         for text in line.differs:
             page.say(("✗ ", "bold red"), (plain(text), ""))
+    for note in matrix.notes:
+        page.say((plain(note), "dim"))
+    if matrix.notes and not matrix.counts:
+        return
     counts = {(intended.value, actual.value): count for intended, actual, count in matrix.counts}
     passing = counts["allow", "allow"]
     blocked = counts["allow", "deny"]

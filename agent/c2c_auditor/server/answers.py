@@ -48,7 +48,7 @@ def _explain(scene: Scene, arguments: Mapping[str, str]) -> Answer:
         return refusal(400, "give ?source=…&destination=…; &flow=8080/tcp is optional")
     flow = parse_flow(arguments["flow"]) if "flow" in arguments else None
     source, destination = arguments["source"], arguments["destination"]
-    cells = (about(scene.questioned, source, destination),)
+    cells = about((scene.questioned,), source, destination)
     return _ok(explanation_document(explain(cells, source, destination, flow)))
 
 

@@ -108,7 +108,8 @@ class Cell:
         chains = self.tables.get(table, {})
         if table == "filter" and hook is Hook.FORWARD and self.part:
             new = packet.state == "NEW"
-            return forward_of_a_part(chains, into_container=new and self.container_at(packet.destination) is not None)
+            into_container = new and self.container_at(packet.destination) is not None
+            return forward_of_a_part(chains, self.inputs.ruleset.origin, into_container=into_container)
         return chains if hook.value in chains else None
 
 

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 from c2c_auditor.audit.questions import remarks
 from c2c_auditor.audit.questions.cells import Cell, people_of, policies_of
 from c2c_auditor.audit.questions.hops import Walk
-from c2c_auditor.audit.questions.intended import Basis, Intent, from_outside, to_cell, to_outside
+from c2c_auditor.audit.questions.intended import Basis, Intent, between_apps, from_outside, to_cell, to_outside
 from c2c_auditor.audit.questions.lookup import End, Located, Where, find
 from c2c_auditor.audit.questions.misses import Miss, misses
 from c2c_auditor.audit.questions.quick import Quick
@@ -182,9 +182,7 @@ class _Question:
     def _intent(self, pair: Pair, trip: Trip) -> Intent:
         first = trip.there[0]
         if self._between_apps:
-            known = any(cell.inputs.facts.policies is not None for cell in self._cells)
-            allowed = bool(both(self._flow.flows, self._allowed)) if known else None
-            return Intent(basis=Basis.POLICY, allowed=allowed)
+            return between_apps(self._cells, (self._source.app, self._destination.app), self._allowed, self._flow)
         if pair.source is None:
             return from_outside(first.leg.cell, first.journey.packet)
         judge = to_cell if self._destination.where is Where.CELL else to_outside

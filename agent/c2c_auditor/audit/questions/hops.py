@@ -25,6 +25,7 @@ class Walk:
     """One packet's walk through one built-in chain.
 
     ``title`` says which packet, ``cell`` which cell where several are asked, ``does`` what became of its addresses.
+    ``part``: not all rules of the chain are shown.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Walk:
     packet: Packet
     outcome: Outcome
     does: str = ""
+    part: bool = False
 
 
 @frozen(kw_only=True)
@@ -79,6 +81,7 @@ class _Way:
             packet=packet,
             outcome=outcome,
             does=does,
+            part=table == "filter" and hook is Hook.FORWARD and self.cell.part,
         )
         if table == "filter" or outcome.passes is not Certainty.YES or _concerns(outcome):
             self.walks.append(walk)

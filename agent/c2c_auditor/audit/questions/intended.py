@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 
 from attrs import frozen
 
 from c2c_auditor.audit.questions.cells import Cell
+from c2c_auditor.audit.questions.pairs import mark_pairs
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.cell import Container
+from c2c_auditor.model.cell import CellFacts, Container
 from c2c_auditor.netfilter.evaluate import evaluate
+from c2c_auditor.netfilter.flows import FlowSet, Piece, both
+from c2c_auditor.netfilter.keywords import PROTOCOL_NAMES
 from c2c_auditor.netfilter.packet import Certainty, Packet
 from c2c_auditor.silk import asg
 from c2c_auditor.silk.input import input_plan
@@ -19,9 +22,13 @@ from c2c_auditor.silk.shapes import ChainPlan
 
 
 class Basis(str, Enum):
-    """What says whether a flow should pass."""
+    """What says whether a flow should pass.
+
+    ``COMMENT``: the comment of an ACCEPT, where the policies are not known; silk writes none without a policy.
+    """
 
     POLICY = "policy"
+    COMMENT = "comment"
     SECURITY_GROUP = "security_group"
     SERVICE = "service"
     MAPPED_PORT = "mapped_port"
@@ -33,6 +40,19 @@ class Intent:
 
     basis: Basis
     allowed: bool | None = None
+
+
+def between_apps(cells: Sequence[Cell], apps: tuple[str, str], allowed: FlowSet, flow: Piece) -> Intent:
+    """By policies, which allow ``allowed`` between the two; where none are known, by silk's comments."""
+    if any(cell.inputs.facts.policies is not None for cell in cells):
+        return Intent(basis=Basis.POLICY, allowed=bool(both(flow.flows, allowed)))
+    pairs = mark_pairs([cell.inputs.ruleset for cell in cells], CellFacts())
+    protocol = PROTOCOL_NAMES.get(flow.protocol)
+    commented = any(
+        (pair.source, pair.destination, pair.protocol) == (*apps, protocol) and pair.first <= flow.first <= pair.last
+        for pair in pairs
+    )
+    return Intent(basis=Basis.COMMENT, allowed=True if commented else None)
 
 
 def to_outside(cell: Cell, container: Container, packet: Packet) -> Intent:

@@ -12,10 +12,11 @@ from ipaddress import IPv6Address, ip_address
 from attrs import frozen
 
 from c2c_auditor.audit.questions.cells import Cell, people_of, policies_of
+from c2c_auditor.audit.questions.pairs import mark_pairs
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.people import People
 from c2c_auditor.errors import UsageError
-from c2c_auditor.model.cell import Container
+from c2c_auditor.model.cell import CellFacts, Container
 from c2c_auditor.model.family import Address
 
 _SHORTEST_PREFIX = 4
@@ -43,24 +44,26 @@ class End:
     """One end of a question.
 
     Its containers on the cells that are asked, or the app or address of an end elsewhere. ``address`` is None for the
-    cell itself and for the outside where any of its addresses is meant.
+    cell itself and for the outside where any of its addresses is meant. ``whole_app``: the app was named, with all of
+    its containers.
     """
 
     app: str = ""
     containers: tuple[Located, ...] = ()
     address: Address | None = None
     where: Where = Where.OVERLAY
+    whole_app: bool = False
 
 
-def about(families: Sequence[Inputs], *ends: str) -> Inputs:
-    """The family that a question about ``ends`` is about: IPv6 where one of them is such an address, else IPv4.
+def about(cells: Sequence[Sequence[Inputs]], *ends: str) -> tuple[Inputs, ...]:
+    """Of each cell's families the one that a question is about: IPv6 where one of ``ends`` is such an address.
 
-    Raises UsageError where that family's rules are not known.
+    Raises UsageError where no cell's rules of that family are known.
     """
     ipv6 = any(isinstance(_address(end), IPv6Address) for end in ends)
-    for inputs in families:
-        if inputs.ipv6 == ipv6:
-            return inputs
+    found = tuple(inputs for families in cells for inputs in families if inputs.ipv6 == ipv6)
+    if found:
+        return found
     message = (
         f"there are no rules of {'IPv6' if ipv6 else 'IPv4'} to look at: IPv6 is off on this cell, or not part of this "
         "recording"
@@ -78,12 +81,11 @@ def find(text: str, cells: Sequence[Cell]) -> End:
     if whole:
         return End(app=whole[0].container.app, containers=tuple(whole))
     people = people_of(cells)
-    known = {one.container.app for one in located if one.container.app} | {
-        guid for policy in policies_of(cells) for guid in (policy.source, policy.destination)
-    }
+    known = {one.container.app for one in located if one.container.app} | _named(cells)
     found = _matching(text, known, people)
     if len(found) == 1:
-        return End(app=found[0], containers=tuple(one for one in located if one.container.app == found[0]))
+        containers = tuple(one for one in located if one.container.app == found[0])
+        return End(app=found[0], containers=containers, whole_app=True)
     handles = [one for one in located if len(text) >= _SHORTEST_PREFIX and one.container.handle.startswith(text)]
     if not found and len(handles) == 1:
         return End(app=handles[0].container.app, containers=tuple(handles))
@@ -99,6 +101,14 @@ def find(text: str, cells: Sequence[Cell]) -> End:
     if not known:
         message += f"; {_why_nobody(cells)}"
     raise UsageError(message)
+
+
+def _named(cells: Sequence[Cell]) -> set[str]:
+    """The apps of policies; where a cell's are not known, those of its rules' comments."""
+    known = {guid for policy in policies_of(cells) for guid in (policy.source, policy.destination)}
+    shown = [cell.inputs.ruleset for cell in cells if cell.inputs.facts.policies is None]
+    pairs = mark_pairs(shown, CellFacts())
+    return known | {guid for pair in pairs for guid in (pair.source, pair.destination) if guid}
 
 
 def _why_nobody(cells: Sequence[Cell]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from c2c_auditor.audit.questions.cells import Cell
 from c2c_auditor.audit.questions.hops import Journey
@@ -44,27 +44,33 @@ def _notes(trip: Trip, source: End) -> Iterator[str]:
         yield "The packets leave without the mark that their app should have: every other cell rejects them."
     if first.leg.packet.mark is None:
         yield "The source's mark is not known: the packets may carry any."
-    for passed in trip.there:
-        yield from _of_rules(passed.leg.cell)
+    yield from _of_rules([passed.leg.cell for passed in trip.there])
     if source.where is Where.OUTSIDE:
         yield from _of_mapping(first)
     elif not first.leg.cell.inputs.ipv6:
         yield from _of_source(first)
 
 
-def _of_rules(cell: Cell) -> Iterator[str]:
-    """What the rules of one cell do not show."""
-    ruleset = cell.inputs.ruleset
-    where = ruleset.origin or "The listing"
-    if cell.part:
+def _of_rules(cells: Sequence[Cell]) -> Iterator[str]:
+    """What the rules of the cells do not show."""
+    parts = [cell for cell in cells if cell.part]
+    if parts:
         yield (
-            f"{where} shows a part of the rules: others may stand before them, and what none of them accepts was taken "
-            "for rejected, as silk's default deny does."
+            f"{_origins(parts, 'shows a part', 'show parts')} of the rules: others may stand before them, and what "
+            "none of them accepts was taken for rejected, as silk's default deny does."
         )
-    if r.Loss.INTERFACES in ruleset.lost:
-        yield f"{where} does not show interfaces (iptables -L without -v): those of silk's own rules were assumed."
-    if cell.inputs.facts.config is None and not cell.inputs.ipv6:
+    without = [cell for cell in cells if r.Loss.INTERFACES in cell.inputs.ruleset.lost]
+    if without:
+        yield (
+            f"{_origins(without, 'does', 'do')} not show interfaces (iptables -L without -v): those of silk's own "
+            "rules were assumed."
+        )
+    if any(cell.inputs.facts.config is None and not cell.inputs.ipv6 for cell in cells):
         yield f"The overlay's network is not known: {VpaConfig().overlay_network}, silk's usual one, was assumed."
+
+
+def _origins(cells: Sequence[Cell], one: str, several: str) -> str:
+    return f"{' and '.join(cell.inputs.ruleset.origin for cell in cells)} {one if len(cells) == 1 else several}"
 
 
 def _of_source(passed: Passed) -> Iterator[str]:

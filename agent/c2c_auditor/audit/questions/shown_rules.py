@@ -6,7 +6,7 @@ so its place is known; and what ``iptables -L`` does not show of silk's own rule
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import evolve
 
@@ -14,7 +14,7 @@ from c2c_auditor.audit.checks.extra_rules import comment_guids
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.policy_chains import jumped_chain
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.cell import Container
+from c2c_auditor.model.cell import CellFacts, Container
 from c2c_auditor.model.family import Address
 from c2c_auditor.silk.chain_names import ChainFamily, family_of, handle_part
 
@@ -55,6 +55,21 @@ def shown_containers(ruleset: r.Ruleset) -> tuple[Container, ...]:
         )
         for address in found
     )
+
+
+def facts_of_listings(facts: CellFacts, rulesets: Sequence[r.Ruleset]) -> tuple[CellFacts, ...]:
+    """``facts`` for each of several listings, which may be of several cells: with the containers that its rules name.
+
+    Of a listing that names none of them the containers are not known; one that no listing names is the first one's.
+    """
+    store = facts.store
+    if store is None or len(rulesets) == 1:
+        return (facts,) * len(rulesets)
+    named = [{container.address for container in shown_containers(ruleset)} for ruleset in rulesets]
+    of = [[container for container in store.containers if container.address in addresses] for addresses in named]
+    first = next((found for found in of if found), of[0])
+    first += [container for container in store.containers if not any(container in found for found in of)]
+    return tuple(evolve(facts, store=evolve(store, containers=tuple(found)) if found else None) for found in of)
 
 
 def _rules(ruleset: r.Ruleset) -> Iterator[tuple[str, r.Rule]]:
@@ -108,20 +123,23 @@ def _with_interface(inputs: Inputs, table: str, chain: str, rule: r.Rule) -> r.R
     return evolve(rule, matches=(*rule.matches, _NOT_SHOWN))
 
 
-def forward_of_a_part(chains: Chains, *, into_container: bool) -> Chains:
+def forward_of_a_part(chains: Chains, origin: str, *, into_container: bool) -> Chains:
     """``chains`` with a FORWARD that reaches what a part of the rules shows.
 
-    What nothing shown decides meets silk's default deny on its way ``into_container``, and otherwise passes.
+    What nothing shown decides meets silk's default deny on its way ``into_container``, and otherwise passes. Rules that
+    were given without any chain are those of ``origin``.
     """
     forward = chains.get("FORWARD", r.Chain(name="FORWARD", whole=False))
     if forward.whole:
         return chains
     jumped = set(map(jumped_chain, forward.rules))
-    policy = (name for name in sorted(chains) if family_of(name) is ChainFamily.POLICY)
+    policies = (name for name in sorted(chains) if family_of(name) is ChainFamily.POLICY)
     overlay = (name for name in chains if family_of(name) is ChainFamily.OVERLAY)
     nameless = chains.get("", r.Chain(name="")).rules
-    rules = (*forward.rules, *_jumps(policy, jumped), *nameless, *_jumps(overlay, jumped))
-    return {**chains, "FORWARD": evolve(forward, rules=rules, policy="DROP" if into_container else "ACCEPT")}
+    rules = (*forward.rules, *_jumps(policies, jumped), *nameless, *_jumps(overlay, jumped))
+    name = origin if rules == nameless else forward.name
+    policy = "DROP" if into_container else "ACCEPT"
+    return {**chains, "FORWARD": evolve(forward, name=name, rules=rules, policy=policy)}
 
 
 def _jumps(names: Iterable[str], jumped: set[str]) -> Iterator[r.Rule]:

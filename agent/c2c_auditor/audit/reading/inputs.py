@@ -16,6 +16,7 @@ from c2c_auditor.audit.reading.policy_chains import PolicyChains
 from c2c_auditor.audit.reading.wrapper import Wrapper, wrapper_of
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, VpaConfig
+from c2c_auditor.model.table import READ_TABLES
 from c2c_auditor.silk import asg
 from c2c_auditor.silk.policy import Planned, infer_ingress_tag, plan_policy_chain
 
@@ -23,7 +24,6 @@ _LOST = {
     r.Loss.INTERFACES: (
         "The listing does not show interfaces (iptables -L without -v): conditions on them were not judged."
     ),
-    r.Loss.OTHER_TABLES: "The listing shows the filter table only: nat and mangle were not judged.",
 }
 _MOST_NAMED = 6
 
@@ -65,6 +65,7 @@ class Inputs:
         chains = PolicyChains.of(ruleset)
         rules = [entry.rule for entry in chains.rules]
         notes: list[str] = [*ruleset.warnings, *(_LOST[loss] for loss in sorted(ruleset.lost & _LOST.keys()))]
+        notes += _of_other_tables(ruleset)
         notes += _part(ruleset)
         config = _inferred(facts.config if facts.config is not None else _SWITCHES_UNKNOWN, rules)
         if facts.config is None:
@@ -111,6 +112,16 @@ class Inputs:
     def ipv6(self) -> bool:
         """Whether these are the rules of IPv6."""
         return self.ruleset.family is r.AddressFamily.IPV6
+
+
+def _of_other_tables(ruleset: r.Ruleset) -> Iterator[str]:
+    """Which tables a listing does not show."""
+    shown = [table.name for table in READ_TABLES if table.name in ruleset.tables]
+    others = [table.name for table in READ_TABLES if table.name not in ruleset.tables]
+    if r.Loss.OTHER_TABLES in ruleset.lost and others:
+        tables = "table" if len(shown) == 1 else "tables"
+        were = "was" if len(others) == 1 else "were"
+        yield (f"The listing shows the {' and '.join(shown)} {tables} only: {' and '.join(others)} {were} not judged.")
 
 
 def _part(ruleset: r.Ruleset) -> Iterator[str]:
