@@ -15,6 +15,8 @@ from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.netfilter.paths import Paths
 from c2c_auditor.netfilter.savefile import parse_save
+from c2c_auditor.netfilter.stages import stages
+from c2c_auditor.netfilter.way import Way
 from c2c_auditor.sources.rules.command import Limits, run
 from c2c_auditor.sources.rules.netlink import _attributes, _collect, _messages
 from c2c_auditor.sources.rules.text import read_text
@@ -158,7 +160,7 @@ def test_first_marks_are_read_with_an_end() -> None:
     lines = ["*filter", "-A FORWARD -j n1"]
     lines += [f"-A n{level} -j n{level + 1}" for level in range(1, 9) for _ in range(100)]
     chains = parse_save("\n".join([*lines, "-A n9 -s 10.0.0.1/32 -j MARK --set-xmark 0x1", "COMMIT"]), where="x")
-    assert FirstMarks(Paths(chains.chains("filter"), "FORWARD"), out="s-").of(0x0A000001, 2) is None
+    assert FirstMarks(Way(stages((chains,))), out="s-").of(0x0A000001, 2) is None
 
 
 def test_netlink_messages_that_are_cut_off_are_no_error() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from ipaddress import IPv4Network
 from typing import TypeVar
 
 from attrs import evolve, frozen
 
-from c2c_auditor.audit.questions.shown_rules import Chains, forward_of_a_part, shown_containers, walkable
+from c2c_auditor.audit.questions.shown_rules import forward_of_a_part, shown_containers, walkable
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.people import People
 from c2c_auditor.audit.traffic.ends import Overlay
@@ -19,10 +20,13 @@ from c2c_auditor.model.family import Address
 from c2c_auditor.model.table import Hook
 from c2c_auditor.netfilter.flows import Piece
 from c2c_auditor.netfilter.packet import Certainty, Packet, conditions
+from c2c_auditor.netfilter.stages import ROUTED, Stage, stages
+from c2c_auditor.netfilter.way import Way
 from c2c_auditor.silk.chain_names import ChainFamily, container_interface, family_of
 from c2c_auditor.silk.input import host_service
 
 _LINK_LOCAL = IPv4Network("169.254.0.0/16")  # no router forwards to it, so such an address is the cell's own
+_THROUGH = (Hook.PREROUTING, Hook.INPUT, Hook.FORWARD, Hook.POSTROUTING)
 T = TypeVar("T")
 
 
@@ -34,7 +38,7 @@ class Cell:
     containers: tuple[Container, ...]
     own: tuple[Address, ...]
     overlay: Overlay
-    tables: Mapping[str, Chains]
+    rulesets: tuple[r.Ruleset, ...]
 
     @classmethod
     def of(cls, inputs: Inputs) -> Cell:
@@ -46,13 +50,31 @@ class Cell:
             containers=containers,
             own=tuple(dict.fromkeys(_own(inputs))),
             overlay=Overlay.of(inputs, frozenset(int(container.address) for container in containers)),
-            tables=walkable(inputs),
+            rulesets=(walkable(inputs), *inputs.beside),
         )
+
+    @property
+    def tables(self) -> Mapping[str, r.Table]:
+        """The main ruleset's tables by name, as a packet meets them."""
+        return self.rulesets[0].tables
+
+    def has(self, table: str, hook: Hook) -> bool:
+        """Whether the chain of ``table`` on ``hook`` is shown."""
+        return hook.value in self.rulesets[0].chains(table)
+
+    @cached_property
+    def _stages(self) -> tuple[Stage, ...]:
+        return (*stages(self.rulesets, _THROUGH), *stages(self.rulesets, (Hook.OUTPUT,)))
+
+    @cached_property
+    def way(self) -> Way:
+        """The way of all flows that the cell passes on."""
+        return Way(tuple(stage for stage in self._stages if stage.hook in ROUTED))
 
     @property
     def part(self) -> bool:
         """Whether FORWARD is not shown whole."""
-        forward = self.tables.get("filter", {}).get("FORWARD")
+        forward = self.rulesets[0].chains("filter").get("FORWARD")
         return r.Loss.OTHER_CHAINS in self.inputs.ruleset.lost and (forward is None or not forward.whole)
 
     def is_own(self, address: int) -> bool:
@@ -84,7 +106,7 @@ class Cell:
         packet = flow.packet(Packet(source=0, destination=int(address), protocol=0, family=self.overlay.family))
         return any(
             conditions(rule, packet) is Certainty.YES
-            for name, chain in self.tables.get("filter", {}).items()
+            for name, chain in self.rulesets[0].chains("filter").items()
             if family_of(name) is ChainFamily.INPUT
             for rule in chain.rules
             if host_service(rule)
@@ -103,14 +125,16 @@ class Cell:
             out = self.overlay.underlay
         return Hook.FORWARD, evolve(packet, out_interface=out, destination_type="UNICAST")
 
-    def chains(self, table: str, hook: Hook, packet: Packet) -> Chains | None:
-        """The chains of ``table`` for a walk of ``packet`` from ``hook`` on; None where that is not shown."""
-        chains = self.tables.get(table, {})
-        if table == "filter" and hook is Hook.FORWARD and self.part:
-            new = packet.state == "NEW"
-            into_container = new and self.container_at(packet.destination) is not None
-            return forward_of_a_part(chains, self.inputs.ruleset.origin, into_container=into_container)
-        return chains if hook.value in chains else None
+    def stages(self, hook: Hook, packet: Packet) -> Iterator[Stage]:
+        """The chains that ``packet`` is handed to on ``hook``, in order."""
+        found = [stage for stage in self._stages if stage.hook is hook and stage.meets(packet)]
+        if hook is Hook.FORWARD and self.part:
+            into_container = packet.state == "NEW" and self.container_at(packet.destination) is not None
+            origin, chains = self.inputs.ruleset.origin, self.rulesets[0].chains("filter")
+            shown = forward_of_a_part(chains, origin, into_container=into_container)
+            found = [stage for stage in found if not stage.main]
+            found.append(Stage(hook=hook, priority=0, table="filter", start=hook.value, chains=shown, main=True))
+        return iter(found)
 
 
 def _own(inputs: Inputs) -> Iterator[Address]:

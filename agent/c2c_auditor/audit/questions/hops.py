@@ -1,21 +1,20 @@
 """One packet on its way through one cell: every hook and table that it meets, from its arrival to where it leaves.
 
-Tables on a hook are met in the order of their priorities (`model.table`). Address translation is the nat table's, which
-a connection's first packet alone meets; later ones are translated as that one was, without asking rules.
+What stands on each hook is `netfilter.stages`' to say. Address translation is the nat table's, which a connection's
+first packet alone meets; later ones are translated as that one was, without asking rules.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from attrs import define, evolve, field, frozen
 
 from c2c_auditor.audit.questions.cells import Cell
 from c2c_auditor.errors import UsageError
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.table import TABLES, Hook
-from c2c_auditor.netfilter.evaluate import Marks, Outcome, Step, evaluate
+from c2c_auditor.model.table import Hook
+from c2c_auditor.netfilter.evaluate import Marks, Outcome, Step, evaluate_stages
 from c2c_auditor.netfilter.packet import Certainty, Packet, every
+from c2c_auditor.netfilter.stages import Stage
 
 _ROUTES = {Hook.FORWARD: (Hook.FORWARD, Hook.POSTROUTING), Hook.INPUT: (Hook.INPUT,)}
 
@@ -57,33 +56,32 @@ class _Way:
     label: str
     packet: Packet
     marks: Marks
+    led: bool = False
     walks: list[Walk] = field(factory=list)
     passes: Certainty = Certainty.YES
 
     def through(self, *hooks: Hook) -> None:
-        """All tables on ``hooks``, until one refuses the packet."""
-        for table, hook in _stations(hooks):
-            if self.passes is not Certainty.NO and (table != "nat" or self.packet.state == "NEW"):
-                self._walk(table, hook)
+        """All chains on ``hooks``, until one refuses the packet."""
+        for hook in hooks:
+            for stage in self.cell.stages(hook, self.packet):
+                if self.passes is not Certainty.NO:
+                    self._walk(stage)
 
-    def _walk(self, table: str, hook: Hook) -> None:
-        chains = self.cell.chains(table, hook, self.packet)
-        if chains is None:
-            return
-        packet = _at(hook, self.packet)
-        outcome = evaluate(chains, hook.value, packet)
+    def _walk(self, stage: Stage) -> None:
+        packet = stage.seen(self.packet)
+        outcome = evaluate_stages([evolve(stage, translates=False) if self.led else stage], packet)
         changed, does = _translated(self.packet, outcome)
         walk = Walk(
             title=self.title,
             cell=self.label,
-            table=table,
-            chain=hook.value,
+            table=stage.table,
+            chain=stage.start,
             packet=packet,
             outcome=outcome,
             does=does,
-            part=table == "filter" and hook is Hook.FORWARD and self.cell.part,
+            part=stage.main and self.cell.part,
         )
-        if table == "filter" or outcome.passes is not Certainty.YES or _concerns(outcome):
+        if stage.table == "filter" or outcome.passes is not Certainty.YES or _concerns(outcome):
             self.walks.append(walk)
         doubt = bool(does) and len(outcome.accepted) > 1
         self.passes = every((self.passes, Certainty.MAY if doubt else outcome.passes))
@@ -92,12 +90,14 @@ class _Way:
             self.packet = evolve(changed, mark=next(iter(self.marks)) if len(self.marks) == 1 else None)
 
 
-def journey(cell: Cell, packet: Packet, *, title: str, label: str) -> Journey:
+def journey(cell: Cell, packet: Packet, *, title: str, label: str, led: bool = False) -> Journey:
     """``packet`` from the interface that it comes in by, through PREROUTING, and on by where it goes to.
+
+    It may be ``led`` to another destination there; otherwise a rule that does so keeps it from where it should go.
 
     Raises UsageError where the rules do not show what decides about it.
     """
-    way = _Way(cell=cell, title=title, label=label, packet=packet, marks=frozenset({packet.mark}))
+    way = _Way(cell=cell, title=title, label=label, packet=packet, marks=frozenset({packet.mark}), led=led)
     way.through(Hook.PREROUTING)
     hook, way.packet = cell.routed(way.packet)
     _require(cell, hook, way.packet)
@@ -113,23 +113,10 @@ def answered(cell: Cell, packet: Packet, *, title: str, label: str) -> Journey:
     return Journey(walks=tuple(way.walks), passes=way.passes, packet=way.packet, marks=way.marks)
 
 
-def _stations(hooks: tuple[Hook, ...]) -> Iterator[tuple[str, Hook]]:
-    for hook in hooks:
-        tables = [table for table in TABLES if hook in table.hooks]
-        yield from ((table.name, hook) for table in sorted(tables, key=lambda table: table.hooks[hook]))
-
-
-def _at(hook: Hook, packet: Packet) -> Packet:
-    """``packet`` with the interfaces that rules on ``hook`` can ask for."""
-    if hook is Hook.PREROUTING:
-        return evolve(packet, out_interface="")
-    return evolve(packet, in_interface="") if hook in (Hook.POSTROUTING, Hook.OUTPUT) else packet
-
-
 def _require(cell: Cell, hook: Hook, packet: Packet) -> None:
     """Refuse to answer from rules that do not show the chain which decides."""
     inside = cell.on_overlay(packet.source) and cell.on_overlay(packet.destination)
-    if cell.chains("filter", hook, packet) is None or (cell.part and not inside):
+    if (cell.part and not inside) or not (cell.part or cell.has("filter", hook)):
         message = (
             f"{cell.inputs.ruleset.origin or 'the rules'} do not show {hook.value}, which decides about these packets: "
             f"give the output of {cell.inputs.ruleset.family.tool}-save"

@@ -1,4 +1,4 @@
-"""Verdicts for many pairs of containers: FORWARD alone, and with its index instead of a walk that tries every rule."""
+"""Verdicts for many pairs of containers: by an index of the rules instead of a walk that tries every one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from c2c_auditor.audit.questions.travel import MarkedRight
 from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import FlowSet, Piece, both
 from c2c_auditor.netfilter.packet import Certainty, every
-from c2c_auditor.netfilter.paths import Paths
 
 
 class Quick:
@@ -20,7 +19,6 @@ class Quick:
         self._cells = cells
         self._wanted = flow.flows
         self._marked_right = marked_right
-        self._paths = {id(cell): Paths(cell.tables["filter"], "FORWARD") for cell in cells}
 
     def verdict(self, route: Route) -> Certainty:
         """Whether the flow passes on ``route``, which is one between containers."""
@@ -44,7 +42,7 @@ class Quick:
 
     def _disposition(self, leg: Leg) -> Disposition:
         _, packet = leg.cell.routed(leg.packet)
-        return self._paths[id(leg.cell)].disposition(packet)
+        return leg.cell.way.disposition(packet)
 
     def _marks(self, disposition: Disposition) -> frozenset[int | None]:
         return frozenset(mark for mark, flows in disposition.marks.items() if both(flows, self._wanted))

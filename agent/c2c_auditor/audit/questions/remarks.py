@@ -11,6 +11,7 @@ from c2c_auditor.audit.questions.routes import Pair
 from c2c_auditor.audit.questions.travel import Passed, Trip
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import VpaConfig
+from c2c_auditor.model.table import Hook
 from c2c_auditor.netfilter.evaluate import Step
 from c2c_auditor.netfilter.packet import Certainty
 
@@ -79,7 +80,7 @@ def _of_source(passed: Passed) -> Iterator[str]:
     outwards = packet.out_interface == cell.overlay.underlay and cell.container_at(packet.source) is not None
     if not outwards or journey.passes is Certainty.NO:
         return
-    if "POSTROUTING" not in cell.tables.get("nat", {}):
+    if not cell.has("nat", Hook.POSTROUTING):
         yield "Whether the packets leave with the cell's address is not shown: that is nat's POSTROUTING."
     elif not any(isinstance(step.rule and step.rule.target, r.Masquerade) for step in _accepted(journey)):
         address = packet.family.address(packet.source)
@@ -93,7 +94,7 @@ def _of_mapping(passed: Passed) -> Iterator[str]:
     cell, asked, packet = passed.leg.cell, passed.leg.packet, passed.journey.packet
     if not any(isinstance(step.rule and step.rule.target, r.Dnat) for step in _accepted(passed.journey)):
         port = "" if asked.destination_port is None else f" port {asked.destination_port} of"
-        if "PREROUTING" not in cell.tables.get("nat", {}):
+        if not cell.has("nat", Hook.PREROUTING):
             yield "Mapped ports are not shown: they are nat's."
         elif cell.is_own(packet.destination):
             address = packet.family.address(packet.destination)

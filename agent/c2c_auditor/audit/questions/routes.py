@@ -42,13 +42,14 @@ class Leg:
     """A packet as it comes to one cell; ``local`` is an answer that the cell itself sends.
 
     ``label`` tells the cell from the other one, if there are two. ``marked``: it must leave with its app's mark, for a
-    cell that is not asked decides by that.
+    cell that is not asked decides by that. ``led``: where its packet is for is nat's to say.
     """
 
     cell: Cell
     packet: Packet
     label: str = OURS
     local: bool = False
+    led: bool = False
     marked: bool = False
 
 
@@ -77,14 +78,21 @@ class Route:
                 )
                 raise UsageError(message)
             packet = self._request(source.cell, in_interface=container_interface(source.container), mark=0)
-            marked = destination is None and self._destination.where is Where.OVERLAY
-            return Leg(cell=source.cell, label=SOURCES if self.apart else OURS, packet=packet, marked=marked)
+            inside = self._destination.where is Where.OVERLAY
+            return Leg(
+                cell=source.cell,
+                label=SOURCES if self.apart else OURS,
+                packet=packet,
+                led=not inside,
+                marked=destination is None and inside,
+            )
         if self._source.where is Where.CELL:
             message = "what the cell itself sends is not judged: give a container, an address or outside as the source"
             raise UsageError(message)
         if self._source.where is Where.OUTSIDE and self._destination.where is not Where.OUTSIDE:
             cell = destination.cell if destination is not None else cells[0]
-            return Leg(cell=cell, packet=self._request(cell, in_interface=cell.overlay.underlay, mark=0))
+            packet = self._request(cell, in_interface=cell.overlay.underlay, mark=0)
+            return Leg(cell=cell, packet=packet, led=True)
         if destination is not None:
             cell = destination.cell
             return Leg(cell=cell, packet=self._request(cell, in_interface=cell.overlay.vtep, mark=self._tag()))
@@ -163,7 +171,7 @@ def _carried(marks: Marks) -> int | None:
 def mapped_port(destination: Located, flow: Piece) -> tuple[Address, Piece] | None:
     """The cell's address and port that nat translates to a container's port, None if none is."""
     container = destination.container
-    for chain in destination.cell.tables.get("nat", {}).values():
+    for chain in destination.cell.rulesets[0].chains("nat").values():
         for rule in chain.rules:
             mapping = mapping_of(container, rule)
             if mapping is not None and (flow.protocol, flow.first) == (r.TCP, mapping.port):

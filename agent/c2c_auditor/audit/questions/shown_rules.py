@@ -87,19 +87,22 @@ def _keep_longest(handles: dict[Address, str], address: Address, handle: str) ->
     handles[address] = max(handles.get(address, ""), handle, key=len)
 
 
-def walkable(inputs: Inputs) -> dict[str, Chains]:
-    """The chains by table, as far as they are shown: with the interfaces that silk's rules ask for.
+def walkable(inputs: Inputs) -> r.Ruleset:
+    """The rules as far as they are shown: with the interfaces that silk's rules ask for.
 
     Where a listing leaves interfaces out, a rule that is none of silk's may ask for any.
     """
     ruleset = inputs.ruleset
-    tables = {name: table.chains for name, table in ruleset.tables.items()}
     if r.Loss.INTERFACES not in ruleset.lost:
-        return tables
-    return {
-        name: {chain.name: evolve(chain, rules=_with_interfaces(inputs, name, chain)) for chain in chains.values()}
-        for name, chains in tables.items()
+        return ruleset
+    return evolve(ruleset, tables={name: _table(inputs, table) for name, table in ruleset.tables.items()})
+
+
+def _table(inputs: Inputs, table: r.Table) -> r.Table:
+    chains = {
+        name: evolve(chain, rules=_with_interfaces(inputs, table.name, chain)) for name, chain in table.chains.items()
     }
+    return evolve(table, chains=chains)
 
 
 def _with_interfaces(inputs: Inputs, table: str, chain: r.Chain) -> tuple[r.Rule, ...]:

@@ -78,8 +78,10 @@ def _back(route: Route, last: Passed) -> Iterator[Passed]:
 
 
 def _passed(leg: Leg, title: str) -> Passed:
-    walk = answered if leg.local else journey
-    return Passed(leg=leg, journey=walk(leg.cell, leg.packet, title=title, label=leg.label))
+    if leg.local:
+        return Passed(leg=leg, journey=answered(leg.cell, leg.packet, title=title, label=leg.label))
+    way = journey(leg.cell, leg.packet, title=title, label=leg.label, led=leg.led)
+    return Passed(leg=leg, journey=way)
 
 
 def _until_refused(legs: Iterator[Passed]) -> Iterator[Passed]:

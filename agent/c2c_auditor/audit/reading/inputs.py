@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 
 from attrs import evolve, frozen
@@ -17,6 +18,7 @@ from c2c_auditor.audit.reading.wrapper import Wrapper, wrapper_of
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, VpaConfig
 from c2c_auditor.model.table import READ_TABLES
+from c2c_auditor.netfilter.stages import Stage, stages
 from c2c_auditor.silk import asg
 from c2c_auditor.silk.policy import Planned, infer_ingress_tag, plan_policy_chain
 
@@ -24,6 +26,7 @@ _LOST = {
     r.Loss.INTERFACES: (
         "The listing does not show interfaces (iptables -L without -v): conditions on them were not judged."
     ),
+    r.Loss.OTHER_BACKEND: ("The rules of the other backend could not be read: what they do to traffic is not known."),
 }
 _MOST_NAMED = 6
 
@@ -35,7 +38,8 @@ class Inputs:
     """One reading of rules beside the facts, those that concern the rules' address family (`families`).
 
     ``networks`` are where the containers' addresses are. ``planned`` is None when too little is known to say what
-    should be there; ``comparison`` too, and when there is no policy chain to hold against it.
+    should be there; ``comparison`` too, and when there is no policy chain to hold against it. ``beside`` are the rules
+    of the other backends in use, through which packets have to pass as well.
     """
 
     facts: CellFacts
@@ -51,6 +55,7 @@ class Inputs:
     notes: tuple[str, ...] = ()
     now: float | None = None
     others: tuple[r.Ruleset, ...] = ()
+    beside: tuple[r.Ruleset, ...] = ()
 
     @classmethod
     def of(cls, facts: CellFacts, ruleset: r.Ruleset, now: float | None, others: tuple[r.Ruleset, ...] = ()) -> Inputs:
@@ -113,6 +118,11 @@ class Inputs:
         """Whether these are the rules of IPv6."""
         return self.ruleset.family is r.AddressFamily.IPV6
 
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The chains that a packet meets which the cell passes on."""
+        return stages((self.ruleset, *self.beside))
+
 
 def _of_other_tables(ruleset: r.Ruleset) -> Iterator[str]:
     """Which tables a listing does not show."""
@@ -121,7 +131,11 @@ def _of_other_tables(ruleset: r.Ruleset) -> Iterator[str]:
     if r.Loss.OTHER_TABLES in ruleset.lost and others:
         tables = "table" if len(shown) == 1 else "tables"
         were = "was" if len(others) == 1 else "were"
-        yield (f"The listing shows the {' and '.join(shown)} {tables} only: {' and '.join(others)} {were} not judged.")
+        yield f"The listing shows the {_and(shown)} {tables} only: {_and(others)} {were} not judged."
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def _part(ruleset: r.Ruleset) -> Iterator[str]:
