@@ -134,6 +134,9 @@ class Cell:
             shown = forward_of_a_part(chains, origin, into_container=into_container)
             found = [stage for stage in found if not stage.main]
             found.append(Stage(hook=hook, priority=0, table="filter", start=hook.value, chains=shown, main=True))
+        elif hook is Hook.INPUT and self.has("filter", hook) and not any(one.table == "filter" for one in found):
+            chains = self.rulesets[0].chains("filter")  # empty, and the answer to who decides all the same
+            found.append(Stage(hook=hook, priority=0, table="filter", start=hook.value, chains=chains))
         return iter(found)
 
 
