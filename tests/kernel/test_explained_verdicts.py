@@ -33,7 +33,7 @@ CELLS = ("pair-lease-nft", "pair-source-cell", "pair", "limits-and-denies", "pai
 _SEED = 20261126
 _RULESETS = 100
 _FIRST_PORT = 20000
-_PROTOCOLS = {"tcp": r.TCP, "udp": r.UDP}
+_OUTWARDS = ("198.51.100.7", "11.1.1.1", "10.1.1.1")
 YES, NO = Certainty.YES, Certainty.NO
 
 
@@ -55,7 +55,9 @@ def _questions(inputs: Inputs, containers: Sequence[Container], chance: random.R
     number = _FIRST_PORT
     for container in containers:
         name = str(container.address)
-        outwards = [(address, port) for address in ("198.51.100.7", "10.1.1.1") for port in ("443/tcp", "53/udp")]
+        outwards = [
+            (address, port) for address in ("198.51.100.7", "11.1.1.1", "10.1.1.1") for port in ("443/tcp", "53/udp")
+        ]
         cell = [("169.254.0.2", "53/udp"), ("169.254.0.2", "9001/tcp"), ("169.254.0.2", "80/tcp"), (ADDRESS, "22/tcp")]
         others = [(str(other.address), port) for other in containers for port in ("8080/tcp", "61001/tcp", "99/udp")]
         for kind, ends in (("outside", outwards), ("cell", cell), ("container", others)):

@@ -13,6 +13,7 @@ from c2c_auditor.cli import cli
 from support.recordings import CELLS
 
 _README = Path(__file__).parent.parent.parent / "README.md"
+_BOTH = "--bundle tests/golden/cells/pair-source-cell --bundle tests/golden/cells/pair-destination-cell"
 _SLIP = ("--dport 61001 -m mark --mark 0x1", "--dport 61001 -m mark --mark 0x4")
 
 
@@ -31,6 +32,9 @@ def _shown(command: str) -> str:
         "explain --bundle tests/golden/cells/pair source-app dest-app 8080/tcp",
         "explain --bundle slip source-app dest-app 61001/tcp",
         "matrix --bundle slip",
+        f"explain {_BOTH} source-app dest-app 8080/tcp",
+        "explain --bundle tests/golden/cells/pair-source-cell source-app 10.1.1.1 443/tcp",
+        "explain --bundle tests/golden/cells/pair-source-cell outside source-app 8080/tcp",
     ],
 )
 def test_the_readmes_answers_are_real(command: str, tmp_path: Path) -> None:
@@ -45,12 +49,26 @@ def test_the_readmes_answers_are_real(command: str, tmp_path: Path) -> None:
     assert "\n".join(line.rstrip() for line in result.output.splitlines()).rstrip() == _shown(command)
 
 
-def test_the_readmes_first_example_is_real(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tutorial's two listings, and the exit status."""
+_LISTINGS = "--rules iptables-L.destination-cell.txt --rules iptables-L.source-cell.txt"
+
+
+@pytest.mark.parametrize(
+    ("command", "status"), [(f"audit {_LISTINGS}", 1), (f"explain {_LISTINGS} 6b817f74 20e39f68 61001/tcp", 1)]
+)
+def test_what_the_readme_shows_of_the_tutorial_is_real(
+    command: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its two listings, and the exit status."""
     monkeypatch.chdir(CELLS / "article")
-    command = "audit --rules iptables-L.destination-cell.txt --rules iptables-L.source-cell.txt"
     done = CliRunner(env={"COLUMNS": "100"}).invoke(cli, command.split(), standalone_mode=False)
     assert "\n".join(line.rstrip() for line in done.output.splitlines()).rstrip() == _shown(command)
+    assert done.return_value == status
+    assert "0x4" in "".join(done.output.splitlines()[:5]), "the cause is not in the first lines"
+
+
+def test_the_exit_status_that_the_readme_shows_is_real() -> None:
+    """Below its first example."""
+    command = f"audit {_LISTINGS}"
     status = re.search(rf"{re.escape(_shown(command))}\n\$ echo \$\?\n(\d)\n", _README.read_text())
     assert status is not None
-    assert int(status[1]) == done.return_value == 1
+    assert status[1] == "1"

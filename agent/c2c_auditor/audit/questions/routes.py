@@ -140,7 +140,8 @@ class Route:
         """The flow's first packet. An end of which nothing is known has an address that no rule names."""
         stranger = cell.overlay.stranger
         beyond = _OUTSIDE if self._source.where is Where.OUTSIDE else stranger
-        to = cell.own_address(self._flow) if self._destination.where is Where.CELL else stranger
+        itself = self._destination.where is Where.CELL and self._destination.address is None
+        to = cell.own_address(self._flow) if itself else stranger
         return self._flow.packet(
             Packet(
                 source=_number(self._pair.source, self._source, beyond),
