@@ -73,6 +73,11 @@ class Asked:
                 )
                 yield (open_readers.enter_context(live_reader(config)),)
 
+    def nothing_beside(self, option: str) -> None:
+        """Raise UsageError where a file was named beside ``option``, which leaves nothing to read."""
+        if self.bundles or self.rules or any((self.store, self.policies, self.config_file, self.vpa_config)):
+            raise UsageError(f"{option} is asked instead of files: leave out all options that name some")
+
     def _check(self) -> None:
         facts = (self.store, self.policies)
         others = (self.config_file, self.vpa_config, self.cni_config, self.ingress_tag)

@@ -15,9 +15,10 @@ from c2c_auditor.audit.questions.lookup import about
 from c2c_auditor.audit.questions.pairs import mark_pairs
 from c2c_auditor.audit.questions.shown_matrix import matrix_of_marks
 from c2c_auditor.audit.scene import Scene
+from c2c_auditor.cli.agents import Agents, Question, agent_options
 from c2c_auditor.cli.asked import Asked, asked_options
 from c2c_auditor.errors import UsageError
-from c2c_auditor.export.explained import explanation_document, print_explanation
+from c2c_auditor.export.explained import as_intended, explanation_document, print_explanation
 from c2c_auditor.export.traffic import matrix_document, print_matrix
 
 _FORMAT = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -28,8 +29,9 @@ _FORMAT = click.option("--format", "form", type=click.Choice(["text", "json"]), 
 @click.argument("destination")
 @click.argument("flow", metavar="[PORT/PROTOCOL]", required=False)
 @asked_options
+@agent_options
 @_FORMAT
-def explain(*, source: str, destination: str, flow: str | None, asked: Asked, form: str) -> int:
+def explain(*, source: str, destination: str, flow: str | None, asked: Asked, agents: Agents | None, form: str) -> int:
     """Say whether SOURCE reaches DESTINATION, whether it should, and which rule decides.
 
     Both are an app's name or guid, a container's handle or an address; the destination also `cell`, the cell itself,
@@ -41,17 +43,22 @@ def explain(*, source: str, destination: str, flow: str | None, asked: Asked, fo
     c2c-auditor explain frontend cell 53/udp
     c2c-auditor explain outside backend 8080/tcp
     c2c-auditor explain --bundle SOURCE-CELL --bundle DESTINATION-CELL frontend backend
+    c2c-auditor explain --agent https://10.0.0.5:9763 --agent https://10.0.0.6:9763 frontend backend
     """  # noqa: D301 - click takes the character that the escape stands for
-    with asked.readers() as readers:
-        cells = tuple(chain.from_iterable(map(read_inputs, readers)))
     piece = explanation.parse_flow(flow) if flow is not None else None
-    answer = explanation.explain(about(cells, source, destination), source, destination, piece)
-    document = explanation_document(answer)
+    if agents is not None:
+        asked.nothing_beside("--agent")
+        document = agents.explain(Question(source=source, destination=destination, flow=flow))
+    else:
+        with asked.readers() as readers:
+            cells = tuple(chain.from_iterable(map(read_inputs, readers)))
+        answer = explanation.explain(about(cells, source, destination), source, destination, piece)
+        document = explanation_document(answer)
     if form == "json":
         click.echo(json.dumps(document, indent=1))
     else:
         print_explanation(document, Console())
-    return int(not answer.as_intended)
+    return int(not as_intended(document))
 
 
 @click.command()

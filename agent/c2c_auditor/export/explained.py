@@ -132,12 +132,17 @@ def _miss(miss: Miss) -> dict[str, Any]:
     }
 
 
+def as_intended(document: dict[str, Any]) -> bool:
+    """Whether the rules do what is intended, or that is not known."""
+    intended = document["intended"]
+    return intended is None or document["passes"] == (Certainty.YES if intended else Certainty.NO).value
+
+
 def print_explanation(document: dict[str, Any], console: Console) -> None:
     """Print an `explanation_document`: the verdict and the nearest miss, the walks, what allows the flow, or would."""
     page = Page(console)
-    passes, intended = document["passes"], document["intended"]
-    word, style = _PASSES[passes]
-    right = intended is None or passes == (Certainty.YES if intended else Certainty.NO).value
+    word, style = _PASSES[document["passes"]]
+    right = as_intended(document)
     page.say(
         (plain(document["source"]), "bold"),
         (" → ", ""),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 
-from c2c_auditor.audit.questions.explanation import explain, parse_flow
-from c2c_auditor.audit.questions.lookup import about
-from c2c_auditor.audit.questions.matrix import matrix
+from c2c_auditor.audit.questions.cells import Cell
+from c2c_auditor.audit.questions.explanation import Elsewhere, explain, parse_flow
+from c2c_auditor.audit.questions.lookup import about, find
+from c2c_auditor.audit.questions.matrix import Only, matrix
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.errors import EvaluationError, UsageError
 from c2c_auditor.export.explained import explanation_document
@@ -29,13 +31,18 @@ class Answers:
         self._scene = scene
 
     def answer(self, subject: str, arguments: Mapping[str, str]) -> Answer:
-        """``explain`` (source, destination, flow) or ``matrix`` (differences, first)."""
+        """``explain`` (source, destination, flow, address, mark), ``end`` (name), or ``matrix``.
+
+        ``matrix`` takes source, destination, differences and first.
+        """
         scene = self._scene
         if scene is None:
             return refusal(503, "the last audit could not read the rules, or there was none yet")
         try:
             if subject == "explain":
                 return _explain(scene, arguments)
+            if subject == "end":
+                return _end(scene, arguments)
             return _matrix(scene, arguments)
         except UsageError as error:
             return refusal(400, str(error))
@@ -49,7 +56,29 @@ def _explain(scene: Scene, arguments: Mapping[str, str]) -> Answer:
     flow = parse_flow(arguments["flow"]) if "flow" in arguments else None
     source, destination = arguments["source"], arguments["destination"]
     cells = about((scene.questioned,), source, destination)
-    return _ok(explanation_document(explain(cells, source, destination, flow)))
+    return _ok(explanation_document(explain(cells, source, destination, flow, elsewhere=_elsewhere(arguments))))
+
+
+def _elsewhere(arguments: Mapping[str, str]) -> Elsewhere:
+    """What is known of the end on another cell. Raises UsageError."""
+    mark, address = arguments.get("mark"), arguments.get("address")
+    if mark is not None and not re.fullmatch(r"0x[0-9a-f]{1,8}", mark):
+        raise UsageError(f"mark={mark}: give it as 0x and hexadecimal digits")
+    try:
+        at = ip_address(address) if address is not None else None
+    except ValueError as error:
+        raise UsageError(f"address={address}: this is no address") from error
+    return Elsewhere(address=at, mark=int(mark, 16) if mark is not None else None)
+
+
+def _end(scene: Scene, arguments: Mapping[str, str]) -> Answer:
+    """Which app and which containers of this cell a name means: for whoever asks several cells about one path."""
+    if "name" not in arguments:
+        return refusal(400, "give ?name=…: an app's name or guid, a handle or an address")
+    name = arguments["name"]
+    end = find(name, tuple(map(Cell.of, about((scene.questioned,), name))))
+    containers = [{"handle": one.container.handle, "address": str(one.container.address)} for one in end.containers]
+    return _ok({"app": end.app, "containers": containers})
 
 
 def _matrix(scene: Scene, arguments: Mapping[str, str]) -> Answer:
@@ -59,7 +88,10 @@ def _matrix(scene: Scene, arguments: Mapping[str, str]) -> Answer:
     if not re.fullmatch(r"[0-9]{1,9}", first):
         return refusal(400, f"first={first}: give the number of the first line")
     differences = arguments.get("differences") == "1"
-    return _ok(matrix_document(matrix(scene.reached, differences=differences, first=int(first), most=_MOST_LINES)))
+    inputs = (inputs for inputs, _ in scene.reached)
+    only = Only.of(inputs, arguments.get("source"), arguments.get("destination"))
+    found = matrix(scene.reached, differences=differences, only=only, first=int(first), most=_MOST_LINES)
+    return _ok(matrix_document(found))
 
 
 def _ok(document: dict[str, object]) -> Answer:

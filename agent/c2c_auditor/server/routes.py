@@ -117,12 +117,19 @@ class _Routes(_Health):
         return _answer(body, "application/json")
 
     def explain(self) -> bottle.HTTPResponse:
-        """Why ``source`` reaches ``destination`` on ``flow``, or does not."""
-        return self._put_question("explain", "source", "destination", "flow")
+        """Why ``source`` reaches ``destination`` on ``flow``, or does not.
+
+        ``address`` and ``mark`` are those of the end on another cell.
+        """
+        return self._put_question("explain", "source", "destination", "flow", "address", "mark")
+
+    def end(self) -> bottle.HTTPResponse:
+        """Which app and containers ``name`` means."""
+        return self._put_question("end", "name")
 
     def matrix(self) -> bottle.HTTPResponse:
-        """Who reaches whom, from line ``first`` on, or only the ``differences``."""
-        return self._put_question("matrix", "differences", "first")
+        """Who reaches whom, from line ``first`` on: all, some ends only, or only the ``differences``."""
+        return self._put_question("matrix", "source", "destination", "differences", "first")
 
     def _put_question(self, subject: str, *names: str) -> bottle.HTTPResponse:
         """The auditing process's answer; only the parameters in ``names`` are passed on to it."""
@@ -145,6 +152,7 @@ def application(
             "/readyz": routes.readyz,
             "/api/v1/report": routes.report,
             "/api/v1/explain": routes.explain,
+            "/api/v1/end": routes.end,
             "/api/v1/matrix": routes.matrix,
         }
     )

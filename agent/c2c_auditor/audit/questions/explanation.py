@@ -18,9 +18,11 @@ from c2c_auditor.audit.questions.routes import Pair, Route, mapped_port
 from c2c_auditor.audit.questions.travel import Trip, travel
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.traffic import intent
+from c2c_auditor.audit.traffic.ends import LARGEST_TAG
 from c2c_auditor.errors import UsageError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Policy
+from c2c_auditor.model.family import Address
 from c2c_auditor.netfilter.evaluate import Marks
 from c2c_auditor.netfilter.flows import FlowSet, Piece, both, pieces, union
 from c2c_auditor.netfilter.packet import Certainty
@@ -65,11 +67,6 @@ class Explanation:
     notes: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
 
-    @property
-    def as_intended(self) -> bool:
-        """Whether the rules do what is intended, or that is not known."""
-        return self.intended is None or self.passes is (Certainty.YES if self.intended else Certainty.NO)
-
 
 def parse_flow(text: str) -> Piece:
     """``8080/tcp`` or ``8080``. Raises UsageError."""
@@ -80,7 +77,28 @@ def parse_flow(text: str) -> Piece:
     return Piece(protocol=_PROTOCOLS[found[2] or "tcp"], first=int(found[1]), last=int(found[1]))
 
 
-def explain(cells: Sequence[Inputs], source: str, destination: str, flow: Piece | None = None) -> Explanation:
+@frozen(kw_only=True)
+class Elsewhere:
+    """What another cell was found to say of the end that runs there: its address, and the mark of packets from there.
+
+    Without it, an app's address is taken for one that no rule names, and its mark for that of its policies.
+    """
+
+    address: Address | None = None
+    mark: int | None = None
+
+
+_UNKNOWN = Elsewhere()
+
+
+def explain(
+    cells: Sequence[Inputs],
+    source: str,
+    destination: str,
+    flow: Piece | None = None,
+    *,
+    elsewhere: Elsewhere = _UNKNOWN,
+) -> Explanation:
     """Whether ``source`` reaches ``destination`` (as `lookup.find` takes them) on ``flow``, as ``cells`` decide it.
 
     Without ``flow``, on the first port that a policy allows or the container exposes.
@@ -89,14 +107,24 @@ def explain(cells: Sequence[Inputs], source: str, destination: str, flow: Piece 
     that no kernel would hold.
     """
     known = tuple(map(Cell.of, cells))
-    return _Question(known, find(source, known), find(destination, known), flow).answer()
+    ends = tuple(_placed(find(text, known), elsewhere) for text in (source, destination))
+    return _Question(known, (ends[0], ends[1]), flow, elsewhere.mark).answer()
+
+
+def _placed(end: End, elsewhere: Elsewhere) -> End:
+    """``end`` with its address where it runs on another cell and that is known."""
+    if end.containers or end.where is not Where.OVERLAY or end.address is not None:
+        return end
+    return evolve(end, address=elsewhere.address)
 
 
 class _Question:
     """Two ends and a flow between them."""
 
-    def __init__(self, cells: tuple[Cell, ...], source: End, destination: End, flow: Piece | None) -> None:
+    def __init__(self, cells: tuple[Cell, ...], ends: tuple[End, End], flow: Piece | None, mark: int | None) -> None:
+        source, destination = ends
         self._cells = cells
+        self._mark = mark
         self._people = people_of(cells)
         self._source = source
         self._destination = destination
@@ -196,6 +224,8 @@ class _Question:
 
     def _tag(self) -> int | None:
         """The mark that packets of a source elsewhere arrive with; None where nothing tells it."""
+        if self._mark is not None:
+            return self._mark & LARGEST_TAG
         if self._policies:
             return self._policies[-1].source_tag
         tags = self._people.app_tags.get(self._source.app)
