@@ -21,9 +21,18 @@ from c2c_auditor.sources.rules.netlink import Nftables
 from c2c_auditor.sources.rules.nft import NftReader
 from support.namespaces import in_namespace
 from support.recordings import CELLS, recording
+from support.whole_way import OTHER, prove
 
 pytestmark = pytest.mark.kernel
-OTHER = {"nft": "legacy", "legacy": "nft"}
+REFUSING = (
+    ("raw", "PREROUTING"),
+    ("mangle", "PREROUTING"),
+    ("nat", "PREROUTING"),
+    ("mangle", "FORWARD"),
+    ("filter", "FORWARD"),
+    ("security", "FORWARD"),
+    ("mangle", "POSTROUTING"),
+)
 DESTINATION = "10.255.2.7"
 
 
@@ -112,3 +121,21 @@ def test_a_policy_that_refuses_is_found_on_every_hook(backend: str, table: str) 
         (found,) = _audited(Backends([NftReader(bin_dir=None, generations=netlink), LegacyReader()])).judgement.findings
     assert (found.kind, found.effect) == (Kind.FOREIGN_DROP, Effect.OUTAGE)
     assert f"The policy of FORWARD in {table} is DROP" in found.summary
+
+
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
+def test_what_arrives_is_what_the_evaluator_says_over_all_hooks(backend: str) -> None:
+    """Random rules in every table of both backends, and real packets."""
+    _over_all_hooks(backend)
+
+
+@in_namespace
+def _over_all_hooks(backend: str) -> None:
+    tally = prove(backend, seed=20261126, rulesets=130)
+    assert tally.rulesets >= 130
+    assert tally.packets >= 2000
+    assert min(tally.share(YES), tally.share(NO)) > 0.2, tally
+    assert tally.marked > 50, tally
+    main = {f"{table} {chain}" for table, chain in REFUSING}
+    other = {f"{table} ({OTHER[backend]}) {chain}" for table, chain in REFUSING if table != "nat"}
+    assert main | other <= set(tally.refused_in), tally

@@ -27,7 +27,8 @@ class Stage:
 
     ``table`` is its name as `Place` and sentences have it, with the backend where that is not the main one. ``main`` is
     FORWARD's filter of the main ruleset: what it accepts was decided by silk's rules. ``translates``: only the first
-    packet of each connection comes to it. ``saved``: a rule here or before may have given the connection a mark.
+    packet of each connection comes to it. ``saved``: a rule here or at PREROUTING before may have given the connection
+    a mark.
     """
 
     hook: Hook
@@ -56,15 +57,16 @@ class Stage:
     def seen(self, packet: Packet) -> Packet:
         """``packet``, which is to be forwarded, as the rules here see it.
 
-        A connection has no mark until a rule gives it one, so its first packet finds none. What it carries later, it
-        may have got behind any hook.
+        A connection has no mark until a rule gives it one, so where packets come in the first one finds none.
         """
-        if packet.state == "NEW" and not self.saved:
-            packet = evolve(packet, connection_mark=0)
-        if self.hook is Hook.PREROUTING:
-            state = packet.state if self.priority > _CONNTRACK else "INVALID"
-            return evolve(packet, out_interface="", state=state)
-        return evolve(packet, in_interface="") if self.hook is Hook.POSTROUTING else packet
+        if self.hook is Hook.POSTROUTING:
+            return evolve(packet, in_interface="")
+        if self.hook is not Hook.PREROUTING:
+            return packet
+        if self.priority <= _CONNTRACK:
+            return evolve(packet, out_interface="", state="UNTRACKED" if packet.state == "UNTRACKED" else "INVALID")
+        first = packet.state == "NEW" and not self.saved
+        return evolve(packet, out_interface="", connection_mark=0 if first else None)
 
 
 def stages(rulesets: Sequence[r.Ruleset], hooks: Sequence[Hook] = ROUTED) -> tuple[Stage, ...]:
@@ -84,7 +86,7 @@ def stages(rulesets: Sequence[r.Ruleset], hooks: Sequence[Hook] = ROUTED) -> tup
 
 
 def _with_saved(ordered: Iterable[Stage]) -> Iterator[Stage]:
-    """``Stage.saved``; what is saved behind PREROUTING was the mark of a packet that had passed there."""
+    """``Stage.saved``. Only PREROUTING's stages make use of it: behind it a connection may carry anything."""
     saved = False
     for stage in ordered:
         if stage.hook is Hook.PREROUTING and not saved:
