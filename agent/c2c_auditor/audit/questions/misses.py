@@ -49,7 +49,7 @@ def misses(
     found: list[Miss] = []
     for step in trace:
         rule = step.rule
-        if rule is None:
+        if rule is None or _elsewhere(rule, packet):
             continue
         if family_of(step.chain) is ChainFamily.OVERLAY and not from_outside:
             continue
@@ -67,8 +67,7 @@ def _lets_pass(target: r.Target) -> bool:
 
 def _missed(step: Step, rule: r.Rule, packet: Packet, apps: tuple[str, str]) -> Iterator[Miss]:
     """The miss, if exactly one condition that is not on the ends fails."""
-    ends = evolve(_NOTHING, source=rule.source, destination=rule.destination)
-    if not (rule.source or rule.destination) or conditions(ends, packet) is not Certainty.YES:
+    if rule.source is None and rule.destination is None:
         return
     failing = [part for part in _parts(rule) if not _holds(part, packet)]
     if len(failing) != 1:
@@ -80,6 +79,14 @@ def _missed(step: Step, rule: r.Rule, packet: Packet, apps: tuple[str, str]) -> 
     of_mark = any(isinstance(match, r.MarkMatch) for match in part.matches)
     kind = Kind.ACCEPT_CHANGED if of_mark and all(apps) and comment_guids(rule) == apps else None
     yield Miss(chain=step.chain, position=step.position, rule=rule, asks=asks, has=has, kind=kind)
+
+
+def _elsewhere(rule: r.Rule, packet: Packet) -> bool:
+    """Whether ``rule`` is for other ends. Of a large chain that are most, so it is asked first."""
+    to, of = rule.destination, rule.source
+    if to is not None and (packet.destination & to.mask == to.value) == to.negated:
+        return True
+    return of is not None and (packet.source & of.mask == of.value) == of.negated
 
 
 def _parts(rule: r.Rule) -> Iterator[r.Rule]:
