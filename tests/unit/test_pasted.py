@@ -283,6 +283,33 @@ def test_each_pasted_text_of_a_report_gets_its_answer(name: str, status: int, sa
     assert (found, said in output, "CLEAN" in output) == (status, True, False), output
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("partial-listing/S-vpa.txt", "iptables -S vpa--1795397987815968"),
+        ("partial-listing/grep-set-xmark.txt", "iptables -S | grep set-xmark"),
+        ("pasted/indented-save.txt", "iptables-save"),
+        ("pasted/prompt.txt", "iptables -S"),
+        ("coloured/save-coloured.txt", "iptables-save"),
+        ("pasted/ip6.txt", "ip6tables -S"),
+        ("pasted/incompatible.txt", "iptables-save"),
+    ],
+)
+def test_each_text_of_a_report_gets_its_answer_in_every_form(
+    tmp_path: Path, name: str, command: str, form: str
+) -> None:
+    """The same status and the same verdict, however it was pasted."""
+    text = (TEXTS / name).read_text()
+    path = tmp_path / "rules"
+    path.write_bytes(FORMS[form](text, command).encode())
+    (status, plain), (found, output) = _audit(TEXTS / name), _audit(path)
+    assert found == status, output
+    if status != 2:
+        assert output.splitlines()[0] == plain.splitlines()[0]
+    assert "CLEAN" not in output
+
+
 WIPED = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
 LEGACY = "# Warning: iptables-legacy tables present, use iptables-legacy{} to see them\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -298,3 +299,14 @@ def test_the_matrix_of_marks_says_what_it_rests_on(tmp_path: Path) -> None:
     assert len(_document("matrix", *article, SOURCE[:8], "10.255.2.7")[1]["lines"]) == 1
     whole = _texts(tmp_path, "iptables-save.txt")
     assert (_document("matrix", *whole)[0], _document("matrix", *whole, "--differences")[1]["lines"]) == (0, [])
+
+
+def test_what_could_not_be_read_is_said_where_an_end_is_not_known(tmp_path: Path) -> None:
+    """Off a cell nobody is known, and that is not the reason."""
+    cell = tmp_path / "cell"
+    shutil.copytree(CELLS / PAIR[0], cell)
+    (cell / "store.json").write_text("{")
+    for command in (("explain", "source-app", "dest-app"), ("matrix",)):
+        caught = _run(*command, "--bundle", str(cell)).exception
+        assert isinstance(caught, UsageError)
+        assert "store.json" in str(caught)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 
 import click
 from rich.console import Console
 
-from c2c_auditor.assembly.once import read_inputs, read_scene
+from c2c_auditor.assembly.once import read_inputs, read_scene, unread
 from c2c_auditor.audit.questions import explanation
 from c2c_auditor.audit.questions import matrix as matrix_lines
 from c2c_auditor.audit.questions.lookup import about
@@ -51,8 +53,10 @@ def explain(*, source: str, destination: str, flow: str | None, asked: Asked, ag
         document = agents.explain(Question(source=source, destination=destination, flow=flow))
     else:
         with asked.readers() as readers:
-            cells = tuple(chain.from_iterable(map(read_inputs, readers)))
-        answer = explanation.explain(about(cells, source, destination), source, destination, piece)
+            read = tuple(map(read_inputs, readers))
+        cells = tuple(chain.from_iterable(one.cells for one in read))
+        with _saying_what_is_unread(text for one in read for text in one.unread):
+            answer = explanation.explain(about(cells, source, destination), source, destination, piece)
         document = explanation_document(answer)
     if form == "json":
         click.echo(json.dumps(document, indent=1))
@@ -80,12 +84,25 @@ def matrix(*, source: str | None, destination: str | None, differences: bool, as
     wanted = tuple(None if text == "-" else text for text in (source, destination))
     with asked.readers() as readers:
         scenes = tuple(map(read_scene, readers))
-    found = _matrix(scenes, wanted, differences=differences)
+    with _saying_what_is_unread(text for scene in scenes for text in unread(scene.reading)):
+        found = _matrix(scenes, wanted, differences=differences)
     if form == "json":
         click.echo(json.dumps(matrix_document(found), indent=1))
     else:
         print_matrix(found, Console())
     return int(any(line.differs for line in found.lines))
+
+
+@contextmanager
+def _saying_what_is_unread(texts: Iterable[str]) -> Iterator[None]:
+    """What could not be read may be why a question has no answer, so a refusal says it."""
+    try:
+        yield
+    except UsageError as error:
+        problems = "; ".join(texts)
+        if not problems:
+            raise
+        raise UsageError(f"{error}. Not everything could be read: {problems}") from error
 
 
 def _matrix(scenes: tuple[Scene, ...], wanted: tuple[str | None, ...], *, differences: bool) -> matrix_lines.Matrix:
