@@ -126,6 +126,34 @@ class Counters:
 
 
 @frozen(kw_only=True)
+class MarkPair:
+    """One ACCEPT with silk's comment, beside the marks that its source's MARK rules set.
+
+    Apps are guids; ``destination`` is empty for a source without any ACCEPT. Ports are ``first`` to ``last``, 0 for a
+    rule without; ``own_port`` says whether the container has one of them, None if its ports are not known.
+    ``marks_set`` is empty where no rule shows the source's mark, ``mark_asked`` None where the ACCEPT asks for none.
+    """
+
+    source: str
+    source_addresses: tuple[str, ...] = ()
+    destination: str = ""
+    destination_address: str = ""
+    protocol: str = ""
+    first: int = 0
+    last: int = 0
+    own_port: bool | None = None
+    marks_set: tuple[int, ...] = ()
+    mark_asked: int | None = None
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether the mark that is set is the one asked for; None where either is not shown."""
+        if not self.destination or not self.marks_set:
+            return None
+        return self.marks_set == (self.mark_asked,)
+
+
+@frozen(kw_only=True)
 class Tally:
     """Counts of one audit: containers, policies, rules by set and type.
 
@@ -149,6 +177,8 @@ class Report:
     ``omitted`` counts findings that a report of bounded size leaves out, those that ended among them.
 
     ``statements`` are sentences about flows that the policies do not intend or that are blocked, the first hundred.
+    ``pairs`` are the marks that listings show, for whoever has nothing else.
+
     ``unknown`` are kinds that could not be judged: they are absent from the metrics, never 0. Times are seconds since
     the epoch.
     """
@@ -167,5 +197,6 @@ class Report:
     counters: Counters = Counters()
     notes: tuple[str, ...] = ()
     statements: tuple[str, ...] = ()
+    pairs: tuple[MarkPair, ...] = ()
     last_conclusive: float | None = None
     version: str = ""

@@ -129,12 +129,21 @@ class _Api(_Health):
         return _answer(body, "application/json")
 
     def explain(self) -> bottle.HTTPResponse:
-        """Why ``source`` reaches ``destination`` on ``flow``, or does not."""
-        return self._put_question("explain", _arguments("source", "destination", "flow", "text"))
+        """Why ``source`` reaches ``destination`` on ``flow``, or does not.
+
+        ``address`` and ``mark`` are those of the end on another cell.
+        """
+        names = ("source", "destination", "flow", "address", "mark", "text")
+        return self._put_question("explain", _arguments(*names))
+
+    def end(self) -> bottle.HTTPResponse:
+        """Which app and containers ``name`` means."""
+        return self._put_question("end", _arguments("name"))
 
     def matrix(self) -> bottle.HTTPResponse:
-        """Who reaches whom, from line ``first`` on: of all, or only the ``differences``, or between two ends."""
-        return self._put_question("matrix", _arguments("differences", "first", "most", "from", "to"))
+        """Who reaches whom, from line ``first`` on: all, some ends only, or only the ``differences``."""
+        names = ("source", "destination", "from", "to", "differences", "first", "most")
+        return self._put_question("matrix", _arguments(*names))
 
     def _put_question(self, subject: str, arguments: Mapping[str, str]) -> bottle.HTTPResponse:
         """The auditing process's answer."""
@@ -218,6 +227,7 @@ def application(
             "/readyz": api.readyz,
             "/api/v1/report": api.report,
             "/api/v1/explain": api.explain,
+            "/api/v1/end": api.end,
             "/api/v1/matrix": api.matrix,
         }
     )
