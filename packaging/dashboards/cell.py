@@ -132,8 +132,8 @@ def _findings() -> list[Panel]:
 def _rules() -> list[Panel]:
     ends = [
         Query(
-            f"{gained('kind', ONE_CELL.series(f'c2c_auditor_findings_{what}_total'))} > 0",
-            legend=f"{what} {{{{kind}}}}",
+            f"{gained('effect', ONE_CELL.series(f'c2c_auditor_findings_{what}_total'))} > 0",
+            legend=f"{{{{effect}}}} {what}",
         )
         for what in ("confirmed", "resolved")
     ]
@@ -148,7 +148,13 @@ def _rules() -> list[Panel]:
             "Rules of the policy chain",
             "Expected by policies, present in the kernel, and matched: both. All three are equal on a clean cell.",
             8,
-            Query(total("set, type", ONE_CELL.series("c2c_auditor_rules")) + " > 0", legend="{{type}} {{set}}"),
+            *(
+                Query(
+                    total("purpose", ONE_CELL.series(f"c2c_auditor_rules_{name}")) + " > 0",
+                    legend=f"{{{{purpose}}}} {name}",
+                )
+                for name in ("expected", "present", "matched")
+            ),
         ),
         stat(
             "Flows",

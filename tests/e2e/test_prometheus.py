@@ -43,6 +43,7 @@ LIVE, BROKEN, BARE = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 CELL = {"environment": "lab", "bosh_deployment": "cf", "bosh_job_ip": LIVE}
 BOSH_EXPORTER = "127.0.0.9", 9190
 SECONDS = 280
+SERIES = 160  # of one cell at rest, at most: a thousand of them share one Prometheus
 FLEET = {":count": 2, "_clean:sum": 1, "_blocked:sum": 0, "_open:sum": 1, "_blind:sum": 1, "_absent:sum": 1}
 SLOW = 5
 # How long is long, for this test: everything else in the alerts is as operators have it.
@@ -231,6 +232,8 @@ def _play(directory: Path) -> None:
             wait_for(
                 "a clean cell", lambda: watching.query(f'cell:c2c_auditor_clean:bool{{bosh_job_ip="{LIVE}"}} == 1')
             )
+            (scraped,) = watching.query(f'scrape_samples_post_metric_relabeling{{bosh_job_ip="{LIVE}"}}')
+            assert float(scraped["value"][1]) <= SERIES
             for inject, alerts, mend in STEPS:
                 since = time.time()
                 inject(cell)
