@@ -113,9 +113,9 @@ def test_a_source_that_hangs_is_down_before_its_reading_has_failed() -> None:
     assert known.status(time.clocks, 600).problem is problem
     known = known.refreshed(time.clocks, PolicySet)
     time.steady += 12
-    assert known.status(time.clocks, 600, 12).up
-    time.steady += 1
-    status = known.status(time.clocks, 600, 12)
+    assert known.status(time.clocks, 600, unanswered=8).up
+    assert known.status(time.clocks, 600, unanswered=13).up  # it has answered since: something else is under way
+    status = known.status(time.clocks, 600, unanswered=9)
     assert (status.up, status.age_limit_passed, known.usable(time.clocks, 600)) == (False, False, PolicySet())
 
 

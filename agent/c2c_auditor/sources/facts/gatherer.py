@@ -41,9 +41,6 @@ from c2c_auditor.sources.files import read_text_file
 
 _PROCESSES_SECONDS = 15.0
 _MOST_CONFIG_BYTES = 16 << 20
-# Policies are fetched every 5 to 6 s (`policy_thread.Pace`) and a finding is confirmed after 15 s at the earliest: a
-# server that has not answered for this long counts as away before its last answer confirms anything.
-_SILENCE_SECONDS = 12.0
 
 
 @frozen(kw_only=True)
@@ -126,12 +123,13 @@ class CellReader:
         store = self._store.usable(clocks, max_age)
         known = self._policy_knowledge(vpa, store)
         syncing = vpa is not None and vpa.asg_syncing
+        unanswered = clocks.steady() - known.asked_at if known.asked_at is not None else 0.0
         sources: list[Known[Any]] = [self._vpa, self._store, known.policies]
         if cni is not None or self._cni.problem is not None:
             sources.append(self._cni)
         if syncing:
             sources.append(known.groups)
-        statuses = tuple(source.status(clocks, max_age, _SILENCE_SECONDS) for source in sources)
+        statuses = tuple(source.status(clocks, max_age, unanswered) for source in sources)
         facts = CellFacts(
             store=store,
             policies=known.policies.usable(clocks, max_age),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import cache
 from typing import Generic, TypeVar
@@ -14,6 +13,9 @@ from c2c_auditor.model.report import Problem, SourceStatus
 from c2c_auditor.sources.clocks import Clocks
 
 T = TypeVar("T")
+# While a finding is pending a fetch begins every 5 to 6 s (`policy_schedule.Pace`), and a finding is confirmed after
+# 15 s at the earliest: a server that hangs counts as away before its last answer confirms anything.
+_SILENCE_SECONDS = 8.0
 
 
 @frozen(kw_only=True)
@@ -57,15 +59,15 @@ class Known(Generic[T]):
         age = self.age(clocks)
         return self.value if age is not None and age <= max_age else None
 
-    def status(self, clocks: Clocks, max_age: float, silence: float = math.inf) -> SourceStatus:
+    def status(self, clocks: Clocks, max_age: float, unanswered: float = 0.0) -> SourceStatus:
         """The source's status now.
 
-        A source is down when its last reading failed, and when no reading succeeded for ``silence`` seconds: one that
-        hangs has not failed yet.
+        A source is down when its last reading failed, and when a reading has been under way for ``_SILENCE_SECONDS``:
+        one that hangs has not failed yet. ``unanswered`` is for how many seconds it has been.
         """
         age = self.age(clocks)
         old = age is None or age > max_age
-        silent = age is None or age > min(silence, max_age)
+        silent = old or (unanswered > _SILENCE_SECONDS and age is not None and age > unanswered)
         problem = self.problem if self.problem is not None or not silent else _silent(self.name)
         return SourceStatus(
             name=self.name,
