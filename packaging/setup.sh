@@ -19,7 +19,7 @@ readonly atheris_version=3.0.0
 
 # Debian packages by purpose. python-iptables comes as source only: it needs a compiler, but not Python's headers.
 readonly build_packages=(python3-venv gcc libc6-dev)
-readonly kernel_packages=(iptables iproute2 nftables procps util-linux ruby prometheus)
+readonly kernel_packages=(iptables iproute2 nftables procps util-linux ruby prometheus prometheus-alertmanager)
 
 die() {
     echo "c2c-auditor: $*" >&2
@@ -39,6 +39,7 @@ works() {
         util-linux) command -v setpriv && command -v unshare ;;
         ruby) command -v ruby ;;
         prometheus) command -v prometheus && command -v promtool ;;
+        prometheus-alertmanager) command -v prometheus-alertmanager && command -v amtool ;;
         *) false ;;
     esac >/dev/null 2>&1
 }

@@ -32,6 +32,11 @@ class Known(Generic[T]):
     last_success: float | None = None
     problem: Problem | None = None
 
+    @property
+    def tried(self) -> bool:
+        """Whether there was a reading."""
+        return self.good_at is not None or self.problem is not None
+
     def refreshed(self, clocks: Clocks, read: Callable[[], T]) -> Known[T]:
         """After one more reading. An equal value stays the identical object, so that comparing facts costs nothing."""
         try:
