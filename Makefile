@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak matrix golden docs dashboards stage release lock clean venv kernel
+.PHONY: help demo test check bench fuzz soak fleet matrix golden docs dashboards stage release lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
@@ -32,6 +32,9 @@ soak: kernel ## a cell at work for SOAK_SECONDS=3600, the whole table of faults,
 	SEED=$(SEED) SOAK_SECONDS=$(SOAK_SECONDS) .venv/bin/python packaging/soak_cell.py
 	$(pytest) tests/faults -m soak
 	SEED=$(SEED) ROUNDS=$(ROUNDS) CLIENTS=$(CLIENTS) .venv/bin/python packaging/soak.py
+
+fleet: kernel ## CELLS=1000 cells before one Prometheus, one pager and one policy server, some 15 minutes
+	.venv/bin/python packaging/fleet_bench.py --cells $(or $(CELLS),1000) $(FLEET_ARGS)
 
 matrix: kernel ## every iptables and Python that can be had here, into docs/compatibility.md; one of its parts in MATRIX_ARGS
 	.venv/bin/python packaging/matrix.py $(MATRIX_ARGS)

@@ -27,7 +27,7 @@ from c2c_auditor.model.report import Counters, Histogram, Problem, Report, Resul
 from c2c_auditor.sources.clocks import Clocks
 
 _PHASES = ("rules", "facts", "judge", "settle")
-_DURATION_BOUNDS = (0.01, 0.05, 0.25, 1.0, 5.0)
+_DURATION_BOUNDS = (0.01, 0.1, 1.0, 10.0)
 K = TypeVar("K")
 
 

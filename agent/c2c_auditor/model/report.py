@@ -121,7 +121,7 @@ class Counters:
     source_errors: Mapping[tuple[str, str], int] = field(factory=dict)
     ruleset_changes: Mapping[str, int] = field(factory=dict)
     log_lines_dropped: int = 0
-    convergence: Histogram = Histogram.empty(0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800)
+    convergence: Histogram = Histogram.empty(1, 5, 10, 15, 30, 60, 120, 300, 600)
     durations: Mapping[str, Histogram] = field(factory=dict)
 
 
