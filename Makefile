@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak fleet matrix golden docs dashboards stage release lock clean venv kernel
+.PHONY: help demo test check bench fuzz soak fleet matrix golden docs dashboards pictures stage release lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
@@ -48,6 +48,9 @@ docs: venv ## rewrites the pages that are generated from code
 
 dashboards: venv ## rewrites Grafana's dashboards from packaging/dashboards
 	.venv/bin/python packaging/generate_dashboards.py
+
+pictures: kernel ## draws both dashboards into docs/pictures, from a real Prometheus over cells with faults
+	.venv/bin/python packaging/pictures.py
 
 stage: venv ## what the BOSH package is made of, into bosh-release/src
 	.venv/bin/python packaging/stage_release.py

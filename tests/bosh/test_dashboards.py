@@ -43,6 +43,7 @@ def expressions(path: Path) -> list[str]:
 
 def test_the_files_are_current(tmp_path: Path) -> None:
     """`make dashboards` would change nothing."""
+    pytest.importorskip("grafana_foundation_sdk", reason="needs grafana-foundation-sdk, which takes Python 3.11")
     subprocess.run(
         (sys.executable, str(ROOT / "packaging" / "generate_dashboards.py"), str(tmp_path)), check=True, timeout=60
     )
@@ -65,7 +66,7 @@ def test_uids_variables_and_schema_stay(path: Path) -> None:
     dashboard = load(path)
     assert (dashboard["uid"], dashboard["id"]) == (UIDS[path.name], None)
     assert list(variables(dashboard)) == VARIABLES[path.name]
-    assert dashboard["schemaVersion"] == 39
+    assert dashboard["schemaVersion"] == 36  # that of the builders; a newer Grafana migrates it
 
 
 @each

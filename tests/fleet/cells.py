@@ -31,6 +31,8 @@ _FIRST = IPv4Address("127.16.0.1")
 _NOW, _THEN = 1795400000.5, 1795300000.5
 _SOURCES = ("rules", "vpa_config", "store", "policy_server", "cni_config", "security_groups")
 _FROM_SERVER = ("policy_server", "security_groups")
+# Numbers in the texts that stand for counters, which move.
+_AUDITS, _COMMITS, _PHASES, _SPENT = 7777, 5555, 3333, 66.66
 _PROCESS = (
     "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes 9.4e+07\n"
     "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total @CPU@\n"
@@ -42,6 +44,7 @@ class State(Enum):
 
     CLEAN = "clean"
     BLOCKED = "blocked"
+    OPEN = "open"
     SERVER_AWAY = "its policy server is away"
     BLIND = "blind"
     ABSENT = "absent"
@@ -58,12 +61,15 @@ class Cells:
     def __init__(self, count: int) -> None:
         self.states = dict.fromkeys(addresses(count), State.CLEAN)
         self.scrapes = self.largest = 0
+        self._began = time.time()
+        self._since = dict.fromkeys(self.states, self._began)
         self._texts = {state: _text(state) for state in State}
 
     def put(self, state: State, cells: int | None = None, first: int = 0) -> None:
         """The first ``cells`` cells, from number ``first`` on, or all of them, into ``state``."""
         chosen = list(self.states)[first : first + cells if cells is not None else None]
         self.states.update(dict.fromkeys(chosen, state))
+        self._since.update(dict.fromkeys(chosen, time.time()))
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -94,7 +100,7 @@ class Cells:
                 state = self.states[address]
                 if state is State.ABSENT:
                     break
-                body = self._body(state)
+                body = self._body(state, address)
                 self.scrapes, self.largest = self.scrapes + 1, max(self.largest, len(body))
                 head = (
                     f"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -106,9 +112,22 @@ class Cells:
         finally:
             writer.close()
 
-    def _body(self, state: State) -> bytes:
-        now = f"{time.time():.1f}"
-        return self._texts[state].replace(b"@NOW@", now.encode()).replace(b"@CPU@", now[5:].encode())
+    def _body(self, state: State, address: str) -> bytes:
+        """The text of now: an audit every few seconds, each of 20 ms, and a commit now and then."""
+        now = time.time()
+        audits = int((now - self._began) / 5)
+        marks = {
+            b"@NOW@": f"{now:.1f}",
+            b"@SINCE@": f"{self._since[address]:.1f}",
+            b"@CPU@": f"{0.03 * audits:.2f}",
+            b"@AUDITS@": f"{audits}.0",
+            b"@COMMITS@": f"{audits // 3}.0",
+            b"@SPENT@": f"{0.02 * audits:.2f}",
+        }
+        body = self._texts[state]
+        for mark, value in marks.items():
+            body = body.replace(mark, value.encode())
+        return body
 
 
 def _text(state: State) -> bytes:
@@ -116,7 +135,17 @@ def _text(state: State) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(ReportCollector(lambda: _report(state)))
     text = generate_latest(registry).decode() + _PROCESS
-    return text.replace(repr(_NOW), "@NOW@").replace(_scientific(_NOW), "@NOW@").encode()
+    marks = {
+        _scientific(_NOW): "@NOW@",
+        "1.7954e+09": "@SINCE@",
+        f"{_AUDITS}.0": "@AUDITS@",
+        f"{_COMMITS}.0": "@COMMITS@",
+        f"{_PHASES}.0": "@AUDITS@",
+        f"{_SPENT}": "@SPENT@",
+    }
+    for number, mark in marks.items():
+        text = text.replace(f" {number}\n", f" {mark}\n")
+    return text.encode()
 
 
 def _scientific(value: float) -> str:
@@ -127,8 +156,8 @@ def _scientific(value: float) -> str:
 
 def _report(state: State) -> Report:
     cell = recording("fleet-40")
-    blocked = with_rules(cell.ruleset, cell.policy_chain, ()) if state is State.BLOCKED else None
-    report = judged_report(cell, blocked)
+    emptied = {State.BLOCKED: cell.policy_chain, State.OPEN: "FORWARD"}.get(state)
+    report = judged_report(cell, with_rules(cell.ruleset, emptied, ()) if emptied is not None else None)
     away = _FROM_SERVER if state in (State.SERVER_AWAY, State.BLIND) else ()
     unknown = frozenset(kind for kind in Kind if kind.family is Family.POLICY) if state is State.BLIND else frozenset()
     return evolve(
@@ -143,7 +172,7 @@ def _report(state: State) -> Report:
             ProcessStatus(name=name, up=True, start_time=_THEN)
             for name in ("vxlan-policy-agent", "silk-daemon", "netmon", "garden")
         ),
-        counters=_counters(away),
+        counters=_counters(away, Result.BLIND if unknown else report.result),
     )
 
 
@@ -152,14 +181,14 @@ def _source(name: str, *, up: bool) -> SourceStatus:
     return SourceStatus(name=name, up=up, last_success=_NOW if up else _THEN, problem=None if up else problem)
 
 
-def _counters(away: tuple[str, ...]) -> Counters:
+def _counters(away: tuple[str, ...], result: Result) -> Counters:
     """As of an agent that has run for a while."""
-    durations = Histogram.empty(0.01, 0.1, 1.0, 10.0).observed(0.02)
+    durations = Histogram(bounds=(0.01, 0.1, 1.0, 10.0), counts=(0, _PHASES, 0, 0, 0), total=_SPENT)
     return Counters(
         confirmed=dict.fromkeys(Effect, 0),
         resolved=dict.fromkeys(Effect, 0),
-        audits=dict.fromkeys(Result, 7),
+        audits={**dict.fromkeys(Result, 0), result: _AUDITS},
         source_errors={(name, "timeout"): 3 for name in away},
-        ruleset_changes=dict.fromkeys(("vpa", "cni", "foreign"), 5),
+        ruleset_changes={"vpa": _COMMITS, "cni": 0, "foreign": 0},
         durations=dict.fromkeys(("rules", "facts", "judge", "settle"), durations),
     )

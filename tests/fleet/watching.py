@@ -1,6 +1,7 @@
 """A real Prometheus and a real Alertmanager with the release's own scrape config, rules and routes, and a pager.
 
-Time may run faster: every duration of the shipped files is divided by ``faster``.
+Time may run faster: every duration of the shipped files is divided by ``faster``. A restart of Prometheus takes as
+long as it takes, so what bridges one (the time for which a sample or an alert that was sent counts) is as ever.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -146,18 +147,16 @@ def alertmanager(directory: Path, clock: Clock) -> Iterator[None]:
 
 
 @contextmanager
-def watching(directory: Path, cells: int, clock: Clock) -> Iterator[Prometheus]:
-    """Prometheus over ``cells`` cells; started again in the same directory it goes on with what it had."""
+def watching(directory: Path, cells: int, clock: Clock, more: Sequence[Mapping[str, Any]] = ()) -> Iterator[Prometheus]:
+    """Prometheus over ``cells`` cells; started again in the same directory it goes on with what it had.
+
+    ``more`` are further scrape configs.
+    """
     (directory / "c2c_auditor.alerts.yml").write_text(_rules(clock))
     config = {
         "rule_files": [str(directory / "c2c_auditor.alerts.yml")],
-        "scrape_configs": [_scrape_config(directory, cells, clock)],
+        "scrape_configs": [_scrape_config(directory, cells, clock), *more],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{_ALERTMANAGER}"]}]}]},
     }
-    options = (
-        f"--query.lookback-delta={clock.text('5m')}",
-        f"--rules.alert.resend-delay={clock.text('1m')}",
-        "--web.enable-admin-api",
-    )
-    with prometheus(directory, config, options=options) as running:
+    with prometheus(directory, config, options=("--web.enable-admin-api",)) as running:
         yield running
