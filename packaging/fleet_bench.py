@@ -57,7 +57,8 @@ def cost(directory: Path, count: int, seconds: float) -> Iterator[Line]:
     """What ``count`` cells at rest cost Prometheus, at the shipped intervals, over ``seconds``."""
     cells = Cells(count)
     with cells.serving(), watching(directory, count, Clock()) as prometheus:
-        (process,) = (one for one in psutil.process_iter(["cmdline"]) if str(directory) in " ".join(one.cmdline()[1:2]))
+        config = f"--config.file={directory / 'prometheus.yml'}"
+        (process,) = (one for one in psutil.process_iter(["cmdline"]) if config in (one.info["cmdline"] or ())[1:2])
         time.sleep(seconds / 3)  # until every cell was scraped and every rule evaluated
         started, before = time.monotonic(), sum(process.cpu_times()[:2])
         samples = _value(prometheus, "prometheus_tsdb_head_samples_appended_total")

@@ -196,6 +196,22 @@ def _distinct(rules: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     yield from {json.dumps(rule): rule for rule in rules}.values()
 
 
+def test_rates_hold_for_a_scrape_a_minute() -> None:
+    """As prometheus-boshrelease scrapes unless told otherwise.
+
+    Grafana makes $__rate_interval four times the least step; the rules' own windows are as long.
+    """
+    steps = {target.get("interval") for path in FILES for panel in panels(load(path)) for target in panel["targets"]}
+    assert steps == {"1m", None}
+    for path in FILES:
+        for panel in panels(load(path)):
+            assert all(target["instant"] or target["interval"] == "1m" for target in panel["targets"])
+    text = render(RULES).files["c2c_auditor.alerts.yml"]
+    windows = re.findall(r"(?:rate|increase)\([^()]*\[(\d+)m\]\)", text)
+    assert len(windows) > 4
+    assert min(map(int, windows)) >= 4
+
+
 def test_a_click_on_a_bad_cell_opens_it() -> None:
     """The link's variables are those of the dashboard that it leads to."""
     linked = re.findall(r"/d/([\w-]+)\?([^\"]*)", json.dumps(load(JOB / "templates" / "c2c_auditor_fleet.json")))

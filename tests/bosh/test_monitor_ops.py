@@ -113,6 +113,7 @@ def test_jobs_rules_and_dashboards(tmp_path: Path) -> None:
     alerts = prometheus["c2c_auditor_alerts"]
     assert (alerts["name"], alerts["release"]) == ("c2c_auditor_alerts", "c2c-auditor")
     assert alerts["properties"] == {"c2c_auditor_alerts": {"grafana_url": "https://grafana.example.com"}}
+    assert scrape_config(manifest)["scrape_interval"] == "30s"
     assert "c2c_auditor_alerts.grafana_url" in job("c2c_auditor_alerts").properties
     assert grafana["c2c_auditor_dashboards"] == {"name": "c2c_auditor_dashboards", "release": "c2c-auditor"}
     assert set(prometheus) == {"prometheus", "prometheus_alerts", "c2c_auditor_alerts"}
