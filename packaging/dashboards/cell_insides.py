@@ -158,17 +158,22 @@ def size() -> list[Panel]:
     return [
         *(
             figures(
-                About(title, sentence, 8, height=4),
+                About(title, sentence, 6, height=4),
                 Query(f"sum({ONE_CELL.series(f'c2c_auditor_{name}')})"),
                 thresholds=steps(NEUTRAL),
             )
             for title, sentence, name in (
                 ("Containers", "Containers in the cell's metadata.", "containers"),
                 ("Policies", "Policies that concern this cell.", "policies"),
+                (
+                    "Log lines lost",
+                    "Since the agent's start: no space, no reader, or a reader that is too slow.",
+                    "log_lines_dropped_total",
+                ),
             )
         ),
         rows(
-            About("Agent", "The agent's version, and the backend of iptables that holds the rules.", 8, height=4),
+            About("Agent", "The agent's version, and the backend of iptables that holds the rules.", 6, height=4),
             Query(f"count by (version, backend) ({ONE_CELL.series('c2c_auditor_build_info')})"),
             columns={"version": "Version", "backend": "Backend", "Value": "Cells"},
         ),

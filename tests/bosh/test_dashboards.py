@@ -196,6 +196,12 @@ def _distinct(rules: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     yield from {json.dumps(rule): rule for rule in rules}.values()
 
 
+def test_every_metric_has_a_reader() -> None:
+    """A thousand cells share one Prometheus: what no alert, rule or dashboard reads is not exported."""
+    text = render(RULES).files["c2c_auditor.alerts.yml"] + "".join(path.read_text() for path in FILES)
+    assert [name for name in METRICS if not re.search(rf"\b{PREFIX}{name}(?:_total|_bucket)?\b", text)] == []
+
+
 def test_rates_hold_for_a_scrape_a_minute() -> None:
     """As prometheus-boshrelease scrapes unless told otherwise.
 

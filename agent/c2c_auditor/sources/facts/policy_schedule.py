@@ -70,12 +70,12 @@ class Schedule:
 
     def began(self, now: float) -> None:
         """A fetch begins."""
-        pace = self._pace
-        stretch = 1 + pace.jitter() / 5
-        self._owed = max(now, self._owed) + pace.least
-        self._early = max(now, self._owed - pace.least)
-        self._soon = max(self._owed, now + pace.least * stretch)
-        self._due = max(self._owed, now + pace.rest * stretch)
+        stretch = 1 + self._pace.jitter() / 5
+        least = self._pace.least * stretch
+        self._owed = max(now, self._owed) + least
+        self._early = max(now, self._owed - least)
+        self._soon = self._owed
+        self._due = max(self._owed, now + self._pace.rest * stretch)
         self._swapped = False
 
     def ended(self, *, failed: bool) -> None:
