@@ -15,6 +15,7 @@ from c2c_auditor.cli.audit import audit
 from c2c_auditor.cli.capture import capture
 from c2c_auditor.cli.daemon import daemon
 from c2c_auditor.cli.explain import explain, matrix
+from c2c_auditor.cli.mend import mend
 from c2c_auditor.errors import AuditorError
 
 COULD_NOT_LOOK = 2
@@ -29,7 +30,7 @@ def cli() -> None:
     """
 
 
-for command in (audit, explain, matrix, capture, daemon):
+for command in (audit, explain, matrix, mend, capture, daemon):
     cli.add_command(command)
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from c2c_auditor import __version__
 from c2c_auditor.assembly.once import audit_once
 from c2c_auditor.assembly.recorded import BundleReader, FilesReader
+from c2c_auditor.audit.mend.refusals import may_help
 from c2c_auditor.cli.wiring import live_reader, load_settings
 from c2c_auditor.config import BACKENDS
 from c2c_auditor.decoding import parse_tag
@@ -97,6 +98,8 @@ def audit(
         with live_reader(config) as reader:
             report = audit_once(reader, wait=wait)
     _print(evolve(report, version=__version__), form)
+    if form == "table" and not rules and may_help(report.findings):
+        click.echo("c2c-auditor mend prints the commands that mend this, and runs nothing.")
     return exit_status(report, strict=strict)
 
 
