@@ -63,6 +63,11 @@ def configuration(files: Files) -> Mapping[str, Any]:
     }
 
 
+def config_file(directory: Path) -> Path:
+    """Where the agent's configuration is, below the demo's own directory."""
+    return directory / "c2c-auditor.json"
+
+
 @frozen(kw_only=True)
 class Agent:
     """A running agent; ``log`` holds what it says."""
@@ -98,7 +103,7 @@ class Agent:
 @contextmanager
 def running(directory: Path, files: Files) -> Iterator[Agent]:
     """An agent for as long as the block lasts; its configuration and its log are in ``directory``."""
-    config, log = directory / "c2c-auditor.json", directory / "c2c-auditor.log"
+    config, log = config_file(directory), directory / "c2c-auditor.log"
     config.write_text(json.dumps(configuration(files)))
     command = (sys.executable, "-m", "c2c_auditor", "daemon", "--config", str(config))
     with log.open("wb") as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out) as process:
