@@ -1,8 +1,8 @@
 """What takes long to show, for as long as asked: `make soak SEED=7 ROUNDS=100 CLIENTS=100000`.
 
-The evaluator against the kernel: a round is 100 tables a backend, and 100 where no conntrack runs, so that fragments
-meet the rules. Prints the seed of each; a disagreement ends it with the smallest table and packet that show it. Needs
-root: it makes network namespaces.
+The evaluator against the kernel: a round is 100 tables a backend, 100 where no conntrack runs, so that fragments meet
+the rules, and 100 times the tables of all hooks and both backends at once. Prints the seed of each; a disagreement
+ends it with the smallest table and packet that show it. Needs root: it makes network namespaces.
 
 The listening process against CLIENTS scrapes and as many connections without a certificate, on loopback: what they
 leave in its memory. Then how long a scrape takes beside halves of hellos, and what becomes of 1,000 scrapes at once.
@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -26,21 +27,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from c2c_auditor.config import ServerSettings
 from c2c_auditor.server import ServerProcess
-from c2c_auditor.server.questions import refused
+from c2c_auditor.server.questions import refusal
 from support.clients import certificates, client_context, half_hellos, many, memory, scrape, timed
 from support.namespaces import in_namespace
 from support.proof import prove
 from support.reports import flushed_report
 from support.rulesets import World
+from support.whole_way import prove as prove_whole_way
 
 TABLES = 100
 GROWTH_MIB = 4
-WORLDS = {"": World(), ", fragments": World(tracking=False)}
+PROOFS: dict[str, Callable[..., object]] = {
+    "": partial(prove, world=World()),
+    ", fragments": partial(prove, world=World(tracking=False)),
+    ", all hooks": prove_whole_way,
+}
 
 
 @in_namespace
-def _round(what: str, backend: str, world: World, *, seed: int) -> None:
-    tally = prove(backend, world, seed=seed, rulesets=TABLES)
+def _round(what: str, prove: Callable[..., object], backend: str, *, seed: int) -> None:
+    tally = prove(backend, seed=seed, rulesets=TABLES)
     sys.stdout.write(f"{what}: {tally}, no disagreement\n")
 
 
@@ -51,7 +57,7 @@ def _listener(clients: int) -> bool:
     with (
         tempfile.TemporaryDirectory() as folder,
         ServerProcess(
-            ServerSettings(port=0, tls=certificates(Path(folder), ca)), lambda *_: refused(503, "no rules here")
+            ServerSettings(port=0, tls=certificates(Path(folder), ca)), lambda *_: refusal(503, "no rules here")
         ) as server,
     ):
         gc.enable()
@@ -84,10 +90,10 @@ def main() -> int:
     """Run the rounds and the clients; 1 at the first disagreement, or where memory grows."""
     first = int(os.environ.get("SEED") or time.time())
     seeds = range(first, first + int(os.environ.get("ROUNDS") or 10))
-    for seed, backend, (name, world) in product(seeds, ("nft", "legacy"), WORLDS.items()):
+    for seed, backend, (name, proof) in product(seeds, ("nft", "legacy"), PROOFS.items()):
         what = f"seed {seed}, {backend}{name}"
         try:
-            _round(what, backend, world, seed=seed)
+            _round(what, proof, backend, seed=seed)
         except AssertionError as found:
             sys.stdout.write(f"{what}: failed\n{found}\n")
             return 1

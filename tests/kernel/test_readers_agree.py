@@ -59,7 +59,7 @@ def _audits_clean(name: str, backend: str) -> None:
     with Nftables() as netlink:
         live = _auto(netlink).read()
     assert [ruleset.backend.value for ruleset in live] == [backend]
-    assert live[0].tables == cell.ruleset.tables
+    assert {name: live[0].tables[name] for name in cell.ruleset.tables} == cell.ruleset.tables
     texts = [
         _printed(f"iptables-{backend}-save", "-c", "-t", "filter"),
         _printed(f"iptables-{backend}", "-w", "-S"),

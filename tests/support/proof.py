@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from ipaddress import IPv4Address
 from types import FrameType
+from typing import Protocol
 
 import hypothesis
 from attrs import asdict, define, field
@@ -31,9 +32,9 @@ Place = tuple[str, int]
 _SECONDS = 240
 # From its eleventh example on, hypothesis makes five of six out of the one before, with parts doubled: of little use
 # where every rule should be another one.
-_BATCH = 10
-_SETTINGS = settings(
-    max_examples=_BATCH,
+BATCH = 10
+SETTINGS = settings(
+    max_examples=BATCH,
     deadline=None,
     database=None,
     phases=(Phase.generate, Phase.shrink),
@@ -158,23 +159,34 @@ def prove(backend: str, world: World, *, seed: int, rulesets: int) -> Tally:
     For use in a process of its own (`support.namespaces`).
     """
     tally = Tally()
-
-    def out_of_time(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(f"not done after {_SECONDS} s; disagreement found so far: {tally.found or 'none'}")
-
-    signal.signal(signal.SIGALRM, out_of_time)
-    signal.alarm(_SECONDS)
+    bounded(tally)
     with closing(Router(backend, world)) as router:
-        for batch in range(0, rulesets, _BATCH):
+        for batch in range(0, rulesets, BATCH):
 
             @hypothesis.seed(f"{seed} {batch}")
-            @_SETTINGS
+            @SETTINGS
             @given(case=cases(world))
             def check(case: tuple[Chains, list[Packet]]) -> None:
                 _compare(router, *case, tally)
 
             check()
     return tally
+
+
+class Found(Protocol):
+    """A tally that keeps the last disagreement, in words."""
+
+    found: str
+
+
+def bounded(tally: Found) -> None:
+    """End this process in time with what was found so far: making an example smaller can take long."""
+
+    def out_of_time(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(f"not done after {_SECONDS} s; disagreement found so far: {tally.found or 'none'}")
+
+    signal.signal(signal.SIGALRM, out_of_time)
+    signal.alarm(_SECONDS)
 
 
 def _compare(router: Router, chains: Chains, sent: Sequence[Packet], tally: Tally) -> None:

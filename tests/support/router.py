@@ -42,7 +42,7 @@ _BUFFER = 1 << 24
 _SECONDS = 5
 # Values of the DSCP field: the packet's mark as its index in MARKS; with this bit untracked; and what passes before any
 # rule is asked.
-_UNTRACKED, _PASSES = 32, 63
+UNTRACKED, PASSES = 32, 63
 _ROUTER_MAC, _END_MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 # A packet to tell that all before it are through.
 _LAST = 0xFFFF
@@ -62,7 +62,7 @@ class Router:
     """
 
     def __init__(self, backend: str, world: World) -> None:
-        self._backend = backend
+        self.backend = backend
         self._world = world
         allowed = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {allowed[os.getpid() % len(allowed)]})  # tests that run at once are disposition
@@ -81,7 +81,7 @@ class Router:
 
     def load(self, chains: Chains) -> None:
         """Replace the filter table; those packets pass unasked that lead up to one under test."""
-        passing = r.Rule(matches=(r.OpaqueMatch(module="dscp", arguments=("--dscp", hex(_PASSES))),), target=r.ACCEPT)
+        passing = r.Rule(matches=(r.OpaqueMatch(module="dscp", arguments=("--dscp", hex(PASSES))),), target=r.ACCEPT)
         whole = {
             name: evolve(chain, rules=(passing, *chain.rules)) if name in BUILT_IN else chain
             for name, chain in chains.items()
@@ -90,7 +90,7 @@ class Router:
 
     def read(self) -> dict[str, r.Chain]:
         """The filter table as the kernel has it, with its counters."""
-        if self._backend == "legacy":
+        if self.backend == "legacy":
             chains = LegacyReader().read().chains("filter")
         else:
             command = ("iptables-nft-save", "-c", "-t", "filter")
@@ -111,9 +111,9 @@ class Router:
         sent = {}
         for number, packet in enumerate(packets, start=1):
             for earlier in before(packet):
-                self._send(earlier, datagram(earlier, number=number, service=_PASSES))
+                self._send(earlier, datagram(earlier, number=number, service=PASSES))
             assert packet.mark is not None
-            service = MARKS.index(packet.mark) + (_UNTRACKED if packet.state == "UNTRACKED" else 0)
+            service = MARKS.index(packet.mark) + (UNTRACKED if packet.state == "UNTRACKED" else 0)
             data = datagram(packet, number=number, service=service)
             sent[_identity(data)] = number - 1
             self._send(packet, data)
@@ -130,9 +130,9 @@ class Router:
             through = Packet(
                 source=ends[side], destination=ends[other], protocol=r.UDP, in_interface=side, out_interface=other
             )
-            self._send(through, datagram(through, number=_LAST, service=_PASSES))
+            self._send(through, datagram(through, number=_LAST, service=PASSES))
         inside = Packet(source=CLIENTS[0], destination=OWN[0], protocol=r.UDP, in_interface=CLIENT_SIDE)
-        self._send(inside, datagram(inside, number=_LAST, service=_PASSES))
+        self._send(inside, datagram(inside, number=_LAST, service=PASSES))
         found = list(_until_last(self._local[r.UDP]))
         for end, tap in zip(self._ends.values(), self._taps.values(), strict=True):
             arrived = {_identity(data) for data, _ in _until_last(end)}
@@ -147,7 +147,7 @@ class Router:
         self._ends[packet.in_interface].send(_ROUTER_MAC + _END_MAC + struct.pack("!H", _IP) + data)
 
     def _restore(self, rules: str) -> None:
-        subprocess.run((f"iptables-{self._backend}-restore", "-w"), input=rules, text=True, check=True, timeout=30)
+        subprocess.run((f"iptables-{self.backend}-restore", "-w"), input=rules, text=True, check=True, timeout=30)
 
     def _socket(self, family: int, kind: int, protocol: int) -> socket.socket:
         made = self._sockets.enter_context(socket.socket(family, kind, protocol))
@@ -245,7 +245,7 @@ def _around(world: World) -> str:
         for bit in (0, 32)
     ]
     tracking = ["-A PREROUTING -m conntrack --ctstate NEW"] if world.tracking else []
-    untracked = [f"-A PREROUTING -m dscp --dscp {_UNTRACKED + index} -j CT --notrack" for index in range(len(MARKS))]
+    untracked = [f"-A PREROUTING -m dscp --dscp {UNTRACKED + index} -j CT --notrack" for index in range(len(MARKS))]
     raw = ["*raw", *untracked, "COMMIT"] if world.tracking else []
     return "\n".join(["*mangle", ":OUTPUT DROP", *tracking, *marks, "COMMIT", *raw, ""])
 
@@ -260,7 +260,7 @@ def _until_last(end: socket.socket) -> list[tuple[bytes, int]]:
     found: list[tuple[bytes, int]] = []
     while True:
         data, mark, _ = _next(end)
-        if data[4:6] == struct.pack("!H", _LAST) and data[1] == _PASSES << 2:
+        if data[4:6] == struct.pack("!H", _LAST) and data[1] == PASSES << 2:
             return found
         found.append((data, mark))
 

@@ -16,9 +16,11 @@ from c2c_auditor.audit.reporting import blind_report, report_at_once
 from c2c_auditor.audit.scene import Scene, judge_cell
 from c2c_auditor.audit.settle import agreed
 from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Report
+from c2c_auditor.model.rule import Ruleset
 
 
 class Reader(Protocol):
@@ -70,11 +72,12 @@ def read_inputs(reader: Reader) -> tuple[Inputs, ...]:
     Raises SourceError as `read_scene`.
     """
     reading = _with_rules(reader.read())
-    main = {ruleset.family: ruleset for ruleset in reversed(reading.rulesets)}
+    by_family: dict[AddressFamily, list[Ruleset]] = {}
+    for ruleset in reading.rulesets:
+        by_family.setdefault(ruleset.family, []).append(ruleset)
     return tuple(
-        Inputs.of(reading.facts, ruleset, reading.time)
-        for ruleset in reading.rulesets
-        if ruleset is main[ruleset.family]
+        evolve(Inputs.of(reading.facts, main, reading.time), beside=() if reading.listings else tuple(others))
+        for main, *others in by_family.values()
     )
 
 

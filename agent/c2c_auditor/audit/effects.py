@@ -23,6 +23,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.scope import Scope
+from c2c_auditor.netfilter.actions import MARKING, action
 from c2c_auditor.netfilter.flows import matching, meet, union
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.silk.chain_names import ChainFamily, family_of
@@ -40,7 +41,7 @@ class Effects:
         self._places = places
         self._senders = reach.senders
         self._harms = Harms(reach)
-        self._strangers = Strangers(inputs)
+        self._strangers = Strangers(inputs, reach.senders.overlay)
         self._accused: frozenset[r.Rule] = frozenset()
         # Of each blame, the accused rules.
         self._accused_in: dict[Blame, frozenset[r.Rule | None]] = {}
@@ -106,19 +107,22 @@ class Effects:
                 return None
 
     def _of_stranger(self, finding: Finding) -> list[Harm] | None:
-        """Differences that a rule of others in FORWARD, or the rules that it jumps to, decide, or mark packets for.
+        """Differences that a rule of others, or the rules that it jumps to, decide, or mark packets for.
 
         None where it may decide about other traffic. A RETURN leaves the decision to the policy, which is no rule.
         """
-        rule = finding.found
-        if rule is None or finding.place is None or finding.place.chain != "FORWARD" or rule.target == r.RETURN:
+        rule, stage = finding.found, self._strangers.stage(finding)
+        if rule is None or stage is None or rule.target == r.RETURN:
             return None
-        behind = list(self._strangers.behind(rule))
+        behind = self._strangers.behind(rule, stage)
         decided = [one for other in behind for one in self._harms.decided_by(other)]
-        marked = [one for other in behind if self._strangers.marks(other) for one in self._harms.marked_by(other)]
+        marking = (other for other in behind if action(other.target, ()) in MARKING)
+        marked = [one for other in marking for one in self._harms.marked_by(other)]
         stops = finding.kind is Kind.FOREIGN_DROP
-        if not decided and not marked and (self._strangers.elsewhere(rule, stops=stops) or (stops and self._unserved)):
-            return None
+        if not decided and not marked:
+            elsewhere = self._strangers.elsewhere(rule, stage, stops=stops)
+            if elsewhere or (stops and self._unserved and not stage.redirects):
+                return None
         return in_order([*decided, *marked])
 
     @cached_property
@@ -246,7 +250,7 @@ def _chains_of_one(scope: Scope) -> bool:
 
 def _decides_alone(rule: r.Rule | None) -> bool:
     """Whether ``rule`` decides by its own verdict, and not by where it sends packets or how it marks them."""
-    alone = (r.Reject, r.Masquerade)  # what MASQUERADE rewrites has passed FORWARD
+    alone = (r.Reject, r.Policy, r.Masquerade)  # what MASQUERADE rewrites has passed FORWARD
     return rule is not None and (isinstance(rule.target, alone) or rule.target in (r.ACCEPT, r.DROP))
 
 

@@ -18,6 +18,7 @@ from c2c_auditor.audit.checks import (
     foreign_rules,
     mapped_ports,
     orphan_chains,
+    other_stages,
     policy_chain,
     policy_rules,
     source_nat,
@@ -49,6 +50,7 @@ CHECKS: tuple[Check, ...] = (
     source_nat.masquerade,
     orphan_chains.orphan_chains,
     foreign_rules.foreign_rules,
+    other_stages.other_stages,
     flushed.flushed,
     cell_facts.enforcement_disabled,
     cell_facts.store_shrunk,
@@ -64,6 +66,7 @@ CHECKS_IPV6: tuple[Check, ...] = (
     container_chains.container_chains,
     orphan_chains.orphan_chains,
     foreign_rules.foreign_rules,
+    other_stages.other_stages,
     flushed.flushed,
 )
 
@@ -94,7 +97,7 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
     reach, notes = _work_out_reachability(inputs, previous)
     statements: tuple[str, ...] = ()
     if reach is not None:
-        places = Places(inputs.ruleset)
+        places = Places(inputs)
         findings = Effects(inputs, reach, places).decided(findings)
         every = (text for to, row in reach.differences() for text in sentences(to, row, inputs.people, places))
         statements = tuple(islice(every, MOST_STATEMENTS))

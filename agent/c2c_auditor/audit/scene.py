@@ -16,6 +16,7 @@ from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import in_order
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.rule import Ruleset
+from c2c_auditor.silk.chain_names import silks
 
 
 @frozen(kw_only=True)
@@ -89,9 +90,10 @@ def judge_cell(reading: Reading, previous: Scene | None = None) -> Scene:
 def _judged(reading: Reading, rulesets: Sequence[Ruleset], previous: Judgement | None) -> Judged:
     """The rulesets of one family: those of all backends in use, the main one first."""
     first, *others = rulesets
-    inputs = Inputs.of(reading.facts, first, reading.time)
+    inputs = evolve(Inputs.of(reading.facts, first, reading.time), beside=tuple(others))
     judgement = judge_inputs(inputs, previous.reach if previous is not None else None)
-    for other in others:  # the kernel applies both backends, so both are judged
+    others = [other for other in others if silks(other)]
+    for other in others:  # silk's rules there are in force as well, so they are judged as silk's
         second = judge_inputs(Inputs.of(reading.facts, other, reading.time))
         judgement = evolve(
             judgement,
@@ -100,7 +102,7 @@ def _judged(reading: Reading, rulesets: Sequence[Ruleset], previous: Judgement |
             holds_until=min(judgement.holds_until, second.holds_until),
         )
     if others:
-        split = tuple(backend_split.split(rulesets))
+        split = tuple(backend_split.split(first, others[0]))
         findings = (*(map(dual_stack.marked, split) if inputs.ipv6 else split), *judgement.findings)
         judgement = evolve(judgement, findings=in_order(findings))
     return Judged(inputs=inputs, judgement=judgement)

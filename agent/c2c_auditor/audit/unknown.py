@@ -11,6 +11,10 @@ from c2c_auditor.model.rule import Loss
 _RESTING_ON_CONDITIONS = frozenset({Family.POLICY, Family.CONTAINER, Family.SECURITY_GROUP, Family.NAT})
 _OF_IPV6 = frozenset({Family.CONTAINER, Family.SECURITY_GROUP})
 _OF_OTHERS = frozenset({Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RULE})
+_OF_LOSS = {
+    Loss.NATIVE_EXPRESSIONS: _OF_OTHERS,
+    Loss.OTHER_BACKEND: _OF_OTHERS | {Kind.FLOW_OPEN, Kind.FLOW_BLOCKED, Kind.BACKEND_SPLIT},
+}
 
 
 def unknown_kinds(inputs: Inputs) -> frozenset[Kind]:
@@ -44,6 +48,4 @@ def _unknown(inputs: Inputs) -> frozenset[Kind]:
         silent |= {Kind.TAG_CONFLICT, Kind.PORT_NOT_EXPOSED}
     if inputs.config.overlay_ingress and inputs.ingress_tag is None:
         silent |= {Kind.INGRESS_MISSING, Kind.INGRESS_STALE}
-    if Loss.NATIVE_EXPRESSIONS in inputs.ruleset.lost:
-        silent |= _OF_OTHERS
-    return frozenset(silent)
+    return frozenset(silent.union(*(kinds for loss, kinds in _OF_LOSS.items() if loss in inputs.ruleset.lost)))

@@ -58,6 +58,7 @@ def _walk(walk: Walk) -> dict[str, Any]:
         "tried": len(walk.outcome.trace),
         "steps": [
             {
+                "table": step.table,
                 "chain": step.chain,
                 "position": step.position,
                 "rule": render_rule(step.rule) if step.rule is not None else None,
@@ -144,7 +145,8 @@ def _print_skipped(page: Page, count: int) -> int:
 
 
 def _print_step(page: Page, step: Step, verdict: str) -> None:
-    where = f"{step.chain} {step.position}" if step.rule is not None else f"policy of {step.chain}"
+    table = "" if step.table == "filter" else f"{step.table} "
+    where = f"{table}{step.chain} {step.position}" if step.rule is not None else f"policy of {table}{step.chain}"
     what = plain(render_rule(step.rule)) if step.rule is not None else "no rule decided before"
     may = "  (may match)" if step.matched is Certainty.MAY else ""
     page.say(

@@ -40,6 +40,7 @@ from c2c_auditor.model.match import (
     StateMatch,
     TransportMatch,
 )
+from c2c_auditor.model.table import Hook
 from c2c_auditor.model.target import (
     ACCEPT,
     DROP,
@@ -54,6 +55,7 @@ from c2c_auditor.model.target import (
     Masquerade,
     NoTarget,
     OpaqueTarget,
+    Policy,
     Reject,
     SetMark,
     Target,
@@ -79,6 +81,7 @@ __all__ = [
     "AddressMatch",
     "AddressTypeMatch",
     "Backend",
+    "Base",
     "Chain",
     "CommentMatch",
     "Dnat",
@@ -98,6 +101,7 @@ __all__ = [
     "NoTarget",
     "OpaqueMatch",
     "OpaqueTarget",
+    "Policy",
     "PortRange",
     "ProtocolMatch",
     "Reject",
@@ -176,6 +180,7 @@ class Loss(str, Enum):
     """What a listing could not show, and an audit of it therefore cannot judge.
 
     ``OTHER_CHAINS``: the text is a part of a table, so a chain or rule that it does not show may be there all the same.
+    ``OTHER_BACKEND``: the kernel may hold rules of the other backend, which could not be read.
     """
 
     INTERFACES = "interfaces"
@@ -184,11 +189,24 @@ class Loss(str, Enum):
     HASHLIMIT_NAMES = "hashlimit_names"
     NATIVE_EXPRESSIONS = "native_expressions"
     OTHER_CHAINS = "other_chains"
+    OTHER_BACKEND = "other_backend"
+
+
+@frozen(kw_only=True)
+class Base:
+    """Where a chain of a native table hangs. ``kind`` is nf_tables' chain type: ``filter``, ``nat`` or ``route``."""
+
+    hook: Hook
+    priority: int
+    kind: str = "filter"
 
 
 @frozen(kw_only=True)
 class Chain:
     """Rules in order; ``policy`` is that of a built-in chain, else None.
+
+    ``base`` is None for iptables' chains: where its built-in ones hang is data of their table (`model.table`), and no
+    packet comes to the others but by a jump.
 
     ``packets`` are counters in the same order; ``whole`` is False where a text shows rules but not that they are all of
     the chain's. Neither is part of equality.
@@ -197,13 +215,14 @@ class Chain:
     name: str
     policy: str | None = None
     rules: tuple[Rule, ...] = ()
+    base: Base | None = None
     packets: tuple[int, ...] | None = field(default=None, eq=False)
     whole: bool = field(default=True, eq=False)
 
 
 @frozen(kw_only=True)
 class Table:
-    """``filter``, ``nat`` or ``mangle``: chains by name."""
+    """Chains by name: one of iptables' tables, or a native one, whose name has its family in front (``inet mine``)."""
 
     name: str
     chains: Mapping[str, Chain]
@@ -214,10 +233,12 @@ class Ruleset:
     """All that one backend holds of one address family, as far as it was read.
 
     ``origin`` says from where, ``reader`` which program's version read it (empty when that is not known), ``warnings``
-    what the reader could not be sure of.
+    what the reader could not be sure of. ``natives`` are nf_tables' other tables, those of family ``inet`` too, with
+    the rules that packets of ``family`` can meet.
     """
 
     tables: Mapping[str, Table]
+    natives: tuple[Table, ...] = ()
     family: AddressFamily = AddressFamily.IPV4
     backend: Backend = field(default=Backend.TEXT, eq=False)
     origin: str = field(default="", eq=False)

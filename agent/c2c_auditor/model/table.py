@@ -39,7 +39,7 @@ SECURITY = TableSpec(name="security", hooks=dict.fromkeys((Hook.INPUT, Hook.FORW
 TABLES = (RAW, MANGLE, NAT, FILTER, SECURITY)
 """Every table that iptables knows."""
 
-READ_TABLES = (FILTER, NAT, MANGLE)
+READ_TABLES = (FILTER, NAT, MANGLE, RAW, SECURITY)
 """The tables that the readers read, in this order."""
 
 BUILT_IN_CHAINS = frozenset(hook.value for hook in Hook)

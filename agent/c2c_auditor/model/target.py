@@ -90,7 +90,19 @@ class OpaqueTarget:
     arguments: tuple[str, ...] = ()
 
 
-Target = Verdict | Reject | SetMark | Log | Jump | Goto | Dnat | Masquerade | NoTarget | OpaqueTarget
+@frozen(kw_only=True, cache_hash=True)
+class Policy:
+    """The policy of a base chain, as the last of its rules: so that a walk through many chains can name it.
+
+    No reader gives it.
+    """
+
+    chain: str
+    table: str
+    verdict: str = "DROP"
+
+
+Target = Verdict | Reject | SetMark | Log | Jump | Goto | Dnat | Masquerade | NoTarget | OpaqueTarget | Policy
 
 ACCEPT = Verdict(name="ACCEPT")
 DROP = Verdict(name="DROP")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from enum import Enum
+from itertools import pairwise
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.packet import UNNAMED
@@ -25,9 +26,12 @@ _GO_ON = frozenset(
         *("CLASSIFY", "SECMARK", "CONNSECMARK", "CT", "NOTRACK"),
     },
 )
-# The same, but they may set the mark: xt_connmark.c connmark_tg_shift, xt_HMARK.c hmark_tg_v4.
-_GO_ON_MARKED = frozenset({"CONNMARK", "HMARK"})
-# What CONNMARK does to the connection's mark leaves the packet's alone.
+# The same, but it sets a mark that depends on more than the rule: xt_HMARK.c hmark_tg_v4.
+_GO_ON_MARKED = frozenset({"HMARK"})
+# Of these the kernel takes the packet on, with another address or port (net/netfilter/xt_nat.c, xt_REDIRECT.c,
+# xt_NETMAP.c). What of them is a packet's destination, a chain of PREROUTING leads elsewhere.
+_TRANSLATIONS = frozenset({"SNAT", "NETMAP", "REDIRECT"})
+# What CONNMARK does to the connection's mark leaves the packet's alone (xt_connmark.c connmark_tg_shift).
 _CONNECTION_ONLY = frozenset({"--save-mark", "--set-mark", "--set-xmark", "--and-mark", "--or-mark", "--xor-mark"})
 
 
@@ -36,6 +40,7 @@ class Action(Enum):
 
     GO_ON = "go on"
     SET_MARK = "set mark"
+    RESTORE_MARK = "restore mark"
     FORGET_MARK = "forget mark"
     JUMP = "jump"
     GOTO = "goto"
@@ -45,6 +50,8 @@ class Action(Enum):
     DOUBT = "doubt"
 
 
+MARKING = frozenset({Action.SET_MARK, Action.RESTORE_MARK, Action.FORGET_MARK})
+"""What changes a packet's mark, or may."""
 _VERDICTS = {"ACCEPT": Action.ACCEPT, "DROP": Action.REFUSE, "RETURN": Action.RETURN}
 _CLASSES: dict[type[r.Target], Action] = {
     r.Reject: Action.REFUSE,
@@ -53,11 +60,17 @@ _CLASSES: dict[type[r.Target], Action] = {
     r.NoTarget: Action.GO_ON,
     r.Dnat: Action.ACCEPT,
     r.Masquerade: Action.ACCEPT,
+    r.Policy: Action.REFUSE,
 }
 
 
-def action(target: r.Target, chains: Container[str]) -> Action:
-    """What ``target`` does where the table has these ``chains``. QUEUE, and what is not known, is doubt."""
+def action(target: r.Target, chains: Container[str], *, redirects: bool = False) -> Action:
+    """What ``target`` does where the table has these ``chains``. QUEUE, and what is not known, is doubt.
+
+    ``redirects``: a packet whose destination is rewritten does not come to the one that it was sent to.
+    """
+    if redirects and leads_elsewhere(target):
+        return Action.REFUSE
     if isinstance(target, r.Verdict):
         return _VERDICTS.get(target.name, Action.DOUBT)
     if isinstance(target, r.Jump | r.Goto):
@@ -69,8 +82,28 @@ def action(target: r.Target, chains: Container[str]) -> Action:
     return _CLASSES[type(target)]
 
 
+def leads_elsewhere(target: r.Target) -> bool:
+    """Whether ``target`` gives a packet another destination where packets come in."""
+    return isinstance(target, r.Dnat) or (
+        isinstance(target, r.OpaqueTarget) and target.name in ("DNAT", *_TRANSLATIONS - {"SNAT"})
+    )
+
+
+def saves_mark(target: r.Target) -> bool:
+    """Whether ``target`` gives a packet's connection a mark."""
+    return isinstance(target, r.OpaqueTarget) and target.name == "CONNMARK" and not _restores(target)
+
+
+def _restores(target: r.OpaqueTarget) -> bool:
+    return _CONNECTION_ONLY.isdisjoint(target.arguments)
+
+
 def _opaque(target: r.OpaqueTarget) -> Action:
-    if target.name in _GO_ON or (target.name == "CONNMARK" and not _CONNECTION_ONLY.isdisjoint(target.arguments)):
+    if target.name == "CONNMARK":
+        return Action.RESTORE_MARK if _restores(target) else Action.GO_ON
+    if target.name in _TRANSLATIONS:
+        return Action.ACCEPT
+    if target.name in _GO_ON:
         return Action.GO_ON
     return Action.FORGET_MARK if target.name in _GO_ON_MARKED else Action.DOUBT
 
@@ -80,3 +113,15 @@ def new_mark(target: r.SetMark, mark: int | None) -> int | None:
     if mark is None or mark == UNNAMED:
         return target.value if target.mask == r.ALL_BITS else None
     return (mark & ~target.mask) ^ target.value
+
+
+def restored_mark(target: r.Target, mark: int | None, connection: int | None) -> int | None:
+    """The mark after CONNMARK gave a packet its connection's, ``connection``; None is any."""
+    masks = {"--nfmask": r.ALL_BITS, "--ctmask": r.ALL_BITS}
+    words = target.arguments if isinstance(target, r.OpaqueTarget) else ()
+    for name, value in pairwise(words):
+        if name in masks or name == "--mask":
+            masks |= dict.fromkeys(masks if name == "--mask" else (name,), int(value, 16))
+    if connection is None:
+        return None
+    return new_mark(r.SetMark(value=connection & masks["--ctmask"], mask=masks["--nfmask"]), mark)

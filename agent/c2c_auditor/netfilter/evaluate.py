@@ -1,4 +1,4 @@
-"""One packet through one chain: does it pass, which rule decides, and every rule that was tried on the way.
+"""One packet through one chain, or all that it meets: does it pass, which rule decides, and every rule that was tried.
 
 As the kernel walks (net/ipv4/netfilter/ip_tables.c, net/netfilter/nf_tables_core.c): rules in order; a jump comes back
 behind itself, a goto to where its chain was called from, RETURN leaves a chain; a built-in chain ends in its policy.
@@ -8,14 +8,15 @@ carry at this point, and the answer is what all the ways come to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from attrs import frozen
 
 from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter.actions import Action, action, new_mark
+from c2c_auditor.netfilter.actions import Action, action, new_mark, restored_mark
 from c2c_auditor.netfilter.packet import Certainty, Packet, conditions, every, marked
+from c2c_auditor.netfilter.stages import Stage
 
 # nf_tables allows 16 jumps inside each other; legacy tables more, which is not seen in use.
 _DEEPEST = 64
@@ -30,7 +31,7 @@ Marks = frozenset[int | None]
 class Step:
     """One rule that was tried, or (``rule`` None, ``position`` 0) a chain's policy.
 
-    ``position`` counts from 1; ``depth`` is that of the jumps, from 0.
+    ``position`` counts from 1; ``depth`` is that of the jumps, from 0; ``table`` is `Stage.table`.
 
     ``matched`` says whether it took the packet.
     """
@@ -40,6 +41,7 @@ class Step:
     rule: r.Rule | None
     matched: Certainty
     depth: int = 0
+    table: str = "filter"
 
 
 @frozen(kw_only=True)
@@ -69,23 +71,61 @@ def evaluate(chains: Mapping[str, r.Chain], start: str, packet: Packet) -> Outco
     if chain is None:
         message = f"there is no chain {start} in these rules"
         raise EvaluationError(message)
-    walk = _Walk(chains, packet)
-    left = walk.through(chain, frozenset({packet.mark}), ())
-    if left:
-        walk.end(Step(chain=start, position=0, rule=None, matched=Certainty.YES), left, passes=chain.policy != "DROP")
-    return walk.outcome()
+    return _Walk(chains, packet).all_of(chain, frozenset({packet.mark}))
+
+
+def evaluate_stages(stages: Iterable[Stage], packet: Packet) -> Outcome:
+    """Walk ``packet`` through ``stages``, one after the other, as far as it comes.
+
+    ``accepted`` are the rules of the main stage; where none is the main one, those of the last.
+
+    Raises EvaluationError as `evaluate`.
+    """
+    marks: Marks = frozenset({packet.mark})
+    passes = Certainty.YES
+    accepted: tuple[Step, ...] = ()
+    refused: list[Step] = []
+    trace: list[Step] = []
+    decided = False
+    for stage in stages:
+        if not stage.meets(packet):
+            continue
+        walk = _Walk(stage.chains, stage.seen(packet), table=stage.table, redirects=stage.redirects)
+        outcome = walk.all_of(stage.chains[stage.start], marks)
+        passes = every((passes, outcome.passes))
+        trace += outcome.trace
+        refused += outcome.refused
+        if stage.main or not decided:
+            accepted, decided = outcome.accepted, stage.main
+        marks = outcome.marks
+        if passes is Certainty.NO:
+            accepted = ()
+            break
+    return Outcome(passes=passes, marks=marks, accepted=accepted, refused=tuple(refused), trace=tuple(trace))
 
 
 class _Walk:
     """The state of one walk: what was tried, and how the packet's possible ways ended."""
 
-    def __init__(self, chains: Mapping[str, r.Chain], packet: Packet) -> None:
+    def __init__(
+        self, chains: Mapping[str, r.Chain], packet: Packet, *, table: str = "filter", redirects: bool = False
+    ) -> None:
         self._chains = chains
         self._packet = packet
+        self._table = table
+        self._redirects = redirects
         self._trace: list[Step] = []
         self._accepted: list[Step] = []
         self._refused: list[Step] = []
         self._marks: set[int | None] = set()
+
+    def all_of(self, chain: r.Chain, marks: Marks) -> Outcome:
+        """A base chain, for a packet that carries one of ``marks``, with its policy."""
+        left = self.through(chain, marks, ())
+        if left:
+            end = Step(chain=chain.name, position=0, rule=None, matched=Certainty.YES, table=self._table)
+            self.end(end, left, passes=chain.policy != "DROP")
+        return self.outcome()
 
     def through(self, chain: r.Chain, marks: Marks, path: tuple[str, ...]) -> Marks:
         """One chain, for a packet that carries one of ``marks``.
@@ -105,7 +145,12 @@ class _Walk:
         for position, rule in enumerate(chain.rules, 1):
             taken, passed = self._tried(rule, marks)
             step = Step(
-                chain=chain.name, position=position, rule=rule, matched=_matched(taken, passed), depth=len(path)
+                chain=chain.name,
+                position=position,
+                rule=rule,
+                matched=_matched(taken, passed),
+                depth=len(path),
+                table=self._table,
             )
             self._note(step)
             if taken:
@@ -138,9 +183,11 @@ class _Walk:
         The marks with which the walk goes on behind the rule, and those with which it leaves the chain.
         """
         nothing: Marks = frozenset()
-        does = action(target, self._chains)
+        does = action(target, self._chains, redirects=self._redirects)
         if does is Action.SET_MARK and isinstance(target, r.SetMark):
             return frozenset(new_mark(target, mark) for mark in marks), nothing
+        if does is Action.RESTORE_MARK:
+            return frozenset(restored_mark(target, mark, self._packet.connection_mark) for mark in marks), nothing
         if isinstance(target, r.Jump | r.Goto) and does is not Action.DOUBT:
             back = self.through(self._chains[target.chain], marks, path)
             return (back, nothing) if does is Action.JUMP else (nothing, back)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter.actions import action
+from c2c_auditor.netfilter.actions import Action, action
 from c2c_auditor.netfilter.decided import Asks, Run
 from c2c_auditor.netfilter.flows import FlowSet, both, matching, union
 from c2c_auditor.netfilter.index import ChainIndex, Scope
@@ -19,15 +19,17 @@ DEEPEST = 64
 class Indexed:
     """The rules that packets meet from one built-in chain of one table on, and what walks have in common.
 
-    Each chain is indexed when it is first met. Raises EvaluationError if there is no such chain.
+    Each chain is indexed when it is first met. ``redirects``: see `actions.action`. Raises EvaluationError if there is
+    no such chain.
     """
 
-    def __init__(self, chains: Mapping[str, r.Chain], start: str) -> None:
+    def __init__(self, chains: Mapping[str, r.Chain], start: str, *, redirects: bool = False) -> None:
         if start not in chains:
             message = f"there is no chain {start} in these rules"
             raise EvaluationError(message)
         self._chains = chains
         self._start = start
+        self._redirects = redirects
         self._reading: list[str] = []
         self._indexes: dict[str, ChainIndex] = {}
         self._asks: dict[tuple[r.Rule, int | None], Asks] = {}
@@ -74,10 +76,12 @@ class Indexed:
         if found is None:
             surely, perhaps = matching(rule, packet)
             bare = rule == r.Rule(target=rule.target)
-            found = self._asks[key] = Asks(
-                surely, union(surely, perhaps), bare=bare, does=action(rule.target, self._chains)
-            )
+            found = self._asks[key] = Asks(surely, union(surely, perhaps), bare=bare, does=self.action(rule))
         return found
+
+    def action(self, rule: r.Rule) -> Action:
+        """What ``rule`` does with a packet that it takes."""
+        return action(rule.target, self._chains, redirects=self._redirects)
 
     def narrow(self, ends: KnownEnds) -> None:
         """From now on only walk packets between ``ends``."""

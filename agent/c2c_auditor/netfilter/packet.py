@@ -43,7 +43,7 @@ class Packet:
 
     Interfaces are empty where a hook has none; ``icmp`` is (type, code), ``state`` conntrack's word, ``types`` the
     routing types (``LOCAL``, ``UNICAST``, …) of source and destination, ``fragment`` whether it is a second or later
-    one.
+    one, ``connection_mark`` what its connection carries, where a rule asks for that.
     """
 
     source: int
@@ -57,6 +57,7 @@ class Packet:
     tcp_flags: int | None = SYN
     tcp_options: frozenset[int] | None = None
     mark: int | None = 0
+    connection_mark: int | None = None
     state: str | None = "NEW"
     source_type: str | None = None
     destination_type: str | None = None

@@ -13,7 +13,7 @@ from attrs import evolve
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.disposition import Disposition
-from c2c_auditor.netfilter.flows import ALL
+from c2c_auditor.netfilter.flows import ALL, FlowsByMark
 from c2c_auditor.netfilter.indexed import DEEPEST, Indexed
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.walk import MOST_STEPS, Walk, too_many_steps
@@ -24,18 +24,20 @@ __all__ = ["Disposition", "Paths"]
 class Paths(Indexed):
     """Answers about the rules that packets meet from one built-in chain of one table on."""
 
-    def __init__(self, chains: Mapping[str, r.Chain], start: str) -> None:
-        super().__init__(chains, start)
+    def __init__(self, chains: Mapping[str, r.Chain], start: str, *, redirects: bool = False) -> None:
+        super().__init__(chains, start, redirects=redirects)
         self._jumps: dict[r.Rule, r.Rule] = {}
 
-    def disposition(self, packet: Packet) -> Disposition:
+    def disposition(self, packet: Packet, coming: FlowsByMark | None = None) -> Disposition:
         """What becomes of all flows of ``packet``'s ends, state and first mark; its protocol and ports do not count.
+
+        ``coming``: the flows that come here, by the mark that they come with; all with the packet's mark if not given.
 
         Raises EvaluationError for loops, for jumps deeper than any kernel's, and for more steps than any real ruleset
         takes.
         """
         walk = Walk(self, packet)
-        left = walk.through(self._start, {packet.mark: ALL}, ())
+        left = walk.through(self._start, coming if coming is not None else {packet.mark: ALL}, ())
         if left:
             walk.end(left, None, passes=self._chains[self._start].policy != "DROP")
         return walk.disposition()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter.actions import Action, new_mark
+from c2c_auditor.netfilter.actions import Action, new_mark, restored_mark
 from c2c_auditor.netfilter.decided import Decided, Passed
 from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowsByMark, FlowSet, add, both, joined, union, without
@@ -150,6 +150,9 @@ class Walk:
             return taken
         if does is Action.SET_MARK and isinstance(target, r.SetMark):
             return joined(*({new_mark(target, mark): flows} for mark, flows in taken.items()))
+        if does is Action.RESTORE_MARK:
+            marks = ({restored_mark(target, mark, self._packet.connection_mark): taken[mark]} for mark in taken)
+            return joined(*marks)
         if isinstance(target, r.Jump | r.Goto) and does is not Action.DOUBT:
             back = self.through(target.chain, taken, path)
             if does is Action.JUMP:
@@ -179,12 +182,9 @@ class Walk:
         """What became of all flows."""
         accepted = union(*(one.of(ALL) for one in self._accepted))
         doubtful = union(*(one.of(accepted) for one in self._refused)) if accepted else NOTHING
-        refused = self._refused
-        if len(refused) == 1 and isinstance(refused[0], Decided):
-            refused = [Decided(ALL, refused[0].rule)]
         return Disposition(
             accepted=tuple(self._accepted),
-            refused=tuple(refused),
+            refused=tuple(self._refused),
             marks=self._marks,
             passes=without(accepted, doubtful),
             may_pass=doubtful,

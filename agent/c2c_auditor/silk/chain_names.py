@@ -13,6 +13,7 @@ from functools import lru_cache
 from attrs import frozen
 
 from c2c_auditor.model.cell import Container
+from c2c_auditor.model.rule import Ruleset
 
 _LENGTH = 28
 _POLICY_CHAIN = re.compile(r"vpa--(\d{1,19})")
@@ -136,6 +137,12 @@ def asg_candidate(handle: str) -> str:
 def is_container_chain(chain: str) -> bool:
     """Whether a chain's name is of the kind that belongs to one container."""
     return family_of(chain) not in (None, ChainFamily.POLICY)
+
+
+def silks(ruleset: Ruleset) -> list[str]:
+    """The names of all of silk's chains, in alphabetical order."""
+    names = (name for table in ruleset.tables.values() for name in table.chains)
+    return sorted(name for name in names if family_of(name) is not None)
 
 
 def author(chains: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ The kernel applies both to each packet, so correct rules in one of them prove no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from attrs import evolve
 
@@ -13,25 +13,14 @@ from c2c_auditor.audit.checks import describe
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Kind
-from c2c_auditor.silk.chain_names import is_container_chain, policy_chain_time
+from c2c_auditor.silk.chain_names import silks
 
 _TOOLS = {r.Backend.NFT: "iptables-nft", r.Backend.LEGACY: "iptables-legacy", r.Backend.TEXT: "iptables"}
 
 
-def split(rulesets: Sequence[r.Ruleset]) -> Iterator[Finding]:
-    """One finding when silk's chains stand in more than one backend.
-
-    ``rulesets`` come as `sources.rules.backends` gives them, the one with most of silk's chains first.
-    """
-    if len(rulesets) < 2:  # noqa: PLR2004 - one backend is no split
-        return
-    main, other = rulesets[0], rulesets[1]
-    chains = sorted(
-        name
-        for table in other.tables.values()
-        for name in table.chains
-        if is_container_chain(name) or policy_chain_time(name) is not None
-    )
+def split(main: r.Ruleset, other: r.Ruleset) -> Iterator[Finding]:
+    """The finding that silk's chains stand in both backends; ``main`` has most of them."""
+    chains = silks(other)
     yield describe.finding(
         Kind.BACKEND_SPLIT,
         subject=(),

@@ -84,7 +84,9 @@ def finding(
         "differences", fields.differences(expected, entry.rule) if expected is not None and entry is not None else ()
     )
     if entry is not None:
-        place = Place(table=table, chain=entry.chain, position=entry.position)
+        place = Place(
+            table=table if entry.table == "filter" else entry.table, chain=entry.chain, position=entry.position
+        )
     elif chain:
         place = Place(table=table, chain=chain)
     return Finding(

@@ -28,12 +28,13 @@ _ABLE = {
     Action.ACCEPT: (True, False),
     Action.RETURN: (True, False),
     Action.SET_MARK: (True, False),
+    Action.RESTORE_MARK: (True, False),
     Action.FORGET_MARK: (True, False),
     Action.REFUSE: (False, True),
     Action.DOUBT: (True, True),
     Action.GO_ON: (False, False),
 }
-_REMEDY = "Find out who added it (its owner's job or a person); silk neither adds nor removes it."
+FOREIGN_REMEDY = "Find out who added it (its owner's job or a person); silk neither adds nor removes it."
 
 
 def foreign_rules(inputs: Inputs) -> Iterator[Finding]:
@@ -44,7 +45,7 @@ def foreign_rules(inputs: Inputs) -> Iterator[Finding]:
         chain = chains.get(name)
         if chain is None:
             continue
-        ours = [at for at, rule in enumerate(chain.rules, 1) if _is_silks(rule)]
+        ours = [at for at, rule in enumerate(chain.rules, 1) if is_silks(rule)]
         last = max(ours, default=0)
         for at, rule in enumerate(chain.rules, 1):
             if at not in ours and touches(rule, inputs.networks, source_only=name == "INPUT"):
@@ -59,12 +60,12 @@ def foreign_rules(inputs: Inputs) -> Iterator[Finding]:
                     f"The policy of {name} is {chain.policy}, where silk expects ACCEPT: what silk's rules leave "
                     "undecided is stopped."
                 ),
-                remedy=_REMEDY,
+                remedy=FOREIGN_REMEDY,
                 chain=name,
             )
 
 
-def _is_silks(rule: r.Rule) -> bool:
+def is_silks(rule: r.Rule) -> bool:
     """A jump into one of silk's chains; whether it is as it should be is judged elsewhere."""
     return family_of(jumped_chain(rule)) is not None
 
@@ -99,7 +100,7 @@ def _foreign(entry: Entry, reach: Reach, *, decides: bool, inside: str) -> Itera
         kind,
         subject=(entry.chain, describe.text(entry.rule)),
         summary=f"Rule {entry.position} of {entry.chain}, which silk did not write, {what}.",
-        remedy=_REMEDY,
+        remedy=FOREIGN_REMEDY,
         effect=effect,
         entry=entry,
     )

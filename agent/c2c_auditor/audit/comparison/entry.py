@@ -13,3 +13,10 @@ class Entry(NamedTuple):
     chain: str
     position: int
     rule: r.Rule
+    table: str = "filter"
+
+    @property
+    def name(self) -> str:
+        """The place as sentences name it: ``rule 3 of FORWARD``, ``rule 1 of PREROUTING in raw``."""
+        where = "" if self.table == "filter" else f" in {self.table}"
+        return f"rule {self.position} of {self.chain}{where}"

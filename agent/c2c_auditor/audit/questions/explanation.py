@@ -13,11 +13,11 @@ from c2c_auditor.audit.traffic.ends import Overlay
 from c2c_auditor.errors import UsageError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, Policy
-from c2c_auditor.netfilter.evaluate import Marks, Outcome, evaluate
+from c2c_auditor.netfilter.evaluate import Marks, Outcome, Step, evaluate_stages
 from c2c_auditor.netfilter.flows import FlowSet, Piece, both, pieces, union
 from c2c_auditor.netfilter.packet import Certainty, Packet, every
-from c2c_auditor.netfilter.paths import Paths
 from c2c_auditor.netfilter.render import render_ports
+from c2c_auditor.netfilter.way import Way
 
 _PROTOCOLS = {"tcp": r.TCP, "udp": r.UDP}
 _NAMES = {number: name for name, number in _PROTOCOLS.items()}
@@ -28,16 +28,22 @@ _PASSES = {
     Certainty.NO: "does not pass",
     Certainty.MAY: "may or may not pass",
 }
+_FILTER = "filter"
 _WORST_FIRST = (Certainty.NO, Certainty.MAY, Certainty.YES)
 
 
 @frozen(kw_only=True)
 class Walk:
-    """One packet's walk through FORWARD on this cell. ``title`` says which packet."""
+    """One packet's walk through this cell's rules. ``title`` says which packet."""
 
     title: str
     packet: Packet
     outcome: Outcome
+
+
+def _passes_on(step: Step) -> bool:
+    """Whether a step says no more than where a packet came along."""
+    return isinstance(step.rule.target, r.Jump | r.Goto) if step.rule is not None else True
 
 
 @frozen(kw_only=True)
@@ -102,8 +108,7 @@ class _Question:
         self._flow = flow if flow is not None else self._offered()
         named = frozenset(int(container.address) for end in (source, destination) for container in end.containers)
         self._overlay = Overlay.of(inputs, named)
-        self._chains = inputs.ruleset.chains("filter")
-        self._paths = Paths(self._chains, "FORWARD")
+        self._way = Way(inputs.stages)
 
     def _offered(self) -> Piece:
         """The flow of a question that names none: the first port of a policy, else of the container, else 8080."""
@@ -138,7 +143,7 @@ class _Question:
         Two apps with many containers make many pairs, and a walk tries every rule of a large chain.
         """
         request, answer = self._packets(source, destination)
-        there, back = self._paths.disposition(request), self._paths.disposition(answer)
+        there, back = self._way.disposition(request), self._way.disposition(answer)
         wanted = self._flow.flows
         passes = (
             Certainty.YES
@@ -193,10 +198,18 @@ class _Question:
 
     def _walks(self, source: Container | None, destination: Container | None) -> list[Walk]:
         request, answer = self._packets(source, destination)
-        there = Walk(title="the first packet", packet=request, outcome=evaluate(self._chains, "FORWARD", request))
+        there = self._walk("the first packet", request)
         if there.outcome.passes is Certainty.NO:
             return [there]
-        return [there, Walk(title="the answer", packet=answer, outcome=evaluate(self._chains, "FORWARD", answer))]
+        return [there, self._walk("the answer", answer)]
+
+    def _walk(self, title: str, packet: Packet) -> Walk:
+        """One packet's; of the chains beside FORWARD's filter, those that have to do with it."""
+        outcome = evaluate_stages(self._inputs.stages, packet)
+        takes = (step for step in outcome.trace if step.matched is not Certainty.NO and not _passes_on(step))
+        shown = {_FILTER, *(step.table for step in (*takes, *outcome.refused))}
+        trace = tuple(step for step in outcome.trace if step.table in shown)
+        return Walk(title=title, packet=packet, outcome=evolve(outcome, trace=trace))
 
     def _packets(self, source: Container | None, destination: Container | None) -> tuple[Packet, Packet]:
         """The flow's first packet, and an answer to it."""

@@ -74,7 +74,7 @@ def matrix(
 def _rows(
     inputs: Inputs, reach: Reachability, *, differences: bool
 ) -> Iterator[tuple[Inputs, Places, DestinationFlows, Row]]:
-    places = Places(inputs.ruleset)
+    places = Places(inputs)
     for to in reach.reached:
         for row in to.different if differences else to.rows:
             yield inputs, places, to, row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 
 from attrs import evolve, frozen
@@ -16,6 +17,7 @@ from c2c_auditor.audit.reading.policy_chains import PolicyChains
 from c2c_auditor.audit.reading.wrapper import Wrapper, wrapper_of
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, VpaConfig
+from c2c_auditor.netfilter.stages import Stage, stages
 from c2c_auditor.silk import asg
 from c2c_auditor.silk.policy import Planned, infer_ingress_tag, plan_policy_chain
 
@@ -23,6 +25,7 @@ _LOST = {
     r.Loss.INTERFACES: (
         "The listing does not show interfaces (iptables -L without -v): conditions on them were not judged."
     ),
+    r.Loss.OTHER_BACKEND: ("The rules of the other backend could not be read: what they do to traffic is not known."),
     r.Loss.OTHER_TABLES: "The listing shows the filter table only: nat and mangle were not judged.",
 }
 _MOST_NAMED = 6
@@ -35,7 +38,8 @@ class Inputs:
     """One reading of rules beside the facts, those that concern the rules' address family (`families`).
 
     ``networks`` are where the containers' addresses are. ``planned`` is None when too little is known to say what
-    should be there; ``comparison`` too, and when there is no policy chain to hold against it.
+    should be there; ``comparison`` too, and when there is no policy chain to hold against it. ``beside`` are the rules
+    of the other backends in use, through which packets have to pass as well.
     """
 
     facts: CellFacts
@@ -51,6 +55,7 @@ class Inputs:
     notes: tuple[str, ...] = ()
     now: float | None = None
     others: tuple[r.Ruleset, ...] = ()
+    beside: tuple[r.Ruleset, ...] = ()
 
     @classmethod
     def of(cls, facts: CellFacts, ruleset: r.Ruleset, now: float | None, others: tuple[r.Ruleset, ...] = ()) -> Inputs:
@@ -111,6 +116,11 @@ class Inputs:
     def ipv6(self) -> bool:
         """Whether these are the rules of IPv6."""
         return self.ruleset.family is r.AddressFamily.IPV6
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The chains that a packet meets which the cell passes on."""
+        return stages((self.ruleset, *self.beside))
 
 
 def _part(ruleset: r.Ruleset) -> Iterator[str]:

@@ -12,8 +12,8 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.report import Passage
 from c2c_auditor.netfilter.decided import Rules
+from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import ALL, FlowSet, both, touched, union, without
-from c2c_auditor.netfilter.paths import Disposition
 
 
 @frozen(kw_only=True)

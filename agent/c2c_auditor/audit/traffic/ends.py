@@ -105,13 +105,13 @@ class Overlay:
         """All ends of the packets that are made here, where they go to or come from ``containers``."""
         ends = tuple(containers)
         return KnownEnds(
-            (self.stranger, self._beyond, *(int(container.address) for container in ends)),
+            (self.stranger, self.beyond, *(int(container.address) for container in ends)),
             (self.underlay, self.vtep, *map(container_interface, ends)),
             self.family,
         )
 
     @property
-    def _beyond(self) -> int:
+    def beyond(self) -> int:
         """An address outside of the overlay."""
         return _OUTSIDE if self.family is AddressFamily.IPV4 else self.stranger
 
@@ -143,7 +143,12 @@ class Overlay:
 
         By one of the cell's mapped ports if it has silk's ingress mark.
         """
-        return evolve(self.arriving(destination, mark), source=self._beyond, in_interface=self.underlay)
+        return evolve(self.arriving(destination, mark), source=self.beyond, in_interface=self.underlay)
+
+    def outward(self, source: Container, address: int | None = None) -> Packet:
+        """From a container here to ``address`` beyond the overlay, any if not given."""
+        to = self.beyond if address is None else address
+        return evolve(self.leaving(source), destination=to, out_interface=self.underlay)
 
     def local(self, source: Container, destination: Container, mark: int) -> Packet:
         """From one container of this cell to another."""

@@ -8,10 +8,11 @@ so, and such a source is walked by itself.
 from __future__ import annotations
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter.actions import Action, action
+from c2c_auditor.netfilter.actions import Action
 from c2c_auditor.netfilter.paths import Paths
+from c2c_auditor.netfilter.way import Way
 
-# Where a rule stands: its position in the first chain, in the chain that is jumped to there, and so on.
+# Where a rule stands: the number of its stage, its position there, in the chain that is jumped to there, and so on.
 _Place = tuple[int, ...]
 _DEEPEST = 8
 # Chains that are jumped to again and again are read again and again; a large cell has 20,000 rules.
@@ -21,12 +22,12 @@ _PLAIN = (Action.ACCEPT, Action.REFUSE, Action.GO_ON)
 
 
 class FirstMarks:
-    """What stands before what in the rules of ``paths``.
+    """What stands before what in the rules of ``way``.
 
     ``own`` are the sources with rules of their own that do more than mark.
     """
 
-    def __init__(self, paths: Paths, *, out: str) -> None:
+    def __init__(self, way: Way, *, out: str) -> None:
         """The traffic leaves by interfaces whose names begin with ``out``: rules for others do not count."""
         self.own: set[int] = set()
         self._out = out
@@ -34,7 +35,8 @@ class FirstMarks:
         self._first_match: dict[int, _Place] = {}
         self._barrier: _Place | None = None
         self._left = _MOST_RULES
-        self._read(paths, paths.start, ())
+        for number, part in enumerate(way.parts):
+            self._read(part.paths, part.paths.start, (number,))
         self._last = max((place for marks in self._marks.values() for place, _ in marks), default=())
 
     def usual(self, source: int) -> int | None:
@@ -68,7 +70,7 @@ class FirstMarks:
         self._left -= len(index.rules) + 1
         jumps: set[int] = set()
         for at in index.general:
-            if _bare_jump(index.rules[at]) and action(index.rules[at].target, paths.chains) is Action.JUMP:
+            if _bare_jump(index.rules[at]) and paths.action(index.rules[at]) is Action.JUMP:
                 jumps.add(at)
             elif not _neutral(index.rules[at], paths):
                 self._bar((*before, at))
@@ -112,9 +114,7 @@ class FirstMarks:
 
 def _neutral(rule: r.Rule, paths: Paths) -> bool:
     """Whether marked and unmarked packets are alike to ``rule``, and those that it leaves meet the rules behind it."""
-    return action(rule.target, paths.chains) in _PLAIN and not any(
-        isinstance(match, r.MarkMatch) for match in rule.matches
-    )
+    return paths.action(rule) in _PLAIN and not any(isinstance(match, r.MarkMatch) for match in rule.matches)
 
 
 def _bare_jump(rule: r.Rule) -> bool:

@@ -13,9 +13,9 @@ from c2c_auditor.audit.traffic.destinations import DestinationFlows
 from c2c_auditor.audit.traffic.senders import SenderKey
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, Policy
+from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import FlowSet
 from c2c_auditor.netfilter.packet import end_part
-from c2c_auditor.netfilter.paths import Disposition
 
 
 @frozen(kw_only=True)

@@ -1,6 +1,6 @@
 """Who reaches whom: for each container and each source the flows that pass, beside those that the policies allow.
 
-The answer is exact and not sampled: `netfilter.paths` carries whole sets of flows through the rules. Sources whose
+The answer is exact and not sampled: `netfilter.way` carries whole sets of flows through the rules. Sources whose
 packets the rules cannot tell apart are walked once. What was worked out for a container is taken over from the reading
 before as long as the rules, the policies and the senders that concern it are the same ones (`memory`).
 """
@@ -26,9 +26,10 @@ from c2c_auditor.audit.traffic.senders import Sender, Senders
 from c2c_auditor.model.cell import Container, Policy
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.report import Passage
+from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import NOTHING, FlowSet, both, union, without
 from c2c_auditor.netfilter.packet import UNNAMED, end_conditions
-from c2c_auditor.netfilter.paths import Disposition, Paths
+from c2c_auditor.netfilter.way import Way
 
 
 @frozen(kw_only=True)
@@ -56,16 +57,15 @@ def reachability(inputs: Inputs, previous: Reachability | None = None) -> Reacha
     Raises EvaluationError for rules that no kernel would hold.
     """
     store, policies = inputs.facts.store, inputs.facts.policies
-    chains = inputs.ruleset.chains("filter")
-    if store is None or policies is None or "FORWARD" not in chains:
+    if store is None or policies is None or "FORWARD" not in inputs.ruleset.chains("filter"):
         return None
-    paths = Paths(chains, "FORWARD")
+    way = Way(inputs.stages)
     to, of = intent.grouped(policies.policies)
-    senders = Senders.of(inputs, paths, frozenset(of), previous.senders if previous is not None else None)
+    senders = Senders.of(inputs, way, frozenset(of), previous.senders if previous is not None else None)
     memory: dict[str, Remembered] = {}
     for container in store.containers:
         old = previous.memory.get(container.handle) if previous is not None else None
-        work = _Destination(inputs, paths, senders, container=container, policies=to.get(container.app, ()), old=old)
+        work = _Destination(inputs, way, senders, container=container, policies=to.get(container.app, ()), old=old)
         memory[container.handle] = work.remembered()
     here = [found.reached for found in memory.values()]
     away = list(_elsewhere(senders, of, frozenset(container.app for container in store.containers)))
@@ -79,14 +79,14 @@ class _Destination:
     def __init__(
         self,
         inputs: Inputs,
-        paths: Paths,
+        way: Way,
         senders: Senders,
         *,
         container: Container,
         policies: tuple[Policy, ...],
         old: Remembered | None,
     ) -> None:
-        self._paths = paths
+        self._way = way
         self._senders = senders
         self._container = container
         self._address = int(container.address)
@@ -236,7 +236,7 @@ class _Destination:
         found = self._dispositions.get(key) or self._known.get(key)
         if found is None:
             # Where no rule tells sources apart any source's packet will do, and a stranger's meets the fewest rules.
-            found = self._paths.disposition(packet if packet is not None else overlay.arriving(self._container, mark))
+            found = self._way.disposition(packet if packet is not None else overlay.arriving(self._container, mark))
         self._dispositions[key] = found
         return found
 

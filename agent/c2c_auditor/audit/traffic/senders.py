@@ -13,9 +13,11 @@ from c2c_auditor.audit.traffic.first_marks import FirstMarks
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.family import Address
 from c2c_auditor.model.rule import TCP
+from c2c_auditor.model.table import Hook
+from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import ALL, FlowSet, ports, union, without
 from c2c_auditor.netfilter.packet import Packet
-from c2c_auditor.netfilter.paths import Disposition, Paths
+from c2c_auditor.netfilter.way import Way
 from c2c_auditor.silk.chain_names import CONTAINER_INTERFACE_PREFIX
 
 _Outline = tuple[object, ...]
@@ -104,19 +106,19 @@ class Senders:
                 self._by_mark.setdefault(sender.mark, []).append(sender)
 
     @classmethod
-    def of(cls, inputs: Inputs, paths: Paths, apps: frozenset[str], previous: Senders | None) -> Senders:
+    def of(cls, inputs: Inputs, way: Way, apps: frozenset[str], previous: Senders | None) -> Senders:
         """Work out what becomes of each container's packets; what equal rules gave before is taken over."""
         store = inputs.facts.store
         containers = store.containers if store is not None else ()
-        named = frozenset(int(container.address) for container in containers) | paths.hosts()
+        named = frozenset(int(container.address) for container in containers) | way.hosts()
         overlay = Overlay.of(inputs, named)
-        paths.narrow(overlay.ends(containers))
-        first = FirstMarks(paths, out=CONTAINER_INTERFACE_PREFIX)
+        way.narrow(overlay.ends(containers))
+        first = FirstMarks(way, out=CONTAINER_INTERFACE_PREFIX)
         found = {}
         for container in containers:
             old = previous.get(container.handle) if previous is not None else None
             found[container.handle] = evolve(
-                _sender(paths, overlay, container, old), mark=first.usual(int(container.address))
+                _sender(way, overlay, container, old), mark=first.usual(int(container.address))
             )
         owners = {mark: tuple(sorted(holders & apps)) for mark, holders in inputs.people.tag_owners.items()}
         return cls(found, first=first, overlay=overlay, owners=owners, apps=len(apps))
@@ -157,9 +159,9 @@ class Senders:
         return next(mark for mark in range(LARGEST_TAG, 0, -1) if mark not in marks and mark not in self._owners)
 
 
-def _sender(paths: Paths, overlay: Overlay, container: Container, old: Sender | None) -> Sender:
+def _sender(way: Way, overlay: Overlay, container: Container, old: Sender | None) -> Sender:
     address = int(container.address)
-    inward, outward = paths.outline(address), paths.outline(overlay.stranger, source=address)
+    inward, outward = way.outline(address), way.outline(overlay.stranger, source=address)
     if (
         old is not None
         and old.inward == inward
@@ -172,11 +174,11 @@ def _sender(paths: Paths, overlay: Overlay, container: Container, old: Sender | 
     return Sender(
         container=container,
         mark=None,
-        egress=paths.disposition(leaving),
-        answers=paths.disposition(_answer(leaving)),
-        replies=paths.disposition(_answer(arriving)),
-        requests_in=paths.disposition(outside),
-        outside_answers=paths.disposition(_answer(evolve(outside, mark=0))),
+        egress=way.disposition(leaving),
+        answers=way.disposition(_answer(leaving)),
+        replies=way.disposition(_answer(arriving)),
+        requests_in=way.disposition(outside, start=Hook.FORWARD),
+        outside_answers=way.disposition(_answer(evolve(outside, mark=0)), start=Hook.FORWARD),
         inward=inward,
         outward=outward,
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from c2c_auditor.audit.comparison.entry import Entry
+from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.people import People
 from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row
 from c2c_auditor.audit.traffic.ends import SourceKind
@@ -38,18 +39,19 @@ _OUTWARD = (
 
 
 class Places:
-    """Where rules stand in a filter table; of equal rules the first."""
+    """Where rules stand on the way of packets that the cell passes on; of equal rules the first, FORWARD's at first."""
 
-    def __init__(self, ruleset: r.Ruleset) -> None:
-        self._chains = ruleset.chains("filter")
+    def __init__(self, inputs: Inputs) -> None:
+        self._stages = sorted(inputs.stages, key=lambda stage: not stage.main)
 
     @cached_property
     def _found(self) -> Mapping[r.Rule, Entry]:
         found: dict[r.Rule, Entry] = {}
-        for name, chain in self._chains.items():
-            if family_of(name) not in _OUTWARD:
-                for at, rule in enumerate(chain.rules, 1):
-                    found.setdefault(rule, Entry(chain=name, position=at, rule=rule))
+        for table, chains in {stage.table: stage.chains for stage in self._stages}.items():
+            for name, chain in chains.items():
+                if family_of(name) not in _OUTWARD:
+                    for at, rule in enumerate(chain.rules, 1):
+                        found.setdefault(rule, Entry(chain=name, position=at, rule=rule, table=table))
         return found
 
     def of(self, rule: r.Rule) -> Entry | None:
@@ -59,9 +61,11 @@ class Places:
     def name(self, rule: r.Rule | None) -> str:
         """``rule 3 of vpa--…``; None is the policy of FORWARD."""
         if rule is None:
-            return f"the policy {self._chains['FORWARD'].policy or 'ACCEPT'} of FORWARD"
+            return f"the policy {self._stages[0].policy or 'ACCEPT'} of FORWARD"
+        if isinstance(rule.target, r.Policy):
+            return f"the policy {rule.target.verdict} of {rule.target.chain} in {rule.target.table}"
         entry = self.of(rule)
-        return f"rule {entry.position} of {entry.chain}" if entry is not None else "a rule of a chain for other traffic"
+        return entry.name if entry is not None else "a rule of a chain for other traffic"
 
 
 def destination_name(to: DestinationFlows, people: People) -> str:

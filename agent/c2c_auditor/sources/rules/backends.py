@@ -1,8 +1,8 @@
 """Finds out which backend of iptables holds the cell's rules.
 
 python-iptables shows an nft cell as empty and raises nothing; iptables-nft shows a legacy cell as empty and prints a
-warning. So of several readers all whose backend is in use are read. Legacy tables that do not exist are not opened,
-because that would create them in the kernel.
+warning. So of several readers all whose backend is in use are read: packets meet the rules of both. Legacy tables that
+do not exist are not opened, because that would create them in the kernel.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from attrs import evolve
+
 from c2c_auditor.errors import SourceError
 from c2c_auditor.model.family import AddressFamily
-from c2c_auditor.model.rule import Ruleset
-from c2c_auditor.silk.chain_names import is_container_chain, policy_chain_time
+from c2c_auditor.model.rule import Loss, Ruleset
+from c2c_auditor.netfilter.stages import does_anything
+from c2c_auditor.silk.chain_names import silks
 
 
 class Reader(Protocol):
@@ -40,35 +43,37 @@ class Backends:
     def read(self, families: Sequence[AddressFamily] = (AddressFamily.IPV4,)) -> tuple[Ruleset, ...]:
         """The rulesets of ``families`` in that order.
 
-        Of each family the fullest comes first if several backends hold silk's chains. Where none does (nothing runs
-        there yet), the first reader's answer stands for the family. Raises SourceError when a backend that is in use
-        cannot be read.
+        Of each family the one with most of silk's chains comes first; where none has any (nothing runs there yet), the
+        first reader's. Then come the others that hold chains of silk's or that packets meet. Where
+        another backend could not be read, the first one says so (`Loss.OTHER_BACKEND`).
+
+        Raises SourceError when a backend that is in use cannot be read, or none could.
         """
         return tuple(ruleset for family in families for ruleset in self._read_family(family))
 
     def _read_family(self, family: AddressFamily) -> tuple[Ruleset, ...]:
         if len(self._readers) == 1:
             return (self._readers[0].read(family),)
-        readings: list[tuple[int, Ruleset]] = []
+        readings: list[Ruleset] = []
         failure: SourceError | None = None
         for reader in self._readers:
             in_use = reader.in_use(family)
             # Where that cannot be seen, reading might create tables. So it is skipped if another reader found the rules
             # or failed.
-            if in_use is False or (in_use is None and (failure or any(chains for chains, _ in readings))):
+            if in_use is False or (in_use is None and (failure or any(map(silks, readings)))):
                 continue
             try:
-                ruleset = reader.read(family)
+                readings.append(reader.read(family))
             except SourceError as error:
                 if in_use:
                     raise
-                failure = error  # no loss where another backend holds the rules
-            else:
-                readings.append((silk_chains(ruleset), ruleset))
-        holding = sorted((reading for reading in readings if reading[0]), key=lambda reading: -reading[0])
-        if failure is not None and not holding:
-            raise failure
-        return tuple(ruleset for _, ruleset in (holding or readings[:1]))
+                failure = error
+        readings.sort(key=lambda ruleset: -len(silks(ruleset)))
+        if failure is not None:
+            if not any(map(silks, readings)):
+                raise failure
+            readings[0] = evolve(readings[0], lost=readings[0].lost | {Loss.OTHER_BACKEND})
+        return (*readings[:1], *(other for other in readings[1:] if silks(other) or does_anything(other)))
 
     def changes(self) -> Mapping[str, int]:
         """Commits since the last call, by author."""
@@ -76,12 +81,3 @@ class Backends:
         for reader in self._readers:
             total.update(reader.changes())
         return dict(total)
-
-
-def silk_chains(ruleset: Ruleset) -> int:
-    """How many chains bear names that silk gives."""
-    return sum(
-        is_container_chain(name) or policy_chain_time(name) is not None
-        for table in ruleset.tables.values()
-        for name in table.chains
-    )
