@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from c2c_auditor.audit.mend.edits import applied, way_back
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.model import rule as r
-from support.mending import mended, scene_of
+from support.mending import mended, scene_of, with_elsewhere
 from support.mutations import mutations
 from support.recordings import Recording, recording
 
@@ -28,7 +28,7 @@ def _damaged(cell: Recording, ruleset: r.Ruleset, data: st.DataObject) -> r.Rule
 @given(data=st.data())
 def test_several_damages_are_mended_together(name: str, data: st.DataObject) -> None:
     """Each finding is gone or refused, none is new, mending again ends only what was refused; and it leads back."""
-    cell = recording(name)
+    cell = with_elsewhere(recording(name))
     clean = scene_of(cell)
     ruleset = cell.ruleset
     for _ in range(data.draw(st.integers(2, 4))):

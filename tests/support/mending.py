@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from c2c_auditor.audit.mend.edits import Action, Edit
 from c2c_auditor.audit.mend.mend import Commands, Mend, Request, mend
@@ -26,6 +26,15 @@ def scene_of(cell: Recording, ruleset: r.Ruleset | None = None, previous: Scene 
     """A recorded cell, or the same with other rules, judged."""
     rulesets = (ruleset if ruleset is not None else cell.ruleset,)
     return judge_cell(Reading(time=1.8e9, facts=cell.facts, rulesets=rulesets), previous)
+
+
+def with_elsewhere(cell: Recording) -> Recording:
+    """``cell`` with an empty chain where the jumps of `mutations` lead: no kernel holds one to a chain that is not there."""
+    tables = {
+        name: r.Table(name=name, chains={**table.chains, "elsewhere": r.Chain(name="elsewhere")})
+        for name, table in cell.ruleset.tables.items()
+    }
+    return evolve(cell, ruleset=evolve(cell.ruleset, tables=tables))
 
 
 def mended(scene: Scene) -> Mend:

@@ -278,14 +278,39 @@ def test_what_concerns_an_app_with_two_tags_waits() -> None:
     assert "must be told apart first" in set(_refused(found).values()).pop() or Kind.TAG_CONFLICT in _refused(found)
 
 
-def test_a_policy_of_forward_that_others_set_is_refused() -> None:
-    """It is no rule that could be taken out."""
-    chains = PAIR.ruleset.chains("filter")
+def _with_policy(table: str, ruleset: r.Ruleset = PAIR.ruleset) -> r.Ruleset:
+    chains = ruleset.chains(table)
     dropped = {**chains, "FORWARD": evolve(chains["FORWARD"], policy="DROP")}
-    ruleset = evolve(PAIR.ruleset, tables={**PAIR.ruleset.tables, "filter": r.Table(name="filter", chains=dropped)})
-    found = _everything(scene_of(PAIR, ruleset))
+    return evolve(ruleset, tables={**ruleset.tables, table: r.Table(name=table, chains=dropped)})
+
+
+@pytest.mark.parametrize("table", ["filter", "mangle"])
+def test_a_policy_that_others_set_is_refused(table: str) -> None:
+    """It is no rule that could be taken out, whatever is named."""
+    found = mended(scene_of(PAIR, _with_policy(table)))
     assert not found.commands
-    assert found.refused
+    assert {refusal.foreign for refusal in found.refused} == {None}
+
+
+def test_a_rule_of_others_in_another_table_is_named_with_its_table() -> None:
+    """The option that is printed says which."""
+    scene = scene_of(PAIR, with_rules(PAIR.ruleset, "FORWARD", (STRANGE,), "mangle"))
+    (refusal,) = mend_document(_everything(scene), undo=False)["refused"]
+    assert refusal["remove_foreign"].startswith("-t mangle -A FORWARD ")
+    named = parse_named(refusal["remove_foreign"])
+    again = mend(scene, Request(findings=scene.judgement.findings, foreign=named))
+    assert _lines(again) == ["*mangle", "-D FORWARD 1", "COMMIT"]
+
+
+def test_a_rule_in_the_other_backend_is_not_looked_for_in_this_one() -> None:
+    """At the same place stands silk's jump."""
+    chains = {"FORWARD": r.Chain(name="FORWARD", policy="ACCEPT", rules=(STRANGE,))}
+    beside = r.Ruleset(tables={"filter": r.Table(name="filter", chains=chains)}, backend=r.Backend.LEGACY)
+    rulesets = (evolve(PAIR.ruleset, backend=r.Backend.NFT), beside)
+    scene = judge_cell(Reading(time=1.8e9, facts=PAIR.facts, rulesets=rulesets))
+    assert scene.judgement.findings
+    found = mended(scene)
+    assert (found.commands, len(found.refused)) == ((), len(scene.judgement.findings))
 
 
 def test_each_command_has_a_comment_and_the_check_stands_before_it() -> None:

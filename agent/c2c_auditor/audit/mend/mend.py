@@ -169,7 +169,7 @@ class _Work:
         return worked_out
 
     def _draft(self, inputs: Inputs, findings: Sequence[Finding], *, in_order: bool) -> Draft:
-        placed = [(one, one.place) for one in findings if one.place is not None and one.place.position is not None]
+        placed = [(one, one.place) for one in findings if one.place is not None and rights.stands(inputs, one)]
         places = {(place.table, place.chain, place.position or 0): finding for finding, place in placed}
         draft = Draft(
             ruleset=inputs.ruleset,

@@ -48,6 +48,9 @@ _BY_NO_COMMAND = frozenset(
 _FORBIDS_ALL = frozenset({Kind.STORE_SHRUNK, Kind.POLICY_UNREADABLE})
 
 
+_OF_OTHERS = frozenset({Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RULE})
+
+
 def may_help(findings: Iterable[Finding]) -> bool:
     """Whether commands may mend one of ``findings``."""
     kinds = {finding.kind for finding in findings}
@@ -147,6 +150,8 @@ def refusal(finding: Finding, inputs: Inputs, *, harm: str | None, conflicts: fr
         reason = "two containers with one address, or two apps with one tag, must be told apart first"
     elif elsewhere(finding):
         reason = "it is about the backend that silk does not write to"
+    elif finding.kind in _OF_OTHERS and foreign is None:
+        reason = "silk did not set this, and it is no rule of the backend that silk writes to"
     elif foreign is not None:
         reason = "silk did not write this rule, and it goes only by its name"
     elif harm is not None:

@@ -82,10 +82,23 @@ def parse_named(given: str) -> tuple[Named, ...]:
     return tuple(found)
 
 
+def stands(inputs: Inputs, finding: Finding) -> bool:
+    """Whether the rule that ``finding`` found stands where it says, among the rules that silk writes to.
+
+    A chain's policy does not, nor does a rule of the other backend.
+    """
+    place = finding.place
+    if place is None or not place.position:
+        return False
+    chain = inputs.ruleset.chains(place.table).get(place.chain)
+    rules = chain.rules if chain is not None else ()
+    return place.position <= len(rules) and rules[place.position - 1] == finding.found
+
+
 def is_foreign(inputs: Inputs, finding: Finding) -> bool:
     """Whether the rule that ``finding`` found is one that silk does not write, so that it goes only by its name."""
     rule = finding.found
-    if rule is None or finding.expected is not None:
+    if rule is None or finding.expected is not None or not stands(inputs, finding):
         return False
     match finding.kind:
         case (
@@ -104,7 +117,7 @@ def is_foreign(inputs: Inputs, finding: Finding) -> bool:
 
 def may_go(inputs: Inputs, finding: Finding, named: Sequence[Named]) -> bool:
     """Whether the rule that ``finding`` found may be taken out from where it stands."""
-    if finding.found is None or finding.place is None or finding.place.position is None:
+    if not stands(inputs, finding):
         return False
     if any(one.is_found_by(finding) for one in named):
         return True
