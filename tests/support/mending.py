@@ -29,7 +29,7 @@ def scene_of(cell: Recording, ruleset: r.Ruleset | None = None, previous: Scene 
 
 
 def with_elsewhere(cell: Recording) -> Recording:
-    """``cell`` with an empty chain where the jumps of `mutations` lead: no kernel holds one to a chain that is not there."""
+    """``cell`` with an empty chain for the jumps of `mutations`: no kernel holds one to a chain that is not there."""
     tables = {
         name: r.Table(name=name, chains={**table.chains, "elsewhere": r.Chain(name="elsewhere")})
         for name, table in cell.ruleset.tables.items()
