@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -36,6 +37,7 @@ from demo.policy_faults import FORWARD_FLUSHED
 from demo.policy_server import PolicyServer, Truth, make_certificates
 from demo.silk import RELEASES, Iptables, Silk
 from demo.world import BACKEND, FRONTEND, REDIS, SHOP, App
+from support.by_hand import BY_HAND
 from support.mending import run_block, strangers
 from support.namespaces import enter_network, in_child, unshare_network
 
@@ -344,3 +346,18 @@ def _wire(address: str) -> int:
 def _ip(*lines: str) -> None:
     for line in lines:
         subprocess.run(("ip", *line.split()), check=True, timeout=30)
+
+
+@pytest.mark.parametrize("page", ["C2CTrafficOpen", "C2CTrafficBlocked"])
+def test_each_kind_of_the_runbooks_for_traffic_is_walked_through_with_the_printed_commands(page: str) -> None:
+    """By the faults of the demo above and the damages by hand in test_mend, each is mended, or refused with its remedy.
+
+    No change of a rule is known that opens traffic and that no other kind names.
+    """
+    text = (Path(__file__).parents[2] / "docs" / "runbooks" / f"{page}.md").read_text()
+    table = text.partition("## What traffic does")[2].partition("\n## ")[0]
+    kinds = {Kind[name.upper()] for name in re.findall(r"`([a-z_]+)`(?=[^|]*\|[^|]*\|\n)", table)}
+    assert len(kinds) > 10
+    walked = {kind for fault in ALL for kind in fault.kinds} | set(BY_HAND)
+    assert kinds - walked <= {Kind.FLOW_OPEN}
+    assert "c2c-auditor mend > mend.sh" in text.partition("\n## Mend\n")[2]

@@ -31,6 +31,7 @@ def _shown(command: str) -> str:
         "explain --bundle tests/golden/cells/pair source-app dest-app 8080/tcp",
         "explain --bundle slip source-app dest-app 61001/tcp",
         "matrix --bundle slip",
+        "mend --bundle slip --review",
     ],
 )
 def test_the_readmes_answers_are_real(command: str, tmp_path: Path) -> None:

@@ -23,12 +23,12 @@ _MOST_REFUSED = 3
 # So many sentences say what is opened, and what is closed.
 _MOST_TOLD = 12
 _GENTLER = (
-    "vxlan-policy-agent writes {what} afresh at its start (monit restart vxlan-policy-agent) and, for policies, at the "
-    "next change of one: that does the same without these commands, unless writing failed for a reason that is still "
-    "there."
+    "The gentler way first: vxlan-policy-agent writes {what} afresh at its start (monit restart vxlan-policy-agent), "
+    "and at the next change of what it plans from. That does the same without these commands, unless what made it fail "
+    "is still there."
 )
 _WRITTEN_ONCE = (
-    "silk writes {what} once, when the container is created. Without these commands only recreating it "
+    "No gentler way: silk writes {what} once, when the container is created. Without these commands only recreating it "
     "(cf restart-app-instance) brings that back; no restart of vxlan-policy-agent does."
 )
 
