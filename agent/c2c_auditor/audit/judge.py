@@ -20,6 +20,7 @@ from c2c_auditor.audit.checks import (
     orphan_chains,
     policy_chain,
     policy_rules,
+    reader_disagrees,
     source_nat,
 )
 from c2c_auditor.audit.dual_stack import of_ipv6
@@ -50,6 +51,7 @@ CHECKS: tuple[Check, ...] = (
     orphan_chains.orphan_chains,
     foreign_rules.foreign_rules,
     flushed.flushed,
+    reader_disagrees.reader_disagrees,
     cell_facts.enforcement_disabled,
     cell_facts.store_shrunk,
     cell_facts.container_conflict,
@@ -65,6 +67,7 @@ CHECKS_IPV6: tuple[Check, ...] = (
     orphan_chains.orphan_chains,
     foreign_rules.foreign_rules,
     flushed.flushed,
+    reader_disagrees.reader_disagrees,
 )
 
 

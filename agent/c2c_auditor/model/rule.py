@@ -83,6 +83,7 @@ __all__ = [
     "Base",
     "Chain",
     "CommentMatch",
+    "Disagreement",
     "Dnat",
     "Goto",
     "HashLimitMatch",
@@ -226,6 +227,21 @@ class Table:
 
 
 @frozen(kw_only=True)
+class Disagreement:
+    """A rule that two readers of one kernel read differently, as each would print it; empty for one that has none.
+
+    ``position`` counts from 1. ``witness`` is the program that was the second reader.
+    """
+
+    table: str
+    chain: str
+    position: int
+    read: str
+    witnessed: str
+    witness: str
+
+
+@frozen(kw_only=True)
 class Ruleset:
     """All that one backend holds of one address family, as far as it was read.
 
@@ -233,7 +249,7 @@ class Ruleset:
     to packets of the other one is left out.
 
     ``origin`` says from where, ``reader`` which program's version read it (empty when that is not known), ``warnings``
-    what the reader could not be sure of.
+    what the reader could not be sure of, ``disagreements`` where a second reader contradicted it.
     """
 
     tables: Mapping[str, Table]
@@ -244,6 +260,7 @@ class Ruleset:
     reader: str = field(default="", eq=False)
     lost: frozenset[Loss] = frozenset()
     warnings: tuple[str, ...] = field(default=(), eq=False)
+    disagreements: tuple[Disagreement, ...] = ()
 
     def chains(self, table: str) -> Mapping[str, Chain]:
         """The chains of ``table``; empty if the table is not there."""

@@ -31,6 +31,16 @@ class NativeReader:
         self._last: dict[r.AddressFamily, tuple[int | None, r.Ruleset]] = {}
         self._commits: Counter[str] = Counter()
 
+    @property
+    def generation(self) -> int | None:
+        """The generation of the last reading; None before the first."""
+        return self._follower.generation
+
+    @property
+    def listings(self) -> int:
+        """How often everything was listed: once at the start, and then after each loss of announcements."""
+        return self._follower.listings
+
     def in_use(self, family: r.AddressFamily) -> bool | None:
         """None: only reading shows whether nf_tables holds rules of iptables."""
         del family
