@@ -34,14 +34,14 @@ def entry(rules: Rules) -> Entry:
 class HeldChain:
     """A chain. ``entries`` are lists parallel to ``handles``, one for each of its families.
 
-    ``packets`` are those of a dump, in the same order; None once a commit changed the chain, for commits do not tell.
+    ``made`` is what `frozen` made of it, as long as nothing changes. ``packets`` are those of a dump, in the same order; None once a commit changed the chain, for commits do not tell.
     """
 
     message: ChainMessage
     handles: list[int] = field(factory=list)
     packets: list[int] | None = None
     entries: tuple[list[Entry], ...] = ()
-    _frozen: dict[r.AddressFamily, r.Chain] = field(factory=dict)
+    made: dict[r.AddressFamily, r.Chain] = field(factory=dict)
     _targets: frozenset[str] | None = None
 
     def clear(self) -> None:
@@ -52,7 +52,7 @@ class HeldChain:
 
     def changed(self) -> None:
         """What was made of the chain before does not hold any longer."""
-        self._frozen.clear()
+        self.made.clear()
         self._targets = None
 
     def find(self, handle: int) -> int | None:
@@ -115,10 +115,10 @@ class HeldChain:
 
     def frozen(self, family: r.AddressFamily, *, own: bool) -> r.Chain:
         """The chain as a value; the identical one as long as nothing changes. ``own``: its hook is iptables' own."""
-        found = self._frozen.get(family)
+        found = self.made.get(family)
         if found is None:
             rules = _flat(self.entries[DECODED[self.message.family].index(family)])
-            found = self._frozen[family] = r.Chain(
+            found = self.made[family] = r.Chain(
                 name=self.message.name,
                 policy=self.message.policy,
                 base=None if own else self.message.base,
