@@ -23,8 +23,8 @@ from c2c_auditor.model.rule import PortRange
 from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.rules.backends import Backends
 from c2c_auditor.sources.rules.legacy import LegacyReader
-from c2c_auditor.sources.rules.netlink import Nftables
-from c2c_auditor.sources.rules.nft import NftReader
+from c2c_auditor.sources.rules.native import NativeReader
+from c2c_auditor.sources.rules.netlink import Netlink
 from demo.faults import ALL
 from support.namespaces import in_namespace
 from support.recordings import CELLS, recording
@@ -73,8 +73,8 @@ class _Script:
         return FactsReading(facts=self.facts)
 
 
-def _cycle(script: _Script, netlink: Nftables) -> Cycle:
-    nft = NftReader(bin_dir=None, generations=netlink)
+def _cycle(script: _Script, netlink: Netlink) -> Cycle:
+    nft = NativeReader(netlink)
     rules = Backends([nft, LegacyReader()])
     grace = Grace(policy=10, security_group=10, hint=10)
     return Cycle(rules=rules, facts=script, version="t", grace=grace, clocks=Clocks(steady=lambda: script.steady))
@@ -110,7 +110,7 @@ def _by_hand(kind: Kind, backend: str, *, update: bool) -> None:
     restore = (f"iptables-{backend}-restore", "-w")
     subprocess.run(restore, input=whole, check=True, timeout=30)
     script = _Script(facts=cell.facts)
-    with Nftables() as netlink:
+    with Netlink() as netlink:
         cycle = _cycle(script, netlink)
         assert cycle.run().result is Result.CLEAN
         command = typed.replace("VPA", cell.policy_chain).split()
@@ -142,7 +142,7 @@ def _by_facts(kind: Kind, *, update: bool) -> None:
         Kind.PORT_NOT_EXPOSED: PolicySet(policies=(*policies.policies, wrong)),
     }
     script = _Script(facts=cell.facts)
-    with Nftables() as netlink:
+    with Netlink() as netlink:
         cycle = _cycle(script, netlink)
         assert cycle.run().result is Result.CLEAN
         script.facts = evolve(cell.facts, policies=changed[kind])
