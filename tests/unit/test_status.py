@@ -102,18 +102,28 @@ def test_an_agent_that_was_killed_leaves_nothing_in_the_way(path: Path) -> None:
         ServerProcess(ServerSettings(port=0, socket=path.parent / "none" / "agent.sock"), _silent)
 
 
+def _asked(address: str, host: str) -> bytes:
+    at, _, port = address.rpartition(":")
+    with socket.create_connection((at, int(port)), timeout=20) as client:
+        client.sendall(b"GET /status HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % host.encode())
+        answer = b""
+        while part := client.recv(4096):
+            answer += part
+    return answer
+
+
 def test_the_local_port_answers_everything_on_loopback_only() -> None:
-    """Without a certificate, beside the listener that demands one."""
+    """Without a certificate; and no web site that has led a browser here by a name of its own."""
     with ServerProcess(ServerSettings(address="0.0.0.0", plaintext=True, port=0, local_port=0), _silent) as server:  # noqa: S104
-        assert server.local_address is not None
-        host, _, port = server.local_address.rpartition(":")
-        assert host == "127.0.0.1"
-        with socket.create_connection((host, int(port)), timeout=20) as client:
-            client.sendall(b"GET /status HTTP/1.1\r\nHost: cell\r\nConnection: close\r\n\r\n")
-            answer = b""
-            while part := client.recv(4096):
-                answer += part
-    assert answer.endswith(b"COULD NOT LOOK: no audit has ended yet\n")
+        local = server.local_address
+        assert local is not None
+        assert local.startswith("127.0.0.1:")
+        for host in ("cell", "localhost:9765", "127.0.0.1:9765", "[::1]:9765"):
+            assert _asked(local, host).endswith(b"COULD NOT LOOK: no audit has ended yet\n"), host
+        for host in ("evil.example:9765", "evil.example.", "127.0.0.1.evil.example"):
+            assert _asked(local, host).startswith(b"HTTP/1.1 421 "), host
+        main = server.address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        assert b" 200 " in _asked(main, "diego-cell.cf.internal").partition(b"\r\n")[0]
 
 
 @pytest.mark.parametrize(
