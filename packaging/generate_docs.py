@@ -151,6 +151,25 @@ def findings() -> str:
     return _FINDINGS.replace("@ROWS@", "\n".join(rows))
 
 
+def _pair() -> dict[str, Any]:
+    """The schema of one pair of marks."""
+    integer = {"type": "integer"}
+    return _object(
+        {
+            "source": _TEXT,
+            "source_addresses": _texts(),
+            "destination": _TEXT,
+            "destination_address": _TEXT,
+            "protocol": _TEXT,
+            "ports": _or_null({"type": "array", "items": integer}),
+            "own_port": {"type": ["boolean", "null"]},
+            "marks_set": {"type": "array", "items": integer},
+            "mark_asked": {"type": ["integer", "null"]},
+            "agrees": {"type": ["boolean", "null"]},
+        }
+    )
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema of a report."""
     count = {"type": ["integer", "null"]}
@@ -186,6 +205,7 @@ def schema() -> dict[str, Any]:
             },
             "counts": _object({"containers": count, "policies": count, "rules": counts, "flows": counts}),
             "statements": _texts(),
+            "pairs": {"type": "array", "items": _pair()},
             "notes": _texts(),
             "last_conclusive": _TIME,
         }

@@ -285,7 +285,18 @@ def seeds_of_questions() -> tuple[bytes, ...]:
     flows: tuple[dict[str, str], ...] = ({}, {"flow": "8080/tcp"}, {"flow": "99999"})
     pairs = [{"source": "source-app", "destination": "dest-app", **flow} for flow in flows]
     matrices = [{"first": "0"}, {"differences": "1"}, {"first": "9" * 20}]
-    questions = itertools.chain((("explain", pair) for pair in pairs), (("matrix", one) for one in matrices))
+    other_ends = [
+        {"source": "outside", "destination": "cell", "flow": "61016/tcp"},
+        {"source": "source-app", "destination": "11.1.1.1", "flow": "443/tcp"},
+        {"source": "10.255.9.9", "destination": "dest-app", "address": "10.255.9.8", "mark": "0x1"},
+    ]
+    questions = itertools.chain(
+        (("explain", pair) for pair in pairs),
+        (("matrix", one) for one in matrices),
+        (("explain", ends) for ends in other_ends),
+        (("end", {"name": name}) for name in ("source-app", "10.255.1.4")),
+        (("matrix", {"source": "source-app", "destination": "dest-app"}),),
+    )
     return tuple(json.dumps([number, *question]).encode() for number, question in enumerate(questions))
 
 

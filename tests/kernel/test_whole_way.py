@@ -102,7 +102,7 @@ def test_a_rule_on_another_hook_has_the_effect_that_it_has(backend: str) -> None
         for one in CASES:
             _typed(backend, "-A", one)
             scene = _audited(backends)
-            answer = explain(scene.inputs, "source-app", "dest-app", parse_flow("8080"))
+            answer = explain((scene.inputs,), "source-app", "dest-app", parse_flow("8080"))
             found[one] = [finding.effect for finding in scene.judgement.findings], answer.passes
             _typed(backend, "-D", one)
     wrong = [one for one in CASES if found[one] != ([one.effect] if one.effect else [], one.passes)]

@@ -105,7 +105,7 @@ def test_an_explanation_comes_as_text_too(server: ServerProcess) -> None:
         ("/api/v1/explain", {}, "?source="),
         ("/api/v1/explain", {"source": "nobody", "destination": "dest-app"}, 'It knows "dest-app"'),
         ("/api/v1/explain", {"source": "source-app", "destination": "dest-app", "flow": "none"}, "8080/tcp"),
-        ("/api/v1/explain", {"source": "10.1.1.1", "destination": "dest-app"}, "not on the overlay"),
+        ("/api/v1/explain", {"source": "10.1.1.1", "destination": "10.1.1.2"}, "neither end runs"),
         ("/api/v1/matrix", {"first": "-1"}, "number"),
         ("/api/v1/matrix", {"most": "all"}, "number"),
         ("/api/v1/matrix", {"first": "99999999999999999999"}, "number"),

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from c2c_auditor.export.causes import Cause, causes
 from c2c_auditor.export.details import facts
+from c2c_auditor.export.pairs import print_pairs
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.terminal import Page
 from c2c_auditor.export.verdict import STYLES, verdict
@@ -22,6 +23,7 @@ def print_report(report: Report, console: Console) -> None:
     """
     page = Page(console)
     page.say(*verdict(report))
+    print_pairs(page, report.pairs)
     for cause in causes(report):
         page.blank()
         _print_cause(page, cause, report.time)
@@ -46,6 +48,13 @@ def _print_cause(page: Page, cause: Cause, now: float) -> None:
         page.say(("→ ", "bold green"), (plain(remedy), ""), indent=2)
 
 
+def _facts_that_would(report: Report) -> str:
+    """The options that give what an audit of rules alone lacks."""
+    if not report.pairs or report.tally.policies is not None:
+        return ""
+    return " --store FILE and --policies FILE (store.json, the policy server's answer) show what should be there."
+
+
 def _print_blindness(page: Page, report: Report) -> None:
     for status in report.sources:
         if not status.up and status.problem is not None:
@@ -57,7 +66,8 @@ def _print_blindness(page: Page, report: Report) -> None:
         families = ", ".join(sorted({kind.family.value for kind in report.unknown}))
         page.blank()
         page.say(
-            (f"Not judged: {len(report.unknown)} kinds of findings ({families}): their sources are missing.", "dim")
+            (f"Not judged: {len(report.unknown)} kinds of findings ({families}): ", "dim"),
+            (f"what was read does not show what they need.{_facts_that_would(report)}", "dim"),
         )
     for note in report.notes:
         page.say((f"Note: {plain(note)}", "dim"))
