@@ -37,15 +37,7 @@ def explain(*, source: str, destination: str, flow: str | None, asked: Asked, ag
 
     Both are an app's name or guid, a container's handle or an address; the destination also `cell`, the cell itself,
     and the source `outside`. Exit status: 0 the rules do what is intended, 1 they do not, 2 could not look.
-
-    \b
-    c2c-auditor explain frontend backend 8080/tcp
-    c2c-auditor explain frontend 203.0.113.7 443/tcp
-    c2c-auditor explain frontend cell 53/udp
-    c2c-auditor explain outside backend 8080/tcp
-    c2c-auditor explain --bundle SOURCE-CELL --bundle DESTINATION-CELL frontend backend
-    c2c-auditor explain --agent https://10.0.0.5:9763 --agent https://10.0.0.6:9763 frontend backend
-    """  # noqa: D301 - click takes the character that the escape stands for
+    """
     piece = explanation.parse_flow(flow) if flow is not None else None
     if agents is not None:
         asked.nothing_beside("--agent")
@@ -75,11 +67,7 @@ def matrix(*, source: str | None, destination: str | None, differences: bool, as
 
     With SOURCE only its lines, with DESTINATION only those to it; `-` stands for any. Both as for `explain`. Exit
     status: 0 the rules do what the policies say, 1 they do not, 2 could not look.
-
-    \b
-    c2c-auditor matrix frontend
-    c2c-auditor matrix - backend --differences
-    """  # noqa: D301 - as above
+    """
     wanted = tuple(None if text == "-" else text for text in (source, destination))
     with asked.readers() as readers:
         scenes = tuple(map(read_scene, readers))
