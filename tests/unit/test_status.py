@@ -203,6 +203,7 @@ def test_a_broken_cell_fits_one_screen() -> None:
     assert cause.endswith(" 2 since 2026-11-23 00:08:20 UTC (2 h ago)")
     assert any(line.startswith("  → Recreate the container") for line in lines)
     assert "  rules: 30 s old" in lines
+    assert "c2c-auditor mend prints the commands that mend this, and runs nothing." in lines
     assert lines[-1] == "Changes to the rules since the agent started: vpa 12, foreign 1"
 
 
@@ -229,3 +230,4 @@ def test_a_clean_cell_is_told_in_few_lines() -> None:
     lines = list(status_lines(clean_report(), NOW))
     assert lines[0] == "CLEAN: 3 policy rules are as they should be"
     assert len(lines) < 10
+    assert not any("mend" in line for line in lines)
