@@ -12,6 +12,8 @@ import pytest
 from attrs import evolve
 from click.testing import CliRunner, Result
 
+from c2c_auditor.assembly.once import read_inputs
+from c2c_auditor.assembly.recorded import BundleReader, FilesReader
 from c2c_auditor.audit.questions.explanation import Explanation, explain, parse_flow
 from c2c_auditor.audit.questions.intended import Basis
 from c2c_auditor.audit.reading.inputs import Inputs
@@ -22,7 +24,7 @@ from c2c_auditor.model.cell import CellFacts, Container
 from c2c_auditor.netfilter.packet import Certainty
 from c2c_auditor.sources.rules.text import read_pasted
 from support.mutations import with_rules
-from support.recordings import CELLS, Recording, recording
+from support.recordings import CELLS, SMALL_CELLS, Recording, recording
 
 SOURCE, DEST = "6b817f74-98d2-4602-a695-7fe5290ffb61", "20e39f68-f0ed-40db-8564-d432d5716f29"
 PAIR = ("pair-source-cell", "pair-destination-cell")
@@ -310,3 +312,20 @@ def test_what_could_not_be_read_is_said_where_an_end_is_not_known(tmp_path: Path
         caught = _run(*command, "--bundle", str(cell)).exception
         assert isinstance(caught, UsageError)
         assert "store.json" in str(caught)
+
+
+@pytest.mark.parametrize("name", [*SMALL_CELLS, "fleet-12-nft"])
+def test_rules_alone_answer_as_they_do_with_everything_known(name: str) -> None:
+    """In every form, for containers of the cell, for other cells, the outside and the cell itself."""
+    (known,) = read_inputs(BundleReader(directory=CELLS / name)).cells
+    store = known[0].facts.store
+    assert store is not None
+    addresses = [str(container.address) for container in store.containers[:3]]
+    ends = [*addresses, "10.255.99.99", "11.1.1.1", "10.1.1.1", "169.254.0.2"]
+    for form in FORMS:
+        ((alone,),) = read_inputs(FilesReader(rules=(CELLS / name / form,))).cells
+        for source in addresses:
+            for destination in ends:
+                for flow in map(parse_flow, ("8080/tcp", "53/udp")) if source != destination else ():
+                    verdicts = [explain((one,), source, destination, flow).passes for one in (known[0], alone)]
+                    assert verdicts[0] is verdicts[1], (form, source, destination, flow)
