@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak matrix golden docs dashboards stage release lock clean venv kernel
+.PHONY: help demo test check bench fuzz soak matrix golden docs pictures dashboards stage release lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
@@ -13,6 +13,7 @@ demo: kernel ## a small cell, faults injected and found; options in DEMO_ARGS
 	PYTHONPATH=tests .venv/bin/python -m demo $(DEMO_ARGS)
 
 test: kernel ## every test but benchmarks and soaks, two at a time; options for pytest in TEST_ARGS
+	@packaging/setup.sh browser
 	$(pytest) tests -m "not bench and not soak" -n 2 --dist loadgroup $(TEST_ARGS)
 
 check: venv ## style, types, and the project's own rules (layers, purity, sizes)
@@ -37,11 +38,17 @@ matrix: kernel ## every iptables and Python that can be had here, into docs/comp
 	.venv/bin/python packaging/matrix.py $(MATRIX_ARGS)
 
 golden: kernel ## rewrites the expected results; read the diff before it is committed
-	$(pytest) tests/unit tests/kernel -k golden --update-golden
+	$(pytest) tests/unit tests/kernel -k "golden or readme" --update-golden
+	$(pytest) tests/kernel/test_every_kind.py tests/e2e/test_demo.py -k "raised_and_resolved or every_fault" --update-golden
 
 docs: venv ## rewrites the pages that are generated from code
 	.venv/bin/python packaging/generate_docs.py
+	.venv/bin/python packaging/generate_commands.py
 	.venv/bin/python packaging/reliability.py
+
+pictures: kernel ## takes the pictures of the page that the documents show, with Debian's chromium
+	@packaging/setup.sh browser
+	PYTHONPATH=tests .venv/bin/python packaging/page_pictures.py
 
 dashboards: venv ## rewrites Grafana's dashboards from packaging/dashboards
 	.venv/bin/python packaging/generate_dashboards.py

@@ -30,7 +30,10 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 PYTHON_RELEASE = "sid"
 READER_TESTS = tuple(
     f"tests/kernel/test_{name}.py"
-    for name in ("iptables_versions", "nft_reader", "legacy_reader", "readers_agree", "listing")
+    for name in (
+        *("iptables_versions", "nft_reader", "native_reader", "native_follower", "legacy_reader", "readers_agree"),
+        "listing",
+    )
 )
 SILKS = {"2024": "3.53 (October 2024)", "new": "3.116 (2026)"}
 _HEAD = """\

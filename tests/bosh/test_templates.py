@@ -81,8 +81,9 @@ def vpa_told(given: Mapping[str, Any] | None = None, links: Mapping[str, Any] | 
 
 
 def test_a_stock_cell_runs_on_the_agents_own_defaults() -> None:
-    """The defaults of spec and agent are the same; only the door for post-start is added."""
-    assert configured() == Config(server=ServerSettings(health_port=9764))
+    """The defaults of spec and agent are the same; only the doors for post-start and for root are added."""
+    socket = Path("/var/vcap/data/c2c_auditor/tmp/agent.sock")
+    assert configured() == Config(server=ServerSettings(health_port=9764, socket=socket))
 
 
 def test_a_stock_cells_process_is_bound_and_unprivileged() -> None:
@@ -164,6 +165,8 @@ SETTINGS: Mapping[str, tuple[Any, str, Any]] = {
     "web.port": (9000, "server.port", 9000),
     "web.allow_anonymous": (True, "server.plaintext", True),
     "web.ready_max_age": (60, "server.ready_max_age", 60.0),
+    "web.local_port": (9002, "server.local_port", 9002),
+    "web.socket": ("/var/vcap/data/c2c_auditor/s", "server.socket", Path("/var/vcap/data/c2c_auditor/s")),
     "health.port": (9001, "server.health_port", 9001),
     "backend": ("nft", "backend", "nft"),
     "iptables_bin_dir": ("/opt/sbin", "iptables_bin_dir", Path("/opt/sbin")),

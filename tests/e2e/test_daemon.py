@@ -151,6 +151,37 @@ def _says_it_once(folder: Path) -> None:
         assert process.poll() is None
 
 
+def test_an_audit_beside_the_agent_says_since_when_and_status_says_the_same(tmp_path: Path) -> None:
+    """Over the agent's socket; the default deny of a container is gone since before the audit began."""
+    _says_since_when(tmp_path)
+
+
+@in_namespace
+def _says_since_when(folder: Path) -> None:
+    _loopback_up()
+    _load_pair()
+    server = {"port": 0, "socket": str(folder / "agent.sock")}
+    config = _settings(folder, policy_server={"url": "https://127.0.0.1:1"}, server=server)
+    program = (sys.executable, "-m", "c2c_auditor")
+    with _daemon(config) as (_, log):
+        _events(log, "started")
+        command = ("iptables-nft", "-w", "-D", "FORWARD", "-j", "overlay--35bf992d-c9e9-4616-")
+        subprocess.run(command, check=True, timeout=30)
+        status = (*program, "status", "--config", str(config))
+        told = subprocess.run(status, capture_output=True, text=True, timeout=60, check=False)
+        for _ in range(100):
+            if "default_deny_missing" in told.stdout:
+                break
+            time.sleep(0.1)
+            told = subprocess.run(status, capture_output=True, text=True, timeout=60, check=False)
+        assert "BREACH default_deny_missing since " in told.stdout
+        assert told.returncode == 1
+        audit = (*program, "audit", "--wait", "0", "--config", str(config))
+        text = subprocess.run(audit, capture_output=True, text=True, timeout=60, check=False).stdout
+        (since,) = re.findall(r"since    (\S+ \S+ UTC) ", text)[:1]
+        assert f"BREACH default_deny_missing since {since}" in told.stdout
+
+
 @pytest.mark.parametrize("server", ["hanging", "refusing"])
 def test_each_change_is_audited_at_once_whatever_the_policy_server_does(server: str, tmp_path: Path) -> None:
     """Policies are fetched beside the audits; only work counts for the rest after one, not waiting."""

@@ -10,6 +10,7 @@ import itertools
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,20 +22,25 @@ from click.testing import CliRunner
 from c2c_auditor.audit.scene import judge_cell
 from c2c_auditor.cli import cli
 from c2c_auditor.errors import AuditorError, NotUnderstood, ParseError, SourceError
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.rule import Rule, Ruleset
 from c2c_auditor.netfilter.binary.entries import decode_entry, is_jump, parts_of
 from c2c_auditor.netfilter.listing import parse_listing
+from c2c_auditor.netfilter.native.messages import chain_message, table_message
+from c2c_auditor.netfilter.native.parts import drafted, part_of
+from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.server import Answers
+from c2c_auditor.server.pages import Templates
 from c2c_auditor.server.questions import Answer, QuestionServer
 from c2c_auditor.server.routes import LatestReport, application
 from c2c_auditor.sources.facts.policy_answers import parse_policies, parse_security_groups
 from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from c2c_auditor.sources.rules.entry_rules import EntryRules
-from c2c_auditor.sources.rules.netlink import Nftables
+from c2c_auditor.sources.rules.netlink import Announcements, Requests
 from c2c_auditor.sources.rules.text import read_pasted, read_text
 from support.recordings import recording
 
@@ -98,7 +104,7 @@ def _entry(data: bytes) -> None:
 
 
 class _Socket:
-    """A netlink socket that gives ``data`` in one message and then nothing."""
+    """A netlink socket that gives ``data`` in one datagram and then nothing."""
 
     def __init__(self, data: bytes) -> None:
         self._data: bytes | None = data
@@ -118,13 +124,26 @@ class _Socket:
 
 def _netlink(data: bytes) -> None:
     """What nf_tables announces or answers is a value, or a SourceError."""
-    sockets = Nftables.__new__(Nftables)
-    for work in (Nftables.changes, Nftables.generation):
-        vars(sockets).update(_requests=_Socket(data), _events=_Socket(data))
-        try:
-            work(sockets)
-        except SourceError:
-            continue
+    requests, announcements = Requests.__new__(Requests), Announcements.__new__(Announcements)
+    vars(announcements).update(_socket=_Socket(data), overflows=0)
+    for announced in announcements.read():
+        if isinstance(announced, tuple):
+            table_message(announced[2] or b"\2")
+            chain_message(announced[2] or b"\2")
+    for work in (requests.generation, lambda: list(requests.chains())):
+        vars(requests).update(_socket=_Socket(data), _number=0)
+        with suppress(SourceError):
+            work()
+
+
+def _native(data: bytes) -> None:
+    """The expressions of a rule are rules, the same in parts and as a whole, or NotUnderstood."""
+    for family in AddressFamily:
+        decoder = RuleDecoder(family)
+        with suppress(NotUnderstood):
+            first = decoder.rules(data)
+            assert decoder.rules(data) == first
+            assert first == drafted([part_of(data, family)], family)
 
 
 def _facts(parse: Callable[..., object], data: bytes) -> None:
@@ -162,7 +181,7 @@ def _bundle(data: bytes) -> None:
             known = name.decode("ascii", "replace").strip()
             if known in _FILES:
                 (Path(directory) / known).write_bytes(content)
-        for form in ("json", "table"):
+        for form in ("json", "text"):
             result = CliRunner().invoke(cli, ["audit", "--bundle", directory, "--format", form], standalone_mode=False)
             if result.exception is not None and not isinstance(result.exception, AuditorError | click.ClickException):
                 raise result.exception
@@ -201,7 +220,8 @@ class _Questions:
 
 @lru_cache(maxsize=1)
 def _application() -> Any:  # noqa: ANN401 - bottle has no types
-    app = application(LatestReport(), _Questions(), ready_max_age=120.0, pid=1)  # type: ignore[arg-type]  # only `ask` is used
+    questions: Any = _Questions()  # only `ask` is used
+    app = application(LatestReport(), questions, Templates.read(), ready_max_age=120.0, pid=1)
     app.catchall = False  # else it would make a 500 of what we look for
     return app
 
@@ -218,6 +238,7 @@ def _http(data: bytes) -> None:
         "SERVER_PORT": "80",
         "wsgi.url_scheme": "http",
         **{f"HTTP_{number}": value.decode("latin-1") for number, value in enumerate(headers.split(b"\n")[:20])},
+        "HTTP_ACCEPT": "text/html" if len(data) % 2 else "*/*",
         "HTTP_ACCEPT_ENCODING": headers[:200].decode("latin-1"),
     }
     said: list[str] = []
@@ -242,6 +263,7 @@ TARGETS = tuple(
         "listing": _listing,
         "entry": _entry,
         "netlink": _netlink,
+        "native": _native,
         "store": _store,
         "vpa-config": _vpa_config,
         "policies": _policies,

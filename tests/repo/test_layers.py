@@ -18,6 +18,7 @@ LAYERS = (
     ("model",),
     ("netfilter",),
     ("netfilter.binary",),
+    ("netfilter.native",),
     ("silk",),
     ("audit.comparison",),
     ("audit.reading",),

@@ -11,6 +11,8 @@ from c2c_auditor.audit.traffic.first_marks import FirstMarks
 from c2c_auditor.errors import EvaluationError, ParseError, Reason, SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.flows import ALL
+from c2c_auditor.netfilter.native.attributes import attributes
+from c2c_auditor.netfilter.native.messages import chain_message, table_message
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.netfilter.paths import Paths
@@ -18,7 +20,7 @@ from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.netfilter.stages import stages
 from c2c_auditor.netfilter.way import Way
 from c2c_auditor.sources.rules.command import Limits, run
-from c2c_auditor.sources.rules.netlink import _attributes, _collect, _messages
+from c2c_auditor.sources.rules.netlink import _messages
 from c2c_auditor.sources.rules.text import read_text
 
 HEADER = "Chain F (policy ACCEPT)\ntarget     prot opt source               destination\n"
@@ -167,11 +169,10 @@ def test_netlink_messages_that_are_cut_off_are_no_error() -> None:
     """An empty payload, lengths of nothing, lengths beyond the end."""
     header = (16).to_bytes(4, "little")
     for data in (b"", header + b"\x06\x0a" + bytes(10), header[:3], b"\xff" * 40, bytes(64)):
-        chains: set[tuple[r.AddressFamily, str, str]] = set()
-        _collect(data, chains, {})
-        assert not chains
-        assert all(isinstance(kind, int) for kind, _ in _messages(data))
-        assert len(list(_attributes(data, 0))) <= len(data)
+        assert all(isinstance(kind, int) for kind, *_ in _messages(data))
+        assert len(list(attributes(data))) <= len(data)
+        for message in (table_message, chain_message):
+            message(data or b"\2")
 
 
 def test_a_program_that_closes_its_output_and_lives_on_is_ended(tmp_path: Path) -> None:

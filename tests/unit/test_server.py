@@ -103,7 +103,11 @@ def test_a_published_report_is_served_in_every_form(server: ServerProcess) -> No
     response, body = _get(server, "/metrics", headers={"Accept-Encoding": "gzip"})
     assert (response.getheader("Content-Encoding"), response.getheader("Vary")) == ("gzip", "Accept-Encoding")
     assert b"c2c_auditor_findings" in gzip.decompress(body)
-    assert b"Last audit" in _get(server, "/")[1]
+    assert _get(server, "/")[1].startswith(b"CLEAN: 3 policy rules are as they should be\nThe last audit ended ")
+    assert _get(server, "/status")[1].startswith(b"CLEAN")
+    response, body = _get(server, "/", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (response.getheader("Content-Type"), response.getheader("Vary")) == ("text/html; charset=utf-8", "Accept")
+    assert b"CLEAN: 3 policy rules" in body
 
 
 def test_an_audit_that_takes_too_long_is_bad_health_until_it_ends(server: ServerProcess) -> None:

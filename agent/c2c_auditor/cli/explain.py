@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 
 import click
@@ -14,16 +15,16 @@ from c2c_auditor.assembly.once import read_inputs, read_scene, unread
 from c2c_auditor.audit.questions import explanation
 from c2c_auditor.audit.questions import matrix as matrix_lines
 from c2c_auditor.audit.questions.lookup import about
+from c2c_auditor.audit.questions.matrix import Matrix, Named
 from c2c_auditor.audit.questions.pairs import mark_pairs
 from c2c_auditor.audit.questions.shown_matrix import matrix_of_marks
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.cli.agents import Agents, Question, agent_options
 from c2c_auditor.cli.asked import Asked, asked_options
+from c2c_auditor.cli.options import output
 from c2c_auditor.errors import UsageError
 from c2c_auditor.export.explained import as_intended, explanation_document, print_explanation
 from c2c_auditor.export.traffic import matrix_document, print_matrix
-
-_FORMAT = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
 
 @click.command()
@@ -32,21 +33,13 @@ _FORMAT = click.option("--format", "form", type=click.Choice(["text", "json"]), 
 @click.argument("flow", metavar="[PORT/PROTOCOL]", required=False)
 @asked_options
 @agent_options
-@_FORMAT
+@output
 def explain(*, source: str, destination: str, flow: str | None, asked: Asked, agents: Agents | None, form: str) -> int:
     """Say whether SOURCE reaches DESTINATION, whether it should, and which rule decides.
 
     Both are an app's name or guid, a container's handle or an address; the destination also `cell`, the cell itself,
     and the source `outside`. Exit status: 0 the rules do what is intended, 1 they do not, 2 could not look.
-
-    \b
-    c2c-auditor explain frontend backend 8080/tcp
-    c2c-auditor explain frontend 203.0.113.7 443/tcp
-    c2c-auditor explain frontend cell 53/udp
-    c2c-auditor explain outside backend 8080/tcp
-    c2c-auditor explain --bundle SOURCE-CELL --bundle DESTINATION-CELL frontend backend
-    c2c-auditor explain --agent https://10.0.0.5:9763 --agent https://10.0.0.6:9763 frontend backend
-    """  # noqa: D301 - click takes the character that the escape stands for
+    """
     piece = explanation.parse_flow(flow) if flow is not None else None
     if agents is not None:
         asked.nothing_beside("--agent")
@@ -70,22 +63,22 @@ def explain(*, source: str, destination: str, flow: str | None, asked: Asked, ag
 @click.argument("destination", required=False)
 @click.option("--differences", is_flag=True, help="Only where rules and policies differ.")
 @asked_options
-@_FORMAT
+@output
 def matrix(*, source: str | None, destination: str | None, differences: bool, asked: Asked, form: str) -> int:
     """Show which source reaches which destination on which ports: what policies intend, and what the rules do.
 
-    With SOURCE only its lines, with DESTINATION only those to it; `-` stands for any. Both as for `explain`. Exit
-    status: 0 the rules do what the policies say, 1 they do not, 2 could not look.
+    With SOURCE only the lines of ends that have it in their names, with DESTINATION only those to such; `-` stands for
+    any. Both may be the beginning of a guid.
 
-    \b
-    c2c-auditor matrix frontend
-    c2c-auditor matrix - backend --differences
-    """  # noqa: D301 - as above
-    wanted = tuple(None if text == "-" else text for text in (source, destination))
+    Exit status: 0 the rules do what the policies say, 1 they do not, 2 could not look.
+    """
+    named = Named(
+        **{name: text for name, text in (("source", source), ("destination", destination)) if text not in (None, "-")}
+    )
     with asked.readers() as readers:
         scenes = tuple(map(read_scene, readers))
     with _saying_what_is_unread(text for scene in scenes for text in unread(scene.reading)):
-        found = _matrix(scenes, wanted, differences=differences)
+        found = _matrix(scenes, named, differences=differences)
     if form == "json":
         click.echo(json.dumps(matrix_document(found), indent=1))
     else:
@@ -105,21 +98,31 @@ def _saying_what_is_unread(texts: Iterable[str]) -> Iterator[None]:
         raise UsageError(f"{error}. Not everything could be read: {problems}") from error
 
 
-def _matrix(scenes: tuple[Scene, ...], wanted: tuple[str | None, ...], *, differences: bool) -> matrix_lines.Matrix:
+def _matrix(scenes: tuple[Scene, ...], named: Named, *, differences: bool) -> Matrix:
+    """The lines of `named`. Raises UsageError where no end has such a name."""
+    lines = _lines(scenes)
+    found = lines(named, differences=differences)
+    if not found.lines and named != Named() and not lines(named, differences=False).lines:
+        raise UsageError(
+            f"no line is from {named.source or 'any source'} to {named.destination or 'any destination'}: matrix "
+            "alone shows all"
+        )
+    return found
+
+
+def _lines(scenes: tuple[Scene, ...]) -> Callable[..., Matrix]:
     """The matrix of the rules' walks, or of listings that do not show enough for that the one of their marks."""
     first, *_ = scenes
     reached = tuple(chain.from_iterable(scene.reached for scene in scenes))
     judged = sum(len(scene.judged) for scene in scenes)
     if first.reading.listings and len(reached) < judged:
-        reading = first.reading
-        pairs = mark_pairs(reading.rulesets, reading.facts)
+        pairs = mark_pairs(first.reading.rulesets, first.reading.facts)
         if pairs:
-            return matrix_of_marks(pairs, first.inputs.people, wanted, differences=differences)
+            return partial(matrix_of_marks, pairs, first.inputs.people)
     if not reached:
         message = (
             "reachability cannot be worked out: it needs the rules, the container metadata and the policies (see "
             "c2c-auditor audit)"
         )
         raise UsageError(message)
-    only = matrix_lines.Only.of((inputs for inputs, _ in reached), *wanted)
-    return matrix_lines.matrix(reached, differences=differences, only=only)
+    return lambda named, *, differences: matrix_lines.matrix(reached, named=named, differences=differences)

@@ -1,4 +1,4 @@
-"""A report as JSON: the answer of ``/api/v1/report`` and of ``audit --format json``.
+"""A report as JSON: the answer of ``/api/v1/report`` and of ``audit -o json``.
 
 The schema is docs/report-schema.json.
 """

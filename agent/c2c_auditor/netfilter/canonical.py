@@ -32,6 +32,14 @@ _RANK: dict[type, int] = {
 }
 
 
+FIRST_RANK = _RANK[r.TransportMatch]
+
+
+def rank(match: r.Match) -> int:
+    """The place of a match of this class among others."""
+    return _RANK[type(match)]
+
+
 def _order(match: r.Match) -> tuple[int, str]:
     return _RANK[type(match)], repr(match)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 
+from rich.console import Console
+
 from c2c_auditor.audit.questions.cells import Cell
 from c2c_auditor.audit.questions.explanation import Elsewhere, explain, parse_flow
 from c2c_auditor.audit.questions.lookup import about, find
-from c2c_auditor.audit.questions.matrix import Only, matrix
+from c2c_auditor.audit.questions.matrix import Named, matrix
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.errors import EvaluationError, UsageError
-from c2c_auditor.export.explained import explanation_document
+from c2c_auditor.export.explained import explanation_document, print_explanation
 from c2c_auditor.export.traffic import matrix_document
 from c2c_auditor.server.questions import Answer, refusal
 
@@ -31,9 +34,11 @@ class Answers:
         self._scene = scene
 
     def answer(self, subject: str, arguments: Mapping[str, str]) -> Answer:
-        """``explain`` (source, destination, flow, address, mark), ``end`` (name), or ``matrix``.
+        """The answer to a question by its subject.
 
-        ``matrix`` takes source, destination, differences and first.
+        ``explain`` takes source, destination and flow, address and mark of an end on another cell, and text for the
+        words that people get; ``end`` takes a name; ``matrix`` takes differences, from and to (parts of the names of
+        source and destination), first and most (of the lines).
         """
         scene = self._scene
         if scene is None:
@@ -56,7 +61,12 @@ def _explain(scene: Scene, arguments: Mapping[str, str]) -> Answer:
     flow = parse_flow(arguments["flow"]) if "flow" in arguments else None
     source, destination = arguments["source"], arguments["destination"]
     cells = about((scene.questioned,), source, destination)
-    return _ok(explanation_document(explain(cells, source, destination, flow, elsewhere=_elsewhere(arguments))))
+    document = explanation_document(explain(cells, source, destination, flow, elsewhere=_elsewhere(arguments)))
+    if arguments.get("text") != "1":
+        return _ok(document)
+    text = io.StringIO()
+    print_explanation(document, Console(file=text, force_terminal=False))
+    return _ok({"text": text.getvalue()})
 
 
 def _elsewhere(arguments: Mapping[str, str]) -> Elsewhere:
@@ -84,14 +94,18 @@ def _end(scene: Scene, arguments: Mapping[str, str]) -> Answer:
 def _matrix(scene: Scene, arguments: Mapping[str, str]) -> Answer:
     if scene.judgement.reach is None:
         return refusal(409, "reachability is not known: see the notes of /api/v1/report")
-    first = arguments.get("first", "0")
-    if not re.fullmatch(r"[0-9]{1,9}", first):
-        return refusal(400, f"first={first}: give the number of the first line")
+    first, most = _number(arguments, "first", 0), min(_number(arguments, "most", _MOST_LINES), _MOST_LINES)
     differences = arguments.get("differences") == "1"
-    inputs = (inputs for inputs, _ in scene.reached)
-    only = Only.of(inputs, arguments.get("source"), arguments.get("destination"))
-    found = matrix(scene.reached, differences=differences, only=only, first=int(first), most=_MOST_LINES)
-    return _ok(matrix_document(found))
+    named = Named(source=arguments.get("from", ""), destination=arguments.get("to", ""))
+    return _ok(matrix_document(matrix(scene.reached, differences=differences, named=named, first=first, most=most)))
+
+
+def _number(arguments: Mapping[str, str], name: str, default: int) -> int:
+    """A number of lines. Raises UsageError."""
+    given = arguments.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,9}", given):
+        raise UsageError(f"{name}={given}: give a number of lines")
+    return int(given)
 
 
 def _ok(document: dict[str, object]) -> Answer:

@@ -8,48 +8,37 @@ from itertools import chain, islice
 
 from attrs import frozen
 
-from c2c_auditor.audit.questions.cells import Cell
-from c2c_auditor.audit.questions.lookup import End, find
 from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.audit.reading.people import People
 from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row
 from c2c_auditor.audit.traffic.reachability import Reachability
 from c2c_auditor.audit.traffic.statements import Places, destination_name, sentences
 from c2c_auditor.audit.traffic.wording import flows_text
-from c2c_auditor.model.cell import Container
 from c2c_auditor.model.report import Passage
 
 _MOST_SHOWN = 1000
 
 
 @frozen(kw_only=True)
-class Only:
-    """Which lines are wanted: those from ``source`` to ``destination``, None for any."""
+class Named:
+    """Which lines are wanted: those whose ends have these parts in their names, in any case of letters.
 
-    source: End | None = None
-    destination: End | None = None
+    Or whose apps' guids begin with them.
+    """
 
-    @classmethod
-    def of(cls, inputs: Iterable[Inputs], source: str | None, destination: str | None) -> Only:
-        """The ends that the texts mean, as `lookup.find` takes them. Raises UsageError."""
-        cells = tuple(map(Cell.of, inputs)) if source or destination else ()
-        return cls(
-            source=find(source, cells) if source else None,
-            destination=find(destination, cells) if destination else None,
-        )
+    source: str = ""
+    destination: str = ""
 
-    def takes(self, to: DestinationFlows, row: Row) -> bool:
+    def takes(self, people: People, to: DestinationFlows, row: Row) -> bool:
         """Whether the line of ``row`` is wanted."""
-        return _meant(self.source, row.source.app, row.source.container) and _meant(
-            self.destination, to.app, to.container
+        return is_meant(self.source, row.source.name(people), row.source.app) and is_meant(
+            self.destination, destination_name(to, people), to.app
         )
 
 
-def _meant(end: End | None, app: str, container: Container | None) -> bool:
-    if end is None:
-        return True
-    if container is not None:
-        return any(one.container == container for one in end.containers)
-    return bool(app) and app == end.app and end.whole_app
+def is_meant(part: str, name: str, guid: str) -> bool:
+    """Whether ``part`` is a part of an end's name, or the beginning of its app's guid; an empty one means any end."""
+    return part.lower() in name.lower() or (bool(guid) and guid.startswith(part))
 
 
 @frozen(kw_only=True)
@@ -86,19 +75,19 @@ def matrix(
     families: Iterable[tuple[Inputs, Reachability]],
     *,
     differences: bool = False,
-    only: Only | None = None,
+    named: Named | None = None,
     first: int = 0,
     most: int | None = None,
 ) -> Matrix:
     """The lines of all ``families`` by destination: ``most`` of them from number ``first`` on.
 
-    With ``differences`` only those where intent and rules differ, with ``only`` those that it takes.
+    With ``differences`` only those where intent and rules differ, with ``named`` those that it takes.
     """
     counts: Counter[tuple[Passage, Passage]] = Counter()
     rows: list[Iterator[tuple[Inputs, Places, DestinationFlows, Row]]] = []
     for inputs, reach in families:
         counts.update(reach.flows)
-        rows.append(_rows(inputs, reach, only or Only(), differences=differences))
+        rows.append(_rows(inputs, reach, named or Named(), differences=differences))
     wanted = islice(chain.from_iterable(rows), first, None if most is None else first + most + 1)
     lines = tuple(_line(*row) for row in wanted)
     left = most is not None and len(lines) > most
@@ -110,12 +99,12 @@ def matrix(
 
 
 def _rows(
-    inputs: Inputs, reach: Reachability, only: Only, *, differences: bool
+    inputs: Inputs, reach: Reachability, named: Named, *, differences: bool
 ) -> Iterator[tuple[Inputs, Places, DestinationFlows, Row]]:
     places = Places(inputs)
     for to in reach.reached:
         for row in to.different if differences else to.rows:
-            if only.takes(to, row):
+            if named.takes(inputs.people, to, row):
                 yield inputs, places, to, row
 
 

@@ -3,11 +3,6 @@
 The layouts are the kernel's uapi structures on a 64-bit machine: linux/netfilter_ipv4/ip_tables.h,
 linux/netfilter_ipv6/ip6_tables.h, linux/netfilter/x_tables.h, xt_*.h, nf_nat.h. Numbers are in the machine's byte
 order, except addresses and NAT's ports.
-
-A match or target without a layout here, or with options that its value has no word for, is kept whole: its name, its
-revision, and its bytes in hexadecimal. iptables-save would print its options in words of its own, which only its shared
-library knows, so such a value never equals the one that a text gives. Since Linux 4.11 the kernel blanks whatever it
-keeps in these bytes for itself (x_tables.c, ``xt_data_to_user``), so they compare.
 """
 
 from __future__ import annotations
@@ -21,8 +16,8 @@ from attrs import field, frozen
 from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.netfilter.binary.matches import MATCHES, fields, known, text
-from c2c_auditor.netfilter.binary.target_data import TARGETS
+from c2c_auditor.netfilter.binary.extensions import decode_match, decode_target
+from c2c_auditor.netfilter.binary.matches import fields, known, text
 
 _HEADER_SIZE = 32
 _REVISION = 31
@@ -101,7 +96,7 @@ def decode_entry(entry: bytes, chain: str | None = None, family: r.AddressFamily
         entry
     )
     protocol, flags, inverted = of.conditions.unpack_from(entry, of.addresses.size)
-    decoded = [_match(family, *match) for match in matches]
+    decoded = [decode_match(family, *match) for match in matches]
     return r.Rule(
         source=_address(family, source, source_mask, negated=bool(inverted & _SOURCE)),
         destination=_address(family, destination, destination_mask, negated=bool(inverted & _DESTINATION)),
@@ -110,7 +105,7 @@ def decode_entry(entry: bytes, chain: str | None = None, family: r.AddressFamily
         protocol=canonical.protocol(protocol, negated=bool(inverted & _PROTOCOL)),
         fragment=not inverted & _FRAGMENT if flags & of.is_fragment else None,
         matches=canonical.matches_in_order([match for match in decoded if match is not None]),
-        target=_target(family, target, revision, data)
+        target=decode_target(family, target, revision, data)
         if target
         else _verdict(data, chain, goto=bool(flags & of.is_goto)),
     )
@@ -185,34 +180,6 @@ def _interface(field: bytes, mask: bytes, *, negated: bool) -> r.InterfaceMatch 
     if covered == 0 and not negated:
         return None
     return canonical.shared(r.InterfaceMatch(name=name, negated=negated))
-
-
-@lru_cache(maxsize=65536)
-def _match(family: r.AddressFamily, module: str, revision: int, data: bytes) -> r.Match | None:
-    """One match; None for one that matches everything. Remembered by its bytes: most matches of a cell repeat."""
-    decoder = MATCHES[family].get((module, revision))
-    if decoder is not None:
-        try:
-            found = decoder(data)
-            return found if found is None else canonical.shared(found)
-        except NotUnderstood:
-            pass
-    return r.OpaqueMatch(module=module, arguments=_opaque(revision, data))
-
-
-@lru_cache(maxsize=4096)
-def _target(family: r.AddressFamily, name: str, revision: int, data: bytes) -> r.Target:
-    decoder = TARGETS[family].get((name, revision))
-    if decoder is not None:
-        try:
-            return canonical.shared(decoder(data))
-        except NotUnderstood:
-            pass
-    return r.OpaqueTarget(name=name, arguments=_opaque(revision, data))
-
-
-def _opaque(revision: int, data: bytes) -> tuple[str, ...]:
-    return f"revision {revision}", data.hex()
 
 
 def _verdict(data: bytes, chain: str | None, *, goto: bool) -> r.Target:

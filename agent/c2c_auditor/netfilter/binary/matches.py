@@ -172,7 +172,7 @@ def _conntrack(mask: str, data: bytes) -> r.StateMatch:
     return canonical.states(frozenset(_names(states, _CONNTRACK_STATES)), negated=bool(inverted & 1))
 
 
-_ADDRESS_TYPES = {
+ADDRESS_TYPES = {
     1 << bit: name
     for bit, name in enumerate(
         (
@@ -189,8 +189,8 @@ _LIMITED_TO = {0: "", 4: "in", 8: "out"}
 def _addrtype(data: bytes) -> r.AddressTypeMatch:
     source, destination, flags = fields("=HHI", data)
     return r.AddressTypeMatch(
-        source=tuple(sorted(_names(source, _ADDRESS_TYPES))),
-        destination=tuple(sorted(_names(destination, _ADDRESS_TYPES))),
+        source=tuple(sorted(_names(source, ADDRESS_TYPES))),
+        destination=tuple(sorted(_names(destination, ADDRESS_TYPES))),
         source_negated=bool(flags & 1),
         destination_negated=bool(flags & 2),
         limit=known(_LIMITED_TO, flags & 12),

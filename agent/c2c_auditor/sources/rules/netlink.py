@@ -1,116 +1,93 @@
-"""Reads what nf_tables announces: the generation, and each commit with its changed chains and its process.
+"""Speaks netlink with nf_tables, by hand: questions and their answers, and the announcements of commits. Read only.
 
-Two netlink sockets, read only: GETGEN requests the generation (microseconds, whatever the number of rules), and
-multicast group NFNLGRP_NFTABLES announces commits. Messages are walked by hand, because a 20,000-rule restore announces
-20,000 of them and only the chain's name matters in each. Sources: Linux include/uapi/linux/netfilter/nf_tables.h,
+Two sockets. One sends GETGEN (the number of the ruleset in force: microseconds, whatever the number of rules) and asks
+for dumps. The other belongs to multicast group NFNLGRP_NFTABLES, on which each commit is announced: what it added and
+deleted, and last NEWGEN with the new number and the process. Messages are walked by hand, because a restore of 20,000
+rules announces 20,000 of them. Sources: Linux include/uapi/linux/netlink.h, include/uapi/linux/netfilter/nf_tables.h,
 nfnetlink.h; net/netfilter/nf_tables_api.c (``nf_tables_fill_gen_info``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 
 from attrs import frozen
 
 from c2c_auditor.errors import Reason, SourceError
-from c2c_auditor.model.family import AddressFamily
+from c2c_auditor.netfilter.native.attributes import attributes, number, text
 
 _NETLINK_NETFILTER = 12
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_SO_RCVBUFFORCE = 33
 _GROUP_NFTABLES = 7
 _SUBSYSTEM = 10 << 8
-_NEWCHAIN, _DELCHAIN = _SUBSYSTEM | 3, _SUBSYSTEM | 5
-_NEWRULE, _DELRULE = _SUBSYSTEM | 6, _SUBSYSTEM | 8
+NEWTABLE, _GETTABLE, DELTABLE = _SUBSYSTEM, _SUBSYSTEM | 1, _SUBSYSTEM | 2
+NEWCHAIN, _GETCHAIN, DELCHAIN = _SUBSYSTEM | 3, _SUBSYSTEM | 4, _SUBSYSTEM | 5
+NEWRULE, _GETRULE, DELRULE = _SUBSYSTEM | 6, _SUBSYSTEM | 7, _SUBSYSTEM | 8
 _NEWGEN, _GETGEN = _SUBSYSTEM | 15, _SUBSYSTEM | 16
-_TABLE, _CHAIN_OF_RULE, _CHAIN_NAME = 1, 2, 3
-_NAMES_A_CHAIN = {
-    _NEWRULE: _CHAIN_OF_RULE,
-    _DELRULE: _CHAIN_OF_RULE,
-    _NEWCHAIN: _CHAIN_NAME,
-    _DELCHAIN: _CHAIN_NAME,
-}
-"""The messages that tell of a chain, and which of their attributes is its name."""
+_ERROR, _DONE = 2, 3
+_REQUEST, _DUMP = 0x1, 0x300
 _GEN_ID, _GEN_PID, _GEN_NAME = 1, 2, 3
-_ATTRIBUTE_TYPE = 0x3FFF
-_FAMILIES = {family.nfproto: family for family in AddressFamily}
 _HEADER = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
-_BUFFER = 8 << 20
+_LEAST = 16
+# A restore of 20,000 rules announces 17 MB, and the kernel counts the memory around them too.
+_BUFFER = 32 << 20
 _MOST = 1 << 18
+_SECONDS = 2.0
+
+_ALL = bytes(4)
+"""The header of nf_tables' own for a question about every family."""
+
+Message = tuple[int, int, bytes]
+"""Kind (`NEWRULE`, …), flags, and what stands behind the header."""
 
 
-ChangedChain = tuple[AddressFamily, str, str]
+@frozen
+class Commit:
+    """One commit: the new generation, and the process that made it, its name cut at 15 bytes by the kernel."""
+
+    generation: int
+    pid: int
+    name: str
 
 
-@frozen(kw_only=True)
-class Changes:
-    """Commits since the last call.
-
-    ``chains`` are (family, table, chain), None when notifications were lost: anything may have changed.
-
-    ``generation`` is the newest that was announced, None if none was: a commit is in force a moment before it is
-    announced. ``writers`` are (pid, name) of the processes that committed, the name cut at 15 bytes; empty when the
-    notifications were lost.
-    """
-
-    chains: frozenset[ChangedChain] | None = frozenset()
-    generation: int | None = None
-    writers: frozenset[tuple[int, str]] = frozenset()
-
-
-class Nftables:
-    """The two sockets, opened in the network namespace of the caller. Use as a context manager, or `close`."""
+class Requests:
+    """Asks, in the network namespace of the caller. Use as a context manager, or `close`."""
 
     def __init__(self) -> None:
-        self._requests = self._events = None
-        try:
-            self._requests = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
-            self._requests.bind((0, 0))
-            self._requests.settimeout(2.0)
-            self._events = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER
-            )
-            self._events.bind((0, 0))
-            self._events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-            self._events.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_NFTABLES)
-        except OSError as error:
-            self.close()
-            raise _failed(error) from error
+        with _failures():
+            self._socket = _opened()
+            self._socket.settimeout(_SECONDS)
+        self._number = 0
 
-    def __enter__(self) -> Nftables:
+    def __enter__(self) -> Requests:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close both sockets; may be called twice."""
-        for opened in (self._requests, self._events):
-            if opened is not None:
-                opened.close()
-
-    def fileno(self) -> int:
-        """The descriptor that becomes readable when something is committed."""
-        return self._events.fileno() if self._events is not None else -1
+        """Close the socket; may be called twice."""
+        self._socket.close()
 
     def generation(self) -> int:
         """The number of the ruleset in force in this namespace; it moves with each commit and with nothing else.
 
         Raises SourceError.
         """
-        request = _HEADER.pack(20, _GETGEN, 1, 1, 0) + struct.pack("=BBH", 0, 0, 0)
-        try:
-            assert self._requests is not None  # noqa: S101 - open until `close`
-            self._requests.send(request)
-            for kind, payload in _messages(self._requests.recv(1 << 16)):
-                number = dict(_attributes(payload, 4)).get(_GEN_ID) if kind == _NEWGEN else None
-                if number is not None:
-                    return int.from_bytes(number, "big")
-        except OSError as error:
-            raise _failed(error) from error
+        with _failures():
+            asked = self._next()
+            self._socket.send(_HEADER.pack(_LEAST + 4, _GETGEN, _REQUEST, asked, 0) + _ALL)
+            for kind, _, sequence, payload in _messages(self._socket.recv(_MOST)):
+                found = attributes(payload, 4).get(_GEN_ID) if kind == _NEWGEN and sequence == asked else None
+                if found is not None:
+                    return number(found)
         raise SourceError(
             source="rules",
             reason=Reason.INCOMPATIBLE,
@@ -119,71 +96,163 @@ class Nftables:
             remedy="is CONFIG_NF_TABLES there, and does the agent have CAP_NET_ADMIN?",
         )
 
-    def changes(self) -> Changes:
-        """Everything announced since the last call; never waits."""
-        chains: set[ChangedChain] = set()
-        writers: dict[tuple[int, str], int] = {}
-        lost = False
+    def tables(self) -> Iterator[bytes]:
+        """What stands behind the header of each message of a dump of all tables.
+
+        Of this and every dump: a commit in between may make it wrong, and the caller must compare generations. Raises
+        SourceError.
+        """
+        asked = self._next()
+        return self._dump(asked, _HEADER.pack(_LEAST + 4, _GETTABLE, _REQUEST | _DUMP, asked, 0) + _ALL)
+
+    def chains(self) -> Iterator[bytes]:
+        """The same of all chains."""
+        asked = self._next()
+        return self._dump(asked, _HEADER.pack(_LEAST + 4, _GETCHAIN, _REQUEST | _DUMP, asked, 0) + _ALL)
+
+    def rules(self, family: int, table: str, chain: str) -> Iterator[bytes]:
+        """The same of one chain's rules; nothing comes of a chain that is not there."""
+        asked = self._next()
+        body = struct.pack("=BBH", family, 0, 0) + _attribute(1, table) + _attribute(2, chain)
+        header = _HEADER.pack(_LEAST + len(body), _GETRULE, _REQUEST | _DUMP, asked, 0)
+        return self._dump(asked, header + body)
+
+    def _dump(self, asked: int, request: bytes) -> Iterator[bytes]:
+        with _failures():
+            self._socket.send(request)
+            while True:
+                for answer, _, sequence, payload in _messages(self._socket.recv(_MOST)):
+                    if sequence != asked:
+                        continue  # the rest of an answer that nobody waited for
+                    if answer in (_DONE, _ERROR):
+                        code = -int.from_bytes(payload[:4], sys.byteorder, signed=True) if answer == _ERROR else 0
+                        if code not in (0, errno.ENOENT):
+                            raise OSError(code, os.strerror(code))
+                        return
+                    yield payload
+
+    def _next(self) -> int:
+        self._number = self._number % 0xFFFFFFFF + 1
+        return self._number
+
+
+def _attribute(kind: int, value: str) -> bytes:
+    data = value.encode("utf-8", "surrogateescape") + b"\0"
+    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
+
+
+class Announcements:
+    """Hears what commits did, in the network namespace of the caller. Use as a context manager, or `close`.
+
+    ``buffer`` is how many bytes may wait to be read; ``overflows`` counts how often there were more.
+    """
+
+    def __init__(self, buffer: int) -> None:
+        with _failures():
+            self._socket = _opened()
+            self._socket.settimeout(0)
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
+            except PermissionError:  # without CAP_NET_ADMIN net.core.rmem_max caps it
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_NFTABLES)
+            # The kernel doubles what is asked for, for its own bookkeeping.
+            self.buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+        self.overflows = 0
+
+    def __enter__(self) -> Announcements:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; may be called twice."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable when something is committed."""
+        return self._socket.fileno()
+
+    def read(self) -> list[Message | Commit | None]:
+        """What was announced and not yet read, in order: a commit's messages, then the `Commit`. Never waits.
+
+        None stands where announcements were lost. Raises SourceError.
+        """
+        heard: list[Message | Commit | None] = []
         while True:
             try:
-                assert self._events is not None  # noqa: S101 - open until `close`
-                data = self._events.recv(_MOST)
+                data = self._socket.recv(_MOST)
             except BlockingIOError:
-                break
+                return heard
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise _failed(error) from error
-                lost = True
+                self.overflows += 1
+                heard.append(None)
                 continue
-            _collect(data, chains, writers)
-        if lost:
-            return Changes(chains=None)
-        return Changes(
-            chains=frozenset(chains), generation=max(writers.values(), default=None), writers=frozenset(writers)
-        )
+            for kind, flags, _, payload in _messages(data):
+                heard.append((kind, flags, payload) if kind != _NEWGEN else _commit(payload))
 
 
-def _collect(data: bytes, chains: set[ChangedChain], writers: dict[tuple[int, str], int]) -> None:
-    for kind, payload in _messages(data):
-        if kind == _NEWGEN:
-            found = dict(_attributes(payload, 4))
-            writer = int.from_bytes(found.get(_GEN_PID, b""), "big"), _text(found.get(_GEN_NAME, b""))
-            writers[writer] = int.from_bytes(found.get(_GEN_ID, b""), "big")
-        elif kind in _NAMES_A_CHAIN and payload and payload[0] in _FAMILIES:
-            # Table and chain stand first in these messages; the expressions behind them are not looked at.
-            wanted = _NAMES_A_CHAIN[kind]
-            table = chain = ""
-            for attribute, value in _attributes(payload, 4):
-                if attribute == _TABLE:
-                    table = _text(value)
-                elif attribute == wanted:
-                    chain = _text(value)
-                    break
-            chains.add((_FAMILIES[payload[0]], table, chain))
+class Netlink:
+    """Both sockets. Use as a context manager, or `close`. Raises SourceError where nf_tables does not answer."""
+
+    def __init__(self, buffer: int = _BUFFER) -> None:
+        self.requests = Requests()
+        try:
+            self.requests.generation()
+            self.announcements = Announcements(buffer)
+        except SourceError:
+            self.requests.close()
+            raise
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close both; may be called twice."""
+        self.requests.close()
+        self.announcements.close()
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable when something is committed."""
+        return self.announcements.fileno()
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + 16 <= len(data):
-        length, kind, _, _, _ = _HEADER.unpack_from(data, at)
-        if length < 16:  # noqa: PLR2004 - a header's size; less is no message
-            return
-        yield kind, data[at + 16 : at + length]
+def _commit(payload: bytes) -> Commit:
+    found = attributes(payload, 4)
+    return Commit(number(found.get(_GEN_ID, b"")), number(found.get(_GEN_PID, b"")), text(found.get(_GEN_NAME, b"")))
+
+
+def _opened() -> socket.socket:
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+    opened.bind((0, 0))
+    return opened
+
+
+def _messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
+    """Kind, flags, sequence number and payload of each message of a datagram."""
+    found = []
+    at, end, unpack = 0, len(data), _HEADER.unpack_from
+    while at + _LEAST <= end:
+        length, kind, flags, sequence, _ = unpack(data, at)
+        if length < _LEAST:
+            break
+        found.append((kind, flags, sequence, data[at + _LEAST : at + length]))
         at += (length + 3) & ~3
+    return found
 
 
-def _attributes(payload: bytes, start: int) -> Iterator[tuple[int, bytes]]:
-    at = start
-    while at + 4 <= len(payload):
-        length, kind = _ATTRIBUTE.unpack_from(payload, at)
-        if length < 4:  # noqa: PLR2004 - an attribute's header; less is none
-            return
-        yield kind & _ATTRIBUTE_TYPE, payload[at + 4 : at + length]
-        at += (length + 3) & ~3
-
-
-def _text(value: bytes) -> str:
-    return value.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _failed(error) from error
 
 
 def _failed(error: OSError) -> SourceError:

@@ -1,0 +1,256 @@
+"""nf_tables' rules as they stand after each commit: filled from dumps, kept by what commits announce.
+
+A commit's messages come in the order in which the kernel carries it out. It takes each deleted rule from its list just
+before it announces that, but all of a commit's new rules stand in the list from the beginning: so a rule may be said to
+stand behind one that is announced after it. Where a doubt about the order is left, the chain is `stale`, to be dumped
+again alone. Sources: Linux net/netfilter/nf_tables_api.c (``nf_tables_newrule``, ``nf_tables_commit``,
+``nf_tables_rule_notify``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from attrs import define, field
+
+from c2c_auditor.errors import NotUnderstood
+from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.native.attributes import attributes, number, text
+from c2c_auditor.netfilter.native.messages import HEADER, chain_message, table_message
+from c2c_auditor.netfilter.native.rules import RuleDecoder, packets_of
+from c2c_auditor.sources.rules.held import DECODED, HeldChain, HeldTable, entry
+from c2c_auditor.sources.rules.netlink import DELCHAIN, DELRULE, DELTABLE, NEWCHAIN, NEWRULE, NEWTABLE, Message
+
+_TABLE, _CHAIN, _HANDLE, _EXPRESSIONS, _POSITION, _USERDATA = 1, 2, 3, 4, 6, 7
+_APPENDED = 0x800
+TableKey = tuple[int, str]
+"""Family (`messages.INET`, …) and name."""
+ChainKey = tuple[TableKey, int]
+"""Table and the chain's handle."""
+Values = Mapping[int, bytes]
+_NO_CHAIN: tuple[bytes, ChainKey | None] = (b"?", None)
+"""What no message begins with: that is its family's number."""
+_NAMES_END = 1024
+"""Names have at most 255 bytes (NFT_NAME_MAXLEN)."""
+_HANDLE_SIZE = 12
+
+
+@define(eq=False)
+class Applied:
+    """One commit while it is applied, and when it has been.
+
+    ``touched`` are the chains whose rules it changed, or may have; ``names`` all chains that it named, with their
+    tables. The rest serves to apply it. ``gone`` are the handles of deleted rules by chain, which stay in their lists
+    until its end; ``waiting`` new rules by the rule that they stand behind and that was not announced yet; ``before``
+    the chain and the handle of the rule that the message before deleted; ``named`` how the message before about a rule
+    began, up to its handle, and the chain that this named.
+    """
+
+    gone: dict[ChainKey, set[int]] = field(factory=dict)
+    waiting: dict[tuple[ChainKey, int], Values] = field(factory=dict)
+    before: tuple[ChainKey, int] | None = None
+    named: tuple[bytes, ChainKey | None] = _NO_CHAIN
+    touched: set[ChainKey] = field(factory=set)
+    names: set[tuple[TableKey, str]] = field(factory=set)
+
+
+class Replica:
+    """Tables, chains and rules; ``stale`` are the chains whose rules must be dumped."""
+
+    def __init__(self, decoders: Mapping[r.AddressFamily, RuleDecoder]) -> None:
+        self._decoders = decoders
+        self.tables: dict[TableKey, HeldTable] = {}
+        self.stale: set[ChainKey] = set()
+
+    def fill(self, tables: Iterable[bytes], chains: Iterable[bytes]) -> None:
+        """Begin anew with these messages. All chains are stale then."""
+        self.tables, self.stale = {}, set()
+        for payload in tables:
+            self._new_table(payload)
+        for payload in chains:
+            self._new_chain(payload, Applied())
+        for key, table in self.tables.items():
+            self.stale |= {(key, handle) for handle in table.chains}
+
+    def fill_chain(self, key: ChainKey, payloads: Iterable[bytes]) -> None:
+        """Take the rules of a stale chain from its dump. Raises NotUnderstood for bytes that no kernel gives."""
+        chain = self.tables[key[0]].chains[key[1]]
+        chain.clear()
+        packets: list[int] = []
+        families = DECODED[key[0][0]]
+        decoders = [(held, self._decoders[family].rules) for held, family in zip(chain.entries, families, strict=True)]
+        for payload in payloads:
+            found = attributes(payload, HEADER)
+            expressions, userdata = found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
+            chain.handles.append(number(found.get(_HANDLE, b"")))
+            packets.append(packets_of(expressions))
+            for held, decoded in decoders:
+                held.append(entry(decoded(expressions, userdata)))
+        chain.packets = packets
+        self.stale.discard(key)
+
+    def size(self) -> int:
+        """How many rules there are."""
+        return sum(len(chain.handles) for table in self.tables.values() for chain in table.chains.values())
+
+    def apply(self, messages: Sequence[Message]) -> Applied:
+        """Apply one commit. Raises NotUnderstood."""
+        turn = Applied()
+        for kind, flags, payload in messages:
+            if kind == NEWRULE:
+                self._new_rule(turn, flags, payload)
+                turn.before = None
+                continue
+            if kind == DELRULE:
+                self._del_rule(turn, payload)
+                continue
+            turn.before, turn.named = None, _NO_CHAIN
+            if kind == NEWCHAIN:
+                renamed = self._new_chain(payload, turn)
+                turn.touched |= {renamed} if renamed is not None else set()
+            elif kind == DELCHAIN:
+                self._del_chain(payload, turn)
+            elif kind == NEWTABLE:
+                self._new_table(payload)
+            elif kind == DELTABLE:
+                self._del_table(payload, turn)
+        for key, gone in turn.gone.items():
+            chain = self._held(key)
+            if chain is not None and key not in self.stale and not chain.remove(gone):
+                self.stale.add(key)
+        self.stale |= {key for key, _ in turn.waiting if self._held(key) is not None}
+        return turn
+
+    def _held(self, key: ChainKey) -> HeldChain | None:
+        table = self.tables.get(key[0])
+        return None if table is None else table.chains.get(key[1])
+
+    def _named(self, turn: Applied, payload: bytes) -> tuple[ChainKey | None, int]:
+        """The chain that a rule's message names, and where the attributes behind its name begin.
+
+        None for families that are not read, and for a chain that is gone by then.
+        """
+        beginning, key = turn.named
+        if not payload.startswith(beginning):
+            found = attributes(payload[:_NAMES_END], HEADER)
+            if list(found)[:2] != [_TABLE, _CHAIN]:
+                raise NotUnderstood(payload[:_NAMES_END].hex())
+            table_key, name = (payload[0], text(found[_TABLE])), text(found[_CHAIN])
+            table = self.tables.get(table_key)
+            handle = None if table is None else table.names.get(name)
+            key = None if handle is None or payload[0] not in DECODED else (table_key, handle)
+            beginning = payload[: HEADER + sum((len(found[kind]) + 7) & ~3 for kind in (_TABLE, _CHAIN))]
+            turn.named = beginning, key
+            turn.names.add((table_key, name))
+            if key is not None:
+                turn.touched.add(key)
+        return key, len(beginning)
+
+    def _new_rule(self, turn: Applied, flags: int, payload: bytes) -> None:
+        key, start = self._named(turn, payload)
+        if key is None or key in self.stale:
+            return
+        found = attributes(payload, start)
+        at = self._place(turn, key, flags, found)
+        if at is not None:
+            self._insert(turn, key, at, found)
+            return
+        behind = number(found.get(_POSITION, b""))
+        if _POSITION not in found or (key, behind) in turn.waiting:
+            self.stale.add(key)
+        else:
+            turn.waiting[key, behind] = found
+
+    def _place(self, turn: Applied, key: ChainKey, flags: int, found: Values) -> int | None:
+        """Where a new rule stands; None if that is not known, or not yet.
+
+        Its message names the rule in front of it if it is neither the first nor the last. A replaced rule is deleted by
+        the message before; the new one has its handle on newer kernels, and on others is said to be appended.
+        """
+        chain, gone = self.tables[key[0]].chains[key[1]], turn.gone.get(key, set())
+        handle = number(found.get(_HANDLE, b""))
+        if handle in gone:
+            gone.remove(handle)
+            return chain.take(handle)
+        if _POSITION in found:
+            before = chain.find(number(found[_POSITION]))
+            return None if before is None else before + 1
+        if not flags & _APPENDED:
+            return 0
+        if turn.before is not None and turn.before[0] == key and len(chain.handles) > len(gone):
+            at = chain.find(turn.before[1])
+            if at is None or all(one in gone for one in chain.handles[:at]):
+                return None
+        return len(chain.handles)
+
+    def _insert(self, turn: Applied, key: ChainKey, at: int, found: Values) -> None:
+        """Put a rule in its place, and behind it those that waited for it."""
+        chain = self.tables[key[0]].chains[key[1]]
+        while True:
+            handle = number(found.get(_HANDLE, b""))
+            given = found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
+            chain.insert(at, handle, [entry(self._decoders[family].rules(*given)) for family in DECODED[key[0][0]]])
+            behind = turn.waiting.pop((key, handle), None)
+            if behind is None:
+                return
+            at, found = at + 1, behind
+
+    def _del_rule(self, turn: Applied, payload: bytes) -> None:
+        key, start = self._named(turn, payload)
+        if key is not None and key not in self.stale:
+            handle = number(attributes(payload[: start + _HANDLE_SIZE], start).get(_HANDLE, b""))
+            turn.gone.setdefault(key, set()).add(handle)
+            turn.before = key, handle
+
+    def _new_table(self, payload: bytes) -> None:
+        message = table_message(payload)
+        held = self.tables.get((message.family, message.name))
+        if held is None:
+            self.tables[message.family, message.name] = HeldTable(message)
+        else:
+            held.message = message
+            for chain in held.chains.values():
+                chain.changed()
+
+    def _del_table(self, payload: bytes, turn: Applied) -> None:
+        """A table is gone; the handles of its chains are used again when the same commit makes it anew."""
+        message = table_message(payload)
+        key = message.family, message.name
+        self.tables.pop(key, None)
+        self.stale = {chain for chain in self.stale if chain[0] != key}
+        turn.gone = {chain: gone for chain, gone in turn.gone.items() if chain[0] != key}
+        turn.waiting = {place: rule for place, rule in turn.waiting.items() if place[0][0] != key}
+
+    def _new_chain(self, payload: bytes, turn: Applied) -> ChainKey | None:
+        """A chain that is new, or has another policy or name now; returned if it has another name."""
+        message = chain_message(payload)
+        turn.names.add(((message.family, message.table), message.name))
+        table = self.tables.get((message.family, message.table))
+        if table is None or message.family not in DECODED:
+            return None
+        held = table.chains.get(message.handle)
+        table.names[message.name] = message.handle
+        if held is None:
+            held = table.chains[message.handle] = HeldChain(message)
+            held.clear()
+            return None
+        old, held.message = held.message.name, message
+        held.changed()
+        if old == message.name:
+            return None
+        if table.names.get(old) == message.handle:
+            del table.names[old]
+        for chain in table.chains.values():
+            chain.rename_target(old, message.name)
+        return (message.family, message.table), message.handle
+
+    def _del_chain(self, payload: bytes, turn: Applied) -> None:
+        message = chain_message(payload)
+        turn.names.add(((message.family, message.table), message.name))
+        key = message.family, message.table
+        table = self.tables.get(key)
+        held = None if table is None else table.chains.pop(message.handle, None)
+        if table is not None and held is not None:
+            self.stale.discard((key, message.handle))
+            if table.names.get(held.message.name) == message.handle:
+                del table.names[held.message.name]

@@ -1,0 +1,77 @@
+"""Makes rulesets of the tables of nf_tables that are held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from c2c_auditor.model import rule as r
+from c2c_auditor.model.rule import Base
+from c2c_auditor.model.table import TABLES, Hook, TableSpec
+from c2c_auditor.netfilter.native.messages import FAMILY_NAMES, INET
+from c2c_auditor.sources.rules.held import DECODED, HeldChain, HeldTable
+from c2c_auditor.sources.rules.replica import TableKey
+
+_SPECS = {table.name: table for table in TABLES}
+_OWN_HOOKS = {
+    (table.name, hook.value): Base(hook=hook, priority=priority, kind=_kind)
+    for table in TABLES
+    for hook, priority in table.hooks.items()
+    for _kind in (
+        ("nat" if table.name == "nat" else "route" if (table.name, hook) == ("mangle", Hook.OUTPUT) else "filter"),
+    )
+}
+"""What iptables-nft makes of its built-in chains (iptables/nft.c, ``xtables_ipv4``)."""
+
+
+def ruleset(tables: Mapping[TableKey, HeldTable], family: r.AddressFamily, wanted: Sequence[TableSpec]) -> r.Ruleset:
+    """What ``tables`` hold for packets of ``family``: of iptables' own tables those that are ``wanted``."""
+    natives = [
+        (key, table) for key, table in sorted(tables.items(), key=lambda item: item[0]) if _is_native(key, family)
+    ]
+    return r.Ruleset(
+        tables={spec.name: _own_table(spec, tables.get((family.nfproto, spec.name)), family) for spec in wanted},
+        natives=tuple(_native_table(key, table, family) for key, table in natives),
+        family=family,
+        backend=r.Backend.NFT,
+        origin="netlink",
+        reader="nf_tables",
+        warnings=tuple(_warnings(tables, family)),
+    )
+
+
+def _is_native(key: TableKey, family: r.AddressFamily) -> bool:
+    proto, name = key
+    return proto == INET or (proto == family.nfproto and name not in _SPECS)
+
+
+def _own_table(spec: TableSpec, held: HeldTable | None, family: r.AddressFamily) -> r.Table:
+    """One of iptables' tables. Built-in chains accept everything if they are not there, or the table is dormant."""
+    chains = {hook.value: r.Chain(name=hook.value, policy="ACCEPT") for hook in spec.hooks}
+    if held is not None and not held.message.dormant:
+        for chain in held.chains.values():
+            chains[chain.message.name] = chain.frozen(family, own=_hangs_where_iptables_hung_it(spec.name, chain))
+    return r.Table(name=spec.name, chains=chains)
+
+
+def _hangs_where_iptables_hung_it(table: str, chain: HeldChain) -> bool:
+    return _OWN_HOOKS.get((table, chain.message.name)) == chain.message.base
+
+
+def _native_table(key: TableKey, held: HeldTable, family: r.AddressFamily) -> r.Table:
+    """A dormant table's chains hang on no hook."""
+    return r.Table(
+        name=f"{FAMILY_NAMES[key[0]]} {key[1]}",
+        chains={chain.message.name: chain.frozen(family, own=held.message.dormant) for chain in held.chains.values()},
+    )
+
+
+def _warnings(tables: Mapping[TableKey, HeldTable], family: r.AddressFamily) -> Iterator[str]:
+    for (proto, name), table in sorted(tables.items(), key=lambda item: item[0]):
+        words = f"nftables' table {FAMILY_NAMES.get(proto, str(proto))} {name}"
+        if proto not in DECODED:
+            yield f"{words} is there and was not read: it concerns no packets that are routed here."
+        elif family in DECODED[proto]:
+            if table.message.dormant:
+                yield f"{words} is dormant: no packet meets its rules."
+            if any(chain.message.elsewhere for chain in table.chains.values()):
+                yield f"{words} has chains on a hook of a device (ingress), which no verdict here takes into account."
