@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 from pathlib import Path
@@ -23,6 +24,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, Container
 from c2c_auditor.netfilter.packet import Certainty
 from c2c_auditor.sources.rules.text import read_pasted
+from support.damages import damaged
 from support.mutations import with_rules
 from support.recordings import CELLS, SMALL_CELLS, Recording, recording
 
@@ -285,6 +287,14 @@ def test_only_the_lines_that_are_asked_for() -> None:
     assert isinstance(_run(*fleet, "nobody").exception, UsageError)
 
 
+def test_the_matrix_of_two_bundles_has_the_lines_of_both() -> None:
+    """What the source's cell sends, and what the destination's takes."""
+    status, document = _document("matrix", *_bundles())
+    ends = {(line["source"].partition(" (")[0], line["destination"].rpartition(") ")[2]) for line in document["lines"]}
+    assert status == 0
+    assert ends == {('"source-app"', f"app {DEST} on other cells"), (f"app {SOURCE} on other cells", "at 10.255.2.7")}
+
+
 def test_the_matrix_of_marks_says_what_it_rests_on(tmp_path: Path) -> None:
     """Of the tutorial's listings, and by the beginning of a guid."""
     article = [
@@ -329,3 +339,31 @@ def test_rules_alone_answer_as_they_do_with_everything_known(name: str) -> None:
                 for flow in map(parse_flow, ("8080/tcp", "53/udp")) if source != destination else ():
                     verdicts = [explain((one,), source, destination, flow).passes for one in (known[0], alone)]
                     assert verdicts[0] is verdicts[1], (form, source, destination, flow)
+
+
+_WORDS = {"passes": Certainty.YES, "does not pass": Certainty.NO, "may or may not pass": Certainty.MAY}
+
+
+def test_the_verdicts_for_many_pairs_are_those_of_walks() -> None:
+    """On one cell and between two, sound and damaged: the index and the walk say the same."""
+    chance = random.Random(11)
+    fleet = recording("fleet-12-nft")
+    store = fleet.facts.store
+    assert store is not None
+    here, there = store.containers[::2], store.containers[1::2]
+    halves = [evolve(fleet.facts, store=evolve(store, containers=some)) for some in (here, there)]
+    seen: set[Certainty] = set()
+    for round_ in range(8):
+        ruleset = fleet.ruleset if round_ == 0 else damaged(fleet.ruleset, chance)
+        whole = (Inputs.of(fleet.facts, ruleset, None),)
+        split = tuple(Inputs.of(facts, ruleset, None) for facts in halves)
+        apps = sorted({container.app for container in store.containers if container.app})
+        for cells in (whole, split):
+            source, destination = chance.sample(apps, 2)
+            flow = parse_flow(chance.choice(("8080", "61001", "7000", "53/udp")))
+            for other in explain(cells, source, destination, flow).others:
+                ends, _, words = other.rpartition(": ")
+                one, another = (end.rpartition(" ")[2] for end in ends.split(" → "))
+                assert explain(cells, one, another, flow).passes is _WORDS[words], (round_, other)
+                seen.add(_WORDS[words])
+    assert {Certainty.YES, Certainty.NO} <= seen
