@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak matrix golden docs pictures dashboards stage release lock clean venv kernel
+.PHONY: help demo test check bench fuzz soak fleet matrix golden docs pictures dashboards stage release lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
@@ -34,6 +34,9 @@ soak: kernel ## a cell at work for SOAK_SECONDS=3600, the whole table of faults,
 	$(pytest) tests/faults -m soak
 	SEED=$(SEED) ROUNDS=$(ROUNDS) CLIENTS=$(CLIENTS) .venv/bin/python packaging/soak.py
 
+fleet: kernel ## CELLS=1000 cells before one Prometheus, one pager and one policy server, some 15 minutes
+	.venv/bin/python packaging/fleet_bench.py --cells $(or $(CELLS),1000) $(FLEET_ARGS)
+
 matrix: kernel ## every iptables and Python that can be had here, into docs/compatibility.md; one of its parts in MATRIX_ARGS
 	.venv/bin/python packaging/matrix.py $(MATRIX_ARGS)
 
@@ -46,12 +49,13 @@ docs: venv ## rewrites the pages that are generated from code
 	.venv/bin/python packaging/generate_commands.py
 	.venv/bin/python packaging/reliability.py
 
-pictures: kernel ## takes the pictures of the page that the documents show, with Debian's chromium
-	@packaging/setup.sh browser
-	PYTHONPATH=tests .venv/bin/python packaging/page_pictures.py
-
 dashboards: venv ## rewrites Grafana's dashboards from packaging/dashboards
 	.venv/bin/python packaging/generate_dashboards.py
+
+pictures: kernel ## the pictures of the documents: the page in a real browser, the dashboards from a real Prometheus over cells with faults
+	@packaging/setup.sh browser
+	PYTHONPATH=tests .venv/bin/python packaging/page_pictures.py
+	.venv/bin/python packaging/pictures.py
 
 stage: venv ## what the BOSH package is made of, into bosh-release/src
 	.venv/bin/python packaging/stage_release.py

@@ -20,7 +20,7 @@ readonly atheris_version=3.0.0
 
 # Debian packages by purpose. python-iptables comes as source only: it needs a compiler, but not Python's headers.
 readonly build_packages=(python3-venv gcc libc6-dev)
-readonly kernel_packages=(iptables iproute2 nftables procps util-linux ruby prometheus)
+readonly kernel_packages=(iptables iproute2 nftables procps util-linux ruby prometheus prometheus-alertmanager)
 readonly browser_packages=(chromium chromium-driver fonts-dejavu-core)
 
 die() {
@@ -44,6 +44,7 @@ works() {
         chromium-driver) command -v chromedriver ;;
         fonts-dejavu-core) [[ -d /usr/share/fonts/truetype/dejavu ]] ;;
         prometheus) command -v prometheus && command -v promtool ;;
+        prometheus-alertmanager) command -v prometheus-alertmanager && command -v amtool ;;
         *) false ;;
     esac >/dev/null 2>&1
 }

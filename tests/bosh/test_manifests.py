@@ -161,8 +161,9 @@ def test_a_runtime_config_needs_a_version(tmp_path: Path) -> None:
 
 
 def test_loopback_only_leaves_the_agents_own_defaults(tmp_path: Path) -> None:
-    """No certificate, no variable, nothing beyond 127.0.0.1."""
+    """No certificate, no variable, nothing beyond 127.0.0.1; metrics leave by prom_scraper."""
     runtime = applied(RUNTIME, LOOPBACK, tmp_path=tmp_path)
+    assert runtime["addons"][0]["jobs"][0]["properties"] == {"c2c_auditor": {"prom_scraper": {"enabled": True}}}
     assert "variables" not in runtime
     server = _agent(runtime).server
     assert (server.address, server.tls, server.plaintext) == ("127.0.0.1", None, False)
@@ -197,5 +198,6 @@ def test_the_monitoring_asks_for_what_the_agents_serve(cf: Mapping[str, Any]) ->
 
 def test_every_manifest_is_tested() -> None:
     """A new one is applied here or in the monitoring's tests, or it is not known to work."""
-    monitoring = {OPERATORS / "monitor-c2c-auditor.yml", OPERATORS / "monitor-c2c-auditor-plaintext.yml"}
+    names = ("monitor-c2c-auditor", "monitor-c2c-auditor-plaintext", "alertmanager-c2c-auditor")
+    monitoring = {OPERATORS / f"{name}.yml" for name in names}
     assert set((RELEASE / "manifests").rglob("*.yml")) == {RUNTIME, ADD, LOOPBACK, OWN_CA, *monitoring}

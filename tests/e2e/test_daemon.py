@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 import trustme
 
+from demo.policy_server import PolicyServer, Truth, make_certificates
+from faults.front import Front, Mode
 from support.namespaces import in_namespace
 from support.recordings import CELLS
 
@@ -44,7 +46,8 @@ def _settings(folder: Path, **more: object) -> Path:
     vpa.update({key: str(folder / name) for key, name in names.items()})
     (folder / "vpa.json").write_text(json.dumps(vpa))
     shutil.copy(PAIR / "store.json", folder / "store.json")
-    settings = {"vpa_config": str(folder / "vpa.json"), "interval": 0.3, "server": {"port": 0}, **more}
+    vpa_config = str(folder / "vpa.json")
+    settings = {"vpa_config": vpa_config, "interval": 0.3, "grace": 4.0, "server": {"port": 0}, **more}
     (folder / "auditor.json").write_text(json.dumps(settings))
     return folder / "auditor.json"
 
@@ -182,20 +185,25 @@ def _says_since_when(folder: Path) -> None:
         assert f"BREACH default_deny_missing since {since}" in told.stdout
 
 
-@pytest.mark.parametrize("server", ["hanging", "refusing"])
-def test_each_change_is_audited_at_once_whatever_the_policy_server_does(server: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["HANG", "REFUSE", "SLOW", "FLAP"])
+def test_each_change_is_audited_at_once_whatever_the_policy_server_does(mode: str, tmp_path: Path) -> None:
     """Policies are fetched beside the audits; only work counts for the rest after one, not waiting."""
-    _audits_each_change(tmp_path, server == "hanging")
+    _audits_each_change(tmp_path, mode)
 
 
 @in_namespace
-def _audits_each_change(folder: Path, hanging: bool) -> None:  # noqa: FBT001 - passed by position into the namespace
+def _audits_each_change(folder: Path, mode: str) -> None:
     _loopback_up()
     _load_pair()
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1] if hanging else 1
-        config = _settings(folder, policy_server={"url": f"https://127.0.0.1:{port}"}, interval=60)
-        with _daemon(config) as (process, log):
+    certificates = make_certificates(folder)
+    with (
+        PolicyServer(certificates, Truth(last_updated=1)).serving() as server,
+        Front(int(server.url.rpartition(":")[2])).serving() as front,
+    ):
+        front.become(Mode[mode])
+        files = {"ca": certificates.ca, "certificate": certificates.client, "key": certificates.client_key}
+        asked = {"url": f"https://127.0.0.1:{front.port}", **{name: str(path) for name, path in files.items()}}
+        with _daemon(_settings(folder, policy_server=asked, interval=60)) as (process, log):
             address = _events(log, "started")[0]["data"]["address"]
             _wait_for_audit(address, 0.0)
             _audits_changes(address, judged=True)

@@ -220,12 +220,13 @@ def test_the_golden_metrics_of_a_broken_cell(request: pytest.FixtureRequest) -> 
 
 
 def test_after_a_conclusive_audit_every_kind_is_there_with_0() -> None:
-    """Pending and confirmed alike."""
+    """Confirmed; pending only where 0 says something: the policy rules that may be on their way."""
     samples = _samples(_metrics(clean_report()))
+    pending = {dict(labels)["kind"] for name, labels in samples if ("state", "pending") in labels}
+    assert pending == {"mark_missing", "accept_missing", "ingress_missing", "policy_chain_missing"}
     for kind in Kind:
-        for state in (State.PENDING, State.CONFIRMED):
-            labels = tuple(sorted({"kind": kind.value, "effect": kind.effect.value, "state": state.value}.items()))
-            assert samples["c2c_auditor_findings", labels] == 0
+        labels = tuple(sorted({"kind": kind.value, "effect": kind.effect.value, "state": "confirmed"}.items()))
+        assert samples["c2c_auditor_findings", labels] == 0
 
 
 def test_while_blind_findings_are_absent_and_never_0() -> None:
@@ -271,8 +272,8 @@ def test_every_family_is_in_the_catalogue_and_its_page_is_current() -> None:
 
 def _full_counters() -> Counters:
     return Counters(
-        confirmed=dict.fromkeys(Kind, 1),
-        resolved=dict.fromkeys(Kind, 1),
+        confirmed=dict.fromkeys(Effect, 1),
+        resolved=dict.fromkeys(Effect, 1),
         audits=dict.fromkeys(Result, 1),
         source_errors={("rules", "timeout"): 1},
         ruleset_changes={"vpa": 1},
@@ -295,11 +296,33 @@ def test_histograms_are_cumulative() -> None:
 def test_an_effect_that_is_not_the_kinds_usual_one_has_its_own_series() -> None:
     """Beside the usual one, which stays at 0; pending and confirmed apart."""
     finding = evolve(flushed_report().findings[0], effects=frozenset({Effect.ADVICE}), state=State.PENDING)
-    samples = _samples(_metrics(evolve(clean_report(), findings=(finding,))))
     kind = finding.kind
-    expected = {("advice", "pending"): 1, (kind.effect.value, "pending"): 0, (kind.effect.value, "confirmed"): 0}
-    for (effect, state), count in expected.items():
-        assert samples["c2c_auditor_findings", (("effect", effect), ("kind", kind.value), ("state", state))] == count
+    assert _of_kind(evolve(clean_report(), findings=(finding,)), kind) == {
+        ("advice", "pending"): 1,
+        (kind.effect.value, "confirmed"): 0,
+    }
+
+
+def test_a_finding_counts_once_for_each_of_its_effects() -> None:
+    """An ACCEPT with another app's mark lets one in and stops another: both alerts have to see it."""
+    both = frozenset({Effect.BREACH, Effect.OUTAGE})
+    finding = evolve(flushed_report().findings[0], kind=Kind.ACCEPT_CHANGED, effects=both)
+    report = evolve(clean_report(), findings=(finding,))
+    assert _of_kind(report, Kind.ACCEPT_CHANGED) == {("breach", "confirmed"): 1, ("outage", "confirmed"): 1}
+    oldest = [
+        labels for name, labels in _samples(_metrics(report)) if name.endswith("oldest_finding_timestamp_seconds")
+    ]
+    assert oldest == [(("effect", "breach"),), (("effect", "outage"),)]
+
+
+def _of_kind(report: Report, kind: Kind) -> dict[tuple[str, str], float]:
+    """The findings of one kind by effect and state."""
+    found = {}
+    for (name, pairs), value in _samples(_metrics(report)).items():
+        labels = dict(pairs)
+        if name == "c2c_auditor_findings" and labels["kind"] == kind.value:
+            found[labels["effect"], labels["state"]] = value
+    return found
 
 
 def test_one_log_line_per_change_and_none_per_audit() -> None:

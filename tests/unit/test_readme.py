@@ -117,3 +117,12 @@ def test_the_readme_names_every_command() -> None:
     _, result = typed((), width=WIDTH)
     for name in re.findall(r"^  ([a-z]+)  ", result.output.partition("Commands:")[2], re.MULTILINE):
         assert f"c2c-auditor {name}" in text
+
+
+def test_the_cause_is_in_the_first_lines_of_the_tutorials_listings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who has nothing else reads it there."""
+    monkeypatch.chdir(CELLS / "article")
+    listings = ("--rules", "iptables-L.destination-cell.txt", "--rules", "iptables-L.source-cell.txt")
+    for command in (("audit", *listings), ("explain", *listings, "6b817f74", "20e39f68", "61001/tcp")):
+        text, _ = typed(command, width=WIDTH)
+        assert "0x4" in "".join(text.splitlines()[:5])

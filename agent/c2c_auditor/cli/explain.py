@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from itertools import chain
 
 import click
@@ -15,7 +14,6 @@ from c2c_auditor.assembly.once import read_inputs, read_scene, unread
 from c2c_auditor.audit.questions import explanation
 from c2c_auditor.audit.questions import matrix as matrix_lines
 from c2c_auditor.audit.questions.lookup import about
-from c2c_auditor.audit.questions.matrix import Matrix, Named
 from c2c_auditor.audit.questions.pairs import mark_pairs
 from c2c_auditor.audit.questions.shown_matrix import matrix_of_marks
 from c2c_auditor.audit.scene import Scene
@@ -67,18 +65,14 @@ def explain(*, source: str, destination: str, flow: str | None, asked: Asked, ag
 def matrix(*, source: str | None, destination: str | None, differences: bool, asked: Asked, form: str) -> int:
     """Show which source reaches which destination on which ports: what policies intend, and what the rules do.
 
-    With SOURCE only the lines of ends that have it in their names, with DESTINATION only those to such; `-` stands for
-    any. Both may be the beginning of a guid.
-
-    Exit status: 0 the rules do what the policies say, 1 they do not, 2 could not look.
+    With SOURCE only its lines, with DESTINATION only those to it; `-` stands for any. Both as for `explain`. Exit
+    status: 0 the rules do what the policies say, 1 they do not, 2 could not look.
     """
-    named = Named(
-        **{name: text for name, text in (("source", source), ("destination", destination)) if text not in (None, "-")}
-    )
+    wanted = tuple(None if text == "-" else text for text in (source, destination))
     with asked.readers() as readers:
         scenes = tuple(map(read_scene, readers))
     with _saying_what_is_unread(text for scene in scenes for text in unread(scene.reading)):
-        found = _matrix(scenes, named, differences=differences)
+        found = _matrix(scenes, wanted, differences=differences)
     if form == "json":
         click.echo(json.dumps(matrix_document(found), indent=1))
     else:
@@ -98,31 +92,25 @@ def _saying_what_is_unread(texts: Iterable[str]) -> Iterator[None]:
         raise UsageError(f"{error}. Not everything could be read: {problems}") from error
 
 
-def _matrix(scenes: tuple[Scene, ...], named: Named, *, differences: bool) -> Matrix:
-    """The lines of `named`. Raises UsageError where no end has such a name."""
-    lines = _lines(scenes)
-    found = lines(named, differences=differences)
-    if not found.lines and named != Named() and not lines(named, differences=False).lines:
-        raise UsageError(
-            f"no line is from {named.source or 'any source'} to {named.destination or 'any destination'}: matrix "
-            "alone shows all"
-        )
-    return found
-
-
-def _lines(scenes: tuple[Scene, ...]) -> Callable[..., Matrix]:
+def _matrix(scenes: tuple[Scene, ...], wanted: tuple[str | None, ...], *, differences: bool) -> matrix_lines.Matrix:
     """The matrix of the rules' walks, or of listings that do not show enough for that the one of their marks."""
     first, *_ = scenes
     reached = tuple(chain.from_iterable(scene.reached for scene in scenes))
     judged = sum(len(scene.judged) for scene in scenes)
     if first.reading.listings and len(reached) < judged:
-        pairs = mark_pairs(first.reading.rulesets, first.reading.facts)
+        reading = first.reading
+        pairs = mark_pairs(reading.rulesets, reading.facts)
         if pairs:
-            return partial(matrix_of_marks, pairs, first.inputs.people)
+            found = matrix_of_marks(pairs, first.inputs.people, wanted, differences=differences)
+            if found.lines or not any(wanted) or matrix_of_marks(pairs, first.inputs.people, wanted).lines:
+                return found
+            source, destination = wanted
+            raise UsageError(f"no rule is for {source or 'any source'} and {destination or 'any destination'}")
     if not reached:
         message = (
             "reachability cannot be worked out: it needs the rules, the container metadata and the policies (see "
             "c2c-auditor audit)"
         )
         raise UsageError(message)
-    return lambda named, *, differences: matrix_lines.matrix(reached, named=named, differences=differences)
+    only = matrix_lines.Only.of((inputs for inputs, _ in reached), *wanted)
+    return matrix_lines.matrix(reached, differences=differences, only=only)

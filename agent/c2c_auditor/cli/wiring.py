@@ -13,7 +13,7 @@ from c2c_auditor.config import Config, load_config
 from c2c_auditor.errors import SourceError
 from c2c_auditor.sources.facts.answer_texts import KeepText
 from c2c_auditor.sources.facts.gatherer import CellReader
-from c2c_auditor.sources.facts.policy_thread import Pace
+from c2c_auditor.sources.facts.policy_schedule import Pace
 from c2c_auditor.sources.rules.backends import Backends
 from c2c_auditor.sources.rules.backends import Reader as RulesReader
 from c2c_auditor.sources.rules.command import Limits
@@ -69,13 +69,17 @@ def open_rules(config: Config) -> Rules:
 
 
 def policy_pace(config: Config) -> Pace:
-    """How often the daemon fetches policies: every 5 s, and four times within a grace that is shorter than usual.
+    """How often the daemon asks the policy server: faster than usual only where the grace is shorter than usual.
 
     A policy must be known well before a rule without it counts as a finding that has lasted.
     """
     usual = Pace()
-    pause = usual.pause if config.grace is None else min(usual.pause, config.grace / 4)
-    return evolve(usual, pause=pause, least_pause=min(usual.least_pause, pause))
+    if config.grace is None:
+        return usual
+    quarter = config.grace / 4
+    return evolve(
+        usual, rest=min(usual.rest, quarter), least=min(usual.least, quarter), start=min(usual.start, quarter)
+    )
 
 
 @contextmanager

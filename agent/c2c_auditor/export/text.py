@@ -48,6 +48,13 @@ def _print_cause(page: Page, cause: Cause, now: float) -> None:
         page.say(("→ ", "bold green"), (plain(remedy), ""), indent=2)
 
 
+def _facts_that_would(report: Report) -> str:
+    """The options that give what an audit of rules alone lacks."""
+    if not report.pairs or report.tally.policies is not None:
+        return ""
+    return " --store FILE and --policies FILE (store.json, the policy server's answer) show what should be there."
+
+
 def _print_blindness(page: Page, report: Report) -> None:
     for status in report.sources:
         if not status.up and status.problem is not None:
@@ -64,10 +71,3 @@ def _print_blindness(page: Page, report: Report) -> None:
         )
     for note in report.notes:
         page.say((f"Note: {plain(note)}", "dim"))
-
-
-def _facts_that_would(report: Report) -> str:
-    """The options that give what an audit of rules alone lacks."""
-    if not report.pairs or report.tally.policies is not None:
-        return ""
-    return " --store FILE and --policies FILE (store.json, the policy server's answer) show what should be there."

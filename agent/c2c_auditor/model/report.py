@@ -30,7 +30,7 @@ class RuleSetName(str, Enum):
 
 
 class RuleType(str, Enum):
-    """What a rule is for; a label value of ``c2c_auditor_rules``."""
+    """What a rule is for; the label ``purpose`` of ``c2c_auditor_rules_…``."""
 
     MARK = "mark"
     ACCEPT = "accept"
@@ -115,13 +115,13 @@ class Histogram:
 class Counters:
     """What has happened since the agent started; every mapping's keys come from closed sets."""
 
-    confirmed: Mapping[Kind, int] = field(factory=dict)
-    resolved: Mapping[Kind, int] = field(factory=dict)
+    confirmed: Mapping[Effect, int] = field(factory=dict)
+    resolved: Mapping[Effect, int] = field(factory=dict)
     audits: Mapping[Result, int] = field(factory=dict)
     source_errors: Mapping[tuple[str, str], int] = field(factory=dict)
     ruleset_changes: Mapping[str, int] = field(factory=dict)
     log_lines_dropped: int = 0
-    convergence: Histogram = Histogram.empty(0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800)
+    convergence: Histogram = Histogram.empty(1, 5, 10, 15, 30, 60, 120, 300, 600)
     durations: Mapping[str, Histogram] = field(factory=dict)
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from c2c_auditor.audit.questions.cells import Cell
 from c2c_auditor.audit.questions.explanation import Elsewhere, explain, parse_flow
 from c2c_auditor.audit.questions.lookup import about, find
-from c2c_auditor.audit.questions.matrix import Named, matrix
+from c2c_auditor.audit.questions.matrix import Named, Only, Wanted, matrix
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.errors import EvaluationError, UsageError
 from c2c_auditor.export.explained import explanation_document, print_explanation
@@ -36,9 +36,9 @@ class Answers:
     def answer(self, subject: str, arguments: Mapping[str, str]) -> Answer:
         """The answer to a question by its subject.
 
-        ``explain`` takes source, destination and flow, address and mark of an end on another cell, and text for the
-        words that people get; ``end`` takes a name; ``matrix`` takes differences, from and to (parts of the names of
-        source and destination), first and most (of the lines).
+        ``explain`` takes source, destination and flow, address and mark (of the end on another cell), and text for the
+        words that people get; ``end`` takes name; ``matrix`` takes source and destination (as explain does), from and
+        to (parts of their names), differences, first and most (of the lines).
         """
         scene = self._scene
         if scene is None:
@@ -96,8 +96,16 @@ def _matrix(scene: Scene, arguments: Mapping[str, str]) -> Answer:
         return refusal(409, "reachability is not known: see the notes of /api/v1/report")
     first, most = _number(arguments, "first", 0), min(_number(arguments, "most", _MOST_LINES), _MOST_LINES)
     differences = arguments.get("differences") == "1"
-    named = Named(source=arguments.get("from", ""), destination=arguments.get("to", ""))
-    return _ok(matrix_document(matrix(scene.reached, differences=differences, named=named, first=first, most=most)))
+    found = matrix(scene.reached, differences=differences, only=_wanted(scene, arguments), first=first, most=most)
+    return _ok(matrix_document(found))
+
+
+def _wanted(scene: Scene, arguments: Mapping[str, str]) -> Wanted:
+    """The lines between two ends, or those with certain parts in their names. Raises UsageError."""
+    if "source" in arguments or "destination" in arguments:
+        inputs = (inputs for inputs, _ in scene.reached)
+        return Only.of(inputs, arguments.get("source"), arguments.get("destination"))
+    return Named(source=arguments.get("from", ""), destination=arguments.get("to", ""))
 
 
 def _number(arguments: Mapping[str, str], name: str, default: int) -> int:

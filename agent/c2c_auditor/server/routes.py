@@ -14,11 +14,13 @@ from typing import Any
 import bottle
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.process_collector import ProcessCollector
 
 from c2c_auditor.audit.reporting import overdue_problem
+from c2c_auditor.export.catalogue import PROCESS_METRICS
 from c2c_auditor.export.document import to_json
-from c2c_auditor.export.metrics import ReportCollector
+from c2c_auditor.export.metrics import ReportCollector, Selected
 from c2c_auditor.export.status import status_lines
 from c2c_auditor.model.report import Report
 from c2c_auditor.server.pages import (
@@ -108,15 +110,19 @@ class _Api(_Health):
         self._question_client = question_client
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(ReportCollector(latest.get))
-        ProcessCollector(pid=lambda: pid, registry=self._registry)
+        process = ProcessCollector(pid=lambda: pid, registry=None)
+        self._registry.register(Selected(process, PROCESS_METRICS))
 
     def metrics(self) -> bottle.HTTPResponse:
-        """Text format 0.0.4, which every scraper reads; compressed if the request accepts gzip."""
-        response = _answer(generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4)
-        response.set_header("Vary", "Accept-Encoding")
-        if "gzip" in bottle.request.environ.get(
-            "HTTP_ACCEPT_ENCODING", ""
-        ):  # as sent: get_header would insist on UTF-8
+        """Text format 0.0.4, which every scraper reads, or OpenMetrics if asked for; compressed if gzip is accepted."""
+        sent = bottle.request.environ  # as sent: get_header would insist on UTF-8
+        if "application/openmetrics-text" in sent.get("HTTP_ACCEPT", ""):
+            text = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]  # the library's gap
+            response = _answer(text, openmetrics.CONTENT_TYPE_LATEST)
+        else:
+            response = _answer(generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4)
+        response.set_header("Vary", "Accept, Accept-Encoding")
+        if "gzip" in sent.get("HTTP_ACCEPT_ENCODING", ""):
             response.body = gzip.compress(response.body, compresslevel=1)
             response.set_header("Content-Encoding", "gzip")
         return response
@@ -133,15 +139,17 @@ class _Api(_Health):
 
         ``address`` and ``mark`` are those of the end on another cell.
         """
-        return self._put_question("explain", _arguments("source", "destination", "flow", "address", "mark", "text"))
+        names = ("source", "destination", "flow", "address", "mark", "text")
+        return self._put_question("explain", _arguments(*names))
 
     def end(self) -> bottle.HTTPResponse:
         """Which app and containers ``name`` means."""
         return self._put_question("end", _arguments("name"))
 
     def matrix(self) -> bottle.HTTPResponse:
-        """Who reaches whom, from line ``first`` on: of all, or only the ``differences``, or between two ends."""
-        return self._put_question("matrix", _arguments("differences", "first", "most", "from", "to"))
+        """Who reaches whom, from line ``first`` on: all, some ends only, or only the ``differences``."""
+        names = ("source", "destination", "from", "to", "differences", "first", "most")
+        return self._put_question("matrix", _arguments(*names))
 
     def _put_question(self, subject: str, arguments: Mapping[str, str]) -> bottle.HTTPResponse:
         """The auditing process's answer."""

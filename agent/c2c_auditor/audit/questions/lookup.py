@@ -44,13 +44,15 @@ class End:
     """One end of a question.
 
     Its containers on the cells that are asked, or the app or address of an end elsewhere. ``address`` is None for the
-    cell itself and for the outside where any of its addresses is meant.
+    cell itself and for the outside where any of its addresses is meant. ``whole_app``: the app was named, with all of
+    its containers.
     """
 
     app: str = ""
     containers: tuple[Located, ...] = ()
     address: Address | None = None
     where: Where = Where.OVERLAY
+    whole_app: bool = False
 
 
 def about(cells: Sequence[Sequence[Inputs]], *ends: str) -> tuple[Inputs, ...]:
@@ -83,7 +85,7 @@ def find(text: str, cells: Sequence[Cell]) -> End:
     found = _matching(text, known, people)
     if len(found) == 1:
         containers = tuple(one for one in located if one.container.app == found[0])
-        return End(app=found[0], containers=containers)
+        return End(app=found[0], containers=containers, whole_app=True)
     handles = [one for one in located if len(text) >= _SHORTEST_PREFIX and one.container.handle.startswith(text)]
     if not found and len(handles) == 1:
         return End(app=handles[0].container.app, containers=tuple(handles))

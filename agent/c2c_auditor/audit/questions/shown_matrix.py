@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from c2c_auditor.audit.questions.matrix import Line, Matrix, Named, is_meant
+from c2c_auditor.audit.questions.matrix import Line, Matrix
 from c2c_auditor.audit.reading.people import People
 from c2c_auditor.model.report import MarkPair
 
@@ -14,12 +14,18 @@ _RESTS_ON = (
 )
 
 
-def matrix_of_marks(pairs: Iterable[MarkPair], people: People, named: Named, *, differences: bool) -> Matrix:
-    """One line for each source, destination and its address; those of ``named``."""
+def matrix_of_marks(
+    pairs: Iterable[MarkPair], people: People, wanted: Sequence[str | None], *, differences: bool = False
+) -> Matrix:
+    """One line for each source, destination and its address.
+
+    ``wanted`` are source and destination, each by the beginning of a guid, a name or an address, None for any.
+    """
+    source, destination = wanted
     groups: dict[tuple[str, str, str], list[MarkPair]] = {}
     for pair in pairs:
-        if is_meant(named.source, _source(pair, people), pair.source) and is_meant(
-            named.destination, _destination(pair, people), pair.destination
+        if _is(source, pair.source, pair.source_addresses, people) and _is(
+            destination, pair.destination, (pair.destination_address,), people
         ):
             groups.setdefault((pair.source, pair.destination, pair.destination_address), []).append(pair)
     lines = tuple(_line(group, people) for group in groups.values())
@@ -31,19 +37,20 @@ def matrix_of_marks(pairs: Iterable[MarkPair], people: People, named: Named, *, 
     )
 
 
-def _source(pair: MarkPair, people: People) -> str:
-    return _named(pair.source, pair.source_addresses, people)
-
-
-def _destination(pair: MarkPair, people: People) -> str:
-    return _named(pair.destination, (pair.destination_address,), people) if pair.destination else "nobody"
+def _is(wanted: str | None, guid: str, addresses: Iterable[str], people: People) -> bool:
+    if wanted is None:
+        return True
+    names = people.names.get(guid)
+    return bool(guid) and (
+        guid.startswith(wanted) or wanted in addresses or (names is not None and names.app == wanted)
+    )
 
 
 def _line(pairs: Sequence[MarkPair], people: People) -> Line:
     first = pairs[0]
     return Line(
-        source=_source(first, people),
-        destination=_destination(first, people),
+        source=_named(first.source, first.source_addresses, people),
+        destination=_named(first.destination, (first.destination_address,), people) if first.destination else "nobody",
         intended=_ports(pairs),
         actual=_ports(pair for pair in pairs if pair.agrees),
         doubtful=_ports((pair for pair in pairs if pair.destination and pair.agrees is None), nothing=""),
