@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +23,9 @@ from demo.cell import Cell, Files, write_cni_config, write_vpa_config
 from demo.command import run, search_path
 from demo.fault import Fault
 from demo.namespace import Namespace, namespace, signals_as_interrupt
+from demo.policy_faults import FORWARD_FLUSHED
 from demo.policy_server import PolicyServer, Truth, make_certificates
+from demo.printed import mend_as_printed
 from demo.replay import replay
 from demo.screen import Screen
 from demo.silk import RELEASES, Iptables, Release, Silk
@@ -61,13 +64,18 @@ def _inside(made: Namespace, options: Sequence[str]) -> int:
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, "PATH": search_path(), "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PATH": search_path(), "PYTHONPATH": _python_path()},
     )
     try:
         return inner.wait()
     except KeyboardInterrupt:
         inner.terminate()
         return inner.wait(_FAREWELL)
+
+
+def _python_path() -> str:
+    """Where the demo is, and what was given."""
+    return os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
 
 
 def tour(
@@ -89,7 +97,8 @@ def tour(
             with agent.running(directory, files) as running:
                 _introduce(screen, name, backend, cell)
                 _tell_commands(screen, f"ip netns exec {name}", directory, files)
-                outcomes = show(faults, cell, Watch(running, screen), pause=pause)
+                printed = partial(mend_as_printed, agent.configuration_of(directory), screen)
+                outcomes = show(faults, cell, Watch(running, screen), pause=pause, printed=printed)
                 _conclude(screen, outcomes)
                 status = 0 if outcomes and all(outcome.passed for outcome in outcomes) else 1
                 if keep:
@@ -100,8 +109,10 @@ def tour(
     return status
 
 
-def show(faults: Sequence[Fault], cell: Cell, watch: Watch, *, pause: float) -> list[Outcome]:
-    """Each of ``faults`` after the other, ``pause`` seconds apart.
+def show(
+    faults: Sequence[Fault], cell: Cell, watch: Watch, *, pause: float, printed: Callable[[], None] | None = None
+) -> list[Outcome]:
+    """Each of ``faults`` after the other, ``pause`` seconds apart; ``printed`` mends a flushed FORWARD, if given.
 
     None at all if the cell is not clean to begin with.
     """
@@ -111,7 +122,7 @@ def show(faults: Sequence[Fault], cell: Cell, watch: Watch, *, pause: float) -> 
     outcomes = []
     for fault in faults:
         watch.quiet(pause)
-        outcomes.append(watch.follow(fault, cell))
+        outcomes.append(watch.follow(fault, cell, printed if fault is FORWARD_FLUSHED else None))
     return outcomes
 
 

@@ -69,8 +69,8 @@ class Watch:
         """Look on for ``seconds`` in which nothing should be found."""
         self._until(lambda _: False, frozenset(), patience=seconds)
 
-    def follow(self, fault: Fault, cell: Cell) -> Outcome:
-        """One fault from its beginning to its end."""
+    def follow(self, fault: Fault, cell: Cell, mend: Callable[[], None] | None = None) -> Outcome:
+        """One fault from its beginning to its end; ``mend`` ends it in another way than the fault's own."""
         outcome = Outcome(name=fault.name)
         expected = fault.kinds | fault.also
         names = (
@@ -86,7 +86,10 @@ class Watch:
             further = self._until(lambda answer: _confirmed(answer, fault, names), expected, told=True)
             confirmed = pending + further if further is not None else None
             outcome = evolve(outcome, pending=pending, confirmed=confirmed)
-        fault.mend(cell)
+        if mend is None:
+            fault.mend(cell)
+        else:
+            mend()
         resolved = self._until(lambda answer: answer.clean, expected)
         if resolved is not None:
             self._screen.said(f"mended, and resolved after {resolved:.1f} s")

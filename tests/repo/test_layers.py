@@ -25,6 +25,7 @@ LAYERS = (
     ("audit.checks", "audit.traffic"),
     ("audit.questions",),
     ("audit",),
+    ("audit.mend",),
     ("export", "config", "privileges", "sources"),
     ("sources.rules", "sources.facts", "sources.recordings"),
     ("assembly",),

@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import ParamSpec
 
 import pytest
@@ -55,9 +56,20 @@ def in_child(*steps: Callable[[], None]) -> None:
 
 
 def _in_new_namespace() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNET) != 0:
+    unshare_network()
+
+
+def unshare_network() -> None:
+    """Go into a new, empty network namespace, with the calling thread only. Skips where that cannot be."""
+    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET) != 0:
         pytest.skip(f"unshare(CLONE_NEWNET) fails here: {os.strerror(ctypes.get_errno())}")
+
+
+def enter_network(place: Path) -> None:
+    """Go into the network namespace that ``place`` stands for, with the calling thread only."""
+    with place.open("rb") as opened:
+        entered = ctypes.CDLL(None, use_errno=True).setns(opened.fileno(), _CLONE_NEWNET)
+    assert entered == 0, os.strerror(ctypes.get_errno())
 
 
 def _child(writing: int, steps: Sequence[Callable[[], None]]) -> None:

@@ -18,6 +18,7 @@ from c2c_auditor.audit.scene import Scene, judge_cell
 from c2c_auditor.audit.settle import agreed
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.family import AddressFamily
+from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Report
 from c2c_auditor.model.rule import Ruleset
@@ -37,17 +38,28 @@ def audit_once(reader: Reader, *, wait: float | None, sleep: Callable[[float], N
     later, and what both readings agree on counts. None is for recordings, which do not change.
     """
     reading = reader.read()
-    if not reading.rulesets:
-        return blind_report(reading)
-    scene = judge_cell(reading)
-    if wait is not None and scene.judgement.findings:
+    scene = judge_cell(reading) if reading.rulesets else None
+    if scene is not None and wait is not None and scene.judgement.findings:
         sleep(wait)
         reading = reader.read()
-        if not reading.rulesets:
-            return blind_report(reading)
-        second = judge_cell(reading, scene)
-        scene = evolve(second, judgement=agreed(scene.judgement, second.judgement))
-    return report_at_once(scene)
+        second = judge_cell(reading, scene) if reading.rulesets else None
+        scene = evolve(second, judgement=agreed(scene.judgement, second.judgement)) if second is not None else None
+    return report_at_once(scene) if scene is not None else blind_report(reading)
+
+
+def read_agreed(
+    reader: Reader, *, wait: float | None, sleep: Callable[[float], None] = time.sleep
+) -> tuple[Scene, tuple[Finding, ...]]:
+    """The last of two readings, judged, and the findings that both agree on; ``wait`` as in `audit_once`.
+
+    Raises SourceError if the rules cannot be read.
+    """
+    scene = judge_cell(_with_rules(reader.read()))
+    if wait is None or not scene.judgement.findings:
+        return scene, scene.judgement.findings
+    sleep(wait)
+    second = judge_cell(_with_rules(reader.read()), scene)
+    return second, agreed(scene.judgement, second.judgement).findings
 
 
 def read_scene(reader: Reader) -> Scene:

@@ -16,6 +16,7 @@ from c2c_auditor.cli.capture import capture
 from c2c_auditor.cli.daemon import daemon
 from c2c_auditor.cli.examples import with_examples
 from c2c_auditor.cli.explain import explain, matrix
+from c2c_auditor.cli.mend import mend
 from c2c_auditor.cli.status import status
 from c2c_auditor.errors import AuditorError
 
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (audit, status, explain, matrix, capture, daemon):
+for command in (audit, status, explain, matrix, mend, capture, daemon):
     cli.add_command(with_examples(command))
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import click
 from attrs import frozen
 
+from c2c_auditor.cli.options import FILE
 from c2c_auditor.errors import UsageError
 from c2c_auditor.export.joined import first_marks, joined
 from c2c_auditor.sources.facts.agent_api import AgentApi, Certificates
 
 _MOST_AGENTS = 2
-_FILE = click.Path(path_type=Path, dir_okay=False)
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--agent",
@@ -25,9 +25,9 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         metavar="URL",
         help="Ask a running agent; twice for the cells of both ends (https://10.0.0.5:9763).",
     ),
-    click.option("--agent-ca", type=_FILE, help="The CA of the agents' certificates."),
-    click.option("--agent-certificate", type=_FILE, help="The client's certificate that the agents demand."),
-    click.option("--agent-key", type=_FILE, help="Its key."),
+    click.option("--agent-ca", type=FILE, help="The CA of the agents' certificates."),
+    click.option("--agent-certificate", type=FILE, help="The client's certificate that the agents demand."),
+    click.option("--agent-key", type=FILE, help="Its key."),
 )
 
 

@@ -13,11 +13,11 @@ from attrs import frozen
 
 from c2c_auditor.assembly.once import Reader
 from c2c_auditor.assembly.recorded import BundleReader, FilesReader
+from c2c_auditor.cli.options import FILE
 from c2c_auditor.cli.wiring import live_reader, load_settings
 from c2c_auditor.decoding import parse_tag
 from c2c_auditor.errors import UsageError
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--bundle",
@@ -28,16 +28,16 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--rules",
-        type=_FILE,
+        type=FILE,
         multiple=True,
         help="Ask iptables-save, -S or -L output from a file (- for standard input); may be repeated, one for each "
         "cell.",
     ),
-    click.option("--store", type=_FILE, help="Container metadata (store.json) that belongs to --rules."),
-    click.option("--policies", type=_FILE, help="The policy server's answer (policies.json) that belongs to --rules."),
-    click.option("--config", "config_file", type=_FILE, help="The agent's own configuration."),
-    click.option("--vpa-config", type=_FILE, help="vxlan-policy-agent.json, where it is not at its usual path."),
-    click.option("--cni-config", type=_FILE, help="cni-wrapper-plugin.conflist, where it is not at its usual path."),
+    click.option("--store", type=FILE, help="Container metadata (store.json) that belongs to --rules."),
+    click.option("--policies", type=FILE, help="The policy server's answer (policies.json) that belongs to --rules."),
+    click.option("--config", "config_file", type=FILE, help="The agent's own configuration."),
+    click.option("--vpa-config", type=FILE, help="vxlan-policy-agent.json, where it is not at its usual path."),
+    click.option("--cni-config", type=FILE, help="cni-wrapper-plugin.conflist, where it is not at its usual path."),
     click.option("--ingress-tag", help="The policy server's tag of the ingress router, hexadecimal."),
 )
 

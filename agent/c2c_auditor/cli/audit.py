@@ -12,6 +12,7 @@ from c2c_auditor import __version__
 from c2c_auditor.assembly.history import with_history
 from c2c_auditor.assembly.once import audit_once
 from c2c_auditor.assembly.recorded import BundleReader, FilesReader
+from c2c_auditor.audit.mend.refusals import may_help
 from c2c_auditor.cli.options import FILE, output
 from c2c_auditor.cli.wiring import live_reader, load_settings
 from c2c_auditor.config import BACKENDS
@@ -99,6 +100,8 @@ def audit(
         if config.server.socket is not None:
             report = with_history(report, config.server.socket)
     _print(evolve(report, version=__version__), form)
+    if form == "text" and not rules and may_help(report.findings):
+        click.echo("c2c-auditor mend prints the commands that mend this, and runs nothing.")
     return exit_status(report, strict=strict)
 
 

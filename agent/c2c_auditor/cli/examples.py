@@ -19,15 +19,25 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "explain": (
         ("c2c-auditor explain frontend backend 8080/tcp", "by the apps' names"),
         ("c2c-auditor explain 10.255.1.4 backend", "from an address, on the port that a policy opens"),
-        ("c2c-auditor explain frontend 203.0.113.7 443/tcp", "egress"),
+        ("c2c-auditor explain frontend 203.0.113.7 443/tcp", "to the outside"),
         ("c2c-auditor explain frontend cell 53/udp", "to the cell itself"),
-        ("c2c-auditor explain outside backend 8080/tcp", "by the cell's mapped port"),
-        ("c2c-auditor explain --bundle DIR --bundle OTHER-DIR frontend backend", "from one cell to another"),
+        ("c2c-auditor explain outside backend 8080/tcp", "to a mapped port"),
+        ("c2c-auditor explain --bundle CELL-1 --bundle CELL-2 frontend backend", "from one cell to the other"),
+        (
+            "c2c-auditor explain --agent https://10.0.0.5:9763 --agent https://10.0.0.6:9763 frontend backend",
+            "the same, by the agents that run there",
+        ),
     ),
     "matrix": (
         ("c2c-auditor matrix", "everything that passes or should"),
         ("c2c-auditor matrix --differences", "only what is wrong"),
-        ("c2c-auditor matrix - backend", "what is for one app"),
+        ("c2c-auditor matrix - backend", "only what backend is sent"),
+    ),
+    "mend": (
+        ("c2c-auditor mend", "the commands for all that was found"),
+        ("c2c-auditor mend --undo", "the way back, to be kept before anything is run"),
+        ("c2c-auditor mend --cause mark_missing", "for the findings of one kind"),
+        ("c2c-auditor mend --bundle DIR --review", "for a recording, to be read"),
     ),
     "capture": (
         ("c2c-auditor capture cell-7", "for an audit elsewhere"),

@@ -9,8 +9,10 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from c2c_auditor.assembly.live import LiveReader
+from c2c_auditor.assembly.once import Reader
+from c2c_auditor.assembly.recorded import BundleReader
 from c2c_auditor.config import Config, load_config
-from c2c_auditor.errors import SourceError
+from c2c_auditor.errors import SourceError, UsageError
 from c2c_auditor.sources.facts.answer_texts import KeepText
 from c2c_auditor.sources.facts.gatherer import CellReader
 from c2c_auditor.sources.facts.policy_schedule import Pace
@@ -93,6 +95,19 @@ def live_reader(config: Config, keep: KeepText | None = None) -> Iterator[LiveRe
         yield LiveReader(rules.source, CellReader(config, keep=keep))
     finally:
         rules.close()
+
+
+@contextmanager
+def cell_reader(bundle: Path | None, config_file: Path | None, **overrides: Path | None) -> Iterator[Reader]:
+    """The reader of a bundle, or without one of this cell as it is. Raises UsageError, ConfigError."""
+    if bundle is None:
+        with live_reader(load_settings(config_file, **overrides)) as reader:
+            yield reader
+    elif config_file or any(overrides.values()):
+        message = "--bundle contains rules and facts: leave out --config, --vpa-config and --cni-config"
+        raise UsageError(message)
+    else:
+        yield BundleReader(directory=bundle)
 
 
 def load_settings(path: Path | None, **overrides: object) -> Config:

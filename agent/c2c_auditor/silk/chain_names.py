@@ -76,6 +76,11 @@ def policy_chain_time(chain: str) -> float | None:
     return int(found[1]) / 1e6 if found else None
 
 
+def policy_chain_name(seconds: float) -> str:
+    """The policy chain that VPA would make at this time (vxlan-policy-agent/enforcer, ``uniqueTimestampedName``)."""
+    return f"vpa--{round(seconds * 1e6)}"
+
+
 def overlay(handle: str) -> str:
     """The chain with a container's default deny."""
     return f"overlay--{handle}"[:_LENGTH]

@@ -64,7 +64,7 @@ def container_chains(inputs: Inputs) -> Iterator[Finding]:
         return
     builtin_rules = BuiltinRules(inputs.ruleset)
     for container in inputs.facts.store.containers:
-        if not _present(inputs, container):
+        if not is_present(inputs, container):
             yield from _absent(inputs, container)
             continue
         swap = asg_swap(inputs.ruleset.chains("filter"), container)
@@ -74,7 +74,8 @@ def container_chains(inputs: Inputs) -> Iterator[Finding]:
         yield from container_jumps(inputs, container, builtin_rules)
 
 
-def _present(inputs: Inputs, container: Container) -> bool:
+def is_present(inputs: Inputs, container: Container) -> bool:
+    """Whether one of the chains stands that every container has."""
     of = chain_names.ContainerChains.of(container.handle)
     chains = inputs.ruleset.chains("filter")
     return any(name in chains for name in (of.overlay, of.netout, of.input))

@@ -95,14 +95,15 @@ def container_jumps(inputs: Inputs, container: Container, builtin_rules: Builtin
         if plan.table not in inputs.ruleset.tables or jumped_chain(plan.rule) not in inputs.ruleset.chains(plan.table):
             continue  # a listing of one table says nothing of the others; a chain that is not there is missed already
         found = builtin_rules.of(plan)
-        right = [entry for entry in found if _fits(plan, entry.rule)]
+        right = [entry for entry in found if fits(plan, entry.rule)]
         if not right:
             yield _missing_jump(inputs, plan, found[0] if found else None)
         for entry in right[1:] if not plan.on_interface else ():
             yield _twice(inputs, plan, entry)
 
 
-def _fits(plan: JumpPlan, rule: r.Rule) -> bool:
+def fits(plan: JumpPlan, rule: r.Rule) -> bool:
+    """Whether ``rule`` is the planned jump, as far as its interface is known."""
     return (evolve(rule, out_interface=None) if plan.on_interface else rule) == plan.rule
 
 

@@ -55,7 +55,7 @@ def _container(inputs: Inputs, container: Container, name: str, taken: dict[tupl
     mapped: dict[tuple[int, int], Entry] = {}
     for entry in nat:
         mapping = mapping_of(container, entry.rule)
-        wrong = _wrong(inputs, container, mapping)
+        wrong = wrong_mapping(inputs, container, mapping)
         if mapping is None or wrong:
             yield _finding(
                 inputs, container, "nat", f"rule {entry.position} of {name} {wrong}", lost=False, entry=entry
@@ -76,7 +76,7 @@ def _container(inputs: Inputs, container: Container, name: str, taken: dict[tupl
     yield from _marks(inputs, container, mapped, mangle)
 
 
-def _wrong(inputs: Inputs, container: Container, mapping: Mapping | None) -> str:
+def wrong_mapping(inputs: Inputs, container: Container, mapping: Mapping | None) -> str:
     """What is wrong with a translation; empty if nothing is."""
     if mapping is None:
         return "is no translation to this container"

@@ -58,9 +58,9 @@ class _Found:
 
 def _container(inputs: Inputs, container: Container, own: Sequence[Entry]) -> Iterator[Finding]:
     """The rules of one container: one of them must do what silk's does, and none may undo it."""
-    expected = _expected(inputs, container)
+    expected = expected_rule(inputs, container)
     found = [
-        _Found(entry=entry, does=_judged(inputs, container, entry, expected))
+        _Found(entry=entry, does=judged_rule(inputs, container, entry, expected))
         for entry in own
         if entry.rule.target != r.NO_TARGET
     ]
@@ -79,13 +79,14 @@ def _severity(found: _Found) -> int:
     return list(Masquerading).index(found.does)
 
 
-def _expected(inputs: Inputs, container: Container) -> r.Rule | None:
+def expected_rule(inputs: Inputs, container: Container) -> r.Rule | None:
     """What silk writes; None where it is not known what it leaves out."""
     left_out = inputs.wrapper.left_out
     return masquerade_rule(container, left_out, inputs.wrapper.config.vtep_name) if left_out is not None else None
 
 
-def _judged(inputs: Inputs, container: Container, entry: Entry, expected: r.Rule | None) -> Masquerading:
+def judged_rule(inputs: Inputs, container: Container, entry: Entry, expected: r.Rule | None) -> Masquerading:
+    """What a rule of ``container`` does, beside the ``expected`` one."""
     if entry.rule == expected:
         return Masquerading.AS_WRITTEN
     wrapper = inputs.wrapper

@@ -105,7 +105,7 @@ class Inputs:
             people=people,
             chains=chains,
             planned=planned,
-            comparison=_compared(planned, chains, people),
+            comparison=compare_planned(planned, chains.rules, people) if planned is not None and chains.names else None,
             ingress_tag=tag,
             networks=networks_of(facts, ruleset),
             notes=tuple(notes),
@@ -176,9 +176,8 @@ def _unjudged(facts: CellFacts, config: VpaConfig) -> Iterator[str]:
         )
 
 
-def _compared(planned: tuple[Planned, ...] | None, chains: PolicyChains, people: People) -> Comparison[Planned] | None:
-    if planned is None or not chains.names:
-        return None
+def compare_planned(planned: Sequence[Planned], present: Sequence[Entry], people: People) -> Comparison[Planned]:
+    """The policy chain's plan beside rules that stand there."""
 
     def pairable(plan: Planned, entry: Entry) -> bool:
         """A rule at another live container's address is that container's matter.
@@ -190,7 +189,7 @@ def _compared(planned: tuple[Planned, ...] | None, chains: PolicyChains, people:
         address = entry.rule.source or entry.rule.destination
         return address is None or address.value not in people.by_address
 
-    return compare(planned, chains.rules, pairable)
+    return compare(planned, present, pairable)
 
 
 def _inferred(config: VpaConfig, rules: list[r.Rule]) -> VpaConfig:
