@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak matrix golden docs dashboards stage release lock clean venv kernel
+.PHONY: help demo test check bench fuzz soak fleet matrix golden docs pictures dashboards stage release lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
@@ -13,6 +13,7 @@ demo: kernel ## a small cell, faults injected and found; options in DEMO_ARGS
 	PYTHONPATH=tests .venv/bin/python -m demo $(DEMO_ARGS)
 
 test: kernel ## every test but benchmarks and soaks, two at a time; options for pytest in TEST_ARGS
+	@packaging/setup.sh browser
 	$(pytest) tests -m "not bench and not soak" -n 2 --dist loadgroup $(TEST_ARGS)
 
 check: venv ## style, types, and the project's own rules (layers, purity, sizes)
@@ -33,18 +34,28 @@ soak: kernel ## a cell at work for SOAK_SECONDS=3600, the whole table of faults,
 	$(pytest) tests/faults -m soak
 	SEED=$(SEED) ROUNDS=$(ROUNDS) CLIENTS=$(CLIENTS) .venv/bin/python packaging/soak.py
 
+fleet: kernel ## CELLS=1000 cells before one Prometheus, one pager and one policy server, some 15 minutes
+	.venv/bin/python packaging/fleet_bench.py --cells $(or $(CELLS),1000) $(FLEET_ARGS)
+
 matrix: kernel ## every iptables and Python that can be had here, into docs/compatibility.md; one of its parts in MATRIX_ARGS
 	.venv/bin/python packaging/matrix.py $(MATRIX_ARGS)
 
 golden: kernel ## rewrites the expected results; read the diff before it is committed
-	$(pytest) tests/unit tests/kernel -k golden --update-golden
+	$(pytest) tests/unit tests/kernel -k "golden or readme" --update-golden
+	$(pytest) tests/kernel/test_every_kind.py tests/e2e/test_demo.py -k "raised_and_resolved or every_fault" --update-golden
 
 docs: venv ## rewrites the pages that are generated from code
 	.venv/bin/python packaging/generate_docs.py
+	.venv/bin/python packaging/generate_commands.py
 	.venv/bin/python packaging/reliability.py
 
 dashboards: venv ## rewrites Grafana's dashboards from packaging/dashboards
 	.venv/bin/python packaging/generate_dashboards.py
+
+pictures: kernel ## the pictures of the documents: the page in a real browser, the dashboards from a real Prometheus over cells with faults
+	@packaging/setup.sh browser
+	PYTHONPATH=tests .venv/bin/python packaging/page_pictures.py
+	.venv/bin/python packaging/pictures.py
 
 stage: venv ## what the BOSH package is made of, into bosh-release/src
 	.venv/bin/python packaging/stage_release.py

@@ -1,10 +1,12 @@
-"""Writes the pages that are generated from code: docs/metrics.md, docs/findings.md and docs/report-schema.json."""
+"""Writes the pages that are generated from code: metrics, findings (with a page for each kind), the report's schema."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
+
+from finding_pages import finding_pages
 
 from c2c_auditor.export import catalogue
 from c2c_auditor.model.family import AddressFamily
@@ -142,8 +144,30 @@ first 200 say in sentences whom they concern.
 
 def findings() -> str:
     """The page docs/findings.md."""
-    rows = [f"| `{kind.value}` | {kind.effect.value} | {kind.family.value} | {kind.meaning} |" for kind in Kind]
+    rows = [
+        f"| [`{kind.value}`](findings/{kind.value}.md) | {kind.effect.value} | {kind.family.value} | {kind.meaning} |"
+        for kind in Kind
+    ]
     return _FINDINGS.replace("@ROWS@", "\n".join(rows))
+
+
+def _pair() -> dict[str, Any]:
+    """The schema of one pair of marks."""
+    integer = {"type": "integer"}
+    return _object(
+        {
+            "source": _TEXT,
+            "source_addresses": _texts(),
+            "destination": _TEXT,
+            "destination_address": _TEXT,
+            "protocol": _TEXT,
+            "ports": _or_null({"type": "array", "items": integer}),
+            "own_port": {"type": ["boolean", "null"]},
+            "marks_set": {"type": "array", "items": integer},
+            "mark_asked": {"type": ["integer", "null"]},
+            "agrees": {"type": ["boolean", "null"]},
+        }
+    )
 
 
 def schema() -> dict[str, Any]:
@@ -181,6 +205,7 @@ def schema() -> dict[str, Any]:
             },
             "counts": _object({"containers": count, "policies": count, "rules": counts, "flows": counts}),
             "statements": _texts(),
+            "pairs": {"type": "array", "items": _pair()},
             "notes": _texts(),
             "last_conclusive": _TIME,
         }
@@ -192,5 +217,8 @@ def schema() -> dict[str, Any]:
 
 if __name__ == "__main__":
     (DOCS / "findings.md").write_text(findings())
+    for path, text in finding_pages().items():
+        (DOCS.parent / path).parent.mkdir(exist_ok=True)
+        (DOCS.parent / path).write_text(text)
     (DOCS / "metrics.md").write_text(catalogue.markdown())
     (DOCS / "report-schema.json").write_text(json.dumps(schema(), indent=1) + "\n")

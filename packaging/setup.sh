@@ -3,6 +3,7 @@
 #
 #   packaging/setup.sh venv      what every verb needs: Python, a C compiler, .venv from the lock files
 #   packaging/setup.sh kernel    the same, what reads and writes rules (only root can, so only root gets it), and what the tests hold the release to
+#   packaging/setup.sh browser   a headless Chromium for the tests of the pages, where Debian's can be had; elsewhere they are skipped
 #   packaging/setup.sh fuzz      atheris into .venv, where it has a wheel; `make fuzz` does without it elsewhere
 #   packaging/setup.sh lock      rewrites the lock files; arguments go to `uv pip compile` (--upgrade, …)
 #
@@ -19,7 +20,8 @@ readonly atheris_version=3.0.0
 
 # Debian packages by purpose. python-iptables comes as source only: it needs a compiler, but not Python's headers.
 readonly build_packages=(python3-venv gcc libc6-dev)
-readonly kernel_packages=(iptables iproute2 nftables procps util-linux ruby prometheus)
+readonly kernel_packages=(iptables iproute2 nftables procps util-linux ruby prometheus prometheus-alertmanager)
+readonly browser_packages=(chromium chromium-driver fonts-dejavu-core)
 
 die() {
     echo "c2c-auditor: $*" >&2
@@ -38,7 +40,11 @@ works() {
         procps) command -v ps ;;
         util-linux) command -v setpriv && command -v unshare ;;
         ruby) command -v ruby ;;
+        chromium) command -v chromium ;;
+        chromium-driver) command -v chromedriver ;;
+        fonts-dejavu-core) [[ -d /usr/share/fonts/truetype/dejavu ]] ;;
         prometheus) command -v prometheus && command -v promtool ;;
+        prometheus-alertmanager) command -v prometheus-alertmanager && command -v amtool ;;
         *) false ;;
     esac >/dev/null 2>&1
 }
@@ -70,6 +76,13 @@ missing() {
     done
 }
 
+# Tries to install packages. One of the system's sources may fail and not matter: what is there afterwards decides.
+install() {
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq </dev/null || true
+    apt-get install -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends "$@" </dev/null >/dev/null || true
+}
+
 # Installs those of the packages that are missing, or ends with one line that names them.
 require() {
     local lacking
@@ -77,10 +90,7 @@ require() {
     mapfile -t lacking < <(missing "$@")
     ((${#lacking[@]})) || return 0
     if ((EUID == 0)) && command -v apt-get >/dev/null; then
-        export DEBIAN_FRONTEND=noninteractive
-        # One of the system's sources may fail and not matter: what is there afterwards decides.
-        apt-get update -qq </dev/null || true
-        apt-get install -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends "${lacking[@]}" </dev/null >/dev/null || true
+        install "${lacking[@]}"
         mapfile -t lacking < <(missing "$@")
         ((${#lacking[@]})) || return 0
     fi
@@ -148,6 +158,14 @@ case ${1:-} in
         fi
         make_venv
         ;;
+    browser)
+        mapfile -t lacking < <(missing "${browser_packages[@]}")
+        if ((${#lacking[@]} && EUID == 0)) && command -v apt-get >/dev/null; then
+            install "${lacking[@]}"
+            mapfile -t lacking < <(missing "${browser_packages[@]}")
+        fi
+        ((${#lacking[@]} == 0)) || echo "c2c-auditor: the pages are not tried in a browser: ${lacking[*]} (Debian's names) cannot be had here"
+        ;;
     fuzz)
         "$venv/bin/python" -c 'import atheris' 2>/dev/null ||
             "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --only-binary :all: "atheris==$atheris_version" ||
@@ -157,5 +175,5 @@ case ${1:-} in
         require python3-venv
         lock "${@:2}"
         ;;
-    *) die "usage: packaging/setup.sh venv | kernel | fuzz | lock [ARGUMENT…]" ;;
+    *) die "usage: packaging/setup.sh venv | kernel | browser | fuzz | lock [ARGUMENT…]" ;;
 esac

@@ -64,6 +64,10 @@ class ServerSettings:
     ``health_port`` opens a second listener, in plain HTTP, on 127.0.0.1 only, for ``/healthz`` and ``/readyz`` only:
     where client certificates are demanded, what supervises the agent on its own machine has none to show.
 
+    ``local_port`` opens another one on 127.0.0.1 only, in plain HTTP, for everything: whoever is on the machine, or
+    forwards the port through SSH, needs no certificate. ``socket`` is the path of a Unix socket for everything, which
+    only root and the agent's own user may open; ``c2c-auditor status`` asks there.
+
     ``user`` is the user as which the listening process runs. Left out, it is ``nobody`` if the agent is started as
     root, and otherwise the agent's own user.
     """
@@ -74,6 +78,8 @@ class ServerSettings:
     port: int = field(default=9763, validator=and_(ge(0), lt(65536)))
     threads: int = field(default=4, validator=and_(ge(1), le(64)))
     health_port: int | None = field(default=None, validator=optional(and_(ge(0), lt(65536))))
+    local_port: int | None = field(default=None, validator=optional(and_(ge(0), lt(65536))))
+    socket: Path | None = None
     ready_max_age: float = field(default=120.0, validator=_seconds(1, 86400))
     user: str | None = None
 

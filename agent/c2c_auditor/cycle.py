@@ -21,13 +21,13 @@ from c2c_auditor.audit.settle import Grace, Memory, Settlement, settle
 from c2c_auditor.audit.staleness import Staleness
 from c2c_auditor.errors import Reason
 from c2c_auditor.model.finding import Finding
-from c2c_auditor.model.kind import Kind
+from c2c_auditor.model.kind import Effect
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Counters, Histogram, Problem, Report, Result, SourceStatus
 from c2c_auditor.sources.clocks import Clocks
 
 _PHASES = ("rules", "facts", "judge", "settle")
-_DURATION_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_DURATION_BOUNDS = (0.01, 0.1, 1.0, 10.0)
 K = TypeVar("K")
 
 
@@ -57,8 +57,8 @@ class Cycle:
         self._judged: Scene | None = None
         self.scene: Scene | None = None
         self._counters = Counters(
-            confirmed=dict.fromkeys(Kind, 0),
-            resolved=dict.fromkeys(Kind, 0),
+            confirmed=dict.fromkeys(Effect, 0),
+            resolved=dict.fromkeys(Effect, 0),
             audits=dict.fromkeys(Result, 0),
             ruleset_changes=dict.fromkeys(("vpa", "cni", "foreign"), 0),
             durations={phase: Histogram.empty(*_DURATION_BOUNDS) for phase in _PHASES},
@@ -153,8 +153,8 @@ class Cycle:
             convergence = convergence.observed(seconds)
         self._counters = evolve(
             counters,
-            confirmed=_added(counters.confirmed, [finding.kind for finding in settlement.confirmed]),
-            resolved=_added(counters.resolved, [finding.kind for finding in settlement.resolved]),
+            confirmed=_added(counters.confirmed, _effects(settlement.confirmed)),
+            resolved=_added(counters.resolved, _effects(settlement.resolved)),
             convergence=convergence,
         )
 
@@ -187,6 +187,10 @@ def _problem_of_bug(error: Exception) -> Problem:
         problem=f"{what}: {type(error).__name__}: {error}"[:500],
         remedy=remedy,
     )
+
+
+def _effects(findings: Sequence[Finding]) -> list[Effect]:
+    return [effect for finding in findings for effect in finding.effects]
 
 
 def _added(counts: Mapping[K, int], more: Sequence[K]) -> Mapping[K, int]:

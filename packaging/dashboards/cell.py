@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from dashboards.cell_insides import cost, silk, sources
+from dashboards.cell_insides import changes, cost, silk, size, sources
 from dashboards.dashboard import Dashboard, Row
-from dashboards.labels import DEPLOYMENT, ENVIRONMENT, ONE_CELL, age, total
+from dashboards.labels import DEPLOYMENT, ENVIRONMENT, ONE_CELL, VM, age, total, vm
 from dashboards.panels import (
     ABSENT,
     BY_EFFECT,
     BY_FLOW,
     COLOURS,
-    DATASOURCE,
     GOOD,
     NEUTRAL,
     UNKNOWN,
-    Json,
+    About,
+    Override,
     Panel,
     Query,
+    figures,
     gained,
     graph,
-    override,
-    stat,
+    rows,
     steps,
-    table,
     timeline,
     words,
 )
+from grafana_foundation_sdk.builders.dashboard import DashboardLink
+from grafana_foundation_sdk.models.dashboard import DashboardLinkType
 
 from c2c_auditor.model.kind import Effect
 
@@ -34,65 +35,94 @@ UID = "c2c-auditor-cell"
 _BREACH, _OUTAGE = COLOURS[Effect.BREACH], COLOURS[Effect.OUTAGE]
 
 
+_STATES = {"clean": GOOD, "blocked": _OUTAGE, "open": _BREACH, "blind": UNKNOWN, "absent": ABSENT}
+
+
 def _confirmed(title: str, effect: Effect, meaning: str) -> Panel:
     found = ONE_CELL.series("c2c_auditor_findings", f'effect="{effect.value}"', 'state="confirmed"')
-    about = f"Confirmed findings of the last audit that {meaning}; unknown while such findings cannot be judged."
-    return stat(title, about, 4, Query(f"sum({found})"), thresholds=steps(GOOD, (1, COLOURS[effect])))
+    sentence = f"Confirmed findings of the last audit that {meaning}; unknown while such findings cannot be judged."
+    limit = steps(GOOD, (1, COLOURS[effect]))
+    return figures(About(title, sentence, 4, height=4), Query(f"sum({found})"), thresholds=limit)
 
 
-def _now() -> list[Panel]:
-    judged = age(ONE_CELL.series("c2c_auditor_last_conclusive_audit_timestamp_seconds"))
-    containers, policies = (
-        Query(f"sum({ONE_CELL.series(f'c2c_auditor_{name}')})") for name in ("containers", "policies")
+def _verdict() -> list[Panel]:
+    """The cell in one word, since when, and how sure that is."""
+    worst = " + ".join(
+        f"{weight} * max({ONE_CELL.series(f'cell:c2c_auditor_{state}:bool')})"
+        for weight, state in ((1, "blocked"), (2, "open"), (4, "blind"))
     )
+    said = {0: ("clean", GOOD)}
+    for number in range(1, 8):
+        parts = [state for bit, state in ((1, "blocked"), (2, "open"), (4, "blind")) if number & bit]
+        said[number] = (", ".join(parts), _BREACH if number & 2 else _OUTAGE if number & 1 else UNKNOWN)
+    oldest = ONE_CELL.series("c2c_auditor_oldest_finding_timestamp_seconds", 'effect=~"outage|breach"')
+    judged = age(ONE_CELL.series("c2c_auditor_last_conclusive_audit_timestamp_seconds"))
     return [
+        figures(
+            About(
+                "Verdict", "What is the matter with this cell now, as far as its last audit could tell.", 4, height=4
+            ),
+            Query(worst),
+            thresholds=steps(NEUTRAL),
+            mappings=words(said),
+        ),
+        figures(
+            About(
+                "Since",
+                "When the oldest outage or breach of now was first seen; unknown if there is none.",
+                4,
+                height=4,
+            ),
+            Query(f"1000 * min({oldest})"),
+            unit="dateTimeFromNow",
+            thresholds=steps(NEUTRAL),
+        ),
         _confirmed("Outages", Effect.OUTAGE, "block traffic that policies allow"),
         _confirmed("Breaches", Effect.BREACH, "let traffic pass that no policy allows"),
-        stat(
-            "Not judged for",
-            "Time since an audit could last judge everything.",
-            4,
+        figures(
+            About("Not judged for", "Time since an audit could last judge everything.", 4, height=4),
             Query(judged),
             unit="s",
             thresholds=steps(GOOD, (300, UNKNOWN)),
         ),
-        stat("Containers", "Containers in the cell's metadata.", 4, containers, thresholds=steps(NEUTRAL)),
-        stat("Policies", "Policies that concern this cell.", 4, policies, thresholds=steps(NEUTRAL)),
-        table(
-            "Agent",
-            "The agent's version, and the backend of iptables that holds the rules.",
-            4,
-            Query(f"count by (version, backend) ({ONE_CELL.series('c2c_auditor_build_info')})"),
-            columns={"version": "Version", "backend": "Backend", "Value": "Cells"},
+        rows(
+            About("This cell", "What BOSH calls the cell, as far as bosh_exporter tells.", 4, height=4),
+            Query(f"max by ({VM}) ({vm(ONE_CELL)})"),
+            columns={VM: "VM", "Value": ""},
         ),
     ]
 
 
 def _state() -> Panel:
-    states = {"clean": GOOD, "blocked": _OUTAGE, "open": _BREACH, "blind": UNKNOWN, "absent": ABSENT}
     return timeline(
-        "State",
-        "Blocked: allowed traffic does not pass. Open: forbidden traffic passes. Blind: not everything could be "
-        "judged, and the last known findings "
-        "stand. Absent: no agent answers.",
-        24,
-        *(Query(f"max({ONE_CELL.series(f'cell:c2c_auditor_{state}:bool')})", legend=state) for state in states),
+        About(
+            "State",
+            "Blocked: allowed traffic does not pass. Open: forbidden traffic passes. Blind: not everything could be "
+            "judged, and the last known findings stand. Absent: no agent answers.",
+            24,
+            height=7,
+        ),
+        *(Query(f"max({ONE_CELL.series(f'cell:c2c_auditor_{state}:bool')})", legend=state) for state in _STATES),
         mappings=words({0: ("", "transparent"), 1: ("yes", NEUTRAL)}),
         overrides=[
-            override(f"^{state}$", {"mappings": words({0: ("", "transparent"), 1: (state, name)})})
-            for state, name in states.items()
+            Override(f"^{state}$", {"mappings": words({0: ("", "transparent"), 1: (state, name)})})
+            for state, name in _STATES.items()
         ],
     )
 
 
 def _findings() -> list[Panel]:
-    oldest = f"time() - min by (effect) ({ONE_CELL.series('c2c_auditor_oldest_finding_timestamp_seconds')})"
+    ends = [
+        Query(
+            f"{gained('effect', ONE_CELL.series(f'c2c_auditor_findings_{what}_total'))} > 0",
+            legend=f"{{{{effect}}}} {what}",
+        )
+        for what in ("confirmed", "resolved")
+    ]
     return [
         *(
             graph(
-                title,
-                about,
-                8,
+                About(title, sentence, 8),
                 Query(
                     total("effect, kind, state", ONE_CELL.series("c2c_auditor_findings", f'effect=~"{effects}"'))
                     + " > 0",
@@ -101,7 +131,7 @@ def _findings() -> list[Panel]:
                 overrides=BY_EFFECT,
                 nothing="Nothing found",
             )
-            for title, about, effects in (
+            for title, sentence, effects in (
                 (
                     "Outages and breaches",
                     (
@@ -118,75 +148,55 @@ def _findings() -> list[Panel]:
             )
         ),
         graph(
-            "Age of the oldest finding",
-            "Since the oldest finding of each effect was first seen.",
-            8,
-            Query(oldest, legend="{{effect}}"),
-            unit="s",
+            About(
+                "Confirmed and resolved",
+                "Findings that outlived what silk needs to mend them by itself, and those that went away.",
+                8,
+            ),
+            *ends,
             overrides=BY_EFFECT,
-            nothing="Nothing found",
+            nothing="Nothing",
         ),
     ]
 
 
-def _rules() -> list[Panel]:
-    ends = [
-        Query(
-            f"{gained('kind', ONE_CELL.series(f'c2c_auditor_findings_{what}_total'))} > 0",
-            legend=f"{what} {{{{kind}}}}",
-        )
-        for what in ("confirmed", "resolved")
-    ]
+def _flows() -> list[Panel]:
+    flows = total("intended, actual", ONE_CELL.series("c2c_auditor_flows"))
     return [
         graph(
-            "Confirmed and resolved",
-            "Findings that outlived what silk needs to mend them by itself, and those that went away.",
-            8,
-            *ends,
+            About(
+                "Flows",
+                "What should happen to traffic between apps → what does. Flows that are as intended have the axis on "
+                "the right. may: the rules leave it open, as a match does that the agent does not know.",
+                12,
+            ),
+            Query(flows, legend="{{intended}} → {{actual}}"),
+            overrides=BY_FLOW,
         ),
         graph(
-            "Rules of the policy chain",
-            "Expected by policies, present in the kernel, and matched: both. All three are equal on a clean cell.",
-            8,
-            Query(total("set, type", ONE_CELL.series("c2c_auditor_rules")) + " > 0", legend="{{type}} {{set}}"),
-        ),
-        stat(
-            "Flows",
-            "What should happen to traffic between apps → what does. may: the rules leave it open, as a match "
-            "does that the agent does not know.",
-            8,
-            Query(total("intended, actual", ONE_CELL.series("c2c_auditor_flows")), legend="{{intended}} → {{actual}}"),
-            thresholds=steps(NEUTRAL),
-            overrides=BY_FLOW,
+            About(
+                "Rules of the policy chain",
+                "Expected by policies, present in the kernel, and matched: both. All three are equal on a clean cell.",
+                12,
+            ),
+            *(
+                Query(
+                    total("purpose", ONE_CELL.series(f"c2c_auditor_rules_{name}")) + " > 0",
+                    legend=f"{{{{purpose}}}} {name}",
+                )
+                for name in ("expected", "present", "matched")
+            ),
         ),
     ]
 
 
-_TO_FLEET: Json = {
-    "title": "Fleet",
-    "type": "link",
-    "icon": "dashboard",
-    "url": f"/d/c2c-auditor-fleet?var-{ENVIRONMENT}=${{{ENVIRONMENT}}}&var-{DEPLOYMENT}=${{{DEPLOYMENT}}}",
-    "keepTime": True,
-    "targetBlank": False,
-    "asDropdown": False,
-    "includeVars": False,
-    "tags": [],
-    "tooltip": "",
-}
-_ALERTS: Json = {
-    "name": "Alerts",
-    "datasource": DATASOURCE,
-    "enable": True,
-    "hide": False,
-    "iconColor": _BREACH,
-    "expr": ONE_CELL.series("ALERTS", 'alertstate="firing"', 'service="c2c-auditor"'),
-    "step": "60s",
-    "titleFormat": "{{alertname}}",
-    "textFormat": "",
-    "tagKeys": "severity",
-    "useValueForTime": False,
-}
+_TO_FLEET = (
+    DashboardLink("Fleet")
+    .type(DashboardLinkType.LINK)
+    .icon("dashboard")
+    .url(f"/d/c2c-auditor-fleet?var-{ENVIRONMENT}=${{{ENVIRONMENT}}}&var-{DEPLOYMENT}=${{{DEPLOYMENT}}}")
+    .keep_time(True)
+)
 
 DASHBOARD = Dashboard(
     uid=UID,
@@ -197,15 +207,16 @@ DASHBOARD = Dashboard(
     scope=ONE_CELL,
     several=False,
     rows=(
-        Row(_now(), height=4),
-        Row([_state()], height=7),
+        Row(_verdict()),
+        Row([_state()]),
         Row(_findings(), title="Findings"),
-        Row(_rules()),
-        Row(silk()[:3], title="silk"),
-        Row(silk()[3:], height=7),
+        Row(_flows(), title="Traffic"),
+        Row(changes(), title="Changes and silk"),
+        Row(silk()),
         Row(sources(), title="Sources"),
         Row(cost(), title="Cost"),
+        Row(size()),
     ),
-    links=(_TO_FLEET,),
-    annotations=(_ALERTS,),
+    link=_TO_FLEET,
+    alerts=ONE_CELL.series("ALERTS", 'alertstate="firing"', 'service="c2c-auditor"'),
 )

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from dashboards.labels import ONE_CELL, SCRAPE_JOB, age, total
-from dashboards.panels import COLOURS, GOOD, Panel, Query, gained, graph, rate, timeline, words
+from dashboards.panels import (
+    COLOURS,
+    GOOD,
+    NEUTRAL,
+    About,
+    Panel,
+    Query,
+    figures,
+    gained,
+    graph,
+    rate,
+    rows,
+    steps,
+    timeline,
+    words,
+)
 
 from c2c_auditor.model.kind import Effect
 
@@ -11,46 +26,54 @@ _SILK = "vxlan-policy-agent|silk-daemon|netmon|garden"
 _UP = {0: ("down", COLOURS[Effect.OUTAGE]), 1: ("up", GOOD)}
 
 
-def silk() -> list[Panel]:
-    """Whether policies arrive, who changes rules, and whether silk's programs run.
-
-    Three panels for one row, and two for the next.
-    """
+def changes() -> list[Panel]:
+    """Who changes rules, and whether policies arrive."""
     buckets = f"increase({ONE_CELL.series('c2c_auditor_policy_convergence_seconds_bucket')}[30m])"
-    chain = age(ONE_CELL.series("c2c_auditor_policy_chain_timestamp_seconds"))
-    started = age(ONE_CELL.series("c2c_auditor_silk_process_start_time_seconds"), "process")
-    monit = f'bosh_job_process_name=~"{_SILK}"'
     return [
         graph(
-            "Convergence",
-            "Seconds from when a policy was known to when the kernel carried it out, over the last 30 minutes; a "
-            "gap means that no policy came.",
-            8,
+            About(
+                "Changes to the rules",
+                "Commits to nf_tables by who made them; foreign is anybody but silk. Legacy iptables does not tell.",
+                8,
+            ),
+            Query(gained("by", ONE_CELL.series("c2c_auditor_ruleset_changes_total")), legend="{{by}}"),
+        ),
+        graph(
+            About(
+                "Convergence",
+                "Seconds from when a policy was known to when the kernel carried it out, over the last 30 minutes; a "
+                "gap means that no policy came.",
+                8,
+            ),
             Query(f"histogram_quantile(0.5, sum by (le) ({buckets})) >= 0", legend="p50"),
             Query(f"max({ONE_CELL.series('cell:c2c_auditor_policy_convergence_seconds:p90_30m')})", legend="p90"),
             unit="s",
             nothing="No policy came",
         ),
         graph(
-            "Policies",
-            "Rules that wait, within silk's grace, and policies that arrived in 30 minutes.",
-            8,
+            About("Policies", "Rules that wait, within silk's grace, and policies that arrived in 30 minutes.", 8),
             Query(f"sum({ONE_CELL.series('cell:c2c_auditor_policies_waiting:sum')})", legend="rules waiting"),
             Query(
                 f"round(sum({ONE_CELL.series('cell:c2c_auditor_policy_convergence_seconds:count_30m')}))",
                 legend="policies arrived",
             ),
         ),
-        graph(
-            "Changes to the rules",
-            "Commits to nf_tables by who made them; foreign is anybody but silk. Legacy iptables does not tell.",
-            8,
-            Query(gained("by", ONE_CELL.series("c2c_auditor_ruleset_changes_total")), legend="{{by}}"),
-        ),
+    ]
+
+
+def silk() -> list[Panel]:
+    """Whether silk's programs run."""
+    chain = age(ONE_CELL.series("c2c_auditor_policy_chain_timestamp_seconds"))
+    started = age(ONE_CELL.series("c2c_auditor_silk_process_start_time_seconds"), "process")
+    monit = f'bosh_job_process_name=~"{_SILK}"'
+    return [
         timeline(
-            "silk and garden",
-            "Whether they run: as monit says (bosh_exporter), and as the agent sees where it can see processes.",
-            12,
+            About(
+                "silk and garden",
+                "Whether they run: as monit says (bosh_exporter), and as the agent sees where it can see processes.",
+                12,
+                height=7,
+            ),
             Query(
                 f"max by (bosh_job_process_name) ({ONE_CELL.series('bosh_job_process_healthy', monit)})",
                 legend="{{bosh_job_process_name}}",
@@ -59,10 +82,13 @@ def silk() -> list[Panel]:
             mappings=words(_UP),
         ),
         graph(
-            "Running for",
-            "Age of the policy chain that is in force, and of silk's programs. A quiet platform has an old "
-            "chain: that is no fault.",
-            12,
+            About(
+                "Running for",
+                "Age of the policy chain that is in force, and of silk's programs. A quiet platform has an old "
+                "chain: that is no fault.",
+                12,
+                height=7,
+            ),
             Query(chain, legend="policy chain"),
             Query(started, legend="{{process}}"),
             unit="s",
@@ -75,26 +101,24 @@ def sources() -> list[Panel]:
     errors = gained("source, reason", ONE_CELL.series("c2c_auditor_source_errors_total"))
     return [
         timeline(
-            "Sources",
-            "Whether the last audit could read each source. With one down the last good expectations are used "
-            "for a while, then findings are unknown.",
-            8,
+            About(
+                "Sources",
+                "Whether the last audit could read each source. With one down the last good expectations are used "
+                "for a while, then findings are unknown.",
+                8,
+            ),
             Query(f"min by (source) ({ONE_CELL.series('c2c_auditor_source_up')})", legend="{{source}}"),
             mappings=words(_UP),
         ),
         graph(
-            "Last read",
-            "Time since each source was last read.",
-            8,
+            About("Last read", "Time since each source was last read.", 8),
             Query(
                 age(ONE_CELL.series("c2c_auditor_source_last_success_timestamp_seconds"), "source"), legend="{{source}}"
             ),
             unit="s",
         ),
         graph(
-            "Failures",
-            "Audits for which a source failed, by reason.",
-            8,
+            About("Failures", "Audits for which a source failed, by reason.", 8),
             Query(f"{errors} > 0", legend="{{source}}: {{reason}}"),
             nothing="None",
         ),
@@ -109,27 +133,48 @@ def cost() -> list[Panel]:
     audits = f"60 * {total('result', rate(ONE_CELL.series('c2c_auditor_audits_total')))}"
     cpu = rate(ONE_CELL.series("process_cpu_seconds_total", SCRAPE_JOB))
     return [
-        graph("Audits per minute", "By what they came to.", 6, Query(audits, legend="{{result}}"), unit="none"),
+        graph(About("Audits per minute", "By what they came to.", 6), Query(audits, legend="{{result}}"), unit="none"),
         graph(
-            "Audit duration",
-            "Each phase of an audit: the mean, and the 95th percentile.",
-            6,
+            About("Audit duration", "Each phase of an audit: the mean, and the 95th percentile.", 6),
             Query(f"{total('phase', took['sum'])} / {total('phase', took['count'])}", legend="{{phase}}"),
             Query(f"histogram_quantile(0.95, {total('phase, le', took['bucket'])})", legend="{{phase}} p95"),
             unit="s",
         ),
         graph(
-            "Processor time",
-            "Of the process that audits, as a share of one core.",
-            6,
+            About("Processor time", "Of the process that audits, as a share of one core.", 6),
             Query(f"sum({cpu})", legend="agent"),
             unit="percentunit",
         ),
         graph(
-            "Resident memory",
-            "Of the process that audits.",
-            6,
+            About("Resident memory", "Of the process that audits.", 6),
             Query(f"sum({ONE_CELL.series('process_resident_memory_bytes', SCRAPE_JOB)})", legend="agent"),
             unit="bytes",
+        ),
+    ]
+
+
+def size() -> list[Panel]:
+    """How much there is to audit, and by what."""
+    return [
+        *(
+            figures(
+                About(title, sentence, 6, height=4),
+                Query(f"sum({ONE_CELL.series(f'c2c_auditor_{name}')})"),
+                thresholds=steps(NEUTRAL),
+            )
+            for title, sentence, name in (
+                ("Containers", "Containers in the cell's metadata.", "containers"),
+                ("Policies", "Policies that concern this cell.", "policies"),
+                (
+                    "Log lines lost",
+                    "Since the agent's start: no space, no reader, or a reader that is too slow.",
+                    "log_lines_dropped_total",
+                ),
+            )
+        ),
+        rows(
+            About("Agent", "The agent's version, and the backend of iptables that holds the rules.", 6, height=4),
+            Query(f"count by (version, backend) ({ONE_CELL.series('c2c_auditor_build_info')})"),
+            columns={"version": "Version", "backend": "Backend", "Value": "Cells"},
         ),
     ]

@@ -1,15 +1,16 @@
-"""A whole dashboard: panels laid out row by row, the variables in front, and what Grafana wants to know of the file."""
+"""A whole dashboard: rows of panels, the variables in front, and what Grafana wants to know of the file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from attrs import field, frozen
 from dashboards.labels import Scope
-from dashboards.panels import DATASOURCE, Json, Panel
+from dashboards.panels import DATASOURCE, Panel, plain
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.models import dashboard as models
 
-_COLUMNS = 24
-_LABEL_VALUES = 1  # what the editor of Grafana's Prometheus source calls such a query
 _INPUT = {
     "name": "DS_PROMETHEUS",
     "label": "Prometheus",
@@ -18,20 +19,15 @@ _INPUT = {
     "pluginId": "prometheus",
     "pluginName": "Prometheus",
 }
-_NAMES = {
-    "stat": "Stat",
-    "timeseries": "Time series",
-    "state-timeline": "State timeline",
-    "table": "Table",
-}
+_REQUIRED = {"type": "grafana", "id": "grafana", "name": "Grafana", "version": "10.0.0"}
+_LABEL_VALUES = 1  # what the editor of Grafana's Prometheus source calls such a query
 
 
 @frozen
 class Row:
-    """Panels side by side, ``height`` in grid units; a ``title`` puts a heading above by which they fold away."""
+    """Panels side by side; a ``title`` puts a heading above by which they fold away."""
 
     panels: Sequence[Panel]
-    height: int = field(default=8, kw_only=True)
     title: str = field(default="", kw_only=True)
 
 
@@ -48,88 +44,54 @@ class Dashboard:
     scope: Scope
     several: bool
     rows: Sequence[Row]
-    links: Sequence[Json] = ()
-    annotations: Sequence[Json] = ()
+    link: builders.DashboardLink | None = None
+    alerts: str = ""
 
-    def json(self) -> Json:
+    def json(self) -> dict[str, Any]:
         """The file's content.
 
         What bosh's and Grafana's importers put in place of `${DS_PROMETHEUS}` is the one thing open.
         """
-        panels = list(_laid_out(self.rows))
-        kinds = sorted({panel["type"] for panel in panels} & _NAMES.keys())
-        return {
-            "__inputs": [_INPUT],
-            "__requires": [
-                {"type": "grafana", "id": "grafana", "name": "Grafana", "version": "10.0.0"},
-                {"type": "datasource", "id": "prometheus", "name": "Prometheus", "version": "1.0.0"},
-                *({"type": "panel", "id": kind, "name": _NAMES[kind], "version": ""} for kind in kinds),
-            ],
-            "id": None,
-            "uid": self.uid,
-            "title": self.title,
-            "description": self.description,
-            "tags": ["c2c-auditor", "cf", "bosh"],
-            "schemaVersion": 39,
-            "version": 1,
-            "editable": True,
-            "graphTooltip": 1,
-            "refresh": "1m",
-            "time": {"from": "now-6h", "to": "now"},
-            "timepicker": {},
-            "timezone": "",
-            "links": list(self.links),
-            "annotations": {"list": list(self.annotations)},
-            "templating": {"list": [self._variable(label) for label in self.scope.labels]},
-            "panels": panels,
-        }
+        built = (
+            builders.Dashboard(self.title)
+            .uid(self.uid)
+            .description(self.description)
+            .tags(["c2c-auditor", "cf", "bosh"])
+            .refresh("1m")
+            .time("now-6h", "now")
+            .timezone("browser")
+            .editable()
+            .version(1)
+            .tooltip(models.DashboardCursorSync.CROSSHAIR)
+        )
+        for label in self.scope.labels:
+            built = built.with_variable(self._variable(label))
+        if self.link is not None:
+            built = built.link(self.link)
+        if self.alerts:
+            alerts = builders.AnnotationQuery().name("Alerts").datasource(DATASOURCE).enable(True)
+            built = built.annotation(alerts.icon_color("red").expr(self.alerts))
+        for row in self.rows:
+            if row.title:
+                built = built.with_row(builders.Row(row.title))
+            for panel in row.panels:
+                built = built.with_panel(panel)
+        document: dict[str, Any] = plain(built.build())
+        for number, panel in enumerate(document["panels"], start=1):
+            panel["id"] = number
+        document["annotations"].setdefault("list", [])
+        return {"__inputs": [_INPUT], "__requires": [_REQUIRED], **document, "id": None}
 
-    def _variable(self, label: str) -> Json:
-        query = self.scope.values(label)
-        variable = {
-            "name": label,
-            "label": label,
-            "type": "query",
-            "datasource": DATASOURCE,
-            "definition": query,
-            "query": {"qryType": _LABEL_VALUES, "query": query, "refId": label},
-            "regex": "",
-            "refresh": 2,
-            "sort": 1,
-            "hide": 0,
-            "multi": self.several,
-            "includeAll": self.several,
-            "options": [],
-            "current": {"selected": True, "text": ["All"], "value": ["$__all"]} if self.several else {},
-        }
-        return {**variable, "allValue": ".*"} if self.several else variable
-
-
-def _laid_out(rows: Sequence[Row]) -> Iterator[Json]:
-    """The panels with their places; a row that is wider than the grid raises ValueError."""
-    number, y = 0, 0
-    for row in rows:
-        if row.title:
-            number += 1
-            yield {
-                "id": number,
-                "type": "row",
-                "title": row.title,
-                "collapsed": False,
-                "panels": [],
-                "gridPos": _place(0, y, _COLUMNS, 1),
-            }
-            y += 1
-        x = 0
-        for panel in row.panels:
-            number += 1
-            if x + panel.width > _COLUMNS:
-                raise ValueError(f"{panel.title}: a row has {_COLUMNS} columns")
-            place = _place(x, y, panel.width, row.height)
-            yield {"id": number, "title": panel.title, "description": panel.about, "gridPos": place, **panel.json}
-            x += panel.width
-        y += row.height
-
-
-def _place(x: int, y: int, width: int, height: int) -> Json:
-    return {"x": x, "y": y, "w": width, "h": height}
+    def _variable(self, label: str) -> builders.QueryVariable:
+        asked: dict[str, object] = {"qryType": _LABEL_VALUES, "query": self.scope.values(label), "refId": label}
+        variable = (
+            builders.QueryVariable(label)
+            .label(label)
+            .datasource(DATASOURCE)
+            .query(asked)
+            .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+            .sort(models.VariableSort.ALPHABETICAL_ASC)
+            .multi(self.several)
+            .include_all(self.several)
+        )
+        return variable.all_value(".*") if self.several else variable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards import cell
 from dashboards.dashboard import Dashboard, Row
-from dashboards.labels import CELL, DEPLOYMENT, ENVIRONMENT, FLEET, ONE_CELL, SCRAPE_JOB
+from dashboards.labels import CELL, DEPLOYMENT, ENVIRONMENT, FLEET, ONE_CELL, RUNBOOKS, SCRAPE_JOB, VM, vm
 from dashboards.panels import (
     ABSENT,
     BY_EFFECT,
@@ -13,16 +13,18 @@ from dashboards.panels import (
     GOOD,
     NEUTRAL,
     UNKNOWN,
-    Json,
+    About,
+    Override,
     Panel,
     Query,
     colour,
+    figures,
     graph,
-    override,
+    link,
     rate,
-    stat,
+    rows,
     steps,
-    table,
+    words,
 )
 
 from c2c_auditor.model.kind import Effect
@@ -30,16 +32,8 @@ from c2c_auditor.model.kind import Effect
 _BREACH, _OUTAGE = COLOURS[Effect.BREACH], COLOURS[Effect.OUTAGE]
 _STATES = (
     ("clean", GOOD, "Cells that are neither blocked nor open nor blind."),
-    (
-        "blocked",
-        _OUTAGE,
-        "Cells on which traffic that policies allow is blocked: confirmed findings with the effect outage.",
-    ),
-    (
-        "open",
-        _BREACH,
-        "Cells on which traffic passes that no policy allows: confirmed findings with the effect breach.",
-    ),
+    ("blocked", _OUTAGE, "Cells on which traffic that policies allow is blocked."),
+    ("open", _BREACH, "Cells on which traffic passes that no policy allows."),
     (
         "blind",
         UNKNOWN,
@@ -53,18 +47,52 @@ _STATES = (
 )
 _PER_CELL = f"{ENVIRONMENT}, {DEPLOYMENT}, {CELL}"
 _DEPLOYMENTS = f"{{{{{ENVIRONMENT}}}}}/{{{{{DEPLOYMENT}}}}}"
+_TO_CELL = link(
+    "Open this cell",
+    f"/d/{cell.UID}?{'&'.join(f'var-{label}=${{__data.fields.{label}}}' for label in ONE_CELL.labels)}"
+    "&${__url_time_range}",
+)
 
 
 def _cells() -> list[Panel]:
     every = Query(f"sum({FLEET.series('deployment:c2c_auditor_cells:count')})")
-    panels = [
-        stat("Cells", "Cells that have an agent, as Prometheus' targets say.", 4, every, thresholds=steps(NEUTRAL))
-    ]
-    for state, name, about in _STATES:
+    about = About("Cells", "Cells that have an agent, as Prometheus' targets say.", 4, height=4)
+    panels: list[Panel] = [figures(about, every, thresholds=steps(NEUTRAL))]
+    for state, name, meaning in _STATES:
         query = Query(f"sum({FLEET.series(f'deployment:c2c_auditor_cells_{state}:sum')})")
         thresholds = steps(name) if state == "clean" else steps(GOOD, (1, name))
-        panels.append(stat(state.capitalize(), about, 4, query, thresholds=thresholds))
+        panels.append(figures(About(state.capitalize(), meaning, 4, height=4), query, thresholds=thresholds))
     return panels
+
+
+def _alerts() -> Panel:
+    firing = FLEET.series("ALERTS", 'alertstate="firing"', 'service="c2c-auditor"')
+    by = f"alertname, severity, source, {_PER_CELL}"
+    return rows(
+        About(
+            "Alerts that fire",
+            "A click on the alert opens its runbook, a click on the address the cell; without an address it is "
+            "about the deployment.",
+            24,
+            height=7,
+        ),
+        Query(f"count by ({by}) ({firing})"),
+        columns={
+            "alertname": "Alert",
+            "severity": "Severity",
+            CELL: "Cell",
+            "source": "Source",
+            DEPLOYMENT: "Deployment",
+            ENVIRONMENT: "Environment",
+            "Value": "",
+        },
+        first="Severity",
+        overrides=[
+            Override("^Alert$", {"links": [link("Open the runbook", f"{RUNBOOKS}/${{__data.fields.alertname}}.md")]}),
+            Override("^Cell$", {"links": [_TO_CELL]}),
+        ],
+        nothing="No alert fires",
+    )
 
 
 def _confirmed(effect: Effect) -> str:
@@ -76,19 +104,23 @@ def _worst() -> Panel:
     """Cells in a bad way, each a link to its own dashboard."""
     oldest = FLEET.series("c2c_auditor_oldest_finding_timestamp_seconds", 'effect=~"outage|breach"')
     bad = f"{FLEET.series('cell:c2c_auditor_clean:bool')} == 0"
-    variables = "&".join(f"var-{label}=${{__data.fields.{label}}}" for label in ONE_CELL.labels)
-    link = {"title": "Open this cell", "url": f"/d/{cell.UID}?{variables}&${{__url_time_range}}"}
-    return table(
-        "Worst cells",
-        "Every cell that is blocked, open, blind or absent; the figures are confirmed findings. A click on the "
-        "address opens the cell.",
-        24,
+    absent = f"max by ({_PER_CELL}) ({FLEET.series('cell:c2c_auditor_absent:bool')}) == 1"
+    return rows(
+        About(
+            "Worst cells",
+            "Every cell that is blocked, open, blind or absent; the figures are confirmed findings. A click on the "
+            "address opens the cell.",
+            24,
+            height=9,
+        ),
         Query(_confirmed(Effect.OUTAGE)),
         Query(_confirmed(Effect.BREACH)),
         Query(f"max by ({_PER_CELL}) ({FLEET.series('cell:c2c_auditor_blind:bool')}) == 1"),
-        Query(f"max by ({_PER_CELL}) ({FLEET.series('cell:c2c_auditor_absent:bool')}) == 1"),
+        Query(absent),
         Query(f"1000 * min by ({_PER_CELL}) ({oldest}) and on ({_PER_CELL}) {bad}"),
+        Query(f"max by ({_PER_CELL}, {VM}) ({vm(FLEET)}) and on ({_PER_CELL}) ({bad} or {absent})"),
         columns={
+            VM: "VM",
             CELL: "Cell",
             DEPLOYMENT: "Deployment",
             ENVIRONMENT: "Environment",
@@ -97,53 +129,79 @@ def _worst() -> Panel:
             "Value #C": "Blind",
             "Value #D": "Absent",
             "Value #E": "Oldest outage or breach",
+            "Value #F": "",
         },
         overrides=[
-            override("^Cell$", {"links": [link]}),
-            _flag("^Outages$", steps(GOOD, (1, _OUTAGE))),
-            _flag("^Breaches$", steps(GOOD, (1, _BREACH))),
-            _flag("^Blind$", steps(GOOD, (1, UNKNOWN)), "blind"),
-            _flag("^Absent$", steps(GOOD, (1, ABSENT)), "absent"),
-            override("^Oldest", {"unit": "dateTimeFromNow"}),
+            Override("^Cell$", {"links": [_TO_CELL]}),
+            _flag("^Outages$", (1, _OUTAGE)),
+            _flag("^Breaches$", (1, _BREACH)),
+            _flag("^Blind$", (1, UNKNOWN), "blind"),
+            _flag("^Absent$", (1, ABSENT), "absent"),
+            Override("^Oldest", {"unit": "dateTimeFromNow"}),
         ],
         nothing="No cell is blocked, open, blind or absent",
     )
 
 
-def _flag(names: str, thresholds: Json, word: str = "") -> Json:
-    """A column coloured by its thresholds; ``word`` is shown instead of a 1."""
-    properties: Json = {
-        "thresholds": thresholds,
+def _flag(names: str, limit: tuple[float, str], word: str = "") -> Override:
+    """A column coloured by its threshold; ``word`` is shown instead of a 1."""
+    properties: dict[str, object] = {
+        "thresholds": steps(GOOD, limit).build(),
         "custom.cellOptions": {"type": "color-background", "mode": "basic"},
         "color": {"mode": "thresholds"},
     }
     if word:
-        properties["mappings"] = [{"type": "value", "options": {"1": {"text": word, "index": 0}}}]
-    return override(names, properties)
+        properties["mappings"] = words({1: (word, limit[1])})
+    return Override(names, properties)
 
 
 def _history() -> list[Panel]:
+    wrong = [(state, name) for state, name, _ in _STATES if state != "clean"]
     numbers = [
-        Query(f"sum({FLEET.series(f'deployment:c2c_auditor_cells_{state}:sum')})", legend=state)
-        for state, _, _ in _STATES
+        Query(f"sum({FLEET.series(f'deployment:c2c_auditor_cells_{state}:sum')})", legend=state) for state, _ in wrong
     ]
-    kinds = f"sum by (effect, kind) ({FLEET.series('deployment_effect_kind:c2c_auditor_findings_confirmed:sum')})"
+    harmful = FLEET.series("deployment_effect_kind:c2c_auditor_findings_confirmed:sum", 'effect=~"outage|breach"')
     return [
         graph(
-            "Cells by state",
-            "A cell may be blocked, open and blind at once.",
-            12,
+            About("Cells that are not clean", "A cell may be blocked, open and blind at once.", 12),
             *numbers,
-            overrides=[colour(f"^{state}$", name) for state, name, _ in _STATES],
+            overrides=[colour(f"^{state}$", name) for state, name in wrong],
         ),
         graph(
-            "Confirmed findings by kind",
-            "Over all cells. Outage: allowed traffic is blocked. Breach: forbidden traffic passes. Residue and "
-            "advice concern no traffic.",
-            12,
-            Query(kinds, legend="{{effect}} {{kind}}"),
+            About(
+                "Findings by cause",
+                "Confirmed, over all cells. Outage: allowed traffic is blocked. Breach: forbidden traffic passes.",
+                12,
+            ),
+            Query(f"sum by (effect, kind) ({harmful})", legend="{{effect}} {{kind}}"),
             overrides=BY_EFFECT,
             nothing="Nothing found",
+        ),
+    ]
+
+
+def _traffic() -> list[Panel]:
+    flows = f"sum by (intended, actual) ({FLEET.series('deployment_intended_actual:c2c_auditor_flows:sum')})"
+    changes = f"60 * sum by (by) ({FLEET.series('deployment_by:c2c_auditor_ruleset_changes:rate5m')})"
+    return [
+        graph(
+            About(
+                "Flows",
+                "What should happen to traffic between apps → what does. Flows that are as intended have the axis on "
+                "the right. may: the rules leave it open, as a match does that the agent does not know.",
+                12,
+            ),
+            Query(flows, legend="{{intended}} → {{actual}}"),
+            overrides=BY_FLOW,
+        ),
+        graph(
+            About(
+                "Changes to the rules, a minute",
+                "Commits to nf_tables by who made them; foreign is anybody but silk. Legacy iptables does not tell.",
+                12,
+            ),
+            Query(changes, legend="{{by}}"),
+            unit="none",
         ),
     ]
 
@@ -157,53 +215,47 @@ def _policies() -> list[Panel]:
         for number in (50, 95, 99)
     ]
     waiting = f"sum by ({ENVIRONMENT}, {DEPLOYMENT}) ({FLEET.series('deployment:c2c_auditor_policies_waiting:sum')})"
-    flows = f"sum by (intended, actual) ({FLEET.series('deployment_intended_actual:c2c_auditor_flows:sum')})"
     return [
         graph(
-            "Convergence",
-            "Seconds from when a policy was known to when the kernel carried it out, over all cells and the last "
-            "30 minutes; a gap means that no "
-            "policy came.",
-            8,
+            About(
+                "Convergence",
+                "Seconds from when a policy was known to when the kernel carried it out, over all cells and the last "
+                "30 minutes; a gap means that no policy came.",
+                12,
+            ),
             *percentiles,
             unit="s",
             nothing="No policy came",
         ),
         graph(
-            "Policy rules waiting",
-            "Rules that policies ask for and that no kernel has yet, within silk's grace.",
-            8,
+            About(
+                "Policy rules waiting",
+                "Rules that policies ask for and that no kernel has yet, within silk's grace.",
+                12,
+            ),
             Query(waiting, legend=_DEPLOYMENTS),
-        ),
-        graph(
-            "Flows",
-            "What should happen to traffic between apps → what does. may: the rules leave it open, as a match "
-            "does that the agent does not know.",
-            8,
-            Query(flows, legend="{{intended}} → {{actual}}"),
-            overrides=BY_FLOW,
         ),
     ]
 
 
 def _agents() -> list[Panel]:
-    audits = f"60 * sum by (result) ({rate(FLEET.series('c2c_auditor_audits_total'))})"
-    down = f"sum by (source) (1 - {FLEET.series('c2c_auditor_source_up')})"
+    audits = f"60 * sum by (result) ({FLEET.series('deployment_result:c2c_auditor_audits:rate5m')})"
+    down = f"sum by (source) ({FLEET.series('deployment_source:c2c_auditor_cells_source_down:sum')})"
     versions = f"count by (version, backend) ({FLEET.series('c2c_auditor_build_info')})"
     return [
         graph(
-            "Audits per minute",
-            "By what they came to, over all cells.",
-            8,
+            About("Audits per minute", "By what they came to, over all cells.", 8),
             Query(audits, legend="{{result}}"),
             unit="none",
         ),
-        graph("Sources down", "Cells whose agent cannot read this source.", 8, Query(down, legend="{{source}}")),
-        table(
-            "Agents",
-            "Versions of the agent, and the backend of iptables that holds the rules; an empty backend: rules "
-            "were not read yet.",
-            8,
+        graph(About("Sources down", "Cells whose agent cannot read this source.", 8), Query(down, legend="{{source}}")),
+        rows(
+            About(
+                "Agents",
+                "Versions of the agent, and the backend of iptables that holds the rules; an empty backend: rules "
+                "were not read yet.",
+                8,
+            ),
             Query(versions),
             columns={"version": "Version", "backend": "Backend", "Value": "Cells"},
         ),
@@ -215,12 +267,9 @@ def _cost() -> list[Panel]:
         rate(FLEET.series("process_cpu_seconds_total", SCRAPE_JOB)),
         FLEET.series("process_resident_memory_bytes", SCRAPE_JOB),
     )
-    about = "Of the process that audits: the median cell and the dearest."
     return [
         graph(
-            title,
-            about,
-            12,
+            About(title, "Of the process that audits: the median cell and the dearest.", 12, height=7),
             Query(f"quantile(0.5, {series})", legend="median"),
             Query(f"max({series})", legend="highest"),
             unit=unit,
@@ -241,11 +290,13 @@ DASHBOARD = Dashboard(
     scope=FLEET,
     several=True,
     rows=(
-        Row(_cells(), height=4),
-        Row([_worst()], height=9),
+        Row(_cells()),
+        Row([_alerts()]),
+        Row([_worst()]),
         Row(_history()),
+        Row(_traffic(), title="Traffic"),
         Row(_policies(), title="Policies"),
         Row(_agents(), title="Agents"),
-        Row(_cost(), height=7),
+        Row(_cost()),
     ),
 )

@@ -16,6 +16,12 @@ CELL = "bosh_job_ip"
 SCRAPE_JOB = 'job="c2c_auditor"'
 """Tells our targets' ``up`` and ``process_…`` from everybody else's."""
 
+RUNBOOKS = "https://github.com/cloudfoundry-community/c2c-auditor/blob/main/docs/runbooks"
+"""Where the alerts' pages are published (pyproject.toml, the job c2c_auditor_alerts)."""
+
+VM = "vm"
+"""What people call a cell, as diego-cell/7: made by `vm`."""
+
 EVERY_CELL = "cell:c2c_auditor_absent:bool"
 """A series for each cell that has an agent or should have one: what the variables choose from."""
 
@@ -42,6 +48,12 @@ class Scope:
 
 FLEET = Scope((ENVIRONMENT, DEPLOYMENT))
 ONE_CELL = Scope((ENVIRONMENT, DEPLOYMENT, CELL))
+
+
+def vm(scope: Scope) -> str:
+    """A series for each cell of ``scope`` that bosh_exporter knows, with the label `VM`."""
+    known = scope.series("bosh_job_process_healthy", 'bosh_job_process_name="vxlan-policy-agent"')
+    return f'label_join({known}, "{VM}", "/", "bosh_job_name", "bosh_job_index")'
 
 
 def total(labels: str, series: str) -> str:

@@ -1,4 +1,4 @@
-"""Grafana's panels, as far as the two dashboards need them.
+"""The two dashboards' kinds of panels, made with Grafana's own builders.
 
 Types, options and transformations are those that Grafana 10, 11 and 12 have in common.
 """
@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import field, frozen
+from grafana_foundation_sdk.builders import common, prometheus, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.models import common as shapes
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat, QueryEditorMode
 
 from c2c_auditor.model.kind import Effect
 
-Json = dict[str, Any]
+Panel = stat.Panel | timeseries.Panel | statetimeline.Panel | table.Panel
+P = TypeVar("P", stat.Panel, timeseries.Panel, statetimeline.Panel, table.Panel)
 
-DATASOURCE: Json = {"type": "prometheus", "uid": "${DS_PROMETHEUS}"}
+DATASOURCE = models.DataSourceRef(type_val="prometheus", uid="${DS_PROMETHEUS}")
+# The least step of a query. Grafana makes $__rate_interval four times as long, which holds for scrapes once a minute,
+# as prometheus-boshrelease scrapes unless told otherwise.
+LEAST_STEP = "1m"
 
 GOOD, UNKNOWN, ABSENT, NEUTRAL = "green", "purple", "#808080", "text"
 COLOURS: Mapping[Effect, str] = {
@@ -35,13 +44,21 @@ class Query:
 
 
 @frozen
-class Panel:
-    """One panel: ``about`` explains it, ``width`` is in columns, ``json`` holds Grafana's further fields."""
+class Override:
+    """Field options for the series and columns whose name matches the regular expression ``names``."""
+
+    names: str
+    properties: Mapping[str, object]
+
+
+@frozen
+class About:
+    """What a panel is called, the sentence that explains it, and its width of 24 columns and height."""
 
     title: str
-    about: str
+    sentence: str
     width: int
-    json: Json = field(kw_only=True)
+    height: int = field(default=8, kw_only=True)
 
 
 def rate(series: str) -> str:
@@ -57,37 +74,29 @@ def gained(labels: str, series: str) -> str:
     return f"round(sum by ({labels}) (increase({series}[$__rate_interval])))"
 
 
-def steps(colour: str, *limits: tuple[float, str]) -> Json:
+def steps(colour: str, *limits: tuple[float, str]) -> builders.ThresholdsConfig:
     """Thresholds: ``colour`` below the first limit, then that of the last limit reached."""
-    return {
-        "mode": "absolute",
-        "steps": [{"color": colour, "value": None}, *({"color": one, "value": limit} for limit, one in limits)],
-    }
+    marks = [models.Threshold(color=colour, value=None), *(models.Threshold(value=at, color=one) for at, one in limits)]
+    return builders.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(marks)
 
 
-def override(names: str, properties: Json) -> Json:
-    """Field options for the series and columns whose name matches the regular expression ``names``."""
-    return {
-        "matcher": {"id": "byRegexp", "options": f"/{names}/"},
-        "properties": [{"id": name, "value": value} for name, value in properties.items()],
-    }
-
-
-def colour(names: str, name: str) -> Json:
+def colour(names: str, name: str) -> Override:
     """The colour ``name`` for the series whose name matches ``names``."""
-    return override(names, {"color": {"mode": "fixed", "fixedColor": name}})
+    return Override(names, {"color": {"mode": "fixed", "fixedColor": name}})
 
 
-def words(texts: Mapping[int, tuple[str, str]]) -> list[Json]:
+def words(texts: Mapping[int, tuple[str, str]]) -> list[models.ValueMap]:
     """Value mappings: for each value the word that is shown, and its colour."""
-    return [
-        {
-            "type": "value",
-            "options": {
-                str(value): {"text": text, "color": name, "index": value} for value, (text, name) in texts.items()
-            },
-        }
-    ]
+    options = {
+        str(value): models.ValueMappingResult(text=text, color=name, index=value)
+        for value, (text, name) in texts.items()
+    }
+    return [models.ValueMap(options=options)]
+
+
+def link(title: str, url: str) -> dict[str, object]:
+    """A link of a field."""
+    return {"title": title, "url": url}
 
 
 BY_EFFECT = tuple(colour(f"^{effect.value}\\b", name) for effect, name in COLOURS.items())
@@ -99,156 +108,150 @@ BY_FLOW = (
     colour("^allow → deny$", COLOURS[Effect.OUTAGE]),
     colour("^deny → allow$", COLOURS[Effect.BREACH]),
     colour("→ may$", UNKNOWN),
+    Override("^(allow → allow|deny → deny)$", {"custom.axisPlacement": "right", "custom.axisLabel": "as intended"}),
 )
-"""What should happen to a flow → what does: right is green, wrong has the colour of its effect."""
+"""What should happen to a flow → what does: right is green and has an axis of its own, so that few wrong ones show."""
 
 
-def stat(
-    title: str,
-    about: str,
-    width: int,
+def figures(
+    about: About,
     *queries: Query,
-    thresholds: Json,
+    thresholds: builders.ThresholdsConfig,
     unit: str = "short",
-    overrides: Sequence[Json] = (),
-) -> Panel:
+    overrides: Sequence[Override] = (),
+    mappings: Sequence[models.ValueMap] = (),
+) -> stat.Panel:
     """Large figures of now; without a series it says "unknown", never 0."""
-    options = {
-        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-        "colorMode": "value",
-        "graphMode": "none",
-        "justifyMode": "auto",
-        "orientation": "auto",
-        "textMode": "auto",
-        "wideLayout": True,
-        "showPercentChange": False,
-    }
-    defaults = {"unit": unit, "color": {"mode": "thresholds"}, "thresholds": thresholds, "noValue": "unknown"}
-    return Panel(
-        title,
-        about,
-        width,
-        json={"type": "stat", "options": options, **_fields(defaults, overrides), **_targets(queries, "instant")},
+    panel = (
+        stat.Panel()
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
+        .color_mode(shapes.BigValueColorMode.VALUE)
+        .graph_mode(shapes.BigValueGraphMode.NONE)
+        .color_scheme(builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
+        .thresholds(thresholds)
+        .mappings(list(mappings))
+        .no_value("unknown")
+        .unit(unit)
     )
+    return _finished(panel, about, queries, overrides, now=True)
 
 
 def graph(
-    title: str,
-    about: str,
-    width: int,
-    *queries: Query,
-    unit: str = "short",
-    overrides: Sequence[Json] = (),
-    nothing: str = "No data",
-) -> Panel:
+    about: About, *queries: Query, unit: str = "short", overrides: Sequence[Override] = (), nothing: str = "No data"
+) -> timeseries.Panel:
     """Lines over time, numbers of things as steps. ``nothing`` is said where there is no series."""
-    custom = {
-        "drawStyle": "line",
-        "lineInterpolation": "stepAfter" if unit == "short" else "linear",
-        "lineWidth": 1,
-        "fillOpacity": 10,
-        "showPoints": "auto",
-        "spanNulls": False,
-    }
-    options = {
-        "legend": {"displayMode": "table", "placement": "right", "showLegend": True, "calcs": ["lastNotNull", "max"]},
-        "tooltip": {"mode": "multi", "sort": "desc"},
-    }
-    defaults = {"unit": unit, "min": 0, "color": {"mode": "palette-classic"}, "noValue": nothing, "custom": custom}
-    return Panel(
-        title,
-        about,
-        width,
-        json={"type": "timeseries", "options": options, **_fields(defaults, overrides), **_targets(queries)},
+    steps_or_lines = shapes.LineInterpolation.STEP_AFTER if unit == "short" else shapes.LineInterpolation.LINEAR
+    legend = (
+        common.VizLegendOptions()
+        .display_mode(shapes.LegendDisplayMode.TABLE)
+        .placement(shapes.LegendPlacement.RIGHT)
+        .show_legend(True)
+        .calcs(["lastNotNull", "max"])
     )
+    panel = (
+        timeseries.Panel()
+        .draw_style(shapes.GraphDrawStyle.LINE)
+        .line_interpolation(steps_or_lines)
+        .fill_opacity(10)
+        .span_nulls(False)
+        .legend(legend)
+        .tooltip(common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI).sort(shapes.SortOrder.DESCENDING))
+        .color_scheme(builders.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC))
+        .min(0)
+        .no_value(nothing)
+        .unit(unit)
+    )
+    return _finished(panel, about, queries, overrides)
 
 
 def timeline(
-    title: str, about: str, width: int, *queries: Query, mappings: Sequence[Json], overrides: Sequence[Json] = ()
-) -> Panel:
+    about: About, *queries: Query, mappings: Sequence[models.ValueMap], overrides: Sequence[Override] = ()
+) -> statetimeline.Panel:
     """A bar for each series that shows when it was what; ``mappings`` as `words` makes them."""
-    defaults = {
-        "mappings": list(mappings),
-        "color": {"mode": "thresholds"},
-        "thresholds": steps(NEUTRAL),
-        "noValue": "unknown",
-        "custom": {"lineWidth": 0, "fillOpacity": 80},
-    }
-    options = {
-        "mergeValues": True,
-        "showValue": "auto",
-        "alignValue": "left",
-        "rowHeight": 0.9,
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []},
-        "tooltip": {"mode": "single", "sort": "none"},
-    }
-    return Panel(
-        title,
-        about,
-        width,
-        json={"type": "state-timeline", "options": options, **_fields(defaults, overrides), **_targets(queries)},
+    panel = (
+        statetimeline.Panel()
+        .merge_values(True)
+        .show_value(shapes.VisibilityMode.AUTO)
+        .row_height(0.9)
+        .fill_opacity(80)
+        .line_width(0)
+        .legend(common.VizLegendOptions().show_legend(False))
+        .color_scheme(builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
+        .thresholds(steps(NEUTRAL))
+        .mappings(list(mappings))
+        .no_value("unknown")
+        .unit("short")
     )
+    return _finished(panel, about, queries, overrides)
 
 
-def table(
-    title: str,
-    about: str,
-    width: int,
+def rows(
+    about: About,
     *queries: Query,
     columns: Mapping[str, str],
-    overrides: Sequence[Json] = (),
+    first: str = "",
+    overrides: Sequence[Override] = (),
     nothing: str = "No data",
-) -> Panel:
+) -> table.Panel:
     """Figures of now, a row for each combination of labels.
 
     ``columns`` are labels, and ``Value #A`` and so on for the queries (``Value`` for an only one), with their headings,
-    in order; sorted by the first two queries, largest first.
+    in order. A column with an empty heading is hidden. Sorted by the column ``first`` or, without one, by the first two
+    queries, largest first.
     """
-    order = {name: index for index, name in enumerate(columns)}
-    figures = [heading for name, heading in columns.items() if name.startswith("Value")]
-    options = {
-        "frameIndex": 0,
-        "showHeader": True,
-        "cellHeight": "sm",
-        "sortBy": [{"displayName": heading, "desc": True} for heading in figures[:2]],
+    headings = [heading for name, heading in columns.items() if name.startswith("Value") and heading]
+    order = [(first, False)] if first else [(heading, True) for heading in headings[:2]]
+    shape = {
+        "excludeByName": {"Time": True, **{name: True for name, heading in columns.items() if not heading}},
+        "indexByName": {name: index for index, name in enumerate(columns)},
+        "renameByName": {name: heading for name, heading in columns.items() if heading},
     }
-    defaults = {
-        "unit": "short",
-        "noValue": nothing,
-        "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False},
-    }
-    shape = {"excludeByName": {"Time": True}, "indexByName": order, "renameByName": dict(columns)}
-    json = {
-        "type": "table",
-        "options": options,
-        **_fields(defaults, overrides),
-        **_targets(queries, "instant", "table"),
-    }
-    return Panel(
-        title,
-        about,
-        width,
-        json={**json, "transformations": [{"id": "merge", "options": {}}, {"id": "organize", "options": shape}]},
+    panel = (
+        table.Panel()
+        .show_header(True)
+        .sort_by([common.TableSortByFieldState().display_name(name).desc(down) for name, down in order])
+        .transformations(
+            [
+                models.DataTransformerConfig(id_val="merge", options={}),
+                models.DataTransformerConfig(id_val="organize", options=shape),
+            ]
+        )
+        .no_value(nothing)
+        .unit("short")
     )
+    return _finished(panel, about, queries, overrides, now=True, shape=PromQueryFormat.TABLE)
 
 
-def _fields(defaults: Json, overrides: Sequence[Json]) -> Json:
-    return {"fieldConfig": {"defaults": defaults, "overrides": list(overrides)}}
+def _finished(
+    panel: P,
+    about: About,
+    queries: Sequence[Query],
+    overrides: Sequence[Override],
+    *,
+    now: bool = False,
+    shape: PromQueryFormat = PromQueryFormat.TIME_SERIES,
+) -> P:
+    """``panel`` with what all have; ``now``: its queries ask for this moment only."""
+    panel = panel.title(about.title).description(about.sentence).span(about.width).height(about.height)
+    panel = panel.datasource(DATASOURCE)
+    for one in overrides:
+        values = [models.DynamicConfigValue(id_val=name, value=value) for name, value in one.properties.items()]
+        panel = panel.override_by_regexp(f"/{one.names}/", values)
+    for letter, query in zip(string.ascii_uppercase, queries, strict=False):
+        target = prometheus.Dataquery().ref_id(letter).datasource(DATASOURCE).expr(query.expr)
+        target = target.editor_mode(QueryEditorMode.CODE).format(shape).legend_format(query.legend)
+        target = target.instant() if now else target.range().interval(LEAST_STEP)
+        panel = panel.with_target(target)
+    return panel
 
 
-def _targets(queries: Sequence[Query], kind: str = "range", shape: str = "time_series") -> Json:
-    """The queries; those of ``kind`` instant ask for now only."""
-    targets = [
-        {
-            "refId": letter,
-            "datasource": DATASOURCE,
-            "editorMode": "code",
-            "expr": query.expr,
-            "format": shape,
-            "instant": kind == "instant",
-            "range": kind == "range",
-            "legendFormat": query.legend,
-        }
-        for letter, query in zip(string.ascii_uppercase, queries, strict=False)
-    ]
-    return {"datasource": DATASOURCE, "targets": targets}
+def plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Models as the values that JSON has."""
+    to_json = getattr(value, "to_json", None)
+    if to_json is not None:
+        return plain(to_json())
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items() if one is not None or key == "value"}
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return getattr(value, "value", value)

@@ -30,8 +30,8 @@ from c2c_auditor.model.cell import PolicySet
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.sources.rules.legacy import LegacyReader
-from c2c_auditor.sources.rules.netlink import Nftables
-from c2c_auditor.sources.rules.nft import NftReader
+from c2c_auditor.sources.rules.native import NativeReader
+from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.text import read_text
 from support.big_cell import CHAIN, BigCell, big_cell
 from support.growth import peak_mib
@@ -75,10 +75,10 @@ def test_nft_20000_policy_rules() -> None:
     cell = big_cell()
     _load("nft", cell)
     save, chain = ("iptables-nft-save", "-c", "-t", "filter"), ("iptables-nft", "-S", CHAIN)
-    with Nftables() as netlink:
+    with Netlink() as netlink:
         gc.disable()  # as the agent does until its first audit is done
         first = time.perf_counter()
-        reader = NftReader(bin_dir=None, generations=netlink)
+        reader = NativeReader(netlink)
         ruleset = reader.read()
         first = time.perf_counter() - first
         gc.enable()
@@ -92,7 +92,7 @@ def test_nft_20000_policy_rules() -> None:
     _row("nft: memory, 20,000 rules", _memory(), "120 MiB")
 
 
-def _changed(reader: NftReader) -> float:
+def _changed(reader: NativeReader) -> float:
     subprocess.run(
         ("iptables-nft", "-R", CHAIN, "1", "-s", "10.255.0.10", "-j", "MARK", "--set-xmark", "0x1"),
         check=True,
@@ -111,8 +111,8 @@ def test_nft_beside_300000_security_group_rules() -> None:
     facts = cell.facts
     del cell  # its text is not the agent's to hold
     whole = _best(_tool("iptables-nft-save", "-t", "filter"), 2)
-    with Nftables() as netlink:
-        reader = NftReader(bin_dir=None, generations=netlink)
+    with Netlink() as netlink:
+        reader = NativeReader(netlink)
         started = time.perf_counter()
         ruleset = reader.read()
         first = time.perf_counter() - started

@@ -18,16 +18,19 @@ from c2c_auditor.export.catalogue import METRICS, PREFIX
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.kind import Effect, Kind
 from repo.code import ROOT
+from support.dashboards import FILES, load, variables
 from support.erb import parse_yaml, render
 from support.schema import violations
 
 JOB = ROOT / "bosh-release" / "jobs" / "c2c_auditor_alerts"
 RULES = "c2c_auditor.alerts.yml"
+(REPOSITORY,) = re.findall(r'^Repository = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
 RUNBOOKS = ROOT / "docs" / "runbooks"
 PLAYED = sorted((Path(__file__).parent / "alerts").glob("*.yml"))
 # What is not ours: Prometheus' own, and bosh_exporter's.
 _OTHERS = {"up", "bosh_job_process_healthy"}
-_FUNCTIONS = {"clamp_max", "histogram_quantile"}
+_FUNCTIONS = {"clamp_max", "histogram_quantile", "max_over_time", "min_over_time"}
+GRAFANA = "https://grafana.example.com"
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +51,14 @@ def all_rules(text: str) -> list[dict[str, Any]]:
     return [rule for group in parse_yaml(text)["groups"] for rule in group["rules"]]
 
 
+def alerting(text: str) -> list[dict[str, Any]]:
+    """The alerting rules, in order."""
+    return [rule for rule in all_rules(text) if "alert" in rule]
+
+
 def alerts(text: str) -> dict[str, dict[str, Any]]:
-    """The alerting rules by name."""
-    return {rule["alert"]: rule for rule in all_rules(text) if "alert" in rule}
+    """The first alerting rule of each name: the one for a single cell, where there are several."""
+    return {rule["alert"]: rule for rule in reversed(alerting(text))}
 
 
 def test_promtool_takes_the_rules(rules: str, tmp_path: Path) -> None:
@@ -95,30 +103,48 @@ def _seconds(duration: str) -> int:
     )
 
 
-def test_what_every_alert_says(rules: str) -> None:
-    """Severity, service, a fixed sentence with a full stop, a description with what is known, and a page to read."""
-    for name, alert in alerts(rules).items():
+def test_what_every_alert_says() -> None:
+    """Severity, service, a fixed sentence with a full stop, what is known, a page and a dashboard."""
+    text = render(JOB, given={"c2c_auditor_alerts.grafana_url": f"{GRAFANA}/"}).files[RULES]
+    for alert in alerting(text):
+        name, labels, said = alert["alert"], alert["labels"], alert["annotations"]
         assert re.fullmatch(r"C2C(?:[A-Z][a-z]+)+", name)
-        assert alert["labels"]["severity"] in {"critical", "warning", "info"}
-        assert alert["labels"]["service"] == "c2c-auditor"
-        said = alert["annotations"]
-        assert set(said) == {"summary", "description", "runbook_url"}
+        assert labels["severity"] in {"critical", "warning", "info"}
+        assert (labels["service"], labels["scope"] in {"cell", "deployment"}) == ("c2c-auditor", True)
+        assert set(said) == {"summary", "description", "runbook_url", "dashboard_url"}
         assert said["summary"].endswith(".")
         assert "{{" not in said["summary"]
         assert "{{ $labels.environment }}/{{ $labels.bosh_deployment }}" in said["description"]
-        assert said["runbook_url"].endswith(f"/{name}.md")
-        assert re.fullmatch(r"\d+[smh]", alert["for"])
+        assert "for" not in alert, "a restart of Prometheus would end it: see `lasting` in the template"
+
+
+def test_links_lead_to_what_exists() -> None:
+    """Each runbook is a file of this repository below the address where it is published.
+
+    Each dashboard is one of the release's, opened at the alert's own cell or deployment.
+    """
+    default = render(JOB).files[RULES]
+    assert all("dashboard_url" not in alert["annotations"] for alert in alerting(default))
+    published = f"{REPOSITORY}/blob/main/"
+    for alert in alerting(render(JOB, given={"c2c_auditor_alerts.grafana_url": GRAFANA}).files[RULES]):
+        said = alert["annotations"]
+        assert (ROOT / said["runbook_url"].removeprefix(published)).is_file()
+        board, _, query = said["dashboard_url"].removeprefix(f"{GRAFANA}/d/").partition("?")
+        (dashboard,) = (one for one in map(load, FILES) if one["uid"] == board)
+        scope = [f"var-{name}={{{{ $labels.{name} | urlquery }}}}" for name in variables(dashboard)]
+        assert query.split("&") == scope
+        assert ("bosh_job_ip" in query) == (alert["labels"]["scope"] == "cell")
 
 
 def test_properties_reach_the_rules() -> None:
-    """Thresholds, times, severities and the runbooks' address are the operator's."""
+    """Times, severities, the number of cells and the runbooks' address are the operator's."""
     given = {
         "runbook_url": "https://wiki.example.com/c2c/",
+        "evaluation_interval": "15s",
+        "most_cells": 8,
         "resolve_time": "7m",
-        "traffic_blocked.threshold": 5,
         "traffic_blocked.evaluation_time": "11m",
         "traffic_blocked.severity": "warning",
-        "traffic_open.threshold": 6,
         "traffic_open.evaluation_time": "12m",
         "enforcement_disabled.severity": "info",
         "enforcement_disabled.evaluation_time": "13m",
@@ -129,23 +155,29 @@ def test_properties_reach_the_rules() -> None:
         "source_down.evaluation_time": "17m",
         "auditor_absent.evaluation_time": "18m",
     }
-    changed = alerts(
-        render(JOB, given={f"c2c_auditor_alerts.{name}": value for name, value in given.items()}).files[RULES]
-    )
-    assert [alert["for"] for alert in changed.values()] == ["11m", "12m", "13m", "14m", "16m", "17m", "18m"]
-    assert [alert["labels"]["severity"] for alert in changed.values()] == [
-        "warning",
-        "critical",
-        "info",
-        *["warning"] * 4,
-    ]
-    blocked, slow = changed["C2CTrafficBlocked"], changed["C2CPoliciesSlow"]
-    assert blocked["keep_firing_for"] == "7m"
-    assert blocked["expr"].rstrip().endswith("> 5")
-    assert changed["C2CTrafficOpen"]["expr"].rstrip().endswith("> 6")
+    text = render(JOB, given={f"c2c_auditor_alerts.{name}": value for name, value in given.items()}).files[RULES]
+    assert [group["interval"] for group in parse_yaml(text)["groups"]] == ["15s"]
+    recorded = {rule["record"]: rule["expr"] for rule in all_rules(text) if "record" in rule}
+    windows = {
+        "cell:c2c_auditor_blocked:firing": {"11m", "7m"},
+        "cell:c2c_auditor_open:firing": {"12m", "7m"},
+        "cell:c2c_auditor_enforcement_disabled:firing": {"13m", "7m"},
+        "cell:c2c_auditor_slow:firing": {"14m"},
+        "cell:c2c_auditor_blind:firing": {"16m"},
+        "deployment_source:c2c_auditor_cells_source_down:firing": {"17m"},
+        "cell:c2c_auditor_absent:firing": {"18m"},
+    }
+    assert {name: set(re.findall(r"\b(\d+m)\b", recorded[name])) for name in windows} == windows
+    severities = {name: alert["labels"]["severity"] for name, alert in alerts(text).items()}
+    assert severities.pop("C2CTrafficBlocked") == "warning"
+    assert severities.pop("C2CTrafficOpen") == "critical"
+    assert severities.pop("C2CEnforcementDisabled") == "info"
+    assert set(severities.values()) == {"warning"}
+    blocked = alerts(text)["C2CTrafficBlocked"]
+    assert blocked["expr"].rstrip().endswith("[7m])) > 8")
     assert blocked["annotations"]["runbook_url"] == "https://wiki.example.com/c2c/C2CTrafficBlocked.md"
-    assert "p90_30m > 12.5" in slow["expr"]
-    assert "count_30m >= 9" in slow["expr"]
+    assert "p90_30m > 12.5" in recorded["cell:c2c_auditor_slow:bool"]
+    assert "count_30m >= 9" in recorded["cell:c2c_auditor_slow:bool"]
 
 
 def test_schema_and_spec_say_the_same() -> None:

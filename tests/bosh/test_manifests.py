@@ -27,6 +27,7 @@ RUNTIME = RELEASE / "manifests" / "runtime-config.yml"
 OPERATORS = RELEASE / "manifests" / "operators"
 ADD = OPERATORS / "cf" / "add-c2c-auditor.yml"
 LOOPBACK = OPERATORS / "loopback-only.yml"
+OWN_CA = OPERATORS / "own-ca.yml"
 VERSION = {"c2c_auditor_version": "1.2.3"}
 
 # Shaped like cf-deployment where our ops file meets it.
@@ -160,11 +161,23 @@ def test_a_runtime_config_needs_a_version(tmp_path: Path) -> None:
 
 
 def test_loopback_only_leaves_the_agents_own_defaults(tmp_path: Path) -> None:
-    """No certificate, no variable, nothing beyond 127.0.0.1."""
+    """No certificate, no variable, nothing beyond 127.0.0.1; metrics leave by prom_scraper."""
     runtime = applied(RUNTIME, LOOPBACK, tmp_path=tmp_path)
+    assert runtime["addons"][0]["jobs"][0]["properties"] == {"c2c_auditor": {"prom_scraper": {"enabled": True}}}
     assert "variables" not in runtime
     server = _agent(runtime).server
     assert (server.address, server.tls, server.plaintext) == ("127.0.0.1", None, False)
+
+
+def test_a_ca_of_ones_own_signs_the_agents_certificates(tmp_path: Path) -> None:
+    """It is made before what it signs, one for all deployments; the agents serve as they do with cf-deployment's."""
+    more = ("--vars-store", str(tmp_path / "vars.yml"), "--var-errs")
+    variables = applied(RUNTIME, OWN_CA, tmp_path=tmp_path)["variables"]
+    assert [variable["name"] for variable in variables] == ["/c2c_auditor_ca", "c2c_auditor_tls"]
+    server = _agent(applied(RUNTIME, OWN_CA, tmp_path=tmp_path, more=more)).server
+    assert (server.address, server.tls is not None) == ("0.0.0.0", True)  # noqa: S104
+    made = parse_yaml((tmp_path / "vars.yml").read_text())
+    assert made["c2c_auditor_tls"]["ca"] == made["/c2c_auditor_ca"]["certificate"]
 
 
 def test_the_monitoring_asks_for_what_the_agents_serve(cf: Mapping[str, Any]) -> None:
@@ -185,5 +198,6 @@ def test_the_monitoring_asks_for_what_the_agents_serve(cf: Mapping[str, Any]) ->
 
 def test_every_manifest_is_tested() -> None:
     """A new one is applied here or in the monitoring's tests, or it is not known to work."""
-    monitoring = {OPERATORS / "monitor-c2c-auditor.yml", OPERATORS / "monitor-c2c-auditor-plaintext.yml"}
-    assert set((RELEASE / "manifests").rglob("*.yml")) == {RUNTIME, ADD, LOOPBACK, *monitoring}
+    names = ("monitor-c2c-auditor", "monitor-c2c-auditor-plaintext", "alertmanager-c2c-auditor")
+    monitoring = {OPERATORS / f"{name}.yml" for name in names}
+    assert set((RELEASE / "manifests").rglob("*.yml")) == {RUNTIME, ADD, LOOPBACK, OWN_CA, *monitoring}

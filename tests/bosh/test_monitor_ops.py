@@ -22,11 +22,15 @@ from support.erb import parse_yaml
 
 pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of the CLI, whatever runs beside
 
+ALERTMANAGER = RELEASE / "manifests" / "operators" / "alertmanager-c2c-auditor.yml"
 MONITOR = RELEASE / "manifests" / "operators" / "monitor-c2c-auditor.yml"
 
 VARIABLES = {
     "metrics_environment": "prod",
     "c2c_auditor_version": "1.2.3",
+    "grafana_url": "https://grafana.example.com",
+    "c2c_auditor_receiver": "default",
+    "c2c_auditor_critical_receiver": "pager",
     "c2c_auditor_scrape_ca_name": "/director/cf/metric_scraper_ca",
 }
 
@@ -34,6 +38,14 @@ VARIABLES = {
 MANIFEST = """
 name: prometheus
 instance_groups:
+- name: alertmanager
+  jobs:
+  - name: alertmanager
+    release: prometheus
+    properties:
+      alertmanager:
+        route: {receiver: default}
+        receivers: [{name: default}, {name: pager}]
 - name: prometheus
   jobs:
   - name: prometheus
@@ -98,7 +110,11 @@ def test_jobs_rules_and_dashboards(tmp_path: Path) -> None:
         {"name": "c2c-auditor", "version": "1.2.3"},
     ]
     prometheus, grafana = jobs(manifest, "prometheus"), jobs(manifest, "grafana")
-    assert prometheus["c2c_auditor_alerts"] == {"name": "c2c_auditor_alerts", "release": "c2c-auditor"}
+    alerts = prometheus["c2c_auditor_alerts"]
+    assert (alerts["name"], alerts["release"]) == ("c2c_auditor_alerts", "c2c-auditor")
+    assert alerts["properties"] == {"c2c_auditor_alerts": {"grafana_url": "https://grafana.example.com"}}
+    assert scrape_config(manifest)["scrape_interval"] == "30s"
+    assert "c2c_auditor_alerts.grafana_url" in job("c2c_auditor_alerts").properties
     assert grafana["c2c_auditor_dashboards"] == {"name": "c2c_auditor_dashboards", "release": "c2c-auditor"}
     assert set(prometheus) == {"prometheus", "prometheus_alerts", "c2c_auditor_alerts"}
     kept, rules = prometheus["prometheus"]["properties"]["prometheus"]["rule_files"]
@@ -109,6 +125,22 @@ def test_jobs_rules_and_dashboards(tmp_path: Path) -> None:
     for name, pattern in (("c2c_auditor_alerts", rules), ("c2c_auditor_dashboards", dashboards)):
         rendered = [f"/var/vcap/jobs/{name}/{destination}" for destination in job(name).spec["templates"].values()]
         assert fnmatch.filter(rendered, pattern) == rendered != []
+
+
+def test_alertmanager_takes_the_routes(tmp_path: Path) -> None:
+    """Both receivers get theirs: grouped by deployment; and nothing that was there goes."""
+    properties = jobs(applied(tmp_path, ALERTMANAGER), "alertmanager")["alertmanager"]["properties"]["alertmanager"]
+    assert properties["route"]["receiver"] == "default"
+    amtool = shutil.which("amtool")
+    if amtool is None:
+        pytest.skip("amtool is missing (Debian package prometheus-alertmanager)")
+    config = tmp_path / "alertmanager.json"
+    config.write_text(json.dumps(properties))
+    subprocess.run((amtool, "check-config", str(config)), check=True, capture_output=True)
+    for severity, receiver in (("critical", "pager"), ("warning", "default")):
+        routed = (amtool, "config", "routes", "test", f"--config.file={config}", "service=c2c-auditor")
+        found = subprocess.run((*routed, f"severity={severity}"), check=True, capture_output=True, text=True)
+        assert found.stdout.strip() == receiver
 
 
 def test_scrapers_certificate(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 import trustme
 
 from c2c_auditor import __version__
+from c2c_auditor.sources.running_agent import ask
 from demo.cell import Cell, Files, write_vpa_config
 from demo.command import run
 from demo.policy_server import PolicyServer, Truth, make_certificates
@@ -77,6 +78,8 @@ def test_packaging_makes_a_program_that_runs(tmp_path: Path) -> None:
     )
     assert told.stdout.strip() == f"c2c-auditor, version {__version__}"
     assert (install / "lib" / "libxtwrapper.so").exists()
+    assert (install / "share" / "man" / "man1" / "c2c-auditor.1").exists()
+    assert (install / "share" / "bash-completion" / "completions" / "c2c-auditor").exists()
     assert list((install / "lib" / "c2c_auditor").glob("__pycache__/cycle.*.pyc"))
 
 
@@ -181,6 +184,7 @@ def _runs(folder: Path, backend: str) -> None:
         with _container(job, folder / "log") as log:
             _until_ready(log)
             _is_confined()
+            _answers_root()
             metrics = _metrics(client)
     assert f'backend="{backend}"' in metrics
     assert re.search(r'^c2c_auditor_audits_total\{result="clean"\} [1-9]', metrics, re.MULTILINE)
@@ -204,6 +208,7 @@ def _configure(job: Path) -> ssl.SSLContext:
     server = {
         "port": 9763,
         "health_port": 9764,
+        "socket": "/tmp/agent.sock",  # noqa: S108 - of the container's own
         "tls": {"certificate": "server.crt", "key": "server.key", "client_ca": "clients.crt"},
     }
     server["tls"] = {name: f"/mnt/job/{file}" for name, file in dict(server["tls"]).items()}  # type: ignore[call-overload]  # a literal, three lines up
@@ -281,6 +286,14 @@ def _is_confined() -> None:
     net_admin, net_raw = 1 << 12, 1 << 13
     assert set(held) == {0, net_admin | net_raw}  # a child that is about to run iptables counts as its parent
     assert threads <= _limit("process")
+
+
+def _answers_root() -> None:
+    """Root on the machine opens the socket in the job's directory for temporary files, and needs no certificate."""
+    paths = [root / "tmp" / "agent.sock" for root in Path("/proc").glob("[0-9]*/root")]
+    sockets = [path for path in paths if path.is_socket()]
+    assert sockets
+    assert ask(sockets[0], "/status").startswith("CLEAN")
 
 
 def _limit(name: str) -> int:

@@ -50,6 +50,16 @@ class Answer:
         return frozenset(seen.kind for seen in self.findings if seen.state in states)
 
 
+def configuration_of(directory: Path) -> Path:
+    """Where the settings of the agent in ``directory`` are."""
+    return directory / "c2c-auditor.json"
+
+
+def socket_of(files: Files) -> Path:
+    """Where the agent answers to `c2c-auditor status`, also from outside the namespace."""
+    return files.vpa_config.with_name("agent.sock")
+
+
 def configuration(files: Files) -> Mapping[str, Any]:
     """The agent's settings: the demo's cell, and times shorter than silk needs on a real one."""
     cni_config = {"cni_config": str(files.cni_config)} if hasattr(Config, "cni_config") else {}
@@ -59,13 +69,8 @@ def configuration(files: Files) -> Mapping[str, Any]:
         "backend": "auto",
         "interval": 0.5,
         "grace": 2.0,
-        "server": {"address": ADDRESS, "port": PORT},
+        "server": {"address": ADDRESS, "port": PORT, "socket": str(socket_of(files))},
     }
-
-
-def config_file(directory: Path) -> Path:
-    """Where the agent's configuration is, below the demo's own directory."""
-    return directory / "c2c-auditor.json"
 
 
 @frozen(kw_only=True)
@@ -103,7 +108,7 @@ class Agent:
 @contextmanager
 def running(directory: Path, files: Files) -> Iterator[Agent]:
     """An agent for as long as the block lasts; its configuration and its log are in ``directory``."""
-    config, log = config_file(directory), directory / "c2c-auditor.log"
+    config, log = configuration_of(directory), directory / "c2c-auditor.log"
     config.write_text(json.dumps(configuration(files)))
     command = (sys.executable, "-m", "c2c_auditor", "daemon", "--config", str(config))
     with log.open("wb") as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out) as process:

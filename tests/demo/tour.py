@@ -96,7 +96,8 @@ def tour(
             cell = _cell(backend, files, server, RELEASES[silk])
             with agent.running(directory, files) as running:
                 _introduce(screen, name, backend, cell)
-                printed = partial(mend_as_printed, agent.config_file(directory), screen)
+                _tell_commands(screen, f"ip netns exec {name}", directory, files)
+                printed = partial(mend_as_printed, agent.configuration_of(directory), screen)
                 outcomes = show(faults, cell, Watch(running, screen), pause=pause, printed=printed)
                 _conclude(screen, outcomes)
                 status = 0 if outcomes and all(outcome.passed for outcome in outcomes) else 1
@@ -141,9 +142,22 @@ def _introduce(screen: Screen, name: str, backend: str, cell: Cell) -> None:
     apps = sorted({instance.app.name for instance in cell.instances})
     containers = f"{len(cell.instances)} containers of {', '.join(apps)}"
     screen.title(f"A cell in the namespace {name}: {containers}; real rules ({backend}), and the real agent.")
-    screen.said(f"metrics  ip netns exec {name} curl -s http://{agent.ADDRESS}:{agent.PORT}/metrics")
-    screen.said(f"report   ip netns exec {name} curl -s http://{agent.ADDRESS}:{agent.PORT}/api/v1/report")
     screen.said(f"rules    ip netns exec {name} iptables-{backend}-save")
+
+
+def _tell_commands(screen: Screen, inside: str, directory: Path, files: Files) -> None:
+    """How to look at this cell from another terminal while the demo runs; with --keep that is as long as one likes."""
+    command = _from_here(Path(sys.executable).with_name("c2c-auditor"))
+    config = agent.configuration_of(directory)
+    screen.said(f"status   {command} status --config {config}")
+    screen.said(f"audit    {inside} {command} audit --config {config}")
+    screen.said(f"page     curl --unix-socket {agent.socket_of(files)} http://cell/ (a browser gets HTML)")
+    screen.said(f"metrics  curl --unix-socket {agent.socket_of(files)} http://cell/metrics")
+
+
+def _from_here(path: Path) -> Path:
+    """``path`` as a shell in this directory would be given it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _conclude(screen: Screen, outcomes: Sequence[Outcome]) -> None:

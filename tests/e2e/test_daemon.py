@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 import trustme
 
+from demo.policy_server import PolicyServer, Truth, make_certificates
+from faults.front import Front, Mode
 from support.namespaces import in_namespace
 from support.recordings import CELLS
 
@@ -44,7 +46,8 @@ def _settings(folder: Path, **more: object) -> Path:
     vpa.update({key: str(folder / name) for key, name in names.items()})
     (folder / "vpa.json").write_text(json.dumps(vpa))
     shutil.copy(PAIR / "store.json", folder / "store.json")
-    settings = {"vpa_config": str(folder / "vpa.json"), "interval": 0.3, "server": {"port": 0}, **more}
+    vpa_config = str(folder / "vpa.json")
+    settings = {"vpa_config": vpa_config, "interval": 0.3, "grace": 4.0, "server": {"port": 0}, **more}
     (folder / "auditor.json").write_text(json.dumps(settings))
     return folder / "auditor.json"
 
@@ -151,20 +154,56 @@ def _says_it_once(folder: Path) -> None:
         assert process.poll() is None
 
 
-@pytest.mark.parametrize("server", ["hanging", "refusing"])
-def test_each_change_is_audited_at_once_whatever_the_policy_server_does(server: str, tmp_path: Path) -> None:
-    """Policies are fetched beside the audits; only work counts for the rest after one, not waiting."""
-    _audits_each_change(tmp_path, server == "hanging")
+def test_an_audit_beside_the_agent_says_since_when_and_status_says_the_same(tmp_path: Path) -> None:
+    """Over the agent's socket; the default deny of a container is gone since before the audit began."""
+    _says_since_when(tmp_path)
 
 
 @in_namespace
-def _audits_each_change(folder: Path, hanging: bool) -> None:  # noqa: FBT001 - passed by position into the namespace
+def _says_since_when(folder: Path) -> None:
     _loopback_up()
     _load_pair()
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1] if hanging else 1
-        config = _settings(folder, policy_server={"url": f"https://127.0.0.1:{port}"}, interval=60)
-        with _daemon(config) as (process, log):
+    server = {"port": 0, "socket": str(folder / "agent.sock")}
+    config = _settings(folder, policy_server={"url": "https://127.0.0.1:1"}, server=server)
+    program = (sys.executable, "-m", "c2c_auditor")
+    with _daemon(config) as (_, log):
+        _events(log, "started")
+        command = ("iptables-nft", "-w", "-D", "FORWARD", "-j", "overlay--35bf992d-c9e9-4616-")
+        subprocess.run(command, check=True, timeout=30)
+        status = (*program, "status", "--config", str(config))
+        told = subprocess.run(status, capture_output=True, text=True, timeout=60, check=False)
+        for _ in range(100):
+            if "default_deny_missing" in told.stdout:
+                break
+            time.sleep(0.1)
+            told = subprocess.run(status, capture_output=True, text=True, timeout=60, check=False)
+        assert "BREACH default_deny_missing since " in told.stdout
+        assert told.returncode == 1
+        audit = (*program, "audit", "--wait", "0", "--config", str(config))
+        text = subprocess.run(audit, capture_output=True, text=True, timeout=60, check=False).stdout
+        (since,) = re.findall(r"since    (\S+ \S+ UTC) ", text)[:1]
+        assert f"BREACH default_deny_missing since {since}" in told.stdout
+
+
+@pytest.mark.parametrize("mode", ["HANG", "REFUSE", "SLOW", "FLAP"])
+def test_each_change_is_audited_at_once_whatever_the_policy_server_does(mode: str, tmp_path: Path) -> None:
+    """Policies are fetched beside the audits; only work counts for the rest after one, not waiting."""
+    _audits_each_change(tmp_path, mode)
+
+
+@in_namespace
+def _audits_each_change(folder: Path, mode: str) -> None:
+    _loopback_up()
+    _load_pair()
+    certificates = make_certificates(folder)
+    with (
+        PolicyServer(certificates, Truth(last_updated=1)).serving() as server,
+        Front(int(server.url.rpartition(":")[2])).serving() as front,
+    ):
+        front.become(Mode[mode])
+        files = {"ca": certificates.ca, "certificate": certificates.client, "key": certificates.client_key}
+        asked = {"url": f"https://127.0.0.1:{front.port}", **{name: str(path) for name, path in files.items()}}
+        with _daemon(_settings(folder, policy_server=asked, interval=60)) as (process, log):
             address = _events(log, "started")[0]["data"]["address"]
             _wait_for_audit(address, 0.0)
             _audits_changes(address, judged=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from c2c_auditor.model.kind import Kind
 from demo.faults import ALL, TOUR
 from demo.namespace import PREFIX, Namespace, namespace
+from support.shown_findings import hold
 
 TOOLS = ("ip", "iptables-nft-save", "iptables-legacy-save")
 
@@ -66,23 +69,57 @@ def _place() -> Iterator[Namespace]:
 
 
 @pytest.mark.parametrize("backend", ["nft", "legacy"])
-def test_every_fault_is_found(place: Namespace, backend: str) -> None:
-    """Each fault raises its findings, confirmed, with the right app's name, and no outage or breach besides."""
+def test_every_fault_is_found(place: Namespace, backend: str, request: pytest.FixtureRequest) -> None:
+    """Each fault raises its findings, confirmed, with the right app's name, and no outage or breach besides.
+
+    What they say is what docs/findings/ shows of their kinds; `--update-golden` renews it.
+    """
     inner = (sys.executable, "-m", "demo.inside", "--name", place.name, "--directory", str(place.directory))
     command = place.command((*inner, "--backend", backend, "--silk", "new", "--pause", "0", "--faults", "all"))
     demo = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, env=ENVIRONMENT)
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert passed(demo.stdout) == [fault.name for fault in ALL]
+    if backend == "nft":
+        _are_shown(demo.stdout, update=request.config.getoption("--update-golden"))
+
+
+def _are_shown(text: str, *, update: bool) -> None:
+    """The first finding of each kind."""
+    known: set[Kind] = set()
+    for fault, told in zip(ALL, text.split("\n\n")[1:], strict=False):
+        assert told.startswith(fault.story)
+        lines = {line.split()[1]: line.strip() for line in told.splitlines() if line.startswith("  ")}
+        for kind in sorted(fault.kinds - known):
+            effect, _, rest = lines[kind.value].partition(" ")
+            said = f"{effect.upper()} {re.sub(' [(][0-9]+ more of this kind[)]$', '', rest)}"
+            hold(kind, story=fault.story, said=said, update=update)
+        known |= fault.kinds
+    assert known == {kind for fault in ALL for kind in fault.kinds}
+
+
+def _typed(command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(shlex.split(command), capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_interrupted_it_leaves_nothing() -> None:
-    """Ctrl-C in the middle ends agent, policy server and namespace; the exit status says that it was interrupted."""
+    """Ctrl-C in the middle ends agent, policy server and namespace; the exit status says that it was interrupted.
+
+    Until then the commands that it prints work from another terminal.
+    """
     with subprocess.Popen([*DEMO, "--pause", "0"], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as demo:
         assert demo.stdout is not None
+        commands: dict[str, str] = {}
         for line in demo.stdout:
             if "pending" in line:
                 break
+            if found := re.match(r"  (status|audit|page|metrics) +(\S.*?)(?: \(.*)?$", line):
+                commands[found[1]] = found[2]
+        said = {name: _typed(command).stdout for name, command in commands.items()}
         demo.send_signal(signal.SIGINT)
         demo.communicate(timeout=60)
     assert demo.returncode == 130
     assert left_of(demo.pid) == []
+    assert set(said) == {"status", "audit", "page", "metrics"}
+    for name in ("status", "audit", "page"):  # the tour goes on meanwhile: one fault or another is there, or none
+        assert re.match(r"CLEAN: |\d+ (outage|breach|left-over|hint)", said[name]), said[name]
+    assert "c2c_auditor_findings" in said["metrics"]

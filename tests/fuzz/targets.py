@@ -33,13 +33,14 @@ from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.server import Answers
+from c2c_auditor.server.pages import Templates
 from c2c_auditor.server.questions import Answer, QuestionServer
 from c2c_auditor.server.routes import LatestReport, application
 from c2c_auditor.sources.facts.policy_answers import parse_policies, parse_security_groups
 from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from c2c_auditor.sources.rules.entry_rules import EntryRules
-from c2c_auditor.sources.rules.netlink import GETRULE, Announcements, Requests
+from c2c_auditor.sources.rules.netlink import Announcements, Requests
 from c2c_auditor.sources.rules.text import read_pasted, read_text
 from support.recordings import recording
 
@@ -129,7 +130,7 @@ def _netlink(data: bytes) -> None:
         if isinstance(announced, tuple):
             table_message(announced[2] or b"\2")
             chain_message(announced[2] or b"\2")
-    for work in (requests.generation, lambda: list(requests.dump(GETRULE))):
+    for work in (requests.generation, lambda: list(requests.chains())):
         vars(requests).update(_socket=_Socket(data), _number=0)
         with suppress(SourceError):
             work()
@@ -142,7 +143,7 @@ def _native(data: bytes) -> None:
         with suppress(NotUnderstood):
             first = decoder.rules(data)
             assert decoder.rules(data) == first
-            assert first[0] == drafted([part_of(data, family, b"")], family)
+            assert first == drafted([part_of(data, family)], family)
 
 
 def _facts(parse: Callable[..., object], data: bytes) -> None:
@@ -180,7 +181,7 @@ def _bundle(data: bytes) -> None:
             known = name.decode("ascii", "replace").strip()
             if known in _FILES:
                 (Path(directory) / known).write_bytes(content)
-        for form in ("json", "table"):
+        for form in ("json", "text"):
             result = CliRunner().invoke(cli, ["audit", "--bundle", directory, "--format", form], standalone_mode=False)
             if result.exception is not None and not isinstance(result.exception, AuditorError | click.ClickException):
                 raise result.exception
@@ -219,7 +220,8 @@ class _Questions:
 
 @lru_cache(maxsize=1)
 def _application() -> Any:  # noqa: ANN401 - bottle has no types
-    app = application(LatestReport(), _Questions(), ready_max_age=120.0, pid=1)  # type: ignore[arg-type]  # only `ask` is used
+    questions: Any = _Questions()  # only `ask` is used
+    app = application(LatestReport(), questions, Templates.read(), ready_max_age=120.0, pid=1)
     app.catchall = False  # else it would make a 500 of what we look for
     return app
 
@@ -236,6 +238,7 @@ def _http(data: bytes) -> None:
         "SERVER_PORT": "80",
         "wsgi.url_scheme": "http",
         **{f"HTTP_{number}": value.decode("latin-1") for number, value in enumerate(headers.split(b"\n")[:20])},
+        "HTTP_ACCEPT": "text/html" if len(data) % 2 else "*/*",
         "HTTP_ACCEPT_ENCODING": headers[:200].decode("latin-1"),
     }
     said: list[str] = []
@@ -282,7 +285,18 @@ def seeds_of_questions() -> tuple[bytes, ...]:
     flows: tuple[dict[str, str], ...] = ({}, {"flow": "8080/tcp"}, {"flow": "99999"})
     pairs = [{"source": "source-app", "destination": "dest-app", **flow} for flow in flows]
     matrices = [{"first": "0"}, {"differences": "1"}, {"first": "9" * 20}]
-    questions = itertools.chain((("explain", pair) for pair in pairs), (("matrix", one) for one in matrices))
+    other_ends = [
+        {"source": "outside", "destination": "cell", "flow": "61016/tcp"},
+        {"source": "source-app", "destination": "11.1.1.1", "flow": "443/tcp"},
+        {"source": "10.255.9.9", "destination": "dest-app", "address": "10.255.9.8", "mark": "0x1"},
+    ]
+    questions = itertools.chain(
+        (("explain", pair) for pair in pairs),
+        (("matrix", one) for one in matrices),
+        (("explain", ends) for ends in other_ends),
+        (("end", {"name": name}) for name in ("source-app", "10.255.1.4")),
+        (("matrix", {"source": "source-app", "destination": "dest-app"}),),
+    )
     return tuple(json.dumps([number, *question]).encode() for number, question in enumerate(questions))
 
 

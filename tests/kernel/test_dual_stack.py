@@ -17,8 +17,8 @@ from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.reading import FactsReading
 from c2c_auditor.sources.rules.backends import Backends, Reader
 from c2c_auditor.sources.rules.legacy import LegacyReader
-from c2c_auditor.sources.rules.netlink import Nftables
-from c2c_auditor.sources.rules.nft import NftReader
+from c2c_auditor.sources.rules.native import NativeReader
+from c2c_auditor.sources.rules.netlink import Netlink
 from support.namespaces import in_namespace
 from support.recordings import GOLDEN
 
@@ -42,15 +42,15 @@ def _restore(backend: str, tool: str) -> None:
     subprocess.run((f"{tool}-{backend}-restore", "-w"), input=text, text=True, check=True, timeout=30)
 
 
-def _reader(netlink: Nftables, facts: CellFacts) -> LiveReader:
-    readers: tuple[Reader, ...] = (NftReader(bin_dir=None, generations=netlink), LegacyReader())
+def _reader(netlink: Netlink, facts: CellFacts) -> LiveReader:
+    readers: tuple[Reader, ...] = (NativeReader(netlink), LegacyReader())
     return LiveReader(Backends(readers), _Facts(facts))
 
 
 class _Cell:
     """The recording's rules in this network namespace, and a reader of them."""
 
-    def __init__(self, backend: str, netlink: Nftables) -> None:
+    def __init__(self, backend: str, netlink: Netlink) -> None:
         self._backend = backend
         self._reader = _reader(netlink, BundleReader(directory=PAIR).read().facts)
         for tool in ("iptables", "ip6tables"):
@@ -76,7 +76,7 @@ def test_each_lost_rule_of_ip6tables_is_found_and_named(backend: str) -> None:
 
 @in_namespace
 def _each_lost_rule(backend: str) -> None:
-    with Nftables() as netlink:
+    with Netlink() as netlink:
         cell = _Cell(backend, netlink)
         scene = cell.judged()
         assert [ruleset.backend.value for ruleset in scene.reading.rulesets] == [backend, backend]
@@ -106,7 +106,7 @@ def test_a_flushed_forward_of_ip6tables_is_a_breach(backend: str) -> None:
 
 @in_namespace
 def _flushed(backend: str) -> None:
-    with Nftables() as netlink:
+    with Netlink() as netlink:
         cell = _Cell(backend, netlink)
         cell.ip6tables("-F", "FORWARD")
         findings = cell.judged().judgement.findings
@@ -130,7 +130,7 @@ def test_a_cell_without_ipv6_has_no_table_of_it_made() -> None:
         store=evolve(store, containers=tuple(evolve(container, ipv6=None) for container in store.containers)),
         config=evolve(config, ipv6=False),
     )
-    with Nftables() as netlink:
+    with Netlink() as netlink:
         live = _reader(netlink, off).read()
     assert [ruleset.family for ruleset in live.rulesets] == [r.AddressFamily.IPV4]
     assert not judge_cell(live).judgement.findings

@@ -23,17 +23,21 @@ from c2c_auditor.model.rule import PortRange
 from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.rules.backends import Backends
 from c2c_auditor.sources.rules.legacy import LegacyReader
-from c2c_auditor.sources.rules.netlink import Nftables
-from c2c_auditor.sources.rules.nft import NftReader
+from c2c_auditor.sources.rules.native import NativeReader
+from c2c_auditor.sources.rules.netlink import Netlink
 from demo.faults import ALL
 from support.by_hand import BY_HAND
 from support.namespaces import in_namespace
 from support.recordings import CELLS, recording
+from support.shown_findings import hold
 
 pytestmark = pytest.mark.kernel
 # The net below the other checks: no change of a rule is known that opens traffic and that none of them names.
 BY_NOBODY_YET = {Kind.FLOW_OPEN}
-BY_FACTS = (Kind.POLICY_UNREADABLE, Kind.PORT_NOT_EXPOSED)
+BY_FACTS = {
+    Kind.POLICY_UNREADABLE: "a policy opens port 0",
+    Kind.PORT_NOT_EXPOSED: "a policy opens a port that its destination does not have",
+}
 
 
 @define
@@ -47,57 +51,62 @@ class _Script:
         return FactsReading(facts=self.facts)
 
 
-def _cycle(script: _Script, netlink: Nftables) -> Cycle:
-    nft = NftReader(bin_dir=None, generations=netlink)
+def _cycle(script: _Script, netlink: Netlink) -> Cycle:
+    nft = NativeReader(netlink)
     rules = Backends([nft, LegacyReader()])
     grace = Grace(policy=10, security_group=10, hint=10)
     return Cycle(rules=rules, facts=script, version="t", grace=grace, clocks=Clocks(steady=lambda: script.steady))
 
 
-def _raised_and_resolved(cycle: Cycle, script: _Script, kind: Kind) -> None:
-    """Pending at once, confirmed after the grace; nothing else that harms."""
+def _raised(cycle: Cycle, script: _Script, kind: Kind, *, story: str, update: bool) -> None:
+    """Pending at once, confirmed after the grace, and said as docs/findings/ shows it."""
     first = cycle.run()
     assert kind in {finding.kind for finding in first.findings}
     script.steady += 10
     report = cycle.run()
     assert kind in {finding.kind for finding in report.confirmed}
     assert report.result is Result.FINDINGS
+    finding = next(finding for finding in report.confirmed if finding.kind is kind)
+    said = f"{finding.effect.value.upper()} {kind.value} {finding.summary}"
+    hold(kind, story=story, said=said, update=update)
 
 
 @pytest.mark.parametrize("backend", ["nft", "legacy"])
 @pytest.mark.parametrize("kind", BY_HAND, ids=lambda kind: kind.value)
-def test_a_rule_changed_by_hand_is_raised_and_resolved(kind: Kind, backend: str) -> None:
+def test_a_rule_changed_by_hand_is_raised_and_resolved(
+    kind: Kind, backend: str, request: pytest.FixtureRequest
+) -> None:
     """With the backend's own iptables."""
-    _by_hand(kind, backend)
+    _by_hand(kind, backend, update=request.config.getoption("--update-golden"))
 
 
 @in_namespace
-def _by_hand(kind: Kind, backend: str) -> None:
+def _by_hand(kind: Kind, backend: str, *, update: bool) -> None:
     name, typed = BY_HAND[kind]
     cell = recording(name)
     whole = (CELLS / name / "iptables-save.txt").read_bytes()
     restore = (f"iptables-{backend}-restore", "-w")
     subprocess.run(restore, input=whole, check=True, timeout=30)
     script = _Script(facts=cell.facts)
-    with Nftables() as netlink:
+    with Netlink() as netlink:
         cycle = _cycle(script, netlink)
         assert cycle.run().result is Result.CLEAN
         command = typed.replace("VPA", cell.policy_chain).split()
         subprocess.run((f"iptables-{backend}", "-w", *command), check=True, timeout=30)
-        _raised_and_resolved(cycle, script, kind)
+        _raised(cycle, script, kind, story=f"`iptables {typed.replace('VPA', 'vpa--<time>')}`", update=update)
         subprocess.run(restore, input=whole, check=True, timeout=30)
         last = cycle.run()
         assert (last.result, kind in {finding.kind for finding in last.resolved}) == (Result.CLEAN, True)
 
 
 @pytest.mark.parametrize("kind", BY_FACTS, ids=lambda kind: kind.value)
-def test_a_fact_that_changes_is_raised_and_resolved(kind: Kind) -> None:
+def test_a_fact_that_changes_is_raised_and_resolved(kind: Kind, request: pytest.FixtureRequest) -> None:
     """Policies that cannot be carried out, or that open nothing."""
-    _by_facts(kind)
+    _by_facts(kind, update=request.config.getoption("--update-golden"))
 
 
 @in_namespace
-def _by_facts(kind: Kind) -> None:
+def _by_facts(kind: Kind, *, update: bool) -> None:
     cell = recording("pair")
     policies = cell.facts.policies
     assert policies is not None
@@ -111,11 +120,11 @@ def _by_facts(kind: Kind) -> None:
         Kind.PORT_NOT_EXPOSED: PolicySet(policies=(*policies.policies, wrong)),
     }
     script = _Script(facts=cell.facts)
-    with Nftables() as netlink:
+    with Netlink() as netlink:
         cycle = _cycle(script, netlink)
         assert cycle.run().result is Result.CLEAN
         script.facts = evolve(cell.facts, policies=changed[kind])
-        _raised_and_resolved(cycle, script, kind)
+        _raised(cycle, script, kind, story=BY_FACTS[kind], update=update)
         script.facts = cell.facts
         assert kind in {finding.kind for finding in cycle.run().resolved}
 

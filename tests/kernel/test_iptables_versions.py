@@ -19,6 +19,8 @@ from c2c_auditor.errors import SourceError
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.rule import Ruleset
 from c2c_auditor.sources.rules.legacy import LegacyReader
+from c2c_auditor.sources.rules.native import NativeReader
+from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.nft import NftReader
 from c2c_auditor.sources.rules.text import read_text
 from support.namespaces import in_namespace
@@ -71,6 +73,21 @@ def test_a_cell_of_nft_is_what_it_is(name: str, writer: Path | None) -> None:
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)
+def test_a_cell_of_nft_read_over_netlink_is_what_it_is(name: str, writer: Path | None) -> None:
+    """Whoever wrote it: no program reads, so none can be too old."""
+    _audits_over_netlink(name, writer)
+
+
+@in_namespace
+def _audits_over_netlink(name: str, writer: Path | None) -> None:
+    _write("nft", name, writer)
+    expected = {Kind.ENFORCEMENT_DISABLED} if name == "pair-policy-disabled" else set()
+    with Netlink() as netlink:
+        found = {finding.kind for finding in judge(recording(name).facts, NativeReader(netlink).read(), None).findings}
+    assert found - {Kind.PORT_NOT_EXPOSED} == expected
+
+
+@pytest.mark.parametrize("name", CELL_NAMES)
 def test_a_cell_of_legacy_is_what_it_is(name: str, writer: Path | None) -> None:
     """The same for the legacy backend, read through the machine's own libiptc."""
     _audits_as_expected("legacy", name, writer)
@@ -108,7 +125,7 @@ def _audits_as_expected(backend: str, name: str, writer: Path | None) -> None:
 def _live(backend: str) -> LegacyReader | NftReader:
     program = shutil.which(f"iptables-{backend}")
     assert program is not None, f"needs iptables-{backend}"
-    return LegacyReader() if backend == "legacy" else NftReader(bin_dir=Path(program).parent, generations=None)
+    return LegacyReader() if backend == "legacy" else NftReader(bin_dir=Path(program).parent)
 
 
 def _readings(backend: str) -> Iterator[tuple[str, Ruleset]]:

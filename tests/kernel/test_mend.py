@@ -18,7 +18,8 @@ from c2c_auditor.model.reading import Reading
 from c2c_auditor.netfilter.render import render_rule
 from c2c_auditor.sources.rules.backends import Reader
 from c2c_auditor.sources.rules.legacy import LegacyReader
-from c2c_auditor.sources.rules.netlink import Nftables
+from c2c_auditor.sources.rules.native import NativeReader
+from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.nft import NftReader
 from support.by_hand import BY_HAND
 from support.mending import (
@@ -115,8 +116,10 @@ def _proved(cases: list[Case], jumped: dict[str, set[str]], backend: str) -> Non
     prove(cases, jumped, backend)
 
 
-def _reader(backend: str, netlink: Nftables | None = None) -> Reader:
-    return NftReader(bin_dir=None, generations=netlink) if backend == "nft" else LegacyReader()
+def _reader(backend: str, netlink: Netlink | None = None) -> Reader:
+    if backend == "legacy":
+        return LegacyReader()
+    return NativeReader(netlink) if netlink is not None else NftReader(bin_dir=None)
 
 
 def _judged(facts: CellFacts, reader: Reader) -> Scene:
@@ -172,7 +175,7 @@ def _dual_stack(backend: str) -> None:
     facts = BundleReader(directory=DUAL_STACK).read().facts
     for tool in ("iptables", "ip6tables"):
         Kernel(backend, tool).load((DUAL_STACK / f"{tool}-save.txt").read_text())
-    with Nftables() as netlink:
+    with Netlink() as netlink:
         reader = _reader(backend, netlink)
         clean = _judged(facts, reader)
         assert not clean.judgement.findings

@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.table import READ_TABLES
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.sources.rules.native import NativeReader
-from c2c_auditor.sources.rules.netlink import Announcements, Requests
+from c2c_auditor.sources.rules.netlink import Netlink
 from support.namespaces import in_namespace
 from support.recordings import CELL_NAMES, CELLS, GOLDEN
 from support.rules import CHAIN, MARK_TARGETS, rules
@@ -34,8 +35,8 @@ EVERY_OPTION = {
 @contextmanager
 def native() -> Iterator[NativeReader]:
     """A reader in this namespace."""
-    with Requests() as requests, Announcements() as announcements:
-        yield NativeReader(requests, announcements)
+    with Netlink() as netlink:
+        yield NativeReader(netlink)
 
 
 def _run(*argv: str, given: str = "") -> str:
@@ -46,9 +47,12 @@ def _restore(rules: str, family: r.AddressFamily = r.AddressFamily.IPV4) -> None
     _run(f"{family.tool}-nft-restore", given=rules)
 
 
+TABLE_NAMES = tuple(spec.name for spec in READ_TABLES)
+
+
 def saved(family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
     """What iptables itself says, with counters."""
-    printed = "".join(_run(f"{family.tool}-nft-save", "-c", "-t", table) for table in ("filter", "nat", "mangle"))
+    printed = "".join(_run(f"{family.tool}-nft-save", "-c", "-t", table) for table in TABLE_NAMES)
     return parse_save(printed, where="iptables-nft-save")
 
 

@@ -1,11 +1,9 @@
-"""The nft reader against real kernel rules: by chains or whole, what it returns is what iptables-nft-save says."""
+"""The reader through iptables-nft against real kernel rules, and beside it the one that reads nf_tables itself."""
 
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,8 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.sources.rules.backends import Backends
 from c2c_auditor.sources.rules.command import Limits
 from c2c_auditor.sources.rules.legacy import LegacyReader
-from c2c_auditor.sources.rules.netlink import Nftables
+from c2c_auditor.sources.rules.native import NativeReader
+from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.nft import NftReader
 from c2c_auditor.sources.rules.text import read_text
 from c2c_auditor.sources.rules.tools import Tools
@@ -31,15 +30,15 @@ def _run(*argv: str, stdin: Path | None = None) -> None:
         subprocess.run(argv, check=True, stdin=given, timeout=30)
 
 
-def _whole() -> object:
-    return NftReader(bin_dir=None, generations=None).read()
+def _whole() -> r.Ruleset:
+    return NftReader(bin_dir=None).read()
 
 
 @in_namespace
-def test_each_commit_is_followed_by_reading_only_what_changed() -> None:
-    """After every command of a policy swap the reading by chains equals a whole reading."""
-    with Nftables() as netlink:
-        reader = NftReader(bin_dir=None, generations=netlink)
+def test_each_commit_is_followed() -> None:
+    """After every command of a policy swap what was followed equals what iptables-nft-save says."""
+    with Netlink() as netlink:
+        reader = NativeReader(netlink)
         reader.read()
         _run("iptables-nft-restore", stdin=CELLS / "pair-nft" / "iptables-save.txt")
         assert reader.read() == _whole()
@@ -59,66 +58,19 @@ def test_each_commit_is_followed_by_reading_only_what_changed() -> None:
 @in_namespace
 def test_nothing_committed_gives_the_identical_ruleset() -> None:
     """Identity is what lets a cycle skip everything."""
-    with Nftables() as netlink:
-        reader = NftReader(bin_dir=None, generations=netlink)
+    with Netlink() as netlink:
+        reader = NativeReader(netlink)
         assert reader.read() is reader.read()
 
 
 @in_namespace
 def test_another_familys_commit_changes_nothing() -> None:
     """IPv6 rules move the generation too."""
-    with Nftables() as netlink:
-        reader = NftReader(bin_dir=None, generations=netlink)
+    with Netlink() as netlink:
+        reader = NativeReader(netlink)
         before = reader.read()
         _run("ip6tables-nft", "-A", "FORWARD", "-j", "ACCEPT")
         assert reader.read() is before
-
-
-@in_namespace
-def test_each_family_is_read_again_for_its_own_commits_alone(tmp_path: Path) -> None:
-    """One pair of sockets serves both; what is announced while one is read is not lost for the other."""
-    ran = _counted(tmp_path)
-    with Nftables() as netlink:
-        reader = NftReader(bin_dir=tmp_path, generations=netlink)
-        ipv4, ipv6 = reader.read(), reader.read(IPV6)
-        assert (ipv4.family, ipv6.family) == (r.AddressFamily.IPV4, IPV6)
-        whole = len(ran())
-        _run("ip6tables-nft", "-A", "FORWARD", "-s", "2001:db8::1", "-j", "ACCEPT")
-        assert reader.read() is ipv4
-        assert reader.read(IPV6).chains("filter")["FORWARD"].rules[0].source == r.AddressMatch(
-            value=0x20010DB8 << 96 | 1, family=IPV6
-        )
-        assert ran()[whole:] == ["ip6tables-nft -t filter -S FORWARD"]
-        _run("iptables-nft", "-A", "FORWARD", "-j", "DROP")
-        changed = reader.read(IPV6)
-        assert len(ran()) == whole + 1
-        assert reader.read(IPV6) is changed
-        assert reader.read().chains("filter")["FORWARD"].rules == (r.Rule(target=r.DROP),)
-        assert ran()[whole + 1 :] == ["iptables-nft -t filter -S FORWARD"]
-
-
-def _counted(directory: Path) -> Callable[[], list[str]]:
-    """Programs in ``directory`` that write down how they were called, and the list of what they wrote."""
-    calls = directory / "calls"
-    for name in ("iptables-nft-save", "iptables-nft", "ip6tables-nft-save", "ip6tables-nft"):
-        program = directory / name
-        program.write_text(
-            f'#!/bin/sh\n[ "$1" = --version ] || echo "{name} $*" >> {calls}\nexec {shutil.which(name)} "$@"\n'
-        )
-        program.chmod(0o755)
-    return lambda: calls.read_text().splitlines()
-
-
-@in_namespace
-def test_a_family_that_is_not_asked_for_costs_nothing(tmp_path: Path) -> None:
-    """No program of IPv6 runs, before or after a commit to it."""
-    ran = _counted(tmp_path)
-    with Nftables() as netlink:
-        reader = NftReader(bin_dir=tmp_path, generations=netlink)
-        reader.read()
-        _run("ip6tables-nft", "-A", "FORWARD", "-j", "ACCEPT")
-        reader.read()
-    assert not [call for call in ran() if call.startswith("ip6tables")]
 
 
 @in_namespace
@@ -126,40 +78,9 @@ def test_what_silk_writes_to_ip6tables_comes_back() -> None:
     """Every rule, and who read it."""
     _run("ip6tables-nft-restore", stdin=GOLDEN / "ip6tables" / "ip6tables-save.txt")
     expected = read_text((GOLDEN / "ip6tables" / "ip6tables-save.txt").read_text(), where="x")
-    reading = NftReader(bin_dir=None, generations=None).read(IPV6)
+    reading = NftReader(bin_dir=None).read(IPV6)
     assert reading.chains("filter") == expected.chains("filter")
     assert re.fullmatch(r"ip6tables-nft-save v\d.* \(nf_tables\)", reading.reader)
-
-
-@in_namespace
-def test_who_committed_is_told() -> None:
-    """The writer's name is cut at 15 bytes by the kernel."""
-    with Nftables() as netlink:
-        reader = NftReader(bin_dir=None, generations=netlink)
-        reader.read()
-        _run("iptables-nft", "-A", "FORWARD", "-j", "ACCEPT")
-        reader.read()
-        assert {name for _, name in reader.writers} == {"iptables-nft"}
-
-
-@in_namespace
-def test_lost_notifications_lead_to_a_whole_reading() -> None:
-    """A restore of thousands of rules overflows a small buffer; nothing is missed."""
-    with Nftables() as netlink:
-        reader = NftReader(bin_dir=None, generations=netlink)
-        reader.read()
-        _shrink(netlink)
-        for name in ("fleet-40", "fleet-12-nft", "fleet-40"):
-            _run("iptables-nft-restore", stdin=CELLS / name / "iptables-save.txt")
-        assert netlink.changes().chains is None
-        assert reader.read() == _whole()
-
-
-def _shrink(netlink: Nftables) -> None:
-    import socket  # noqa: PLC0415 - runs in a forked child, in the namespace
-
-    with socket.fromfd(netlink.fileno(), socket.AF_NETLINK, socket.SOCK_RAW) as events:
-        events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 
 
 @pytest.mark.parametrize("name", CELL_NAMES)
@@ -174,7 +95,7 @@ def _reads_back(name: str) -> None:
 
     _run("iptables-nft-restore", stdin=CELLS / name / "iptables-save.txt")
     expected = parse_save((CELLS / name / "iptables-save.txt").read_text(), where=name)
-    tables = NftReader(bin_dir=None, generations=None).read().tables
+    tables = NftReader(bin_dir=None).read().tables
     assert {name: tables[name] for name in expected.tables} == expected.tables
     others = [tables[name] for name in tables.keys() - expected.tables.keys()]  # which iptables-nft-save makes up
     assert not any(chain.rules for table in others for chain in table.chains.values())
@@ -188,7 +109,7 @@ def test_native_nftables_rules_that_iptables_cannot_show_are_a_failed_reading() 
     _run("iptables-nft", "-A", "FORWARD", "-j", "ACCEPT")
     _run("nft", "add rule ip filter FORWARD meta mark set numgen inc mod 2")
     with pytest.raises(SourceError) as caught:
-        NftReader(bin_dir=None, generations=None).read()
+        NftReader(bin_dir=None).read()
     assert caught.value.reason is Reason.INCOMPATIBLE
 
 
@@ -214,7 +135,7 @@ def _fake(directory: Path, script: str) -> Path:
 )
 def test_an_iptables_that_fails_in_any_way_is_a_clear_error(tmp_path: Path, script: str, reason: Reason) -> None:
     """Prints nothing, is cut off, says incompatible, has no permission, fails, hangs, prints without end."""
-    reader = NftReader(bin_dir=_fake(tmp_path, script), generations=None, limits=Limits(seconds=1.0, bytes=1 << 20))
+    reader = NftReader(bin_dir=_fake(tmp_path, script), limits=Limits(seconds=1.0, bytes=1 << 20))
     with pytest.raises(SourceError) as caught:
         reader.read()
     assert caught.value.reason is reason
@@ -225,7 +146,7 @@ def test_an_iptables_that_fails_in_any_way_is_a_clear_error(tmp_path: Path, scri
 def test_an_iptables_that_is_not_there_is_named(tmp_path: Path) -> None:
     """The path that was looked at is part of the message."""
     with pytest.raises(SourceError, match="no such program"):
-        NftReader(bin_dir=tmp_path, generations=None).read()
+        NftReader(bin_dir=tmp_path).read()
 
 
 _LEGACY = 'case "$1" in --version) echo "iptables-save v1.8.9 (legacy)";; *) exec iptables-legacy-save "$@";; esac'
@@ -233,7 +154,7 @@ _LEGACY = 'case "$1" in --version) echo "iptables-save v1.8.9 (legacy)";; *) exe
 
 def test_a_program_is_what_it_says_and_not_what_it_is_called(tmp_path: Path) -> None:
     """A legacy iptables-save under nf_tables' names is no reader of nf_tables; the message says what was found."""
-    reader = NftReader(bin_dir=_fake(tmp_path, _LEGACY), generations=None)
+    reader = NftReader(bin_dir=_fake(tmp_path, _LEGACY))
     with pytest.raises(SourceError, match=r"iptables-nft-save is iptables-save v1\.8\.9 \(legacy\)") as caught:
         reader.read()
     assert caught.value.reason is Reason.MISSING
@@ -246,7 +167,7 @@ def test_a_legacy_cell_with_legacy_programs_alone_is_read_once(tmp_path: Path) -
     program = tmp_path / "iptables-save"
     program.write_text(f"#!/bin/sh\n{_LEGACY}\n")
     program.chmod(0o755)
-    cell = Backends((NftReader(bin_dir=tmp_path, generations=None), LegacyReader()))
+    cell = Backends((NftReader(bin_dir=tmp_path), LegacyReader()))
     assert [ruleset.backend for ruleset in cell.read()] == [r.Backend.LEGACY]
 
 

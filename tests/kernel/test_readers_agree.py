@@ -20,7 +20,8 @@ from c2c_auditor.model.reading import Reading
 from c2c_auditor.netfilter.render import render_ruleset
 from c2c_auditor.sources.rules.backends import Backends
 from c2c_auditor.sources.rules.legacy import LegacyReader
-from c2c_auditor.sources.rules.netlink import Nftables
+from c2c_auditor.sources.rules.native import NativeReader
+from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.nft import NftReader
 from c2c_auditor.sources.rules.text import read_text
 from support.namespaces import in_namespace
@@ -39,8 +40,8 @@ def _printed(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
 
 
-def _auto(netlink: Nftables) -> Backends:
-    nft = NftReader(bin_dir=None, generations=netlink)
+def _auto(netlink: Netlink) -> Backends:
+    nft = NativeReader(netlink)
     return Backends([nft, LegacyReader()])
 
 
@@ -56,7 +57,7 @@ def _audits_clean(name: str, backend: str) -> None:
     cell = recording(name)
     _restore(backend, (CELLS / name / "iptables-save.txt").read_text())
     expected = {Kind.ENFORCEMENT_DISABLED} if name == "pair-policy-disabled" else set()
-    with Nftables() as netlink:
+    with Netlink() as netlink:
         live = _auto(netlink).read()
     assert [ruleset.backend.value for ruleset in live] == [backend]
     assert {name: live[0].tables[name] for name in cell.ruleset.tables} == cell.ruleset.tables
@@ -74,7 +75,7 @@ def _audits_clean(name: str, backend: str) -> None:
 def test_an_nft_cell_is_read_without_making_a_legacy_table() -> None:
     """Looking must not create anything: opening a legacy table does."""
     _restore("nft", (CELLS / "pair-nft" / "iptables-save.txt").read_text())
-    with Nftables() as netlink:
+    with Netlink() as netlink:
         _auto(netlink).read()
     assert Path("/proc/thread-self/net/ip_tables_names").read_text() == ""
 
@@ -84,7 +85,7 @@ def test_rules_in_both_backends_are_both_read() -> None:
     """The fuller one first; the kernel applies both."""
     _restore("legacy", (CELLS / "pair" / "iptables-save.txt").read_text())
     subprocess.run(("iptables-nft", "-N", "overlay--stray"), check=True, timeout=30)
-    with Nftables() as netlink:
+    with Netlink() as netlink:
         live = _auto(netlink).read()
     assert [ruleset.backend.value for ruleset in live] == ["legacy", "nft"]
     found = {
@@ -96,7 +97,7 @@ def test_rules_in_both_backends_are_both_read() -> None:
 @in_namespace
 def test_an_empty_namespace_is_an_empty_cell() -> None:
     """Neither backend holds a rule, and nothing is made up."""
-    with Nftables() as netlink:
+    with Netlink() as netlink:
         (ruleset,) = _auto(netlink).read()
     assert all(not chain.rules for table in ruleset.tables.values() for chain in table.chains.values())
 
@@ -110,7 +111,7 @@ def test_any_rule_comes_back_from_the_kernel_as_it_went_in(family: r.AddressFami
 
 @in_namespace
 def _comes_back(family: r.AddressFamily, backend: str) -> None:
-    reader = LegacyReader() if backend == "legacy" else NftReader(bin_dir=None, generations=None)
+    reader = LegacyReader() if backend == "legacy" else NftReader(bin_dir=None)
 
     @seed(20261123)
     @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -136,7 +137,7 @@ def test_both_families_are_found_where_each_of_them_stands(backend: str) -> None
     other = BACKENDS[1 - BACKENDS.index(backend)]
     _restore(backend, (CELLS / "pair" / "iptables-save.txt").read_text())
     _restore(other, (GOLDEN / "ip6tables" / "ip6tables-save.txt").read_text(), "ip6tables")
-    with Nftables() as netlink:
+    with Netlink() as netlink:
         live = _auto(netlink).read(tuple(r.AddressFamily))
         assert [ruleset.backend.value for ruleset in _auto(netlink).read()] == [backend]
     assert [(ruleset.family, ruleset.backend.value) for ruleset in live] == [

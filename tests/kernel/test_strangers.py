@@ -8,8 +8,8 @@ import pytest
 
 from c2c_auditor.audit.judge import judge
 from c2c_auditor.sources.rules.legacy import LegacyReader
-from c2c_auditor.sources.rules.netlink import Nftables
-from c2c_auditor.sources.rules.nft import NftReader
+from c2c_auditor.sources.rules.native import NativeReader
+from c2c_auditor.sources.rules.netlink import Netlink
 from support.namespaces import in_namespace
 from support.recordings import CELLS, recording
 from support.strangers import STRANGERS
@@ -29,8 +29,8 @@ def test_a_strangers_rule_is_read_and_judged_by_what_it_does(backend: str) -> No
     whole = (CELLS / "pair" / "iptables-save.txt").read_bytes()
     subprocess.run((f"iptables-{backend}-restore", "-w"), input=whole, check=True, timeout=30)
     found = {}
-    with Nftables() as netlink:
-        reader = NftReader(bin_dir=None, generations=netlink) if backend == "nft" else LegacyReader()
+    with Netlink() as netlink:
+        reader = NativeReader(netlink) if backend == "nft" else LegacyReader()
         for typed in STRANGERS:
             _iptables(backend, "-I", typed)
             found[typed] = [finding.effect for finding in judge(cell.facts, reader.read(), None).findings]

@@ -17,8 +17,8 @@ from c2c_auditor.model.reading import Reading
 from c2c_auditor.netfilter.packet import Certainty
 from c2c_auditor.sources.rules.backends import Backends
 from c2c_auditor.sources.rules.legacy import LegacyReader
-from c2c_auditor.sources.rules.netlink import Nftables
-from c2c_auditor.sources.rules.nft import NftReader
+from c2c_auditor.sources.rules.native import NativeReader
+from c2c_auditor.sources.rules.netlink import Netlink
 from support.namespaces import in_namespace
 from support.recordings import CELLS, recording
 from support.whole_way import OTHER, prove
@@ -96,13 +96,13 @@ def test_a_rule_on_another_hook_has_the_effect_that_it_has(backend: str) -> None
     whole = (CELLS / "pair" / "iptables-save.txt").read_bytes()
     subprocess.run((f"iptables-{backend}-restore", "-w"), input=whole, check=True, timeout=30)
     found: dict[Typed, tuple[list[Effect], Certainty]] = {}
-    with Nftables() as netlink:
-        backends = Backends([NftReader(bin_dir=None, generations=netlink), LegacyReader()])
+    with Netlink() as netlink:
+        backends = Backends([NativeReader(netlink), LegacyReader()])
         assert _audited(backends).judgement.findings == ()
         for one in CASES:
             _typed(backend, "-A", one)
             scene = _audited(backends)
-            answer = explain(scene.inputs, "source-app", "dest-app", parse_flow("8080"))
+            answer = explain((scene.inputs,), "source-app", "dest-app", parse_flow("8080"))
             found[one] = [finding.effect for finding in scene.judgement.findings], answer.passes
             _typed(backend, "-D", one)
     wrong = [one for one in CASES if found[one] != ([one.effect] if one.effect else [], one.passes)]
@@ -117,8 +117,8 @@ def test_a_policy_that_refuses_is_found_on_every_hook(backend: str, table: str) 
     whole = (CELLS / "pair" / "iptables-save.txt").read_bytes()
     subprocess.run((f"iptables-{backend}-restore", "-w"), input=whole, check=True, timeout=30)
     subprocess.run((f"iptables-{backend}", "-w", "-t", table, "-P", "FORWARD", "DROP"), check=True, timeout=30)
-    with Nftables() as netlink:
-        (found,) = _audited(Backends([NftReader(bin_dir=None, generations=netlink), LegacyReader()])).judgement.findings
+    with Netlink() as netlink:
+        (found,) = _audited(Backends([NativeReader(netlink), LegacyReader()])).judgement.findings
     assert (found.kind, found.effect) == (Kind.FOREIGN_DROP, Effect.OUTAGE)
     assert f"The policy of FORWARD in {table} is DROP" in found.summary
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import urlencode
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 import trustme
@@ -102,6 +102,16 @@ class Prometheus:
         except HTTPError as error:
             pytest.fail(f"{parameters}: {error.read().decode()}")
 
+    def post(self, path: str) -> Any:  # noqa: ANN401 - whatever JSON it answers with
+        """The ``data`` of what a POST is answered with."""
+        with urlopen(Request(f"{self.url}/api/v1/{path}", method="POST"), timeout=60) as answer:  # noqa: S310 - loopback
+            return json.load(answer)["data"]
+
+    def text(self, path: str) -> str:
+        """What stands at ``path``, as its own metrics at ``metrics``."""
+        with urlopen(f"{self.url}/{path}", timeout=30) as answer:  # noqa: S310 - loopback
+            return str(answer.read().decode())
+
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The series that ``expression`` has now."""
         found: list[dict[str, Any]] = self.get("query", query=expression)["result"]
@@ -119,7 +129,9 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(directory: Path, config: Mapping[str, Any], *, port: int = 9090) -> Iterator[Prometheus]:
+def prometheus(
+    directory: Path, config: Mapping[str, Any], *, port: int = 9090, options: Sequence[str] = ()
+) -> Iterator[Prometheus]:
     """Prometheus on 127.0.0.1 with everything of it in ``directory``; the test skips where the program is missing."""
     binary = shutil.which("prometheus")
     if binary is None:
@@ -132,6 +144,7 @@ def prometheus(directory: Path, config: Mapping[str, Any], *, port: int = 9090) 
         "--storage.tsdb.retention.time=1h",
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
+        *options,
     )
     log = directory / "prometheus.log"
     running = Prometheus(url=f"http://127.0.0.1:{port}")

@@ -19,8 +19,8 @@ from c2c_auditor.netfilter.packet import Certainty, Packet
 from c2c_auditor.netfilter.render import render_ruleset
 from c2c_auditor.netfilter.stages import ROUTED, stages
 from c2c_auditor.sources.rules.legacy import LegacyReader
-from c2c_auditor.sources.rules.netlink import Nftables
-from c2c_auditor.sources.rules.nft import NftReader
+from c2c_auditor.sources.rules.native import NativeReader
+from c2c_auditor.sources.rules.netlink import Netlink
 from support.conversations import apart
 from support.hosts import MARKS
 from support.packets import aims, packets
@@ -168,11 +168,11 @@ class WholeRouter(Router):
 
     def load_all(self, drawn: Drawn) -> tuple[r.Ruleset, ...]:
         """Replace all tables of both backends; they are given back as the kernel has them, without `_in_front`."""
-        with Nftables() as netlink:
+        with Netlink() as netlink:
             for backend, tables in ((OTHER[self.backend], drawn.other), (self.backend, drawn.main)):
                 self._load(backend, tables)
-            readers = {"nft": NftReader(bin_dir=None, generations=netlink, tables=_TABLES)}
-            read = {"nft": readers["nft"].read(), "legacy": LegacyReader(tables=_TABLES).read()}
+            nft = NativeReader(netlink, tables=_TABLES).read()
+        read = {"nft": nft, "legacy": LegacyReader(tables=_TABLES).read()}
         return self._held(read[self.backend], main=True), self._held(read[OTHER[self.backend]], main=False)
 
     def _load(self, backend: str, tables: Tables) -> None:

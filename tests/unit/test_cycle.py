@@ -15,7 +15,7 @@ from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts
 from c2c_auditor.model.finding import State
-from c2c_auditor.model.kind import Kind
+from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.reading import FactsReading, Reading
 from c2c_auditor.model.report import Problem, Report, Result, SourceStatus
 from c2c_auditor.silk.chain_names import policy_chain_time
@@ -106,7 +106,7 @@ def test_a_lasting_difference_is_pending_then_confirmed_then_resolved() -> None:
     script.ruleset = CELL.ruleset
     resolved = cycle.run()
     assert (resolved.result, [one.kind for one in resolved.resolved]) == (Result.CLEAN, [Kind.MARK_MISSING])
-    assert resolved.counters.confirmed[Kind.MARK_MISSING] == resolved.counters.resolved[Kind.MARK_MISSING] == 1
+    assert resolved.counters.confirmed[Effect.OUTAGE] == resolved.counters.resolved[Effect.OUTAGE] == 1
 
 
 def test_one_reading_confirms_nothing_however_late_it_is() -> None:

@@ -334,24 +334,25 @@ def test_rules_of_ipv6_that_cannot_be_read_make_the_report_blind() -> None:
 )
 def test_why_a_container_is_reached_over_ipv6_or_not_is_explained(damaged: r.Ruleset, passes: Certainty) -> None:
     """By the walk through FORWARD of ip6tables: from here or from beyond the cell, never by policy."""
-    inputs = about(_judged(damaged).questioned, SOURCE, DEST)
+    cells = about((_judged(damaged).questioned,), SOURCE, DEST)
     for source in (SOURCE, "2606:4700::1111"):
-        answer = explain(inputs, source, DEST, parse_flow("8080"))
+        answer = explain(cells, source, DEST, parse_flow("8080"))
         assert (answer.passes, answer.intended) == (passes, False), source
         assert answer.walks[0].packet.family is IPV6
         assert "over IPv6 nothing that begins a connection may reach a container" in answer.half
         assert answer.allow == ""  # no policy would
-    assert "2606:4700::1111 beyond this cell" in explain(inputs, "2606:4700::1111", DEST).source
+    assert "2606:4700::1111 beyond this cell" in explain(cells, "2606:4700::1111", DEST).source
 
 
 def test_what_cannot_be_explained_over_ipv6_is_refused() -> None:
     """Egress is the security groups', and without rules there is no answer."""
     scene = _judged(RULES)
     with pytest.raises(UsageError, match="what reaches a container of this cell"):
-        explain(about(scene.questioned, SOURCE, "2606:4700::1111"), SOURCE, "2606:4700::1111")
+        explain(about((scene.questioned,), SOURCE, "2606:4700::1111"), SOURCE, "2606:4700::1111")
     with pytest.raises(UsageError, match="no rules of IPv6"):
-        about(scene.questioned[:1], SOURCE, DEST)
-    assert not about(scene.questioned, "source-app", "dest-app").ipv6
+        about((scene.questioned[:1],), SOURCE, DEST)
+    (inputs,) = about((scene.questioned,), "source-app", "dest-app")
+    assert not inputs.ipv6
 
 
 def test_the_matrix_shows_what_passes_over_ipv6() -> None:

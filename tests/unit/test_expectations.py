@@ -78,12 +78,15 @@ def test_a_moved_clock_means_asking_again() -> None:
 
 
 def test_other_guids_mean_asking_again() -> None:
-    """A container came, whose policies were not requested yet."""
+    """A container came, whose policies were not requested yet. The clock need not be read for that, only after it."""
     server = Scripted()
     feed = PolicyFeed(server)
     feed.read(GUIDS, 0.0)
+    server.updated = 2
     feed.read(GUIDS | {"c"}, 1.0)
-    assert server.requests["policies 3"] == 1
+    assert server.requests == {"last_updated": 1, "policies 2": 1, "policies 3": 1}
+    feed.read(GUIDS | {"c"}, 2.0)
+    assert server.requests == {"last_updated": 2, "policies 2": 1, "policies 3": 2}
 
 
 @pytest.mark.parametrize("now", [600.0, -3600.0])
@@ -142,7 +145,7 @@ def test_another_space_means_asking_for_security_groups_at_once() -> None:
     feed = SecurityGroupFeed(server)
     feed.read(frozenset({"s"}), 0.0, 60.0)
     feed.read(frozenset({"s", "t"}), 1.0, 60.0)
-    assert server.requests["groups 2"] == 1
+    assert server.requests == {"groups_last_updated": 1, "groups 1": 1, "groups 2": 1}
 
 
 def test_security_groups_are_fetched_only_when_the_servers_clock_moved() -> None:

@@ -21,9 +21,9 @@ from support.recordings import CELLS, recording
 SOURCE, DEST = "6b817f74-98d2-4602-a695-7fe5290ffb61", "20e39f68-f0ed-40db-8564-d432d5716f29"
 
 
-def _inputs(facts: CellFacts | None = None) -> Inputs:
+def _inputs(facts: CellFacts | None = None) -> tuple[Inputs]:
     cell = recording("pair")
-    return Inputs.of(facts if facts is not None else cell.facts, cell.ruleset, None)
+    return (Inputs.of(facts if facts is not None else cell.facts, cell.ruleset, None),)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,8 @@ def test_an_end_is_found_by_each_of_its_names(name: str) -> None:
     ("source", "destination", "said"),
     [
         ("nobody", "dest-app", 'It knows "dest-app"'),
-        ("10.1.1.1", "dest-app", "not on the overlay"),
+        ("10.1.1.1", "10.1.1.2", "neither end runs on this cell"),
+        ("cell", "dest-app", "what the cell itself sends is not judged"),
         ("10.255.9.9", "10.255.9.10", "neither end runs on this cell"),
         ("source-app", "10.255.1.4", "are the same container"),
     ],
@@ -125,7 +126,7 @@ def test_a_counterpart_elsewhere_is_explained_for_this_cells_half() -> None:
         True,
     )
     unmarked = with_rules(cell.ruleset, cell.policy_chain, cell.ruleset.chains("filter")[cell.policy_chain].rules[1:])
-    assert explain(Inputs.of(away, unmarked, None), "source-app", DEST, parse_flow("8080")).passes is Certainty.NO
+    assert explain((Inputs.of(away, unmarked, None),), "source-app", DEST, parse_flow("8080")).passes is Certainty.NO
 
 
 def test_answers_that_do_not_come_back_are_no_connection() -> None:
@@ -134,7 +135,7 @@ def test_answers_that_do_not_come_back_are_no_connection() -> None:
     chain = "overlay--78e51061-7311-48a3-"
     rules = cell.ruleset.chains("filter")[chain].rules
     lost = with_rules(cell.ruleset, chain, (rules[0], *rules[2:]))
-    answer = explain(Inputs.of(cell.facts, lost, None), "source-app", "dest-app", parse_flow("8080"))
+    answer = explain((Inputs.of(cell.facts, lost, None),), "source-app", "dest-app", parse_flow("8080"))
     assert [walk.outcome.passes for walk in answer.walks] == [Certainty.YES, Certainty.NO]
     assert answer.passes is Certainty.NO
 

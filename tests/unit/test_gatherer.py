@@ -113,9 +113,9 @@ def test_a_source_that_hangs_is_down_before_its_reading_has_failed() -> None:
     assert known.status(time.clocks, 600).problem is problem
     known = known.refreshed(time.clocks, PolicySet)
     time.steady += 12
-    assert known.status(time.clocks, 600, 12).up
-    time.steady += 1
-    status = known.status(time.clocks, 600, 12)
+    assert known.status(time.clocks, 600, unanswered=8).up
+    assert known.status(time.clocks, 600, unanswered=13).up  # it has answered since: something else is under way
+    status = known.status(time.clocks, 600, unanswered=9)
     assert (status.up, status.age_limit_passed, known.usable(time.clocks, 600)) == (False, False, PolicySet())
 
 
@@ -157,8 +157,17 @@ def test_policies_are_wanted_for_the_cells_guids_and_with_vpas_timeout(tmp_path:
     assert policies.query.client is not first.client
 
 
+def test_a_store_that_was_never_read_accuses_only_the_store(tmp_path: Path) -> None:
+    """Nothing was asked of the policy server."""
+    config = _cell(tmp_path)
+    assert config.store is not None
+    config.store.unlink()
+    reading = CellReader(config, policies=ScriptedPolicies(PolicyKnowledge())).read()
+    assert {status.name: status.up for status in reading.sources} == {"vpa_config": True, "store": False}
+
+
 def test_without_a_store_policies_are_not_requested_and_old_ones_are_used(tmp_path: Path) -> None:
-    """There are no guids to request them by; the note gives their age by the steady clock."""
+    """There are no guids to request them by; the policy server is not to blame for that."""
     time = Time()
     known = Known[PolicySet](name="policy_server").refreshed(time.clocks, PolicySet)
     policies = ScriptedPolicies(PolicyKnowledge(policies=known))
@@ -170,10 +179,8 @@ def test_without_a_store_policies_are_not_requested_and_old_ones_are_used(tmp_pa
     reading = CellReader(config, policies=policies, clocks=time.clocks).read()
     assert policies.query is None
     assert reading.facts.policies == PolicySet()
-    assert reading.facts.notes == ("policy_server is away; its data from 3 min ago is still used.",)
     assert {status.name: status.up for status in reading.sources} == {
         "vpa_config": True,
         "store": False,
-        "policy_server": False,
-        "security_groups": False,
+        "policy_server": True,
     }

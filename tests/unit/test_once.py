@@ -94,5 +94,5 @@ def test_a_question_about_rules_that_cannot_be_read_is_an_error() -> None:
 def test_a_question_is_answered_from_the_plan_that_was_judged() -> None:
     """Nothing is planned or compared again."""
     scene = read_scene(Scripted([SOUND]))
-    assert (scene.inputs,) == read_inputs(Scripted([SOUND]))
+    assert ((scene.inputs,),) == read_inputs(Scripted([SOUND])).cells
     assert scene.judgement.reach is not None

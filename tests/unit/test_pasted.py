@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from c2c_auditor.errors import ParseError
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import pasted
 from c2c_auditor.sources.rules.text import read_pasted, read_text
-from support.recordings import CELLS, GOLDEN
+from support.recordings import CELLS, GOLDEN, SMALL_CELLS
 
 TEXTS = GOLDEN / "reports" / "texts"
 _PAIRS = ("pair", "pair-nft")
@@ -69,6 +70,15 @@ def _all_at_once(text: str, command: str) -> str:
     return "\ufeff" + "".join(f"> > {line}\r\n" for line in inner.splitlines())
 
 
+def _of_bosh(text: str, _: str) -> str:
+    lines = "".join(f"diego-cell/0a1b-22: stdout | {line}\r\n" for line in text.splitlines())
+    return (
+        "Using environment '10.0.0.6' as client 'admin'\n\nTask 123. Done\n"
+        f"diego-cell/0a1b-22: stderr | Unauthorized use is strictly prohibited.\n{lines}"
+        "diego-cell/0a1b-22: stderr | Connection to 10.0.0.1 closed.\n\nSucceeded\n"
+    )
+
+
 FORMS: dict[str, Callable[[str, str], str]] = {
     "prompt": lambda text, command: f"vcap@diego-cell/0:~$ sudo {command}\n{text}vcap@diego-cell/0:~$ ",
     "root's prompt": lambda text, command: f"[root@cell ~]# {command}\n{text}[root@cell ~]# \n",
@@ -90,6 +100,10 @@ FORMS: dict[str, Callable[[str, str], str]] = {
     "spaces that do not break": lambda text, _: text.replace(" ", "\u00a0"),
     "blank lines": lambda text, _: f"\n\n{text}\n\n",
     "all at once": _all_at_once,
+    "bosh ssh": _of_bosh,
+    "a fence of Jira": lambda text, _: f"{{code:bash}}\n{text}{{code}}\n",
+    "no format": lambda text, _: f"{{noformat}}\n{text}{{noformat}}\n",
+    "sudo asks": lambda text, command: f"$ sudo {command}\n[sudo] password for vcap: \n{text}",
 }
 
 
@@ -135,6 +149,42 @@ def test_rules_that_speak_of_iptables_are_rules() -> None:
         text = f'-P FORWARD ACCEPT\n-A FORWARD -m comment --comment "{comment}" -j ACCEPT\n'
         (rule,) = read_pasted(text, where="x").chains("filter")["FORWARD"].rules
         assert rule.matches == (r.CommentMatch(text=comment),)
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("\u201c", "\u201d"), ("\u201e", "\u201c"), ("&quot;", "&quot;")])
+@pytest.mark.parametrize("command", ["iptables-save", "iptables -S"])
+def test_quotation_marks_that_a_mail_program_changed_hide_nothing(
+    tmp_path: Path, command: str, opening: str, closing: str
+) -> None:
+    """Silk's comments are what rules are known by."""
+    text = re.sub('"([^"]*)"', rf"{opening}\1{closing}", _printed("pair", command))
+    text = re.sub(f"prefix {opening}([^\n]*?){closing}", r'prefix "\1"', text)
+    assert opening in text
+    assert [finding.kind.value for finding in _judged(tmp_path / "rules", text).findings] == ["accept_changed"]
+
+
+def test_the_rules_of_several_machines_are_not_one_cells() -> None:
+    """``bosh ssh -c`` prints those of all instances below each other."""
+    text = "diego-cell/a: stdout | -P FORWARD ACCEPT\ndiego-cell/b: stdout | -P INPUT ACCEPT\n"
+    with pytest.raises(ParseError, match=r"line 2: it holds the rules of several machines, diego-cell/a and"):
+        read_pasted(text, where="x")
+
+
+@pytest.mark.parametrize("cell", SMALL_CELLS)
+@pytest.mark.parametrize("form", ["iptables-save", "iptables -S", "iptables -L", "iptables -L -n -v"])
+def test_whatever_a_filter_leaves_of_a_right_cell_has_no_finding_of_its_own(
+    tmp_path: Path, cell: str, form: str
+) -> None:
+    """Lines of any chance, with the command that left them: they prove nothing about those that are not there."""
+    chance = random.Random(f"{cell} {form}")
+    path = tmp_path / "rules"
+    whole = _printed(cell, form, slip=False)
+    usual = {finding.kind for facts in (None, cell) for finding in _judged(path, whole, facts).findings}
+    for share in (0.1, 0.3, 0.5, 0.8, 0.97):
+        lines = [line for line in whole.splitlines(keepends=True) if chance.random() < share or line[0] in "*C"]
+        for facts in (None, cell):
+            found = _judged(path, f"$ {form} | grep -v x\n{''.join(lines)}", facts).findings
+            assert {finding.kind for finding in found} <= usual, (share, [finding.summary for finding in found])
 
 
 @pytest.mark.parametrize("cell", _PAIRS)
@@ -231,6 +281,33 @@ def test_each_pasted_text_of_a_report_gets_its_answer(name: str, status: int, sa
     """A right answer, or one sentence that says what to run instead; CLEAN is none."""
     found, output = _audit(TEXTS / name)
     assert (found, said in output, "CLEAN" in output) == (status, True, False), output
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("partial-listing/S-vpa.txt", "iptables -S vpa--1795397987815968"),
+        ("partial-listing/grep-set-xmark.txt", "iptables -S | grep set-xmark"),
+        ("pasted/indented-save.txt", "iptables-save"),
+        ("pasted/prompt.txt", "iptables -S"),
+        ("coloured/save-coloured.txt", "iptables-save"),
+        ("pasted/ip6.txt", "ip6tables -S"),
+        ("pasted/incompatible.txt", "iptables-save"),
+    ],
+)
+def test_each_text_of_a_report_gets_its_answer_in_every_form(
+    tmp_path: Path, name: str, command: str, form: str
+) -> None:
+    """The same status and the same verdict, however it was pasted."""
+    text = (TEXTS / name).read_text()
+    path = tmp_path / "rules"
+    path.write_bytes(FORMS[form](text, command).encode())
+    (status, plain), (found, output) = _audit(TEXTS / name), _audit(path)
+    assert found == status, output
+    if status != 2:
+        assert output.splitlines()[0] == plain.splitlines()[0]
+    assert "CLEAN" not in output
 
 
 WIPED = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"

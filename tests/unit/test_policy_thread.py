@@ -10,11 +10,13 @@ from contextlib import contextmanager
 import pytest
 from attrs import define, evolve, field
 
+from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import PolicySet, SecurityGroup
 from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.facts.known import Known
 from c2c_auditor.sources.facts.policy_fetcher import PolicyFetcher, PolicyKnowledge, PolicyQuery
-from c2c_auditor.sources.facts.policy_thread import Pace, PolicyThread
+from c2c_auditor.sources.facts.policy_schedule import Pace
+from c2c_auditor.sources.facts.policy_thread import PolicyThread
 
 _BOUND = 20.0  # seconds after which a test has failed
 _NEVER = 3600.0
@@ -49,6 +51,31 @@ class Client:
         self.closed = True
 
 
+@define(eq=False)
+class Away(Client):
+    """One that gives no policies; ``error`` says why."""
+
+    error: SourceError | None = None
+    asked_for_groups: int = 0
+
+    def last_updated(self) -> int:
+        """The error."""
+        if self.error is not None:
+            raise self.error
+        return 1
+
+    def policies(self, guids: frozenset[str]) -> PolicySet:
+        """The error."""
+        if self.error is not None:
+            raise self.error
+        return super().policies(guids)
+
+    def security_groups(self, spaces: frozenset[str]) -> tuple[SecurityGroup, ...]:
+        """Counted."""
+        self.asked_for_groups += 1
+        return super().security_groups(spaces)
+
+
 CLIENT = Client()
 QUERY = PolicyQuery(client=CLIENT, guids=frozenset({"a"}), spaces=frozenset(), groups_interval=None)
 OTHER = evolve(QUERY, guids=frozenset({"a", "b"}))
@@ -79,7 +106,7 @@ def _knowing(version: int) -> PolicyKnowledge:
 @contextmanager
 def _thread(fetcher: Scripted, *, pause: float = _NEVER, first_wait: float = 0.0) -> Iterator[PolicyThread]:
     """The thread while the block lasts; it has ended after it."""
-    pace = Pace(pause=pause, least_pause=0.0, first_wait=first_wait, jitter=lambda: 0.0)
+    pace = Pace(rest=pause, least=0.0, start=0.0, first_wait=first_wait, jitter=lambda: 0.0)
     with PolicyThread(fetcher, pace) as thread:
         yield thread
     fetcher.go.release()
@@ -96,6 +123,8 @@ def test_a_read_does_not_wait_for_a_fetch_that_hangs() -> None:
     fetcher = Scripted([lambda: _knowing(1), lambda: _knowing(2)])
     with _thread(fetcher) as thread:
         assert thread.read(QUERY) == PolicyKnowledge()
+        assert fetcher.started.acquire(timeout=_BOUND)
+        assert thread.latest.asked_at is not None
         assert not _readable(thread, 0)
         fetcher.go.release()
         assert _readable(thread)
@@ -137,7 +166,7 @@ def test_a_bug_in_a_fetch_is_a_failed_source_and_the_thread_lives_on() -> None:
         raise KeyError("surprise")
 
     fetcher = Scripted([bug, lambda: _knowing(1)])
-    with _thread(fetcher) as thread:
+    with _thread(fetcher, pause=0.0) as thread:
         thread.read(QUERY)
         fetcher.go.release()
         assert _readable(thread)
@@ -158,12 +187,6 @@ def test_the_thread_holds_no_capability(monkeypatch: pytest.MonkeyPatch) -> None
         assert dropped.wait(_BOUND)
 
 
-def test_pauses_are_spread_so_that_cells_do_not_stay_in_step() -> None:
-    """Never shorter than the pause, by a fifth longer at most."""
-    assert Pace(pause=5.0, jitter=lambda: 0.0).next_pause() == 5.0
-    assert Pace(pause=5.0, jitter=lambda: 1.0).next_pause() == 6.0
-
-
 def test_a_gathering_waits_for_all_and_is_known_step_by_step() -> None:
     """Policies do not wait for security groups; where silk syncs none they are not requested."""
     fetcher = PolicyFetcher(Clocks(wall=lambda: 7.0, steady=lambda: 3.0))
@@ -174,6 +197,23 @@ def test_a_gathering_waits_for_all_and_is_known_step_by_step() -> None:
     assert (second.groups.good_at, second.groups.last_success) == (3.0, 7.0)
     assert len(list(fetcher.fetch(QUERY))) == 1
     assert fetcher.read(query) == fetcher.latest == second
+
+
+@pytest.mark.parametrize(("reason", "requests"), [(Reason.TIMEOUT, 0), (Reason.UNREACHABLE, 0), (Reason.STATUS, 1)])
+def test_a_server_that_is_away_is_not_asked_for_security_groups_too(reason: Reason, requests: int) -> None:
+    """They are away with it, once they are due."""
+    error = SourceError(source="policy_server", reason=reason, where="x", problem="away", remedy="wait")
+    client = Away(error=error)
+    fetcher = PolicyFetcher(Clocks())
+    query = evolve(QUERY, client=client, spaces=frozenset({"s"}), groups_interval=60.0)
+    client.error = None
+    known = fetcher.read(query)
+    client.error = error
+    known = fetcher.read(query)
+    assert (known.policies.problem is None, known.groups.problem) == (False, None)  # those were read a moment ago
+    known = fetcher.read(evolve(query, spaces=frozenset({"t"})))
+    assert known.groups.problem is None if requests else known.groups.problem is not None
+    assert client.asked_for_groups == 1 + requests
 
 
 def test_another_client_starts_anew_and_closes_the_one_before() -> None:

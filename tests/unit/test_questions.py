@@ -79,14 +79,35 @@ def test_the_matrix_is_told_over_http(server: ServerProcess, answers: Answers) -
     assert len(_get(server, "/api/v1/matrix", first="5")[1]["lines"]) == 2
 
 
+def test_the_matrix_is_filtered_by_parts_of_names(server: ServerProcess) -> None:
+    """Of source and destination, in any case of letters; numbered like the whole, in as many lines as are wanted."""
+    every = _get(server, "/api/v1/matrix")[1]["lines"]
+    elsewhere = [line for line in every if "other cells" in line["source"]]
+    assert 0 < len(elsewhere) < len(every)
+    document = _get(server, "/api/v1/matrix", **{"from": "OTHER cells"})[1]
+    assert document["lines"] == elsewhere
+    assert _get(server, "/api/v1/matrix", **{"from": "other cells", "to": "nobody"})[1]["lines"] == []
+    first = _get(server, "/api/v1/matrix", **{"from": "other cells", "most": "1"})[1]
+    assert (first["lines"], first["next"]) == (elsewhere[:1], 1 if len(elsewhere) > 1 else None)
+    assert len(_get(server, "/api/v1/matrix", most="1")[1]["lines"]) == 1
+
+
+def test_an_explanation_comes_as_text_too(server: ServerProcess) -> None:
+    """The words of the command line, for the page."""
+    status, document = _get(server, "/api/v1/explain", source="source-app", destination="dest-app", text="1")
+    assert status == 200
+    assert "PASSES, as a policy allows" in document["text"]
+
+
 @pytest.mark.parametrize(
     ("path", "query", "said"),
     [
         ("/api/v1/explain", {}, "?source="),
         ("/api/v1/explain", {"source": "nobody", "destination": "dest-app"}, 'It knows "dest-app"'),
         ("/api/v1/explain", {"source": "source-app", "destination": "dest-app", "flow": "none"}, "8080/tcp"),
-        ("/api/v1/explain", {"source": "10.1.1.1", "destination": "dest-app"}, "not on the overlay"),
+        ("/api/v1/explain", {"source": "10.1.1.1", "destination": "10.1.1.2"}, "neither end runs"),
         ("/api/v1/matrix", {"first": "-1"}, "number"),
+        ("/api/v1/matrix", {"most": "all"}, "number"),
         ("/api/v1/matrix", {"first": "99999999999999999999"}, "number"),
         ("/api/v1/matrix", {"first": "9" * 3000}, "number"),
         ("/api/v1/matrix", {"first": "\N{SUPERSCRIPT TWO}"}, "number"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import os
+import re
 import signal
 import socket
 import ssl
@@ -24,10 +26,13 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from prometheus_client.openmetrics.parser import text_fd_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families
 
 from c2c_auditor.audit.reporting import overdue_report
 from c2c_auditor.config import ServerSettings, TlsSettings
 from c2c_auditor.errors import ConfigError
+from c2c_auditor.export.catalogue import PROCESS_METRICS
 from c2c_auditor.model.report import Report
 from c2c_auditor.server import ServerProcess
 from c2c_auditor.server.questions import Answer, refusal
@@ -99,11 +104,34 @@ def test_a_published_report_is_served_in_every_form(server: ServerProcess) -> No
     response, body = _get(server, "/metrics")
     assert response.getheader("Content-Type", "").startswith("text/plain; version=0.0.4")
     assert b'c2c_auditor_findings{effect="outage",kind="mark_missing",state="confirmed"} 0.0' in body
-    assert b"process_resident_memory_bytes" in body
+    assert set(re.findall(rb"^process_\w+", body, re.MULTILINE)) == {name.encode() for name in PROCESS_METRICS}
     response, body = _get(server, "/metrics", headers={"Accept-Encoding": "gzip"})
-    assert (response.getheader("Content-Encoding"), response.getheader("Vary")) == ("gzip", "Accept-Encoding")
+    assert (response.getheader("Content-Encoding"), response.getheader("Vary")) == ("gzip", "Accept, Accept-Encoding")
     assert b"c2c_auditor_findings" in gzip.decompress(body)
-    assert b"Last audit" in _get(server, "/")[1]
+    assert _get(server, "/")[1].startswith(b"CLEAN: 3 policy rules are as they should be\nThe last audit ended ")
+    assert _get(server, "/status")[1].startswith(b"CLEAN")
+    response, body = _get(server, "/", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (response.getheader("Content-Type"), response.getheader("Vary")) == ("text/html; charset=utf-8", "Accept")
+    assert b"CLEAN: 3 policy rules" in body
+
+
+def test_who_asks_for_openmetrics_gets_the_same_samples_in_it(server: ServerProcess) -> None:
+    """As Prometheus does by its Accept header; what is not text in that header harms nothing."""
+    server.publish(_now(flushed_report()))
+    _until(server, "/api/v1/report", 200)
+    asked = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+    response, body = _get(server, "/metrics", headers={"Accept": asked})
+    assert response.getheader("Content-Type") == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    samples, plain = (
+        {(sample.name, *sorted(sample.labels.items())) for family in families for sample in family.samples}
+        for families in (
+            text_fd_to_metric_families(io.StringIO(body.decode())),  # type: ignore[no-untyped-call]  # the library's gap
+            text_string_to_metric_families(_get(server, "/metrics")[1].decode()),
+        )
+    )
+    assert samples == plain
+    response, _ = _get(server, "/metrics", headers={"Accept": "\xff;version=x,application/openmetrics;version=,"})
+    assert (response.status, response.getheader("Content-Type", "").partition(";")[0]) == (200, "text/plain")
 
 
 def test_an_audit_that_takes_too_long_is_bad_health_until_it_ends(server: ServerProcess) -> None:

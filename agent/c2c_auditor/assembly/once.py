@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from attrs import evolve
+from attrs import evolve, frozen
 
+from c2c_auditor.audit.questions.shown_rules import facts_of_listings
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reporting import blind_report, report_at_once
 from c2c_auditor.audit.scene import Scene, judge_cell
@@ -66,18 +67,39 @@ def read_scene(reader: Reader) -> Scene:
     return judge_cell(_with_rules(reader.read()))
 
 
-def read_inputs(reader: Reader) -> tuple[Inputs, ...]:
-    """One reading with its plan, for questions about it that need no judgement: the main ruleset of each family.
+@frozen(kw_only=True)
+class Asked:
+    """What a question is answered from: of each cell the inputs of each family, and what of it could not be read."""
 
-    Raises SourceError as `read_scene`.
+    cells: tuple[tuple[Inputs, ...], ...]
+    unread: tuple[str, ...] = ()
+
+
+def read_inputs(reader: Reader) -> Asked:
+    """One reading with its plan, for questions about it that need no judgement.
+
+    Of a cell it is the main ruleset; listings are of one cell each. Raises SourceError as `read_scene`.
     """
     reading = _with_rules(reader.read())
+    if reading.listings:
+        facts = facts_of_listings(reading.facts, reading.rulesets)
+        pairs = zip(facts, reading.rulesets, strict=True)
+        return Asked(cells=tuple((Inputs.of(known, ruleset, reading.time),) for known, ruleset in pairs))
     by_family: dict[AddressFamily, list[Ruleset]] = {}
     for ruleset in reading.rulesets:
         by_family.setdefault(ruleset.family, []).append(ruleset)
-    return tuple(
-        evolve(Inputs.of(reading.facts, main, reading.time), beside=() if reading.listings else tuple(others))
+    families = tuple(
+        evolve(Inputs.of(reading.facts, main, reading.time), beside=tuple(others))
         for main, *others in by_family.values()
+    )
+    return Asked(cells=(families,), unread=unread(reading))
+
+
+def unread(reading: Reading) -> tuple[str, ...]:
+    """The sources of ``reading`` that could not be read, each with the reason and what to do."""
+    problems = (status.problem for status in reading.sources if not status.up)
+    return tuple(
+        f"{problem.where}: {problem.problem} ({problem.remedy})" for problem in problems if problem is not None
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from c2c_auditor.audit.judgement import Judgement
+from c2c_auditor.audit.questions.pairs import mark_pairs
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.audit.settle import confirmed_at_once
 from c2c_auditor.audit.shown import holds_silks
@@ -94,7 +95,8 @@ def report_at_once(scene: Scene) -> Report:
     result = Result.FINDINGS if findings else Result.CLEAN
     if not reading.listings and (judgement.unknown or not all(status.up for status in reading.sources)):
         result = Result.BLIND
-    return judged_report(reading, judgement, findings, result)
+    report = judged_report(reading, judgement, findings, result)
+    return evolve(report, pairs=mark_pairs(reading.rulesets, reading.facts)) if reading.listings else report
 
 
 def _report_of_nothing(scene: Scene) -> Report:

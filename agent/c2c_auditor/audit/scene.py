@@ -10,6 +10,7 @@ from c2c_auditor.audit import dual_stack
 from c2c_auditor.audit.checks import backend_split
 from c2c_auditor.audit.judge import judge_inputs
 from c2c_auditor.audit.judgement import Judgement
+from c2c_auditor.audit.questions.shown_rules import facts_of_listings
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.traffic.reachability import Reachability
 from c2c_auditor.model.family import AddressFamily
@@ -35,16 +36,20 @@ class Scene:
     """One reading with its plan, its comparison and its judgement, which is that of all its rules.
 
     ``inputs`` are those of the main ruleset of IPv4; ``ipv6`` is what was judged of IPv6, None where that is off.
+    ``listed`` are the listings that were judged, each by itself; empty for a cell.
     """
 
     reading: Reading
     inputs: Inputs
     judgement: Judgement
     ipv6: Judged | None = None
+    listed: tuple[Judged, ...] = ()
 
     @property
     def judged(self) -> tuple[Judged, ...]:
-        """Each family by itself."""
+        """Each family by itself, and each listing of several."""
+        if self.listed:
+            return self.listed
         first = Judged(inputs=self.inputs, judgement=self.judgement)
         return (first,) if self.ipv6 is None else (first, self.ipv6)
 
@@ -113,11 +118,10 @@ def _judge_listings(reading: Reading) -> Scene:
 
     Of the other listings only the marks that they set are used.
     """
+    facts = facts_of_listings(reading.facts, reading.rulesets)
     inputs_by_listing = [
-        Inputs.of(
-            reading.facts, ruleset, reading.time, tuple(other for other in reading.rulesets if other is not ruleset)
-        )
-        for ruleset in reading.rulesets
+        Inputs.of(known, ruleset, reading.time, tuple(other for other in reading.rulesets if other is not ruleset))
+        for known, ruleset in zip(facts, reading.rulesets, strict=True)
     ]
     judgements = [judge_inputs(inputs) for inputs in inputs_by_listing]
     whole = evolve(
@@ -126,4 +130,8 @@ def _judge_listings(reading: Reading) -> Scene:
         unknown=frozenset().union(*(judgement.unknown for judgement in judgements)),
         notes=tuple(dict.fromkeys(note for judgement in judgements for note in judgement.notes)),
     )
-    return Scene(reading=reading, inputs=inputs_by_listing[0], judgement=whole)
+    listed = tuple(
+        Judged(inputs=inputs, judgement=judgement)
+        for inputs, judgement in zip(inputs_by_listing, judgements, strict=True)
+    )
+    return Scene(reading=reading, inputs=inputs_by_listing[0], judgement=whole, listed=listed)

@@ -28,6 +28,8 @@ _OF_JUMPS = frozenset(
     }
 )
 _OF_CONTAINERS = frozenset({Family.CONTAINER, Family.SECURITY_GROUP, Family.NAT})
+# What a rule alone does not prove: it may be the same line of another table, or silk's rules may stand before it.
+_OF_NEIGHBOURS = _OF_OTHERS | {Kind.RULE_DUPLICATE, Kind.JUMP_DUPLICATE}
 
 
 def is_part(ruleset: r.Ruleset) -> bool:
@@ -37,12 +39,21 @@ def is_part(ruleset: r.Ruleset) -> bool:
 
 def proved(inputs: Inputs, findings: Iterable[Finding]) -> Iterator[Finding]:
     """Those of ``findings`` about a part of the rules that hold whatever stands in the rest."""
-    return (finding for finding in findings if finding.found is not None or _proved_missing(inputs, finding))
+    return (finding for finding in findings if _proved(inputs, finding))
 
 
-def _proved_missing(inputs: Inputs, finding: Finding) -> bool:
-    """Whether the chain that lacks a rule is shown whole; of a finding about facts, always."""
+def _proved(inputs: Inputs, finding: Finding) -> bool:
+    """Whether the chain is shown whole; a finding about facts, or about a rule of the policy chain, needs no more.
+
+    A container's mapped ports are those of two chains, one in nat and one in mangle.
+    """
     if finding.place is None or finding.kind is Kind.CONTAINER_CHAIN_ORPHAN:
+        return True
+    kind, chain = finding.kind, finding.place.chain
+    if kind.family is Family.NAT:
+        tables = ("nat", "mangle") if family_of(chain) is ChainFamily.NETIN else (finding.place.table,)
+        return all(_whole(inputs.ruleset, table, chain) for table in tables)
+    if finding.found is not None and kind.family not in _OF_CONTAINERS and kind not in _OF_NEIGHBOURS:
         return True
     if finding.kind is Kind.POLICY_CHAIN_ORPHAN:
         return _whole(inputs.ruleset, "filter", "FORWARD")

@@ -14,15 +14,18 @@ from c2c_auditor import __version__
 from c2c_auditor.cli.audit import audit
 from c2c_auditor.cli.capture import capture
 from c2c_auditor.cli.daemon import daemon
+from c2c_auditor.cli.examples import with_examples
 from c2c_auditor.cli.explain import explain, matrix
 from c2c_auditor.cli.mend import mend
+from c2c_auditor.cli.status import status
 from c2c_auditor.errors import AuditorError
 
 COULD_NOT_LOOK = 2
+PROGRAM = "c2c-auditor"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, "-V", "--version", prog_name="c2c-auditor")
+@click.version_option(__version__, "-V", "--version", prog_name=PROGRAM)
 def cli() -> None:
     """Compares a Diego cell's iptables rules with those that its policies require, and shows the effect on traffic.
 
@@ -30,14 +33,14 @@ def cli() -> None:
     """
 
 
-for command in (audit, explain, matrix, mend, capture, daemon):
-    cli.add_command(command)
+for command in (audit, status, explain, matrix, mend, capture, daemon):
+    cli.add_command(with_examples(command))
 
 
 def main() -> None:
     """Run a command; an expected failure is one line on standard error and exit status 2."""
     try:
-        status = cli.main(standalone_mode=False)
+        result = cli.main(standalone_mode=False, prog_name=PROGRAM)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
@@ -47,7 +50,7 @@ def main() -> None:
         with contextlib.suppress(OSError):  # a log that cannot be written
             click.echo(f"c2c-auditor: {printable(str(error))}", err=True)
         sys.exit(COULD_NOT_LOOK)
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(result if isinstance(result, int) else 0)
 
 
 def printable(text: str) -> str:

@@ -9,9 +9,11 @@ from attrs import evolve
 from rich.console import Console
 
 from c2c_auditor import __version__
+from c2c_auditor.assembly.history import with_history
 from c2c_auditor.assembly.once import audit_once
 from c2c_auditor.assembly.recorded import BundleReader, FilesReader
 from c2c_auditor.audit.mend.refusals import may_help
+from c2c_auditor.cli.options import FILE, output
 from c2c_auditor.cli.wiring import live_reader, load_settings
 from c2c_auditor.config import BACKENDS
 from c2c_auditor.decoding import parse_tag
@@ -19,8 +21,6 @@ from c2c_auditor.errors import UsageError
 from c2c_auditor.export.document import to_json
 from c2c_auditor.export.text import print_report
 from c2c_auditor.model.report import Report, Result
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
@@ -31,16 +31,16 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option(
     "--rules",
-    type=_FILE,
+    type=FILE,
     multiple=True,
     help="Audit iptables-save, -S or -L output from a file (- for standard input); may be repeated.",
 )
-@click.option("--store", type=_FILE, help="Container metadata (store.json) to hold --rules against.")
-@click.option("--policies", type=_FILE, help="The policy server's answer (policies.json) to hold --rules against.")
-@click.option("--vpa-config", type=_FILE, help="vxlan-policy-agent.json, where it is not at its usual path.")
-@click.option("--cni-config", type=_FILE, help="cni-wrapper-plugin.conflist, where it is not at its usual path.")
+@click.option("--store", type=FILE, help="Container metadata (store.json) to hold --rules against.")
+@click.option("--policies", type=FILE, help="The policy server's answer (policies.json) to hold --rules against.")
+@click.option("--vpa-config", type=FILE, help="vxlan-policy-agent.json, where it is not at its usual path.")
+@click.option("--cni-config", type=FILE, help="cni-wrapper-plugin.conflist, where it is not at its usual path.")
 @click.option("--ingress-tag", help="The policy server's tag of the ingress router, hexadecimal.")
-@click.option("--config", "config_file", type=_FILE, help="The agent's own configuration, for a live audit.")
+@click.option("--config", "config_file", type=FILE, help="The agent's own configuration, for a live audit.")
 @click.option("--backend", type=click.Choice(BACKENDS), help="The iptables backend to read on a live cell.")
 @click.option(
     "--wait",
@@ -50,7 +50,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Seconds between the two live readings that must agree.",
 )
 @click.option("--strict", is_flag=True, help="Residue and advice count for the exit status too.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@output
 def audit(
     *,
     bundle: Path | None,
@@ -97,8 +97,10 @@ def audit(
         )
         with live_reader(config) as reader:
             report = audit_once(reader, wait=wait)
+        if config.server.socket is not None:
+            report = with_history(report, config.server.socket)
     _print(evolve(report, version=__version__), form)
-    if form == "table" and not rules and may_help(report.findings):
+    if form == "text" and not rules and may_help(report.findings):
         click.echo("c2c-auditor mend prints the commands that mend this, and runs nothing.")
     return exit_status(report, strict=strict)
 

@@ -71,10 +71,14 @@ def daemon(*, config_file: Path) -> int:
             loop.interval, cycle.grace = again.interval, _grace(again)
             events.reloaded(str(config_file))
 
+        def publish(report: Report) -> None:
+            policies.heed(report)
+            output.publish(report, cycle.scene)
+
         audits = WatchedAudits(cycle, _OVERDUE * config.read_timeout, output.overdue)
         audits.start()
         loop = Loop(
-            hooks=Hooks(audit=audits.audit, publish=lambda report: output.publish(report, cycle.scene), reload=reload),
+            hooks=Hooks(audit=audits.audit, publish=publish, reload=reload),
             interval=config.interval,
             changes=tuple(source.fileno() for source in (rules.netlink, policies) if source is not None),
             alive=server.sentinel,

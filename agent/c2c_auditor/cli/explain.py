@@ -3,103 +3,110 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 
 import click
 from rich.console import Console
 
-from c2c_auditor.assembly.once import read_inputs, read_scene
-from c2c_auditor.audit.questions import explanation, lookup
+from c2c_auditor.assembly.once import read_inputs, read_scene, unread
+from c2c_auditor.audit.questions import explanation
 from c2c_auditor.audit.questions import matrix as matrix_lines
-from c2c_auditor.cli.wiring import cell_reader
+from c2c_auditor.audit.questions.lookup import about
+from c2c_auditor.audit.questions.pairs import mark_pairs
+from c2c_auditor.audit.questions.shown_matrix import matrix_of_marks
+from c2c_auditor.audit.scene import Scene
+from c2c_auditor.cli.agents import Agents, Question, agent_options
+from c2c_auditor.cli.asked import Asked, asked_options
+from c2c_auditor.cli.options import output
 from c2c_auditor.errors import UsageError
-from c2c_auditor.export.traffic import explanation_document, matrix_document, print_explanation, print_matrix
-from c2c_auditor.netfilter.packet import Certainty
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.option(
-        "--bundle",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Read a directory made by `c2c-auditor capture` instead of this cell.",
-    ),
-    click.option("--config", "config_file", type=_FILE, help="The agent's own configuration."),
-    click.option("--vpa-config", type=_FILE, help="vxlan-policy-agent.json, where it is not at its usual path."),
-    click.option("--cni-config", type=_FILE, help="cni-wrapper-plugin.conflist, where it is not at its usual path."),
-    click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True),
-)
-
-
-def _cell_options(command: Callable[..., int]) -> Callable[..., int]:
-    """The options that say which cell the question is about."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+from c2c_auditor.export.explained import as_intended, explanation_document, print_explanation
+from c2c_auditor.export.traffic import matrix_document, print_matrix
 
 
 @click.command()
 @click.argument("source")
 @click.argument("destination")
 @click.argument("flow", metavar="[PORT/PROTOCOL]", required=False)
-@_cell_options
-def explain(
-    *,
-    source: str,
-    destination: str,
-    flow: str | None,
-    bundle: Path | None,
-    config_file: Path | None,
-    vpa_config: Path | None,
-    cni_config: Path | None,
-    form: str,
-) -> int:
+@asked_options
+@agent_options
+@output
+def explain(*, source: str, destination: str, flow: str | None, asked: Asked, agents: Agents | None, form: str) -> int:
     """Say whether SOURCE reaches DESTINATION, whether it should, and which rule decides.
 
-    Both are an app's name or guid, a container's handle or an address. Exit status: 0 the rules do what the policies
-    say, 1 they do not, 2 could not look.
+    Both are an app's name or guid, a container's handle or an address; the destination also `cell`, the cell itself,
+    and the source `outside`. Exit status: 0 the rules do what is intended, 1 they do not, 2 could not look.
     """
-    with cell_reader(bundle, config_file, vpa_config=vpa_config, cni_config=cni_config) as reader:
-        inputs = lookup.about(read_inputs(reader), source, destination)
     piece = explanation.parse_flow(flow) if flow is not None else None
-    answer = explanation.explain(inputs, source, destination, piece)
-    if form == "json":
-        click.echo(json.dumps(explanation_document(answer), indent=1))
+    if agents is not None:
+        asked.nothing_beside("--agent")
+        document = agents.explain(Question(source=source, destination=destination, flow=flow))
     else:
-        print_explanation(answer, Console())
-    return int(
-        answer.intended is not None and answer.passes is not (Certainty.YES if answer.intended else Certainty.NO)
-    )
+        with asked.readers() as readers:
+            read = tuple(map(read_inputs, readers))
+        cells = tuple(chain.from_iterable(one.cells for one in read))
+        with _saying_what_is_unread(text for one in read for text in one.unread):
+            answer = explanation.explain(about(cells, source, destination), source, destination, piece)
+        document = explanation_document(answer)
+    if form == "json":
+        click.echo(json.dumps(document, indent=1))
+    else:
+        print_explanation(document, Console())
+    return int(not as_intended(document))
 
 
 @click.command()
+@click.argument("source", required=False)
+@click.argument("destination", required=False)
 @click.option("--differences", is_flag=True, help="Only where rules and policies differ.")
-@_cell_options
-def matrix(
-    *,
-    differences: bool,
-    bundle: Path | None,
-    config_file: Path | None,
-    vpa_config: Path | None,
-    cni_config: Path | None,
-    form: str,
-) -> int:
+@asked_options
+@output
+def matrix(*, source: str | None, destination: str | None, differences: bool, asked: Asked, form: str) -> int:
     """Show which source reaches which destination on which ports: what policies intend, and what the rules do.
 
-    Exit status: 0 the rules do what the policies say, 1 they do not, 2 could not look.
+    With SOURCE only its lines, with DESTINATION only those to it; `-` stands for any. Both as for `explain`. Exit
+    status: 0 the rules do what the policies say, 1 they do not, 2 could not look.
     """
-    with cell_reader(bundle, config_file, vpa_config=vpa_config, cni_config=cni_config) as reader:
-        scene = read_scene(reader)
-    if scene.judgement.reach is None:
-        message = (
-            "reachability cannot be worked out: it needs the rules, the container metadata and the policies (see "
-            "c2c-auditor audit)"
-        )
-        raise UsageError(message)
-    found = matrix_lines.matrix(scene.reached, differences=differences)
+    wanted = tuple(None if text == "-" else text for text in (source, destination))
+    with asked.readers() as readers:
+        scenes = tuple(map(read_scene, readers))
+    with _saying_what_is_unread(text for scene in scenes for text in unread(scene.reading)):
+        found = _matrix(scenes, wanted, differences=differences)
     if form == "json":
         click.echo(json.dumps(matrix_document(found), indent=1))
     else:
         print_matrix(found, Console())
     return int(any(line.differs for line in found.lines))
+
+
+@contextmanager
+def _saying_what_is_unread(texts: Iterable[str]) -> Iterator[None]:
+    """What could not be read may be why a question has no answer, so a refusal says it."""
+    try:
+        yield
+    except UsageError as error:
+        problems = "; ".join(texts)
+        if not problems:
+            raise
+        raise UsageError(f"{error}. Not everything could be read: {problems}") from error
+
+
+def _matrix(scenes: tuple[Scene, ...], wanted: tuple[str | None, ...], *, differences: bool) -> matrix_lines.Matrix:
+    """The matrix of the rules' walks, or of listings that do not show enough for that the one of their marks."""
+    first, *_ = scenes
+    reached = tuple(chain.from_iterable(scene.reached for scene in scenes))
+    judged = sum(len(scene.judged) for scene in scenes)
+    if first.reading.listings and len(reached) < judged:
+        reading = first.reading
+        pairs = mark_pairs(reading.rulesets, reading.facts)
+        if pairs:
+            return matrix_of_marks(pairs, first.inputs.people, wanted, differences=differences)
+    if not reached:
+        message = (
+            "reachability cannot be worked out: it needs the rules, the container metadata and the policies (see "
+            "c2c-auditor audit)"
+        )
+        raise UsageError(message)
+    only = matrix_lines.Only.of((inputs for inputs, _ in reached), *wanted)
+    return matrix_lines.matrix(reached, differences=differences, only=only)

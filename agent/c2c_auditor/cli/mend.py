@@ -14,6 +14,7 @@ from c2c_auditor.audit.mend.mend import Mend, Request
 from c2c_auditor.audit.mend.mend import mend as work_out
 from c2c_auditor.audit.mend.rights import parse_named
 from c2c_auditor.audit.scene import Scene
+from c2c_auditor.cli.options import FILE, output
 from c2c_auditor.cli.wiring import cell_reader, load_settings, open_rules
 from c2c_auditor.errors import UsageError
 from c2c_auditor.export.document import identifier
@@ -23,7 +24,6 @@ from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Kind
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
 _COULD_NOT_LOOK = 2
 # A reading may be this old before the commands for it are refused.
 _MOST_SECONDS = 60.0
@@ -56,9 +56,9 @@ _MOST_SECONDS = 60.0
     help="Read a directory made by `c2c-auditor capture` instead of this cell.",
 )
 @click.option("--review", is_flag=True, help="Allow a bundle that is older than a minute: to be read, not to be run.")
-@click.option("--config", "config_file", type=_FILE, help="The agent's own configuration.")
-@click.option("--vpa-config", type=_FILE, help="vxlan-policy-agent.json, where it is not at its usual path.")
-@click.option("--cni-config", type=_FILE, help="cni-wrapper-plugin.conflist, where it is not at its usual path.")
+@click.option("--config", "config_file", type=FILE, help="The agent's own configuration.")
+@click.option("--vpa-config", type=FILE, help="vxlan-policy-agent.json, where it is not at its usual path.")
+@click.option("--cni-config", type=FILE, help="cni-wrapper-plugin.conflist, where it is not at its usual path.")
 @click.option(
     "--wait",
     type=click.FloatRange(0, 600),
@@ -66,7 +66,7 @@ _MOST_SECONDS = 60.0
     show_default=True,
     help="Seconds between the two live readings that must agree.",
 )
-@click.option("--format", "-o", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@output
 def mend(
     *,
     findings: tuple[str, ...],

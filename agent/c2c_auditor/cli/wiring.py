@@ -15,12 +15,13 @@ from c2c_auditor.config import Config, load_config
 from c2c_auditor.errors import SourceError, UsageError
 from c2c_auditor.sources.facts.answer_texts import KeepText
 from c2c_auditor.sources.facts.gatherer import CellReader
-from c2c_auditor.sources.facts.policy_thread import Pace
+from c2c_auditor.sources.facts.policy_schedule import Pace
 from c2c_auditor.sources.rules.backends import Backends
 from c2c_auditor.sources.rules.backends import Reader as RulesReader
 from c2c_auditor.sources.rules.command import Limits
 from c2c_auditor.sources.rules.legacy import LegacyReader
-from c2c_auditor.sources.rules.netlink import Nftables
+from c2c_auditor.sources.rules.native import NativeReader
+from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.nft import NftReader
 
 
@@ -29,25 +30,32 @@ class Rules:
     """The reader of rules, and its netlink sockets; None where netlink is not available."""
 
     source: Backends
-    netlink: Nftables | None
+    netlink: Netlink | None
+
+    def close(self) -> None:
+        """Close the sockets."""
+        if self.netlink is not None:
+            self.netlink.close()
 
 
-def _nft(config: Config, netlink: Nftables | None) -> RulesReader:
-    return NftReader(bin_dir=config.iptables_bin_dir, generations=netlink, limits=Limits(seconds=config.read_timeout))
+def _nft(config: Config, netlink: Netlink | None) -> RulesReader:
+    if netlink is not None:
+        return NativeReader(netlink)
+    return NftReader(bin_dir=config.iptables_bin_dir, limits=Limits(seconds=config.read_timeout))
 
 
-def _legacy(config: Config, netlink: Nftables | None) -> RulesReader:
+def _legacy(config: Config, netlink: Netlink | None) -> RulesReader:
     del config, netlink
     return LegacyReader()
 
 
-READERS: Mapping[str, Callable[[Config, Nftables | None], RulesReader]] = {"nft": _nft, "legacy": _legacy}
+READERS: Mapping[str, Callable[[Config, Netlink | None], RulesReader]] = {"nft": _nft, "legacy": _legacy}
 """The readers by the name that ``backend`` takes in the settings; ``auto`` tries them in this order.
 
 A further reader is a module of `sources.rules` and a line here.
 """
 _ANNOUNCED = frozenset({"auto", "nft"})
-"""The settings with which nf_tables' notifications are followed."""
+"""The settings with which nf_tables is read."""
 
 
 def open_rules(config: Config) -> Rules:
@@ -55,21 +63,25 @@ def open_rules(config: Config) -> Rules:
     netlink = None
     if config.backend in _ANNOUNCED:
         try:
-            netlink = Nftables()
+            netlink = Netlink()
         except SourceError:
-            netlink = None  # whole readings then, each time; iptables-nft itself says what is missing
+            netlink = None  # iptables-nft reads then, each time as a whole, and says itself what is missing
     names = tuple(READERS) if config.backend == "auto" else (config.backend,)
     return Rules(source=Backends([READERS[name](config, netlink) for name in names]), netlink=netlink)
 
 
 def policy_pace(config: Config) -> Pace:
-    """How often the daemon fetches policies: every 5 s, and four times within a grace that is shorter than usual.
+    """How often the daemon asks the policy server: faster than usual only where the grace is shorter than usual.
 
     A policy must be known well before a rule without it counts as a finding that has lasted.
     """
     usual = Pace()
-    pause = usual.pause if config.grace is None else min(usual.pause, config.grace / 4)
-    return evolve(usual, pause=pause, least_pause=min(usual.least_pause, pause))
+    if config.grace is None:
+        return usual
+    quarter = config.grace / 4
+    return evolve(
+        usual, rest=min(usual.rest, quarter), least=min(usual.least, quarter), start=min(usual.start, quarter)
+    )
 
 
 @contextmanager
@@ -82,8 +94,7 @@ def live_reader(config: Config, keep: KeepText | None = None) -> Iterator[LiveRe
     try:
         yield LiveReader(rules.source, CellReader(config, keep=keep))
     finally:
-        if rules.netlink is not None:
-            rules.netlink.close()
+        rules.close()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from attrs import evolve
 
 from c2c_auditor.model.finding import Finding, State
-from c2c_auditor.model.kind import Effect, Kind
+from c2c_auditor.model.kind import Effect, Kind, worst
 from c2c_auditor.model.report import Report
 
 MOST = 200
@@ -16,7 +16,7 @@ _Group = tuple[Kind, Effect, State]
 
 
 def bounded(report: Report, most: int = MOST) -> Report:
-    """The report with the oldest ``most`` findings of each kind, effect and state; ``omitted`` counts the others.
+    """The report with the oldest ``most`` findings of each kind, effects and state; ``omitted`` counts the others.
 
     Findings keep their order. ``confirmed`` is left out, as only the log uses it.
     """
@@ -34,15 +34,15 @@ def bounded(report: Report, most: int = MOST) -> Report:
 
 
 def _bounded(findings: Iterable[Finding], most: int) -> tuple[tuple[Finding, ...], Counter[_Group]]:
-    groups: dict[_Group, list[tuple[int, Finding]]] = defaultdict(list)
+    groups: dict[tuple[Kind, frozenset[Effect], State], list[tuple[int, Finding]]] = defaultdict(list)
     for position, finding in enumerate(findings):
-        groups[finding.kind, finding.effect, finding.state].append((position, finding))
+        groups[finding.kind, finding.effects, finding.state].append((position, finding))
     remaining: list[tuple[int, Finding]] = []
     omitted: Counter[_Group] = Counter()
-    for group, members in groups.items():
+    for (kind, effects, state), members in groups.items():
         if len(members) > most:
             members.sort(key=lambda member: member[1].first_seen)
-            omitted[group] = len(members) - most
+            omitted[kind, worst(effects), state] += len(members) - most
         remaining += members[:most]
     remaining.sort(key=lambda member: member[0])
     return tuple(finding for _, finding in remaining), omitted

@@ -17,6 +17,9 @@ class Metric:
 
 PREFIX = "c2c_auditor_"
 
+PROCESS_METRICS = ("process_cpu_seconds_total", "process_resident_memory_bytes")
+"""What of the client library's metrics of processes is exported."""
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -24,18 +27,18 @@ METRICS: dict[str, Metric] = {
             name="findings",
             type="gauge",
             labels=("kind", "effect", "state"),
-            help="Findings of the last audit; absent for kinds that it could not judge.",
+            help="Findings of the last audit, once for each effect; absent for kinds that it could not judge.",
         ),
         Metric(
             name="findings_confirmed",
             type="counter",
-            labels=("kind",),
+            labels=("effect",),
             help="Findings that lasted longer than silk needs to correct them by itself.",
         ),
         Metric(
             name="findings_resolved",
             type="counter",
-            labels=("kind",),
+            labels=("effect",),
             help="Confirmed findings that an audit no longer saw.",
         ),
         Metric(
@@ -45,10 +48,22 @@ METRICS: dict[str, Metric] = {
             help="When the oldest finding of this effect was first seen.",
         ),
         Metric(
-            name="rules",
+            name="rules_expected",
             type="gauge",
-            labels=("set", "type"),
-            help="Rules of the policy chain: expected, present, and both (matched).",
+            labels=("purpose",),
+            help="Rules that the policies ask for in the policy chain.",
+        ),
+        Metric(
+            name="rules_present",
+            type="gauge",
+            labels=("purpose",),
+            help="Rules that are in the policy chain.",
+        ),
+        Metric(
+            name="rules_matched",
+            type="gauge",
+            labels=("purpose",),
+            help="Rules of the policy chain that are both expected and present.",
         ),
         Metric(
             name="flows",
@@ -143,9 +158,13 @@ def markdown() -> str:
         ),
         (
             "Labels take their values from closed sets only. After an audit that could judge everything every kind "
-            "of finding is present, with 0;"
+            "of confirmed finding is present, with 0;"
         ),
-        "kinds that could not be judged are absent, never 0. `process_…` are those of the process that audits.",
+        (
+            "kinds that could not be judged are absent, never 0. Pending findings are there while there are any, "
+            "missing policy rules with 0 too."
+        ),
+        f"Of the process that audits: {', '.join(f'`{name}`' for name in PROCESS_METRICS)}.",
         "",
         "| metric | type | labels | meaning |",
         "|---|---|---|---|",

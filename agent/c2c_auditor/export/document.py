@@ -1,4 +1,4 @@
-"""A report as JSON: the answer of ``/api/v1/report`` and of ``audit --format json``.
+"""A report as JSON: the answer of ``/api/v1/report`` and of ``audit -o json``.
 
 The schema is docs/report-schema.json.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 from c2c_auditor.audit.reading.people import shortened
 from c2c_auditor.export.details import finding_details
+from c2c_auditor.export.pairs import pair_document
 from c2c_auditor.model.finding import App, Finding
 from c2c_auditor.model.kind import Effect
 from c2c_auditor.model.report import ProcessStatus, Report, SourceStatus
@@ -54,6 +55,7 @@ def report_document(report: Report) -> dict[str, Any]:
             },
         },
         "statements": list(report.statements),
+        "pairs": list(map(pair_document, report.pairs)),
         "notes": list(report.notes),
         "last_conclusive": _time(report.last_conclusive),
     }

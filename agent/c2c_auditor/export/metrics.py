@@ -1,12 +1,13 @@
 """The last report as metric families.
 
-Labels come from closed sets, so the number of series depends on nothing that tenants do.
+Labels come from closed sets, so the number of series depends on nothing that tenants do. A thousand cells share one
+Prometheus, so each series has a reader: an alert, a recording rule or a dashboard (`tests/bosh/test_dashboards.py`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -15,9 +16,11 @@ from prometheus_client.registry import Collector
 from c2c_auditor.export.catalogue import METRICS, PREFIX
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.kind import Effect, Kind
-from c2c_auditor.model.report import Histogram, Report, Result
+from c2c_auditor.model.report import Histogram, Report, Result, RuleSetName
 
 _STATES = (State.PENDING, State.CONFIRMED)
+# Pending findings that are exported as 0 too: their sum is what waits for silk, and unknown is not 0.
+_AWAITED = (Kind.MARK_MISSING, Kind.ACCEPT_MISSING, Kind.INGRESS_MISSING, Kind.POLICY_CHAIN_MISSING)
 Samples = Iterable[tuple[tuple[str, ...], float]]
 Counts = Iterable[tuple[tuple[str, ...], int]]
 
@@ -50,6 +53,22 @@ class ReportCollector(Collector):
         return made[1]
 
 
+class Selected(Collector):
+    """Those families of another collector whose samples are called one of ``names``."""
+
+    def __init__(self, collector: Collector, names: Collection[str]) -> None:
+        self._collector = collector
+        self._names = names
+
+    def collect(self) -> Iterable[Metric]:
+        """The families of now."""
+        return (
+            family
+            for family in self._collector.collect()
+            if any(sample.name in self._names for sample in family.samples)
+        )
+
+
 def families(report: Report) -> Iterator[Metric]:
     """The metric families of one report."""
     counters = report.counters
@@ -68,8 +87,8 @@ def families(report: Report) -> Iterator[Metric]:
         "silk_process_start_time_seconds",
         [((process.name,), process.start_time) for process in report.processes if process.start_time],
     )
-    yield _counter("findings_confirmed", (((kind.value,), count) for kind, count in counters.confirmed.items()))
-    yield _counter("findings_resolved", (((kind.value,), count) for kind, count in counters.resolved.items()))
+    yield _counter("findings_confirmed", (((effect.value,), count) for effect, count in counters.confirmed.items()))
+    yield _counter("findings_resolved", (((effect.value,), count) for effect, count in counters.resolved.items()))
     yield _counter("ruleset_changes", (((by,), count) for by, count in counters.ruleset_changes.items()))
     yield _counter("log_lines_dropped", [((), counters.log_lines_dropped)])
     yield _histogram("policy_convergence_seconds", {(): counters.convergence})
@@ -80,19 +99,29 @@ def families(report: Report) -> Iterator[Metric]:
 
 
 def _findings(report: Report) -> Iterator[Metric]:
-    """Every kind that was judged, with 0 where nothing was found."""
+    """Every kind that was judged, with 0 where nothing was confirmed. A finding counts once for each of its effects."""
     judged = [kind for kind in Kind if kind not in report.unknown]
     counts: Counter[tuple[str, ...]] = Counter(
-        {(kind.value, kind.effect.value, state.value): 0 for kind in judged for state in _STATES}
+        {
+            (kind.value, kind.effect.value, state.value): 0
+            for kind in judged
+            for state in _STATES
+            if state is State.CONFIRMED or kind in _AWAITED
+        }
     )
-    counts.update((finding.kind.value, finding.effect.value, finding.state.value) for finding in report.findings)
+    counts.update(
+        (finding.kind.value, effect.value, finding.state.value)
+        for finding in report.findings
+        for effect in finding.effects
+    )
     for (kind, effect, state), count in report.omitted.items():
         if state in _STATES:
             counts[kind.value, effect.value, state.value] += count
     yield _gauge("findings", [(labels, float(count)) for labels, count in counts.items()])
     oldest: dict[Effect, float] = {}
     for finding in report.findings:
-        oldest[finding.effect] = min(finding.first_seen, oldest.get(finding.effect, finding.first_seen))
+        for effect in finding.effects:
+            oldest[effect] = min(finding.first_seen, oldest.get(effect, finding.first_seen))
     yield _gauge(
         "oldest_finding_timestamp_seconds", [((effect.value,), oldest[effect]) for effect in Effect if effect in oldest]
     )
@@ -102,19 +131,21 @@ def _tally(report: Report) -> Iterator[Metric]:
     if report.result is Result.BLIND and not report.tally.rules:
         return
     tally = report.tally
-    yield _gauge("rules", [((name.value, type_.value), float(count)) for (name, type_), count in tally.rules.items()])
+    for name in RuleSetName:
+        counted = [((type_.value,), float(count)) for (set_, type_), count in tally.rules.items() if set_ is name]
+        yield _gauge(f"rules_{name.value}", counted)
     if tally.flows is not None:
         yield _gauge(
             "flows",
             [((intended.value, actual.value), float(count)) for (intended, actual), count in tally.flows.items()],
         )
-    for name, value in (
+    for figure, value in (
         ("containers", tally.containers),
         ("policies", tally.policies),
         ("policy_chain_timestamp_seconds", tally.policy_chain_time),
     ):
         if value is not None:
-            yield _gauge(name, [((), float(value))])
+            yield _gauge(figure, [((), float(value))])
 
 
 def _gauge(name: str, samples: Samples) -> Metric:

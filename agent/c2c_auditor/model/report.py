@@ -30,7 +30,7 @@ class RuleSetName(str, Enum):
 
 
 class RuleType(str, Enum):
-    """What a rule is for; a label value of ``c2c_auditor_rules``."""
+    """What a rule is for; the label ``purpose`` of ``c2c_auditor_rules_…``."""
 
     MARK = "mark"
     ACCEPT = "accept"
@@ -115,14 +115,42 @@ class Histogram:
 class Counters:
     """What has happened since the agent started; every mapping's keys come from closed sets."""
 
-    confirmed: Mapping[Kind, int] = field(factory=dict)
-    resolved: Mapping[Kind, int] = field(factory=dict)
+    confirmed: Mapping[Effect, int] = field(factory=dict)
+    resolved: Mapping[Effect, int] = field(factory=dict)
     audits: Mapping[Result, int] = field(factory=dict)
     source_errors: Mapping[tuple[str, str], int] = field(factory=dict)
     ruleset_changes: Mapping[str, int] = field(factory=dict)
     log_lines_dropped: int = 0
-    convergence: Histogram = Histogram.empty(0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800)
+    convergence: Histogram = Histogram.empty(1, 5, 10, 15, 30, 60, 120, 300, 600)
     durations: Mapping[str, Histogram] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class MarkPair:
+    """One ACCEPT with silk's comment, beside the marks that its source's MARK rules set.
+
+    Apps are guids; ``destination`` is empty for a source without any ACCEPT. Ports are ``first`` to ``last``, 0 for a
+    rule without; ``own_port`` says whether the container has one of them, None if its ports are not known.
+    ``marks_set`` is empty where no rule shows the source's mark, ``mark_asked`` None where the ACCEPT asks for none.
+    """
+
+    source: str
+    source_addresses: tuple[str, ...] = ()
+    destination: str = ""
+    destination_address: str = ""
+    protocol: str = ""
+    first: int = 0
+    last: int = 0
+    own_port: bool | None = None
+    marks_set: tuple[int, ...] = ()
+    mark_asked: int | None = None
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether the mark that is set is the one asked for; None where either is not shown."""
+        if not self.destination or not self.marks_set:
+            return None
+        return self.marks_set == (self.mark_asked,)
 
 
 @frozen(kw_only=True)
@@ -149,6 +177,8 @@ class Report:
     ``omitted`` counts findings that a report of bounded size leaves out, those that ended among them.
 
     ``statements`` are sentences about flows that the policies do not intend or that are blocked, the first hundred.
+    ``pairs`` are the marks that listings show, for whoever has nothing else.
+
     ``unknown`` are kinds that could not be judged: they are absent from the metrics, never 0. Times are seconds since
     the epoch.
     """
@@ -167,5 +197,6 @@ class Report:
     counters: Counters = Counters()
     notes: tuple[str, ...] = ()
     statements: tuple[str, ...] = ()
+    pairs: tuple[MarkPair, ...] = ()
     last_conclusive: float | None = None
     version: str = ""

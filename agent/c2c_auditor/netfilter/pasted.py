@@ -18,6 +18,8 @@ _IPTABLES_SAVE = "save all rules with iptables-save > FILE and give that file"
 _NFT_SAVE = (
     "run iptables-nft-save of the iptables that silk uses on this cell (garden.iptables_bin_dir), or of 1.8.8 or newer"
 )
+_INSTANCE = r"[\w-]{1,80}/[\w-]{1,80}"
+_MACHINE = re.compile(rf"^({_INSTANCE}): stdout \| ?", re.MULTILINE)
 # How lines begin that iptables prints about itself, with what stands before the words that matter.
 _SAID = r"^(?:#|Fatal:|\S{0,80}ip6?tables)[^\n]{0,160}?"
 
@@ -31,8 +33,33 @@ CLEANED: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("colours of grep whose escape byte a ticket dropped", re.compile(r"\[01;31m\[K|\[m\[K"), ""),
     ("byte order marks and characters of no width", re.compile("[\ufeff\u200b\u2060]"), ""),
     ("spaces that do not break", re.compile("[\u00a0\u2007\u202f]"), " "),
-    ("quotation marks of mail", re.compile(r"^[ \t]{0,32}(?:>[ \t]?){1,16}", re.MULTILINE), ""),
-    ("fences of Markdown", re.compile(r"^[ \t]{0,32}(?:`{3,9}|~{3,9})[a-z]{0,16}[ \t]{0,32}$", re.MULTILINE), ""),
+    ("quotation marks of mail", re.compile(r"^[ \t]{0,32}(?:(?:>|&gt;)[ \t]?){1,16}", re.MULTILINE), ""),
+    (
+        "fences of Markdown and of Jira",
+        re.compile(
+            r"^[ \t]{0,32}(?:(?:`{3,9}|~{3,9})[a-z]{0,16}|\{(?:code|noformat)(?::[^}\n]{0,64})?\})[ \t]{0,32}$",
+            re.MULTILINE,
+        ),
+        "",
+    ),
+    ("what bosh ssh -c puts before each line", re.compile(rf"^{_INSTANCE}: stdout \| ?", re.MULTILINE), ""),
+    (
+        "what bosh ssh -c and sudo say themselves",
+        re.compile(
+            rf"^(?:{_INSTANCE}: stderr \|[^\n]*|Using (?:environment|deployment) '[^\n]*"
+            r"|Task \d{1,9}\b[^\n]*|Succeeded|\[sudo\] password for [^\n]{0,64}:[ \t]*)$",
+            re.MULTILINE,
+        ),
+        "",
+    ),
+    (
+        "quotation marks as mail programs and web pages write them",
+        re.compile(
+            r"(?<= --comment )(?:&quot;|[\u201c-\u201e])"
+            r"((?:(?!&quot;)[^\"\u201c-\u201e\n]){0,256})(?:&quot;|[\u201c\u201d])"
+        ),
+        r'"\1"',
+    ),
     (
         "indentation of lines that iptables begins at the left",
         re.compile(r"^[ \t]{1,64}(?=[*:#]\S|# |\[\d|-[APN] |COMMIT\b|Chain \S|\S{0,80}[$#] )", re.MULTILINE),
@@ -120,6 +147,20 @@ def cleaned(text: str) -> str:
     for _, pattern, replacement in CLEANED:
         text = pattern.sub(replacement, text)
     return text
+
+
+def refuse_several_machines(text: str, *, where: str) -> None:
+    """Raise a ParseError if ``text``, not yet cleaned, is what ``bosh ssh -c`` printed of several machines."""
+    first = _MACHINE.search(text)
+    for found in _MACHINE.finditer(text):
+        if first is not None and found[1] != first[1]:
+            raise ParseError(
+                where=where,
+                line=text.count("\n", 0, found.start()) + 1,
+                text=found[0],
+                problem=f"it holds the rules of several machines, {first[1]} and {found[1]}",
+                remedy="give each in a file of its own: --rules FILE --rules FILE",
+            )
 
 
 def refuse(text: str, *, where: str) -> None:

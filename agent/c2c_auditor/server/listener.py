@@ -170,7 +170,7 @@ def bind(settings: ServerSettings) -> socket.socket:
     except OSError as error:
         raise ConfigError(
             f"{settings.address} port {settings.port}: cannot listen: {error} "
-            "(server.address, server.port, server.health_port)"
+            "(server.address, server.port, server.health_port, server.local_port)"
         ) from error
     return sock
 
@@ -183,8 +183,9 @@ class Listener(Server):
     def __init__(
         self, bound: socket.socket, app: bottle.Bottle, *, threads: int, context: ssl.SSLContext | None = None
     ) -> None:
+        name = bound.getsockname()
         super().__init__(
-            bound.getsockname()[:2],
+            name if isinstance(name, str) else name[:2],
             app,
             numthreads=threads,
             max=threads,
@@ -204,6 +205,11 @@ class Listener(Server):
 
     def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002, ARG002 - cheroot's signature
         """The socket that was bound before the process gave up its rights."""
+        self.socket = self._bound
+        return self._bound
+
+    def bind_unix_socket(self, bind_addr: str) -> socket.socket:  # noqa: ARG002 - cheroot's signature
+        """Likewise, where it is one of the file system."""
         self.socket = self._bound
         return self._bound
 

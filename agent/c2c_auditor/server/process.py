@@ -10,10 +10,12 @@ import contextlib
 import encodings.ascii
 import encodings.idna  # noqa: F401 - imported before the change of user: the new user may not read the library's files
 import gc
+import json
 import multiprocessing
 import os
 import resource
 import signal
+import socket
 import threading
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -27,6 +29,8 @@ from c2c_auditor.export.bounded import bounded
 from c2c_auditor.model.report import Report
 from c2c_auditor.privileges import drop_all, drop_bounding_set, end_with_parent, set_limit, switch_user
 from c2c_auditor.server.listener import Listener, bind
+from c2c_auditor.server.local import bind_path
+from c2c_auditor.server.pages import Templates
 from c2c_auditor.server.questions import AnswerFunction, QuestionClient, QuestionServer
 from c2c_auditor.server.routes import LatestReport, application, health_application
 from c2c_auditor.server.tls import Credentials, tls_context
@@ -37,6 +41,8 @@ _WATCH_SECONDS = 0.5
 # Bounds of the listening process: several times what 400 connections and the largest report take.
 _DATA_BYTES = 512 << 20
 _DESCRIPTORS = 1024
+# Of those that answer on the machine itself: one may wait for the auditing process.
+_LOCAL_THREADS = 2
 # Of a thread's stack all counts as data, used or not.
 _STACK_BYTES = 1 << 20
 
@@ -76,9 +82,7 @@ def _serve(pipes: _ChildPipes, settings: ServerSettings, credentials: Credential
     for listener in listeners:
         threading.Thread(target=listener.serve, name="http", daemon=True).start()
     set_limit(resource.RLIMIT_NPROC, 0)  # every thread is there
-    pipes.ready.send_bytes(
-        " ".join(f"{host}:{port}" for host, port in (listener.bind_addr for listener in listeners)).encode()
-    )
+    pipes.ready.send_bytes(json.dumps([_address(listener) for listener in listeners]).encode())
     pipes.ready.close()
     with contextlib.suppress(EOFError, OSError):
         while True:
@@ -97,21 +101,38 @@ def _serve(pipes: _ChildPipes, settings: ServerSettings, credentials: Credential
 def _listeners(
     settings: ServerSettings, latest: LatestReport, pipes: _ChildPipes, credentials: Credentials | None
 ) -> tuple[Listener, ...]:
-    """The listener for clients and, if set, the one for health checks; privileges are dropped once both are bound."""
+    """The listener for clients, then those that are set of: health checks, the machine's own clients, the socket.
+
+    Privileges are dropped once all are bound.
+    """
     context = tls_context(credentials) if credentials is not None else None
-    local = evolve(settings, address="127.0.0.1", port=settings.health_port or 0, tls=None)
-    sockets = [bind(settings)] + ([bind(local)] if settings.health_port is not None else [])
+    main = bind(settings)
+    health = _bind_loopback(settings, settings.health_port)
+    local = [*_bind_loopback(settings, settings.local_port)]
+    if settings.socket is not None:
+        local.append(bind_path(settings.socket))
+    templates = Templates.read()
     auditor = os.getppid()
     _drop_privileges(settings.user, auditor)
-    main = Listener(
-        sockets[0],
-        application(latest, QuestionClient(pipes.questions), ready_max_age=settings.ready_max_age, pid=auditor),
-        threads=settings.threads
-        + 1,  # one may wait for the auditing process (`QuestionClient`); the rest is for scrapes
-        context=context,
+    questions = QuestionClient(pipes.questions)
+    everything = application(latest, questions, templates, ready_max_age=settings.ready_max_age, pid=auditor)
+    only_health = health_application(latest, ready_max_age=settings.ready_max_age)
+    # One thread may wait for the auditing process (`QuestionClient`); the others are for scrapes.
+    return (
+        Listener(main, everything, threads=settings.threads + 1, context=context),
+        *(Listener(bound, only_health, threads=1) for bound in health),
+        *(Listener(bound, everything, threads=_LOCAL_THREADS) for bound in local),
     )
-    health = health_application(latest, ready_max_age=settings.ready_max_age)
-    return main, *(Listener(bound, health, threads=1) for bound in sockets[1:])
+
+
+def _bind_loopback(settings: ServerSettings, port: int | None) -> tuple[socket.socket, ...]:
+    """The socket of a further listener without TLS, none without a port."""
+    return (bind(evolve(settings, address="127.0.0.1", port=port, tls=None)),) if port is not None else ()
+
+
+def _address(listener: Listener) -> str:
+    address = listener.bind_addr
+    return address if isinstance(address, str) else f"{address[0]}:{address[1]}"
 
 
 def _drop_privileges(user: str | None, auditor: int) -> None:
@@ -191,12 +212,14 @@ class ServerProcess:
         self._child.start()
         for end in (update_receiver, ready_sender, question_pipe):
             end.close()
-        self.address, self.health_address = self._await_start(ready_pipe)
+        self.address, *others = self._await_start(ready_pipe)
+        self.health_address = others.pop(0) if settings.health_port is not None else None
+        self.local_address = others.pop(0) if settings.local_port is not None else None
         self._sender = _Sender(self._updates)  # the first threads of this process, and only after the fork
         self._sender.start()
         QuestionServer(self._questions, answer).start()
 
-    def _await_start(self, ready_pipe: Connection) -> tuple[str, str | None]:
+    def _await_start(self, ready_pipe: Connection) -> list[str]:
         """The addresses at which the child serves. Raises ConfigError with the child's message when it cannot serve."""
         with ready_pipe:
             try:
@@ -210,8 +233,8 @@ class ServerProcess:
         if message.startswith("error "):
             self._child.join(_STOP_SECONDS)
             raise ConfigError(message.removeprefix("error "))
-        address, *health = message.split()
-        return address, health[0] if health else None
+        addresses: list[str] = json.loads(message)
+        return addresses
 
     def _credentials(self) -> Credentials | None:
         return Credentials.read(self._settings.tls) if self._settings.tls is not None else None

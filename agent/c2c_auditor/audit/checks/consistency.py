@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from attrs import evolve
+
 from c2c_auditor.audit.checks import describe
 from c2c_auditor.audit.checks.extra_rules import comment_guids
 from c2c_auditor.audit.comparison import fields
@@ -100,7 +102,7 @@ def _changed(entry: Entry, tag: int, because: str) -> Finding:
     source, destination = comment_guids(entry.rule)
     ports = fields.shown(entry.rule, fields.PORTS).removeprefix("--dport ")
     found = fields.shown(entry.rule, fields.MARK)
-    return describe.finding(
+    changed = describe.finding(
         Kind.ACCEPT_CHANGED,
         subject=(describe.text(entry.rule),),
         summary=(
@@ -109,10 +111,10 @@ def _changed(entry: Entry, tag: int, because: str) -> Finding:
             f"packets with mark {found} pass."
         ),
         remedy=describe.REPLAN,
-        effect=Effect.BREACH,
         entry=entry,
         differences=(Difference(field=fields.MARK, expected=f"0x{tag:x}", found=found),),
     )
+    return evolve(changed, effects=frozenset({Effect.BREACH, Effect.OUTAGE}))
 
 
 def _repeated(entries: Sequence[Entry]) -> Iterator[Finding]:

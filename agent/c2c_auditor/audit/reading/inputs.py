@@ -17,6 +17,7 @@ from c2c_auditor.audit.reading.policy_chains import PolicyChains
 from c2c_auditor.audit.reading.wrapper import Wrapper, wrapper_of
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, VpaConfig
+from c2c_auditor.model.table import READ_TABLES
 from c2c_auditor.netfilter.stages import Stage, stages
 from c2c_auditor.silk import asg
 from c2c_auditor.silk.policy import Planned, infer_ingress_tag, plan_policy_chain
@@ -26,7 +27,6 @@ _LOST = {
         "The listing does not show interfaces (iptables -L without -v): conditions on them were not judged."
     ),
     r.Loss.OTHER_BACKEND: ("The rules of the other backend could not be read: what they do to traffic is not known."),
-    r.Loss.OTHER_TABLES: "The listing shows the filter table only: nat and mangle were not judged.",
 }
 _MOST_NAMED = 6
 
@@ -70,6 +70,7 @@ class Inputs:
         chains = PolicyChains.of(ruleset)
         rules = [entry.rule for entry in chains.rules]
         notes: list[str] = [*ruleset.warnings, *(_LOST[loss] for loss in sorted(ruleset.lost & _LOST.keys()))]
+        notes += _of_other_tables(ruleset)
         notes += _part(ruleset)
         config = _inferred(facts.config if facts.config is not None else _SWITCHES_UNKNOWN, rules)
         if facts.config is None:
@@ -121,6 +122,20 @@ class Inputs:
     def stages(self) -> tuple[Stage, ...]:
         """The chains that a packet meets which the cell passes on."""
         return stages((self.ruleset, *self.beside))
+
+
+def _of_other_tables(ruleset: r.Ruleset) -> Iterator[str]:
+    """Which tables a listing does not show."""
+    shown = [table.name for table in READ_TABLES if table.name in ruleset.tables]
+    others = [table.name for table in READ_TABLES if table.name not in ruleset.tables]
+    if r.Loss.OTHER_TABLES in ruleset.lost and others:
+        tables = "table" if len(shown) == 1 else "tables"
+        were = "was" if len(others) == 1 else "were"
+        yield f"The listing shows the {_and(shown)} {tables} only: {_and(others)} {were} not judged."
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def _part(ruleset: r.Ruleset) -> Iterator[str]:

@@ -131,7 +131,11 @@ def _usual_services(containers: Iterable[Container], chains: Mapping[str, r.Chai
     With two containers that disagree, a rule that has the shape belongs.
     """
     names = (chain_names.input_(container.handle) for container in containers)
-    middles = [[rule for rule in chains[name].rules if host_service(rule)] for name in names if name in chains]
+    middles = [
+        [rule for rule in chains[name].rules if host_service(rule)]
+        for name in names
+        if name in chains and chains[name].whole
+    ]
     counts = Counter(rule for middle in middles for rule in dict.fromkeys(middle))
     ordered = dict.fromkeys(rule for middle in middles for rule in middle)
     return tuple(rule for rule in ordered if counts[rule] * 2 >= len(middles))
@@ -140,7 +144,7 @@ def _usual_services(containers: Iterable[Container], chains: Mapping[str, r.Chai
 def _only_logs(containers: Iterable[Container], chains: Mapping[str, r.Chain]) -> bool:
     """Whether most chains for connections beyond the limit only log, as a dry run leaves them."""
     names = (chain_names.netout_rate_limit_log(container.handle) for container in containers)
-    found = [chains[name] for name in names if name in chains]
+    found = [chains[name] for name in names if name in chains and chains[name].whole]
     return sum(map(only_logs, found)) * 2 > len(found)
 
 

@@ -30,13 +30,11 @@ class Part:
     """One part. ``name`` is that of the field which it gives ``value``, empty if it says more or something else.
 
     Besides a rule's fields there are ``source ports``, ``destination ports`` and matches by rank (``match 3``).
-    ``tag`` are bytes that are its own.
     """
 
     effects: tuple[Effect, ...]
     name: str
     value: object
-    tag: bytes
 
 
 def _comment_head() -> bytes:
@@ -50,14 +48,14 @@ _COMMENT_SIZE = 256
 _COMMENT_HEAD = _comment_head()
 
 
-def part_of(data: bytes, family: r.AddressFamily, tag: bytes) -> Part:
+def part_of(data: bytes, family: r.AddressFamily) -> Part:
     """The part that is ``data``. Raises NotUnderstood if that is none, or uses what an earlier part loaded."""
     if data.startswith(_COMMENT_HEAD) and len(data) == len(_COMMENT_HEAD) + _COMMENT_SIZE:
         comment = canonical.comment(text(data[len(_COMMENT_HEAD) :]))  # most distinct parts of a cell are these
-        return Part((comment,), f"match {canonical.rank(comment)}", comment, tag)
+        return Part((comment,), f"match {canonical.rank(comment)}", comment)
     effects = effects_of(data, family)
     name, value = _field(effects, family)
-    return Part(effects, name, value, tag)
+    return Part(effects, name, value)
 
 
 def _field(effects: tuple[Effect, ...], family: r.AddressFamily) -> tuple[str, object]:
@@ -180,7 +178,7 @@ def _changes_the_mark(target: r.Target) -> bool:
     return isinstance(target, r.SetMark) or (isinstance(target, r.OpaqueTarget) and target.name in _CHANGES_THE_MARK)
 
 
-def not_understood(data: bytes, tag: bytes) -> Part:
+def not_understood(data: bytes) -> Part:
     """A part that asks for what is not there to be asked for; the kernel takes no such rule."""
     match = r.OpaqueMatch(module="nft", arguments=(f"0x{data.hex()}",))
-    return Part((match, Unknown("expressions")), "", None, tag)
+    return Part((match, Unknown("expressions")), "", None)

@@ -8,7 +8,6 @@ understood one behind the other, up to the end, are the rule's. Counters belong 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 
 from attrs import frozen
 
@@ -43,36 +42,33 @@ class RuleDecoder:
     def __init__(self, family: r.AddressFamily) -> None:
         self.family = family
         self._parts: dict[bytes, Part] = {}
-        self._rules: dict[bytes | tuple[bytes, bytes], Rules] = {}
+        self._rules: dict[tuple[Part, ...] | tuple[bytes, tuple[Part, ...]], Rules] = {}
         self._layouts: dict[int, list[_Layout]] = {}
 
     def __len__(self) -> int:
         return len(self._rules)
 
-    def rules(self, expressions: bytes, userdata: bytes = b"") -> tuple[Rules, int]:
-        """What a rule does to packets of the family, and how many packets met it.
+    def rules(self, expressions: bytes, userdata: bytes = b"") -> Rules:
+        """What a rule does to packets of the family: one rule for each action, none if it never matches such packets.
 
-        One rule for each action, none if it never matches such packets. ``expressions`` and ``userdata`` are the values
-        of the attributes of these names. Raises NotUnderstood for bytes that the kernel cannot have given.
+        ``expressions`` and ``userdata`` are the values of the attributes of these names. Raises NotUnderstood for bytes
+        that the kernel cannot have given.
         """
-        known = self._parts.get
         for layout in self._layouts.get(len(expressions), ()):
             at = layout.counter_at
-            if at >= 0 and (
-                not expressions.startswith(_COUNTER_HEAD, at)
-                or not expressions.startswith(_COUNTER_TAIL, at + _TAIL_AT)
+            if at < 0 or (
+                expressions.startswith(_COUNTER_HEAD, at) and expressions.startswith(_COUNTER_TAIL, at + _TAIL_AT)
             ):
-                continue
-            pieces = layout.cut.unpack(expressions)
-            parts = [known(piece) or self._part(piece) for piece in pieces]
-            if None not in parts:
-                packets = 0 if at < 0 else int.from_bytes(expressions[at + _PACKETS_AT : at + _COUNTER_SIZE], "big")
-                return self._made(parts, userdata), packets  # type: ignore[arg-type]  # none of them is None
+                pieces = layout.cut.unpack(expressions)
+                parts = tuple(map(self._parts.get, pieces))
+                if None in parts:
+                    parts = tuple(part or self._part(piece) for part, piece in zip(parts, pieces, strict=True))
+                if None not in parts:
+                    return self._made(parts, userdata)  # type: ignore[arg-type]  # none of them is None
         return self._learned(expressions, userdata)
 
-    def _made(self, parts: Sequence[Part], userdata: bytes) -> Rules:
-        tags = b"".join([part.tag for part in parts])
-        key = (tags, userdata) if userdata else tags
+    def _made(self, parts: tuple[Part, ...], userdata: bytes) -> Rules:
+        key = (userdata, parts) if userdata else parts
         found = self._rules.get(key)
         if found is None:
             found = self._rules[key] = rules_of(parts, self.family, _comment(userdata) if userdata else "")
@@ -80,14 +76,13 @@ class RuleDecoder:
 
     def _part(self, piece: bytes) -> Part | None:
         """The part that ``piece`` is, None if it is none by itself."""
-        tag = len(self._parts).to_bytes(4, "big")
         try:
-            part = self._parts[piece] = part_of(piece, self.family, tag)
+            part = self._parts[piece] = part_of(piece, self.family)
         except NotUnderstood:
             return None
         return part
 
-    def _learned(self, expressions: bytes, userdata: bytes) -> tuple[Rules, int]:
+    def _learned(self, expressions: bytes, userdata: bytes) -> Rules:
         """A rule that no known layout fits."""
         if len(self._rules) > _FORGET_BEYOND:
             self._parts, self._rules, self._layouts = {}, {}, {}
@@ -101,14 +96,11 @@ class RuleDecoder:
             sizes.insert(before, f"{_COUNTER_SIZE}x")
         layouts = self._layouts.setdefault(len(expressions), [])
         layouts[:] = [_Layout(struct.Struct("=" + "".join(sizes)), counter_at), *layouts[: _MOST_LAYOUTS - 1]]
-        parts = [self._parts.get(piece) or self._part(piece) or self._opaque(piece) for piece in pieces]
-        packets = 0
-        if counter_at >= 0:
-            packets = int.from_bytes(expressions[counter_at + _PACKETS_AT : counter_at + _COUNTER_SIZE], "big")
-        return self._made(parts, userdata), packets
+        parts = tuple(self._parts.get(piece) or self._part(piece) or self._opaque(piece) for piece in pieces)
+        return self._made(parts, userdata)
 
     def _opaque(self, piece: bytes) -> Part:
-        part = self._parts[piece] = not_understood(piece, len(self._parts).to_bytes(4, "big"))
+        part = self._parts[piece] = not_understood(piece)
         return part
 
     def _cut(self, expressions: bytes) -> tuple[list[bytes], int]:
@@ -135,6 +127,14 @@ class RuleDecoder:
                     pending = b""
             at += len(element)
         return ([*pieces, pending] if pending else pieces), counter_at
+
+
+def packets_of(expressions: bytes) -> int:
+    """How many packets met a rule; 0 for one that does not count."""
+    at = expressions.rfind(_COUNTER_HEAD)
+    if at < 0 or not expressions.startswith(_COUNTER_TAIL, at + _TAIL_AT):
+        return 0
+    return int.from_bytes(expressions[at + _PACKETS_AT : at + _COUNTER_SIZE], "big")
 
 
 def _is_counter(element: bytes) -> bool:

@@ -41,9 +41,6 @@ from c2c_auditor.sources.files import read_text_file
 
 _PROCESSES_SECONDS = 15.0
 _MOST_CONFIG_BYTES = 16 << 20
-# Policies are fetched every 5 to 6 s (`policy_thread.Pace`) and a finding is confirmed after 15 s at the earliest: a
-# server that has not answered for this long counts as away before its last answer confirms anything.
-_SILENCE_SECONDS = 12.0
 
 
 @frozen(kw_only=True)
@@ -126,12 +123,14 @@ class CellReader:
         store = self._store.usable(clocks, max_age)
         known = self._policy_knowledge(vpa, store)
         syncing = vpa is not None and vpa.asg_syncing
-        sources: list[Known[Any]] = [self._vpa, self._store, known.policies]
+        unanswered = clocks.steady() - known.asked_at if known.asked_at is not None else 0.0
+        sources: list[Known[Any]] = [self._vpa, self._store]
+        # Without a store nothing is asked of the policy server: what was never asked is not said to be down.
+        sources += [source for source in (known.policies,) if store is not None or source.tried]
         if cni is not None or self._cni.problem is not None:
             sources.append(self._cni)
-        if syncing:
-            sources.append(known.groups)
-        statuses = tuple(source.status(clocks, max_age, _SILENCE_SECONDS) for source in sources)
+        sources += [source for source in (known.groups,) if syncing and (store is not None or source.tried)]
+        statuses = tuple(source.status(clocks, max_age, unanswered) for source in sources)
         facts = CellFacts(
             store=store,
             policies=known.policies.usable(clocks, max_age),
@@ -175,18 +174,15 @@ class CellReader:
         return partial(self._keep, name) if self._keep is not None else _discard
 
     def _policy_knowledge(self, vpa: VpaConfig | None, store: Store | None) -> PolicyKnowledge:
-        """Policies and security groups as known now; without a store or a client nothing can be requested."""
+        """Policies and security groups as known now; without a store or a client nothing new can be requested."""
+        if store is None:
+            return self._policies.latest
         try:
             return self._policies.read(self._query(vpa, store))
         except SourceError as error:
             return self._policies.latest.failed(error)
 
-    def _query(self, vpa: VpaConfig | None, store: Store | None) -> PolicyQuery:
-        if store is None:
-            raise _unavailable(
-                f"{self._store.name} is not known",
-                "policies are requested by the guids of the cell's containers: mend the store first",
-            )
+    def _query(self, vpa: VpaConfig | None, store: Store) -> PolicyQuery:
         guids = frozenset(guid for container in store.containers for guid in (container.app, container.space) if guid)
         return PolicyQuery(
             client=self._policy_client(vpa),

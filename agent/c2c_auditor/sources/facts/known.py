@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import cache
 from typing import Generic, TypeVar
@@ -14,6 +13,9 @@ from c2c_auditor.model.report import Problem, SourceStatus
 from c2c_auditor.sources.clocks import Clocks
 
 T = TypeVar("T")
+# While a finding is pending a fetch begins every 5 to 6 s (`policy_schedule.Pace`), and a finding is confirmed after
+# 15 s at the earliest: a server that hangs counts as away before its last answer confirms anything.
+_SILENCE_SECONDS = 8.0
 
 
 @frozen(kw_only=True)
@@ -29,6 +31,11 @@ class Known(Generic[T]):
     good_at: float | None = None
     last_success: float | None = None
     problem: Problem | None = None
+
+    @property
+    def tried(self) -> bool:
+        """Whether there was a reading."""
+        return self.good_at is not None or self.problem is not None
 
     def refreshed(self, clocks: Clocks, read: Callable[[], T]) -> Known[T]:
         """After one more reading. An equal value stays the identical object, so that comparing facts costs nothing."""
@@ -57,15 +64,15 @@ class Known(Generic[T]):
         age = self.age(clocks)
         return self.value if age is not None and age <= max_age else None
 
-    def status(self, clocks: Clocks, max_age: float, silence: float = math.inf) -> SourceStatus:
+    def status(self, clocks: Clocks, max_age: float, unanswered: float = 0.0) -> SourceStatus:
         """The source's status now.
 
-        A source is down when its last reading failed, and when no reading succeeded for ``silence`` seconds: one that
-        hangs has not failed yet.
+        A source is down when its last reading failed, and when a reading has been under way for ``_SILENCE_SECONDS``:
+        one that hangs has not failed yet. ``unanswered`` is for how many seconds it has been.
         """
         age = self.age(clocks)
         old = age is None or age > max_age
-        silent = age is None or age > min(silence, max_age)
+        silent = old or (unanswered > _SILENCE_SECONDS and age is not None and age > unanswered)
         problem = self.problem if self.problem is not None or not silent else _silent(self.name)
         return SourceStatus(
             name=self.name,

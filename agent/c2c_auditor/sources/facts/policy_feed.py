@@ -49,14 +49,12 @@ class PolicyFeed:
         few seconds, and then only the server's time differs. So ``last_updated`` of the answer is the time at which
         it was first given.
         """
-        updated = self._server.last_updated()
         known = self._known
-        if (
-            known is not None
-            and updated == self._server_time
-            and guids == self._guids
-            and 0 <= now - self._checked_at < _REFRESH_SECONDS
-        ):
+        recent = known is not None and 0 <= now - self._checked_at < _REFRESH_SECONDS
+        # For other guids the policies are requested in any case, and the time of before will do: at worst it leads to
+        # one more request later.
+        updated = self._server_time if recent and guids != self._guids else self._server.last_updated()
+        if known is not None and recent and updated == self._server_time and guids == self._guids:
             return known
         # The time is read before the policies: a change in between leads to another request.
         answer = evolve(self._server.policies(guids), last_updated=updated)
@@ -81,16 +79,21 @@ class SecurityGroupFeed:
         self._checked_at = self._fetched_at = 0.0
         self._without_server_time_since: float | None = None
 
+    def due(self, spaces: frozenset[str], now: float, interval: float) -> bool:
+        """Whether a reading at ``now`` takes a request."""
+        return self._known is None or spaces != self._spaces or not 0 <= now - self._checked_at < interval
+
     def read(self, spaces: frozenset[str], now: float, interval: float) -> tuple[SecurityGroup, ...]:
         """The groups for ``spaces`` at ``now`` (seconds); the identical object when they are equal.
 
         Raises SourceError.
         """
+        if self._known is not None and not self.due(spaces, now, interval):
+            return self._known
         same = self._known if spaces == self._spaces else None
-        if same is not None and 0 <= now - self._checked_at < interval:
-            return same
         # The time is read before the groups: a change in between leads to another request.
-        updated = self._read_server_time(now)
+        recent = self._known is not None and 0 <= now - self._checked_at < interval
+        updated = self._server_time if recent else self._read_server_time(now)
         unchanged = (
             updated is not None and updated == self._server_time and 0 <= now - self._fetched_at < _REFRESH_SECONDS
         )

@@ -13,15 +13,18 @@ Several memories lie in series between the server and a judgement, each with its
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from attrs import evolve, field, frozen
 
-from c2c_auditor.errors import SourceError
+from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import PolicySet, SecurityGroup
+from c2c_auditor.model.report import Problem
 from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.facts.known import Known
 from c2c_auditor.sources.facts.policy_feed import PolicyFeed, SecurityGroupFeed, Server
+
+_AWAY = frozenset({Reason.TIMEOUT.value, Reason.UNREACHABLE.value, Reason.TLS.value})
 
 
 class PolicyClient(Server, Protocol):
@@ -46,10 +49,14 @@ class PolicyQuery:
 
 @frozen(kw_only=True)
 class PolicyKnowledge:
-    """What is known from the policy server."""
+    """What is known from the policy server.
+
+    ``asked_at`` is since when a gathering is under way, in seconds of steady time.
+    """
 
     policies: Known[PolicySet] = field(factory=lambda: Known(name="policy_server"))
     groups: Known[tuple[SecurityGroup, ...]] = field(factory=lambda: Known(name="security_groups"))
+    asked_at: float | None = field(default=None, eq=False)
 
     def failed(self, error: SourceError) -> PolicyKnowledge:
         """After a failure that concerns both."""
@@ -95,7 +102,11 @@ class PolicyFetcher:
         yield self._latest
         interval = query.groups_interval
         if interval is not None:
-            more = self._latest.groups.refreshed(self._clocks, lambda: groups.read(query.spaces, steady(), interval))
+            more = self._latest.groups
+            if not _away(found.problem):
+                more = more.refreshed(self._clocks, lambda: groups.read(query.spaces, steady(), interval))
+            elif groups.due(query.spaces, steady(), interval):
+                more = evolve(more, problem=evolve(found.problem, source=more.name))
             self._latest = evolve(self._latest, groups=more)
             yield self._latest
 
@@ -106,3 +117,8 @@ class PolicyFetcher:
                 self._feeds[0].close()
             self._feeds = client, PolicyFeed(client), SecurityGroupFeed(client)
         return self._feeds[1:]
+
+
+def _away(problem: Problem | None) -> TypeGuard[Problem]:
+    """Whether nothing else need be requested of the server either."""
+    return problem is not None and problem.reason in _AWAY

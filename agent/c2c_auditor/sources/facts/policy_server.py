@@ -38,8 +38,9 @@ _MOST_PAGES = 100
 _OK = 200
 _NOT_FOUND = 404
 _SERVERS_FAULT = 500
-# Two further attempts, spread so that a thousand cells do not come back in step.
-_RETRIES = Retry(total=2, backoff_factor=0.5, backoff_jitter=0.5, allowed_methods=frozenset({"GET"}))
+# One further attempt, at once: a server that has closed an idle connection takes a new one. More of them from a
+# thousand cells would be a load of their own on a server that is in trouble.
+_RETRIES = Retry(total=1, allowed_methods=frozenset({"GET"}))
 
 
 class PolicyServer:
@@ -145,7 +146,7 @@ class PolicyServer:
         return _body_of(status, text, where)
 
     def _ask(self, where: str) -> tuple[int, str]:
-        """The status and body of an answer, after at most two further attempts within the time of one request.
+        """The status and body of an answer, after at most one further attempt within the time of one request.
 
         Only a status of 500 or more and a failed connection are tried again. Raises SourceError.
         """

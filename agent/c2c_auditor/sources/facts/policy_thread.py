@@ -7,19 +7,21 @@ server on the network sends.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol
 
-from attrs import frozen
+from attrs import evolve
 
 from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.model.report import Report
 from c2c_auditor.privileges import drop_in_thread
 from c2c_auditor.sources.facts.policy_fetcher import PolicyKnowledge, PolicyQuery
+from c2c_auditor.sources.facts.policy_schedule import Pace, Schedule
 
 # After a fetch the next one waits this many times its processor time: at most 5 % of a core, as with audits.
 _REST = 20
@@ -37,30 +39,8 @@ class Fetcher(Protocol):
         """One gathering, in steps."""
 
 
-@frozen(kw_only=True)
-class Pace:
-    """When to fetch, in seconds.
-
-    ``pause`` is the time between two fetches of one query, ``least_pause`` the least time between two fetches of
-    different ones, for containers that are created and deleted in quick succession. ``first_wait`` is how long the very
-    first read waits for the first fetch.
-
-    A thousand cells share the same two instances: ``jitter`` (0 to 1) lengthens each pause by up to a fifth, so that
-    cells that were started together do not stay in step.
-    """
-
-    pause: float = 5.0
-    least_pause: float = 1.0
-    first_wait: float = 5.0
-    jitter: Callable[[], float] = random.random
-
-    def next_pause(self) -> float:
-        """The pause before the next fetch."""
-        return self.pause * (1 + self.jitter() / 5)
-
-
 class PolicyThread(threading.Thread):
-    """Fetches at its own pace, and at once when the query changes. `read` waits only for the very first fetch.
+    """Fetches when its `Schedule` says so. `read` waits only for the very first fetch.
 
     `fileno` is a descriptor that becomes readable when something new is known; `read` and `latest` empty it. Use it as
     a context manager: it fetches from entry to exit.
@@ -69,10 +49,12 @@ class PolicyThread(threading.Thread):
     def __init__(self, fetcher: Fetcher, pace: Pace) -> None:
         super().__init__(name="policies", daemon=True)
         self._fetcher = fetcher
-        self._pace = pace
         self._condition = threading.Condition()  # guards the attributes below
+        self._schedule = Schedule(pace, time.monotonic())
         self._query: PolicyQuery | None = None
+        self._done: PolicyQuery | None = None
         self._latest = fetcher.latest
+        self._asked_at: float | None = None
         self._fetched = False
         self._waited = False
         self._ended = False
@@ -99,7 +81,13 @@ class PolicyThread(threading.Thread):
         """What is known now."""
         self._clear_changed()
         with self._condition:
-            return self._latest
+            return self._known()
+
+    def heed(self, report: Report) -> None:
+        """Take note of an audit's report: what it saw may make other policies likely (`Schedule.heed`)."""
+        with self._condition:
+            self._schedule.heed(report)
+            self._condition.notify_all()
 
     def read(self, query: PolicyQuery) -> PolicyKnowledge:
         """What is known now; from now on the thread fetches ``query``."""
@@ -111,11 +99,14 @@ class PolicyThread(threading.Thread):
             if not self._waited:
                 self._waited = True
                 self._wait_for_first_fetch()
-            return self._latest
+            return self._known()
+
+    def _known(self) -> PolicyKnowledge:
+        return evolve(self._latest, asked_at=self._asked_at)
 
     def _wait_for_first_fetch(self) -> None:
         """Wait in slices: Python handles a signal that arrives just before a wait only after that wait."""
-        end = time.monotonic() + self._pace.first_wait
+        end = self._schedule.first_answer_by
         while not self._fetched and (left := end - time.monotonic()) > 0:
             self._condition.wait(min(_SLICE_SECONDS, left))
 
@@ -127,18 +118,23 @@ class PolicyThread(threading.Thread):
     def run(self) -> None:
         """Fetch until the end."""
         drop_in_thread()
-        query: PolicyQuery | None = None
-        while (query := self._next(query)) is not None:
+        while (query := self._next()) is not None:
             started = time.thread_time()
             self._fetch(query)
-            time.sleep(max(self._pace.least_pause, _REST * (time.thread_time() - started)))
+            time.sleep(_REST * (time.thread_time() - started))
 
-    def _next(self, done: PolicyQuery | None) -> PolicyQuery | None:
-        """Wait for another query than ``done``, or to fetch that again; None is the end."""
+    def _next(self) -> PolicyQuery | None:
+        """Wait until a fetch is due; None is the end."""
         with self._condition:
-            pause = self._pace.next_pause() if done is not None else None
-            self._condition.wait_for(lambda: self._ended or self._query != done, pause)
-            return None if self._ended else self._query
+            while not self._ended:
+                now, query = time.monotonic(), self._query
+                due = self._schedule.due(changed=query != self._done) if query is not None else math.inf
+                if query is not None and due <= now:
+                    self._schedule.began(now)
+                    self._asked_at, self._done = now, query
+                    return query
+                self._condition.wait(due - now if query is not None else None)
+            return None
 
     def _fetch(self, query: PolicyQuery) -> None:
         """One gathering. An unexpected error is a bug, and is reported like a source that failed."""
@@ -148,7 +144,8 @@ class PolicyThread(threading.Thread):
         except Exception as error:  # noqa: BLE001 - the thread must outlive a bug, or policies would age unnoticed
             self._publish(self._fetcher.latest.failed(_bug_report(error)))
         with self._condition:
-            self._fetched = True
+            self._fetched, self._asked_at = True, None
+            self._schedule.ended(failed=self._latest.policies.problem is not None)
             self._condition.notify_all()
 
     def _publish(self, known: PolicyKnowledge) -> None:

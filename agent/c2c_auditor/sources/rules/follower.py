@@ -9,7 +9,6 @@ gaps. Where one is missing, or announcements were lost because more came than th
 from __future__ import annotations
 
 import select
-import struct
 import time
 from collections import deque
 from collections.abc import Collection
@@ -19,13 +18,9 @@ from attrs import frozen
 from c2c_auditor.errors import NotUnderstood, Reason, SourceError
 from c2c_auditor.sources.rules.command import MOST_RULES
 from c2c_auditor.sources.rules.netlink import (
-    GETCHAIN,
-    GETRULE,
-    GETTABLE,
-    Announcements,
     Commit,
     Message,
-    Requests,
+    Netlink,
 )
 from c2c_auditor.sources.rules.replica import ChainKey, Replica, TableKey
 
@@ -55,11 +50,11 @@ class Turn:
 class Follower:
     """Keeps ``replica``. ``listings`` counts how often all was listed; ``turns`` are the commits applied since then."""
 
-    def __init__(self, requests: Requests, announcements: Announcements, replica: Replica) -> None:
-        self._requests = requests
-        self._announcements = announcements
+    def __init__(self, netlink: Netlink, replica: Replica) -> None:
+        self._requests = netlink.requests
+        self._announcements = netlink.announcements
         self._replica = replica
-        self._heard: deque[Message | Commit | None] = deque()
+        self._heard: list[Message | Commit | None] = []
         self._batch: list[Message] = []
         self.generation: int | None = None
         self.listings = 0
@@ -89,8 +84,8 @@ class Follower:
         self.listings += 1
         for _ in range(_TRIES):
             before = self._requests.generation()
-            tables = list(self._requests.dump(GETTABLE))
-            chains = list(self._requests.dump(GETCHAIN))
+            tables = list(self._requests.tables())
+            chains = list(self._requests.chains())
             if self._requests.generation() == before:
                 self._replica.fill(tables, chains)
                 self.generation = before
@@ -112,8 +107,8 @@ class Follower:
         self._replica.stale.update(suspect)
         while True:
             self._listen(most=None)
-            while self._heard:
-                announced = self._heard.popleft()
+            heard, self._heard = self._heard, []
+            for announced in heard:
                 if announced is None:
                     raise _Lost
                 if isinstance(announced, Commit):
@@ -151,9 +146,8 @@ class Follower:
             if not filled:
                 return
             for table, handle in filled:
-                chain = self._replica.tables[table].chains[handle]
-                given = _attribute(1, table[1]) + _attribute(2, chain.message.name)
-                self._replica.fill_chain((table, handle), self._requests.dump(GETRULE, table[0], given))
+                name = self._replica.tables[table].chains[handle].message.name
+                self._replica.fill_chain((table, handle), self._requests.rules(*table, name))
                 self._listen()
             if self._replica.size() > MOST_RULES:
                 self.generation = None
@@ -161,11 +155,6 @@ class Follower:
             touched = self._follow(self._requests.generation(), filled)
             self._replica.stale.difference_update(set(filled) - touched)
         raise _failed(Reason.INCONSISTENT, f"the same chains changed during each of {_ROUNDS} readings")
-
-
-def _attribute(kind: int, value: str) -> bytes:
-    data = value.encode("utf-8", "surrogateescape") + b"\0"
-    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
 
 
 def _next(generation: int) -> int:

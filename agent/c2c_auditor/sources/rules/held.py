@@ -32,18 +32,21 @@ def entry(rules: Rules) -> Entry:
 
 @define(eq=False)
 class HeldChain:
-    """A chain. ``entries`` are lists parallel to ``handles``, one for each of its families."""
+    """A chain. ``entries`` are lists parallel to ``handles``, one for each of its families.
+
+    ``packets`` are those of a dump, in the same order; None once a commit changed the chain, for commits do not tell.
+    """
 
     message: ChainMessage
     handles: list[int] = field(factory=list)
-    packets: list[int] = field(factory=list)
+    packets: list[int] | None = None
     entries: tuple[list[Entry], ...] = ()
     _frozen: dict[r.AddressFamily, r.Chain] = field(factory=dict)
     _targets: frozenset[str] | None = None
 
     def clear(self) -> None:
         """Forget all rules."""
-        self.handles, self.packets = [], []
+        self.handles, self.packets = [], None
         self.entries = tuple([] for _ in DECODED[self.message.family])
         self.changed()
 
@@ -61,10 +64,10 @@ class HeldChain:
         except ValueError:
             return None
 
-    def insert(self, at: int, handle: int, packets: int, entries: Sequence[Entry]) -> None:
+    def insert(self, at: int, handle: int, entries: Sequence[Entry]) -> None:
         """Put a rule in front of the one at place ``at``."""
         self.handles.insert(at, handle)
-        self.packets.insert(at, packets)
+        self.packets = None
         for held, one in zip(self.entries, entries, strict=True):
             held.insert(at, one)
         self.changed()
@@ -73,9 +76,10 @@ class HeldChain:
         """Take a rule out; its place, None if it is not there."""
         at = self.find(handle)
         if at is not None:
-            del self.handles[at], self.packets[at]
+            del self.handles[at]
             for held in self.entries:
                 del held[at]
+            self.packets = None
             self.changed()
         return at
 
@@ -87,7 +91,7 @@ class HeldChain:
                 self.take(handle)
         else:
             kept = [at for at, handle in enumerate(self.handles) if handle not in gone]
-            self.handles, self.packets = [self.handles[at] for at in kept], [self.packets[at] for at in kept]
+            self.handles, self.packets = [self.handles[at] for at in kept], None
             self.entries = tuple([held[at] for at in kept] for held in self.entries)
             self.changed()
         return before - len(self.handles) == len(gone)
@@ -119,7 +123,7 @@ class HeldChain:
                 policy=self.message.policy,
                 base=None if own else self.message.base,
                 rules=rules,
-                packets=tuple(self.packets) if len(rules) == len(self.packets) else None,
+                packets=tuple(self.packets) if self.packets and len(rules) == len(self.packets) else None,
             )
         return found
 

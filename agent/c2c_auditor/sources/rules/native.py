@@ -14,7 +14,7 @@ from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.silk.chain_names import author
 from c2c_auditor.sources.rules import rulesets
 from c2c_auditor.sources.rules.follower import Follower
-from c2c_auditor.sources.rules.netlink import Announcements, Requests
+from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.replica import Replica
 
 # The names of the processes that silk starts, cut at 15 bytes by the kernel.
@@ -24,12 +24,10 @@ _SILKS_TOOLS = frozenset({"iptables", "iptables-restor", "ip6tables", "ip6tables
 class NativeReader:
     """`read` returns the identical Ruleset as long as nothing was committed that concerns its family."""
 
-    def __init__(
-        self, requests: Requests, announcements: Announcements, *, tables: Sequence[TableSpec] = READ_TABLES
-    ) -> None:
+    def __init__(self, netlink: Netlink, *, tables: Sequence[TableSpec] = READ_TABLES) -> None:
         self._tables = tuple(tables)
         self._replica = Replica({family: RuleDecoder(family) for family in r.AddressFamily})
-        self._follower = Follower(requests, announcements, self._replica)
+        self._follower = Follower(netlink, self._replica)
         self._last: dict[r.AddressFamily, tuple[int | None, r.Ruleset]] = {}
         self._commits: Counter[str] = Counter()
 
@@ -48,7 +46,8 @@ class NativeReader:
         generation, last = self._last.get(family, (None, None))
         if last is None or generation != self._follower.generation:
             made = rulesets.ruleset(self._replica.tables, family, self._tables)
-            last = last if last is not None and rulesets.same(made, last) else made
+            # Unchanged chains are the identical objects, so that comparing costs little.
+            last = last if last is not None and (made, made.warnings) == (last, last.warnings) else made
             self._last[family] = self._follower.generation, last
         return last
 

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 
 from attrs import frozen
 
 from c2c_auditor.errors import Reason, SourceError
-from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.netfilter.native.attributes import attributes, number, text
 
 _NETLINK_NETFILTER = 12
@@ -26,23 +27,22 @@ _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _SO_RCVBUFFORCE = 33
 _GROUP_NFTABLES = 7
 _SUBSYSTEM = 10 << 8
-NEWTABLE, GETTABLE, DELTABLE = _SUBSYSTEM, _SUBSYSTEM | 1, _SUBSYSTEM | 2
-NEWCHAIN, GETCHAIN, DELCHAIN = _SUBSYSTEM | 3, _SUBSYSTEM | 4, _SUBSYSTEM | 5
-NEWRULE, GETRULE, DELRULE = _SUBSYSTEM | 6, _SUBSYSTEM | 7, _SUBSYSTEM | 8
+NEWTABLE, _GETTABLE, DELTABLE = _SUBSYSTEM, _SUBSYSTEM | 1, _SUBSYSTEM | 2
+NEWCHAIN, _GETCHAIN, DELCHAIN = _SUBSYSTEM | 3, _SUBSYSTEM | 4, _SUBSYSTEM | 5
+NEWRULE, _GETRULE, DELRULE = _SUBSYSTEM | 6, _SUBSYSTEM | 7, _SUBSYSTEM | 8
 _NEWGEN, _GETGEN = _SUBSYSTEM | 15, _SUBSYSTEM | 16
 _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP = 0x1, 0x300
 _GEN_ID, _GEN_PID, _GEN_NAME = 1, 2, 3
-_TABLE, _CHAIN_OF_RULE, _CHAIN_NAME = 1, 2, 3
-_NAMES_A_CHAIN = {NEWRULE: _CHAIN_OF_RULE, DELRULE: _CHAIN_OF_RULE, NEWCHAIN: _CHAIN_NAME, DELCHAIN: _CHAIN_NAME}
-"""The messages that tell of a chain, and which of their attributes is its name."""
-_FAMILIES = {family.nfproto: family for family in AddressFamily}
 _HEADER = struct.Struct("=IHHII")
 _LEAST = 16
 # A restore of 20,000 rules announces 17 MB, and the kernel counts the memory around them too.
 _BUFFER = 32 << 20
 _MOST = 1 << 18
 _SECONDS = 2.0
+
+_ALL = bytes(4)
+"""The header of nf_tables' own for a question about every family."""
 
 Message = tuple[int, int, bytes]
 """Kind (`NEWRULE`, …), flags, and what stands behind the header."""
@@ -82,7 +82,8 @@ class Requests:
         Raises SourceError.
         """
         with _failures():
-            asked = self._ask(_GETGEN, 0, 0, b"")
+            asked = self._next()
+            self._socket.send(_HEADER.pack(_LEAST + 4, _GETGEN, _REQUEST, asked, 0) + _ALL)
             for kind, _, sequence, payload in _messages(self._socket.recv(_MOST)):
                 found = attributes(payload, 4).get(_GEN_ID) if kind == _NEWGEN and sequence == asked else None
                 if found is not None:
@@ -95,34 +96,49 @@ class Requests:
             remedy="is CONFIG_NF_TABLES there, and does the agent have CAP_NET_ADMIN?",
         )
 
-    def dump(self, kind: int, family: int = 0, given: bytes = b"") -> Iterator[bytes]:
-        """What stands behind the header of each message of a dump.
+    def tables(self) -> Iterator[bytes]:
+        """What stands behind the header of each message of a dump of all tables.
 
-        ``kind`` is `GETTABLE`, `GETCHAIN` or `GETRULE`; ``family`` 0 is all, ``given`` are attributes that choose less.
-        Nothing comes for what is not there. A commit in between may make it wrong: the caller must compare generations.
-        Raises SourceError.
+        Of this and every dump: a commit in between may make it wrong, and the caller must compare generations. Raises
+        SourceError.
         """
+        asked = self._next()
+        return self._dump(asked, _HEADER.pack(_LEAST + 4, _GETTABLE, _REQUEST | _DUMP, asked, 0) + _ALL)
+
+    def chains(self) -> Iterator[bytes]:
+        """The same of all chains."""
+        asked = self._next()
+        return self._dump(asked, _HEADER.pack(_LEAST + 4, _GETCHAIN, _REQUEST | _DUMP, asked, 0) + _ALL)
+
+    def rules(self, family: int, table: str, chain: str) -> Iterator[bytes]:
+        """The same of one chain's rules; nothing comes of a chain that is not there."""
+        asked = self._next()
+        body = struct.pack("=BBH", family, 0, 0) + _attribute(1, table) + _attribute(2, chain)
+        header = _HEADER.pack(_LEAST + len(body), _GETRULE, _REQUEST | _DUMP, asked, 0)
+        return self._dump(asked, header + body)
+
+    def _dump(self, asked: int, request: bytes) -> Iterator[bytes]:
         with _failures():
-            asked = self._ask(kind, _DUMP, family, given)
+            self._socket.send(request)
             while True:
                 for answer, _, sequence, payload in _messages(self._socket.recv(_MOST)):
                     if sequence != asked:
                         continue  # the rest of an answer that nobody waited for
                     if answer in (_DONE, _ERROR):
-                        code = -int.from_bytes(payload[:4], "little", signed=True) if answer == _ERROR else 0
+                        code = -int.from_bytes(payload[:4], sys.byteorder, signed=True) if answer == _ERROR else 0
                         if code not in (0, errno.ENOENT):
-                            raise OSError(code, "dump")
+                            raise OSError(code, os.strerror(code))
                         return
                     yield payload
 
-    def _ask(self, kind: int, flags: int, family: int, given: bytes) -> int:
+    def _next(self) -> int:
         self._number = self._number % 0xFFFFFFFF + 1
-        self._socket.send(
-            _HEADER.pack(_LEAST + 4 + len(given), kind, _REQUEST | flags, self._number, 0)
-            + struct.pack("=BBH", family, 0, 0)
-            + given
-        )
         return self._number
+
+
+def _attribute(kind: int, value: str) -> bytes:
+    data = value.encode("utf-8", "surrogateescape") + b"\0"
+    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
 
 
 class Announcements:
@@ -131,7 +147,7 @@ class Announcements:
     ``buffer`` is how many bytes may wait to be read; ``overflows`` counts how often there were more.
     """
 
-    def __init__(self, buffer: int = _BUFFER) -> None:
+    def __init__(self, buffer: int) -> None:
         with _failures():
             self._socket = _opened()
             self._socket.settimeout(0)
@@ -158,97 +174,53 @@ class Announcements:
         """The descriptor that becomes readable when something is committed."""
         return self._socket.fileno()
 
-    def read(self) -> Iterator[Message | Commit | None]:
+    def read(self) -> list[Message | Commit | None]:
         """What was announced and not yet read, in order: a commit's messages, then the `Commit`. Never waits.
 
         None stands where announcements were lost. Raises SourceError.
         """
+        heard: list[Message | Commit | None] = []
         while True:
             try:
                 data = self._socket.recv(_MOST)
             except BlockingIOError:
-                return
+                return heard
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise _failed(error) from error
                 self.overflows += 1
-                yield None
+                heard.append(None)
                 continue
             for kind, flags, _, payload in _messages(data):
-                yield (kind, flags, payload) if kind != _NEWGEN else _commit(payload)
+                heard.append((kind, flags, payload) if kind != _NEWGEN else _commit(payload))
 
 
-ChangedChain = tuple[AddressFamily, str, str]
+class Netlink:
+    """Both sockets. Use as a context manager, or `close`. Raises SourceError where nf_tables does not answer."""
 
-
-@frozen(kw_only=True)
-class Changes:
-    """Commits since the last call.
-
-    ``chains`` are (family, table, chain), None when notifications were lost: anything may have changed.
-
-    ``generation`` is the newest that was announced, None if none was: a commit is in force a moment before it is
-    announced. ``writers`` are (pid, name) of the processes that committed; empty when the notifications were lost.
-    """
-
-    chains: frozenset[ChangedChain] | None = frozenset()
-    generation: int | None = None
-    writers: frozenset[tuple[int, str]] = frozenset()
-
-
-class Nftables:
-    """Both sockets, for a reader that is told of chains' names alone. Use as a context manager, or `close`."""
-
-    def __init__(self) -> None:
-        self._requests = Requests()
+    def __init__(self, buffer: int = _BUFFER) -> None:
+        self.requests = Requests()
         try:
-            self._announcements = Announcements()
+            self.requests.generation()
+            self.announcements = Announcements(buffer)
         except SourceError:
-            self._requests.close()
+            self.requests.close()
             raise
 
-    def __enter__(self) -> Nftables:
+    def __enter__(self) -> Netlink:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close both sockets; may be called twice."""
-        self._requests.close()
-        self._announcements.close()
+        """Close both; may be called twice."""
+        self.requests.close()
+        self.announcements.close()
 
     def fileno(self) -> int:
         """The descriptor that becomes readable when something is committed."""
-        return self._announcements.fileno()
-
-    def generation(self) -> int:
-        """The number of the ruleset in force. Raises SourceError."""
-        return self._requests.generation()
-
-    def changes(self) -> Changes:
-        """Everything announced since the last call; never waits."""
-        chains: set[ChangedChain] = set()
-        commits: list[Commit] = []
-        lost = False
-        for announced in self._announcements.read():
-            if announced is None:
-                lost = True
-            elif isinstance(announced, Commit):
-                commits.append(announced)
-            else:
-                kind, _, payload = announced
-                if kind in _NAMES_A_CHAIN and payload[0] in _FAMILIES:
-                    found = attributes(payload, 4)
-                    names = text(found.get(_TABLE, b"")), text(found.get(_NAMES_A_CHAIN[kind], b""))
-                    chains.add((_FAMILIES[payload[0]], *names))
-        if lost:
-            return Changes(chains=None)
-        return Changes(
-            chains=frozenset(chains),
-            generation=max((commit.generation for commit in commits), default=None),
-            writers=frozenset((commit.pid, commit.name) for commit in commits),
-        )
+        return self.announcements.fileno()
 
 
 def _commit(payload: bytes) -> Commit:
@@ -262,15 +234,17 @@ def _opened() -> socket.socket:
     return opened
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+def _messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
     """Kind, flags, sequence number and payload of each message of a datagram."""
-    at = 0
-    while at + _LEAST <= len(data):
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, at)
+    found = []
+    at, end, unpack = 0, len(data), _HEADER.unpack_from
+    while at + _LEAST <= end:
+        length, kind, flags, sequence, _ = unpack(data, at)
         if length < _LEAST:
-            return
-        yield kind, flags, sequence, data[at + _LEAST : at + length]
+            break
+        found.append((kind, flags, sequence, data[at + _LEAST : at + length]))
         at += (length + 3) & ~3
+    return found
 
 
 @contextlib.contextmanager

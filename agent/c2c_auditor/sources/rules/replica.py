@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import define, field
 
+from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.attributes import attributes, number, text
 from c2c_auditor.netfilter.native.messages import HEADER, chain_message, table_message
-from c2c_auditor.netfilter.native.rules import RuleDecoder
+from c2c_auditor.netfilter.native.rules import RuleDecoder, packets_of
 from c2c_auditor.sources.rules.held import DECODED, HeldChain, HeldTable, entry
 from c2c_auditor.sources.rules.netlink import DELCHAIN, DELRULE, DELTABLE, NEWCHAIN, NEWRULE, NEWTABLE, Message
 
@@ -27,6 +28,11 @@ TableKey = tuple[int, str]
 ChainKey = tuple[TableKey, int]
 """Table and the chain's handle."""
 Values = Mapping[int, bytes]
+_NO_CHAIN: tuple[bytes, ChainKey | None] = (b"?", None)
+"""What no message begins with: that is its family's number."""
+_NAMES_END = 1024
+"""Names have at most 255 bytes (NFT_NAME_MAXLEN)."""
+_HANDLE_SIZE = 12
 
 
 @define(eq=False)
@@ -36,12 +42,14 @@ class Applied:
     ``touched`` are the chains whose rules it changed, or may have; ``names`` all chains that it named, with their
     tables. The rest serves to apply it. ``gone`` are the handles of deleted rules by chain, which stay in their lists
     until its end; ``waiting`` new rules by the rule that they stand behind and that was not announced yet; ``before``
-    the chain and the handle of the rule that the message before deleted.
+    the chain and the handle of the rule that the message before deleted; ``named`` how the message before about a rule
+    began, up to its handle, and the chain that this named.
     """
 
     gone: dict[ChainKey, set[int]] = field(factory=dict)
     waiting: dict[tuple[ChainKey, int], Values] = field(factory=dict)
     before: tuple[ChainKey, int] | None = None
+    named: tuple[bytes, ChainKey | None] = _NO_CHAIN
     touched: set[ChainKey] = field(factory=set)
     names: set[tuple[TableKey, str]] = field(factory=set)
 
@@ -68,16 +76,17 @@ class Replica:
         """Take the rules of a stale chain from its dump. Raises NotUnderstood for bytes that no kernel gives."""
         chain = self.tables[key[0]].chains[key[1]]
         chain.clear()
-        handles, packets, families = chain.handles, chain.packets, DECODED[key[0][0]]
+        packets: list[int] = []
+        families = DECODED[key[0][0]]
+        decoders = [(held, self._decoders[family].rules) for held, family in zip(chain.entries, families, strict=True)]
         for payload in payloads:
             found = attributes(payload, HEADER)
             expressions, userdata = found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
-            handles.append(number(found[_HANDLE]))
-            count = 0
-            for held, family in zip(chain.entries, families, strict=True):
-                rules, count = self._decoders[family].rules(expressions, userdata)
-                held.append(entry(rules))
-            packets.append(count)
+            chain.handles.append(number(found.get(_HANDLE, b"")))
+            packets.append(packets_of(expressions))
+            for held, decoded in decoders:
+                held.append(entry(decoded(expressions, userdata)))
+        chain.packets = packets
         self.stale.discard(key)
 
     def size(self) -> int:
@@ -90,10 +99,13 @@ class Replica:
         for kind, flags, payload in messages:
             if kind == NEWRULE:
                 self._new_rule(turn, flags, payload)
-            elif kind == DELRULE:
+                turn.before = None
+                continue
+            if kind == DELRULE:
                 self._del_rule(turn, payload)
                 continue
-            elif kind == NEWCHAIN:
+            turn.before, turn.named = None, _NO_CHAIN
+            if kind == NEWCHAIN:
                 renamed = self._new_chain(payload, turn)
                 turn.touched |= {renamed} if renamed is not None else set()
             elif kind == DELCHAIN:
@@ -102,7 +114,6 @@ class Replica:
                 self._new_table(payload)
             elif kind == DELTABLE:
                 self._del_table(payload, turn)
-            turn.before = None
         for key, gone in turn.gone.items():
             chain = self._held(key)
             if chain is not None and key not in self.stale and not chain.remove(gone):
@@ -114,29 +125,32 @@ class Replica:
         table = self.tables.get(key[0])
         return None if table is None else table.chains.get(key[1])
 
-    def _named(self, turn: Applied, payload: bytes) -> tuple[ChainKey, HeldChain, Values] | None:
-        """The chain that a rule's message names, and the message's attributes; None for families that are not read."""
-        family = payload[0]
-        if family not in DECODED:
-            return None
-        found = attributes(payload, HEADER)
-        table_key = family, text(found.get(_TABLE, b""))
-        name = text(found.get(_CHAIN, b""))
-        turn.names.add((table_key, name))
-        table = self.tables.get(table_key)
-        handle = None if table is None else table.names.get(name)
-        if table is None or handle is None:
-            return None  # announced after its chain was deleted, by the same commit
-        return (table_key, handle), table.chains[handle], found
+    def _named(self, turn: Applied, payload: bytes) -> tuple[ChainKey | None, int]:
+        """The chain that a rule's message names, and where the attributes behind its name begin.
+
+        None for families that are not read, and for a chain that is gone by then.
+        """
+        beginning, key = turn.named
+        if not payload.startswith(beginning):
+            found = attributes(payload[:_NAMES_END], HEADER)
+            if list(found)[:2] != [_TABLE, _CHAIN]:
+                raise NotUnderstood(payload[:_NAMES_END].hex())
+            table_key, name = (payload[0], text(found[_TABLE])), text(found[_CHAIN])
+            table = self.tables.get(table_key)
+            handle = None if table is None else table.names.get(name)
+            key = None if handle is None or payload[0] not in DECODED else (table_key, handle)
+            beginning = payload[: HEADER + sum((len(found[kind]) + 7) & ~3 for kind in (_TABLE, _CHAIN))]
+            turn.named = beginning, key
+            turn.names.add((table_key, name))
+            if key is not None:
+                turn.touched.add(key)
+        return key, len(beginning)
 
     def _new_rule(self, turn: Applied, flags: int, payload: bytes) -> None:
-        named = self._named(turn, payload)
-        if named is None:
+        key, start = self._named(turn, payload)
+        if key is None or key in self.stale:
             return
-        key, _, found = named
-        turn.touched.add(key)
-        if key in self.stale:
-            return
+        found = attributes(payload, start)
         at = self._place(turn, key, flags, found)
         if at is not None:
             self._insert(turn, key, at, found)
@@ -174,24 +188,17 @@ class Replica:
         chain = self.tables[key[0]].chains[key[1]]
         while True:
             handle = number(found.get(_HANDLE, b""))
-            decoded, packets = [], 0
-            for family in DECODED[key[0][0]]:
-                rules, packets = self._decoders[family].rules(found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b""))
-                decoded.append(rules)
-            chain.insert(at, handle, packets, tuple(decoded))
+            given = found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
+            chain.insert(at, handle, [entry(self._decoders[family].rules(*given)) for family in DECODED[key[0][0]]])
             behind = turn.waiting.pop((key, handle), None)
             if behind is None:
                 return
             at, found = at + 1, behind
 
     def _del_rule(self, turn: Applied, payload: bytes) -> None:
-        named = self._named(turn, payload)
-        if named is None:
-            return
-        key, _, found = named
-        turn.touched.add(key)
-        if key not in self.stale:
-            handle = number(found.get(_HANDLE, b""))
+        key, start = self._named(turn, payload)
+        if key is not None and key not in self.stale:
+            handle = number(attributes(payload[: start + _HANDLE_SIZE], start).get(_HANDLE, b""))
             turn.gone.setdefault(key, set()).add(handle)
             turn.before = key, handle
 

@@ -75,13 +75,3 @@ def _warnings(tables: Mapping[TableKey, HeldTable], family: r.AddressFamily) -> 
                 yield f"{words} is dormant: no packet meets its rules."
             if any(chain.message.elsewhere for chain in table.chains.values()):
                 yield f"{words} has chains on a hook of a device (ingress), which no verdict here takes into account."
-
-
-def same(one: r.Ruleset, other: r.Ruleset) -> bool:
-    """Whether two rulesets of a family are made of the identical chains."""
-    return one.warnings == other.warnings and _chains(one) == _chains(other)
-
-
-def _chains(ruleset: r.Ruleset) -> dict[tuple[str, str], int]:
-    tables = (*ruleset.tables.values(), *ruleset.natives)
-    return {(table.name, name): id(chain) for table in tables for name, chain in table.chains.items()}

@@ -46,6 +46,7 @@ def read_pasted(text: str, *, where: str) -> Ruleset:
 
     Raises ParseError as `read_text`, and for outputs that do not belong together.
     """
+    pasted.refuse_several_machines(text, where=where)
     text = pasted.cleaned(text)
     pasted.refuse(text, where=where)
     readings = [_read(output, where) for output in pasted.outputs(text, where=where)]
@@ -63,9 +64,24 @@ def _read(output: pasted.Output, where: str) -> Ruleset:
     chains = [chain for table in ruleset.tables.values() for chain in table.chains.values()]
     # iptables declares each chain that it prints: where a declaration is missing, lines were left out anywhere.
     if output.filtered or not all(chain.whole for chain in chains):
-        tables = {table.name: _in_part(table) for table in ruleset.tables.values()}
-        ruleset = evolve(ruleset, tables=tables, lost=ruleset.lost | {Loss.OTHER_CHAINS})
+        lost = {Loss.OTHER_CHAINS}
+        in_part = _in_part
+        # A listing names a chain above its rules only: where that line may be missing, they may be another chain's.
+        if Loss.OTHER_TABLES in ruleset.lost and (output.filtered or any(_headless(chain) for chain in chains)):
+            lost, in_part = {*lost, Loss.CHAIN_NAMES}, _nameless
+        tables = {table.name: in_part(table) for table in ruleset.tables.values()}
+        ruleset = evolve(ruleset, tables=tables, lost=ruleset.lost | lost)
     return ruleset
+
+
+def _headless(chain: Chain) -> bool:
+    return bool(chain.name) and not chain.whole
+
+
+def _nameless(table: Table) -> Table:
+    """All rules in one chain without a name."""
+    rules = tuple(rule for chain in table.chains.values() for rule in chain.rules)
+    return evolve(table, chains={"": Chain(name="", rules=rules, whole=False)})
 
 
 def _in_part(table: Table) -> Table:
