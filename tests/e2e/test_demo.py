@@ -30,7 +30,8 @@ pytestmark = [
     *(pytest.mark.skipif(shutil.which(tool) is None, reason=f"needs {tool}") for tool in TOOLS),
 ]
 DEMO = (sys.executable, "-m", "demo")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+_PATHS = (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, _PATHS))}
 SECONDS = 600
 
 
@@ -57,6 +58,7 @@ def test_the_tour_passes(backend: str, silk: str) -> None:
     assert demo.returncode == 0, text
     assert passed(text) == [fault.name for fault in TOUR]
     assert "/metrics" in text
+    assert "$ c2c-auditor mend > mend.sh; sh mend.sh" in text
     assert left_of(demo.pid) == []
 
 

@@ -70,11 +70,12 @@ def mend(scene: Scene, request: Request) -> Mend:
     if found is not None:
         return Mend(time=scene.reading.time, blocked=found)
     findings = request.findings
-    if request.foreign and not any(one.is_found_by(finding) for one in request.foreign for finding in findings):
-        message = (
-            "--remove-foreign: no finding is about such a rule; without the option, mend prints it for each that is"
-        )
-        raise UsageError(message)
+    for text in dict.fromkeys(one.text for one in request.foreign):
+        if not any(one.is_found_by(finding) for one in request.foreign if one.text == text for finding in findings):
+            message = (
+                f"--remove-foreign {text}: no finding is about such a rule; mend prints the option for each that is"
+            )
+            raise UsageError(message)
     work = _Work(scene, request)
     proved = work.proved()
     numbers = {number for one in proved.mends.values() for number in numbers_of(one)}
@@ -147,6 +148,7 @@ class _Work:
     def _one_by_one(self, ways: Sequence[Mapping[int, tuple[ChainMend, ...]]], numbers: frozenset[int]) -> _Trial:
         best = _Trial(mends={}, commands=())
         allowed: frozenset[int] = frozenset()
+        self.harms.update(dict.fromkeys(sorted(numbers)[_MOST_TRIALS:], "it was not tried: ask for it alone"))
         for number in sorted(numbers)[:_MOST_TRIALS]:
             for mends in ways:
                 trial = self._trial(mends, allowed | {number})

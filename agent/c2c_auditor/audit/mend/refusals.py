@@ -32,8 +32,6 @@ _REASONS = {
     Kind.FLOW_BLOCKED: "no single rule is to blame: c2c-auditor explain shows which rules decide together",
     Kind.NAT_RULE_MISSING: "which of the cell's ports garden gave to the container is told by the lost rules only",
 }
-
-
 _BY_NO_COMMAND = frozenset(
     {
         Kind.STORE_SHRUNK,
@@ -46,8 +44,6 @@ _BY_NO_COMMAND = frozenset(
     }
 )
 _FORBIDS_ALL = frozenset({Kind.STORE_SHRUNK, Kind.POLICY_UNREADABLE})
-
-
 _OF_OTHERS = frozenset({Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RULE})
 
 
@@ -156,6 +152,8 @@ def refusal(finding: Finding, inputs: Inputs, *, harm: str | None, conflicts: fr
         reason = "silk did not write this rule, and it goes only by its name"
     elif harm is not None:
         reason = f"commands for it alone were worked out and not printed: {harm}"
+    elif finding.place is not None and finding.place.chain == "POSTROUTING":
+        reason = _UNTOLD
     else:
         reason = _REASONS.get(finding.kind, _UNTOLD)
     return Refusal(finding=finding, reason=reason, remedy=finding.remedy, foreign=foreign)

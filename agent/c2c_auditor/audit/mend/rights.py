@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from c2c_auditor.audit.checks.asg_swap import asg_swap
+from c2c_auditor.audit.checks.chain_plans import chain_plans
 from c2c_auditor.audit.checks.mapped_ports import wrong_mapping
 from c2c_auditor.audit.mend.ports import silks_port
 from c2c_auditor.audit.reading.inputs import Inputs
@@ -39,20 +41,18 @@ _SILKS = frozenset(
 
 @frozen(kw_only=True)
 class Named:
-    """A rule of others that may go, as a person named it. ``table`` is empty where that was left out."""
+    """A rule of others that may go, as a person named it in ``text``."""
 
     table: str
     chain: str
     rule: r.Rule
+    text: str = ""
 
     def is_found_by(self, finding: Finding) -> bool:
         """Whether ``finding`` is about this rule."""
         place = finding.place
         return (
-            place is not None
-            and finding.found == self.rule
-            and place.chain == self.chain
-            and self.table in ("", place.table)
+            place is not None and finding.found == self.rule and (place.table, place.chain) == (self.table, self.chain)
         )
 
 
@@ -62,7 +62,7 @@ def parse_named(given: str) -> tuple[Named, ...]:
     Raises UsageError for anything else.
     """
     words = given.strip()
-    table = ""
+    table = "filter"
     if words.startswith("-t "):
         _, table, words = [*words.split(maxsplit=2), "", ""][:3]
     chain, _, body = words.removeprefix("-A ").lstrip().partition(" ")
@@ -75,7 +75,7 @@ def parse_named(given: str) -> tuple[Named, ...]:
         except SourceError:
             continue
         (rule,) = parsed.chains("filter")[chain].rules
-        found.append(Named(table=table, chain=chain, rule=rule))
+        found.append(Named(table=table, chain=chain, rule=rule, text=given))
     if not found:
         message = f"--remove-foreign {given}: give chain and rule as c2c-auditor mend prints them, -A CHAIN RULE"
         raise UsageError(message)
@@ -101,12 +101,12 @@ def is_foreign(inputs: Inputs, finding: Finding) -> bool:
     if rule is None or finding.expected is not None or not stands(inputs, finding):
         return False
     match finding.kind:
-        case (
-            Kind.FOREIGN_ACCEPT | Kind.FOREIGN_DROP | Kind.FOREIGN_RULE | Kind.RULE_UNKNOWN | Kind.CONTAINER_RULE_STALE
-        ):
+        case Kind.FOREIGN_ACCEPT | Kind.FOREIGN_DROP | Kind.FOREIGN_RULE | Kind.RULE_UNKNOWN:
             return True
+        case Kind.CONTAINER_RULE_STALE:
+            return not _is_planned(inputs, finding)
         case Kind.ASG_STALE:
-            return not _is_group_rule(rule)
+            return not (_is_group_rule(rule) or _is_planned(inputs, finding))
         case Kind.NAT_RULE_STALE:
             return not _is_nat_rule(inputs, finding)
         case Kind.JUMP_DUPLICATE:
@@ -127,6 +127,16 @@ def may_go(inputs: Inputs, finding: Finding, named: Sequence[Named]) -> bool:
         return False  # of two containers with one port, which of them lost it is not told
     # One that is expected otherwise is put right instead.
     return finding.kind in _SILKS and finding.expected is None and not is_foreign(inputs, finding)
+
+
+def _is_planned(inputs: Inputs, finding: Finding) -> bool:
+    """Whether silk writes such a rule to this chain, only elsewhere in it."""
+    store, place = inputs.facts.store, finding.place
+    if store is None or place is None:
+        return False
+    of = [one for one in store.containers if one.handle in finding.handles]
+    plans = (plan for one in of for plan in chain_plans(inputs, one, asg_swap(inputs.ruleset.chains("filter"), one)))
+    return any(plan.name == place.chain and finding.found in plan.head + plan.tail for plan in plans)
 
 
 def _is_group_rule(rule: r.Rule) -> bool:
