@@ -6,6 +6,7 @@ Recorded cells, sound and damaged at random, with real packets and the answers t
 from __future__ import annotations
 
 import random
+import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -33,6 +34,7 @@ CELLS = ("pair-lease-nft", "pair-source-cell", "pair", "limits-and-denies", "pai
 _SEED = 20261126
 _RULESETS = 100
 _FIRST_PORT = 20000
+_SECONDS = 240  # some fifteen times what one takes on two idle cores
 _OUTWARDS = ("198.51.100.7", "11.1.1.1", "10.1.1.1")
 YES, NO = Certainty.YES, Certainty.NO
 
@@ -107,6 +109,7 @@ def test_egress_the_cell_and_mapped_ports_are_as_explained(backend: str) -> None
 
 @in_namespace
 def _compare_one_cell(backend: str) -> None:
+    signal.alarm(_SECONDS)
     one_cpu()
     chance = random.Random(_SEED)
     tally: Counter[tuple[str, Certainty]] = Counter()
@@ -215,6 +218,7 @@ def test_two_cells_are_one_path_as_explained(backend: str) -> None:
 
 @in_namespace
 def _compare_two_cells(backend: str) -> None:
+    signal.alarm(_SECONDS)
     one_cpu()
     chance = random.Random(_SEED)
     cells = recording("pair-source-cell"), recording("pair-destination-cell")
