@@ -21,7 +21,7 @@ from c2c_auditor.sources.rules.native import NativeReader
 from c2c_auditor.sources.rules.netlink import Netlink
 from support.namespaces import in_namespace
 from support.recordings import CELLS, recording
-from support.whole_way import OTHER, prove
+from support.whole_way import BASES, OTHER, prove
 
 pytestmark = pytest.mark.kernel
 REFUSING = (
@@ -131,14 +131,15 @@ def test_what_arrives_is_what_the_evaluator_says_over_all_hooks(backend: str) ->
 
 @in_namespace
 def _over_all_hooks(backend: str) -> None:
-    tally = prove(backend, seed=20261126, rulesets=130)
-    assert tally.rulesets >= 130
+    tally = prove(backend, seed=20261126, rulesets=120)
+    assert tally.rulesets >= 120
     assert tally.packets >= 2000
-    assert min(tally.share(YES), tally.share(NO)) > 0.2, tally
+    assert min(tally.share(YES), tally.share(NO)) > 0.12, tally
     assert tally.marked > 50, tally
     main = {f"{table} {chain}" for table, chain in REFUSING}
     other = {f"{table} ({OTHER[backend]}) {chain}" for table, chain in REFUSING if table != "nat"}
-    assert main | other <= set(tally.refused_in), tally
+    native = {f"inet proof c{number}" for number in range(len(BASES))}
+    assert main | other | native <= set(tally.refused_in), tally
 
 
 NATIVE = (

@@ -1,4 +1,4 @@
-"""The proof of `support.proof` over all hooks: random rules in every table of both backends, and real packets."""
+"""The proof of `support.proof` over all hooks: random rules in every table of both backends and in a native one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
+from ipaddress import IPv4Address
 
 import hypothesis
 from attrs import define, evolve, field, frozen
@@ -22,7 +24,7 @@ from c2c_auditor.sources.rules.legacy import LegacyReader
 from c2c_auditor.sources.rules.native import NativeReader
 from c2c_auditor.sources.rules.netlink import Netlink
 from support.conversations import apart
-from support.hosts import MARKS
+from support.hosts import CLIENTS, INTERFACES, MARKS, SERVERS
 from support.packets import aims, packets
 from support.proof import BATCH, SETTINGS, bounded, disagreement, shown
 from support.router import PASSES, UNTRACKED, Arrival, Router
@@ -44,10 +46,11 @@ Tables = Mapping[str, Chains]
 
 @frozen
 class Drawn:
-    """Tables by name, of the backend under test and of the other one, and packets for them."""
+    """Tables by name, of the backend under test and of the other one, a native one as nft takes it, and packets."""
 
     main: Tables
     other: Tables
+    native: str
     packets: Sequence[Packet]
 
 
@@ -112,6 +115,13 @@ def _unmarked(rule: r.Rule) -> bool:
     return not (opaque or marks)
 
 
+def _most(table: TableSpec, hook: Hook, *, other: bool) -> int:
+    """How many rules: more where few packets come."""
+    if hook not in ROUTED or (table is NAT and hook is Hook.POSTROUTING):
+        return 0
+    return 4 if hook is Hook.POSTROUTING else 1 if other else 2
+
+
 @st.composite
 def _tables(draw: st.DrawFn, *, other: bool) -> Tables:
     """A few rules on each hook.
@@ -123,12 +133,59 @@ def _tables(draw: st.DrawFn, *, other: bool) -> Tables:
     for table in _TABLES:
         chains: Chains = {}
         for hook in table.hooks:
-            most = 2 if hook in ROUTED and not (table is NAT and hook is Hook.POSTROUTING) else 0
+            most = _most(table, hook, other=other)
             some = draw(st.lists(_rules(table, hook, marks=not other), max_size=most)) if most else []
             refuses = most and table is not NAT and draw(st.integers(0, 39)) == 0
             chains[hook.value] = r.Chain(name=hook.value, policy="DROP" if refuses else "ACCEPT", rules=tuple(some))
         found[table.name] = chains
     return found
+
+
+def _literal(host: int) -> str:
+    return str(IPv4Address(host))
+
+
+_NOT = st.sampled_from(("", "", "!= "))
+_HOSTS = st.sampled_from((*CLIENTS[:4], *SERVERS[:4])).map(_literal)
+_CONDITIONS = st.one_of(
+    st.tuples(st.sampled_from(("ip saddr", "ip daddr")), _NOT, _HOSTS | st.just("10.255.0.0/30")),
+    st.tuples(st.sampled_from(("iifname", "oifname")), _NOT, st.sampled_from([f'"{name}"' for name in INTERFACES])),
+    st.tuples(st.sampled_from(("tcp dport", "udp dport")), _NOT, st.sampled_from(("53", "80-8080", "8080"))),
+    st.tuples(st.just("meta mark"), _NOT, st.sampled_from(MARKS).map(hex)),
+    st.tuples(st.just("ct state"), st.just(""), st.sampled_from(("new", "established", "established,related"))),
+    st.just(("meta nfproto", "", "ipv4")),
+    st.tuples(st.just("ip saddr"), st.just(""), st.just(f"{{ {_literal(CLIENTS[0])}, {_literal(SERVERS[0])} }}")),
+).map(lambda parts: f"{parts[0]} {parts[1]}{parts[2]}")
+_STATEMENTS = st.sampled_from(("accept", "drop", "counter", "return", "meta mark set 0x2", "meta mark set 0"))
+# None of iptables' priorities: of two chains with one nothing tells which comes first.
+BASES = (("prerouting", -160), ("prerouting", -120), ("forward", -10), ("forward", 20), ("postrouting", 30))
+
+
+def _what(condition: str) -> str:
+    """What a condition is about: no two of a rule are about ports, which would be those of two protocols."""
+    first, second, *_ = condition.split()
+    return second if second == "dport" else first + second
+
+
+def _nft_takes(hook: str, condition: str) -> bool:
+    """A hook knows the interfaces that it knows."""
+    unknown = {"prerouting": "oifname", "postrouting": "iifname"}.get(hook)
+    return unknown is None or unknown not in condition
+
+
+@st.composite
+def _native(draw: st.DrawFn) -> str:
+    """A table of family inet as nft takes it; what leads up to a packet under test passes each of its chains."""
+    lines = ["table inet proof", "delete table inet proof", "table inet proof {"]
+    for number, (hook, priority) in enumerate(BASES):
+        policy = "drop" if draw(st.integers(0, 39)) == 0 else "accept"
+        lines += [f"chain c{number} {{", f"type filter hook {hook} priority {priority}; policy {policy};"]
+        lines.append(f"ip dscp {PASSES} accept")
+        fitting = st.lists(_CONDITIONS.filter(partial(_nft_takes, hook)), max_size=2, unique_by=_what)
+        for conditions in draw(st.lists(fitting, max_size=1)):
+            lines.append(" ".join((*conditions, draw(_STATEMENTS))))
+        lines.append("}")
+    return "\n".join((*lines, "}", ""))
 
 
 @st.composite
@@ -143,7 +200,7 @@ def cases(draw: st.DrawFn) -> Drawn:
         for aim in aims({"FORWARD": chain})
     ]
     some = draw(st.lists(packets(_WORLD, tuple(aimed)), min_size=30, max_size=40))
-    return Drawn(main, other, apart(packet for packet in some if packet.out_interface))
+    return Drawn(main, other, draw(_native()), apart(packet for packet in some if packet.out_interface))
 
 
 def _dscp(value: int, target: r.Target) -> r.Rule:
@@ -171,6 +228,7 @@ class WholeRouter(Router):
         with Netlink() as netlink:
             for backend, tables in ((OTHER[self.backend], drawn.other), (self.backend, drawn.main)):
                 self._load(backend, tables)
+            subprocess.run(("nft", "-f", "-"), input=drawn.native, text=True, check=True, timeout=30)
             nft = NativeReader(netlink, tables=_TABLES).read()
         read = {"nft": nft, "legacy": LegacyReader(tables=_TABLES).read()}
         return self._held(read[self.backend], main=True), self._held(read[OTHER[self.backend]], main=False)
@@ -206,7 +264,14 @@ class WholeRouter(Router):
             )
             for name, table in ruleset.tables.items()
         }
-        return evolve(ruleset, tables=tables)
+        natives = tuple(
+            evolve(
+                table,
+                chains={name: evolve(chain, rules=chain.rules[1:]) for name, chain in table.chains.items()},
+            )
+            for table in ruleset.natives
+        )
+        return evolve(ruleset, tables=tables, natives=natives)
 
 
 def prove(backend: str, *, seed: int, rulesets: int) -> Tally:
@@ -239,6 +304,6 @@ def _compare(router: WholeRouter, drawn: Drawn, tally: Tally) -> None:
         outcome = evaluate_stages(way, packet)
         if problem := disagreement(outcome, arrival):
             rules = "\n".join(f"{one.backend.value}:\n{render_ruleset(one)}" for one in held)
-            tally.found = "\n".join((problem, shown(packet), rules))
+            tally.found = "\n".join((problem, shown(packet), rules, drawn.native))
             raise AssertionError(tally.found)
         tally.add(packet, outcome, arrival)
