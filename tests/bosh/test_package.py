@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
 import ssl
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -290,8 +292,11 @@ def _is_confined() -> None:
 
 def _answers_root() -> None:
     """Root on the machine opens the socket in the job's directory for temporary files, and needs no certificate."""
-    paths = [root / "tmp" / "agent.sock" for root in Path("/proc").glob("[0-9]*/root")]
-    sockets = [path for path in paths if path.is_socket()]
+    sockets = []
+    for root in Path("/proc").glob("[0-9]*/root"):
+        with contextlib.suppress(OSError):  # a process that has ended
+            if stat.S_ISSOCK((root / "tmp" / "agent.sock").stat().st_mode):
+                sockets.append(root / "tmp" / "agent.sock")
     assert sockets
     assert ask(sockets[0], "/status").startswith("CLEAN")
 
