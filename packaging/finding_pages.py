@@ -58,6 +58,7 @@ def _page(kind: Kind, cause: tuple[str, str], shown: Mapping[str, str] | None) -
         seen,
         "## Mend",
         mend,
+        _wrapped(f"Where commands mend it, `c2c-auditor mend --cause {kind.value}` prints them; it runs none."),
         "[All kinds](../findings.md). How to look at one flow: `c2c-auditor explain SRC DST PORT/tcp`.",
     ]
     return "\n\n".join(parts) + "\n"

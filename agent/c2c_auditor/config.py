@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import Attribute, field, fields, frozen
-from attrs.validators import and_, ge, gt, in_, le, lt, optional
+from attrs.validators import and_, ge, gt, in_, le, lt, optional, or_
 
 from c2c_auditor.decoding import DecodeError, Dialect, decode, parse_tag
 from c2c_auditor.errors import ConfigError, SourceError
@@ -107,7 +107,8 @@ class Config:
     ``host_services`` takes the place of the DNS servers and host services in it; ``ingress_tag`` (hexadecimal) is the
     policy server's tag of the ingress router, otherwise inferred from the rules; ``processes`` is false where the agent
     cannot see silk's processes, being in a PID namespace of its own: it then says nothing about them, and never that
-    they are gone.
+    they are gone; ``witness_interval`` is how often the daemon holds what it reads of nf_tables against what
+    iptables-nft prints, 0 for never.
     """
 
     vpa_config: Path = _VPA_CONFIG
@@ -124,6 +125,7 @@ class Config:
     grace: float | None = field(default=None, validator=optional(and_(gt(0), le(3600))))
     max_age: float = field(default=600.0, validator=_seconds(1, 86400))
     read_timeout: float = field(default=60.0, validator=_seconds(1, 600))
+    witness_interval: float = field(default=3600.0, validator=or_(in_((0,)), _seconds(60, 604800)))
     server: ServerSettings = ServerSettings()
 
     @host_services.validator

@@ -23,7 +23,7 @@ from c2c_auditor.errors import Reason
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect
 from c2c_auditor.model.reading import Reading
-from c2c_auditor.model.report import Counters, Histogram, Problem, Report, Result, SourceStatus
+from c2c_auditor.model.report import Counters, Histogram, NetlinkStatus, Problem, Report, Result, SourceStatus
 from c2c_auditor.sources.clocks import Clocks
 
 _PHASES = ("rules", "facts", "judge", "settle")
@@ -35,7 +35,8 @@ class Cycle:
     """Audits again and again; `run` gives the report of one audit.
 
     ``grace`` may be changed in between; None takes it from VPA's polls. ``scene`` is what the last audit saw, None
-    while rules cannot be read. ``on_bug`` gets the traceback of an error that no part of the agent expects.
+    while rules cannot be read. ``on_bug`` gets the traceback of an error that no part of the agent expects. ``netlink``
+    tells how announcements of nf_tables are heard.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class Cycle:
         grace: Grace | None = None,
         clocks: Clocks | None = None,
         on_bug: Callable[[str], None] | None = None,
+        netlink: Callable[[], NetlinkStatus | None] = lambda: None,
     ) -> None:
         self._clocks = clocks if clocks is not None else Clocks()
-        self._reader = LiveReader(rules, facts, self._clocks)
+        self._reader = LiveReader(rules, facts, self._clocks, netlink)
         self._version = version
         self.grace = grace
         self._on_bug = on_bug

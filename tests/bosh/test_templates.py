@@ -175,6 +175,7 @@ SETTINGS: Mapping[str, tuple[Any, str, Any]] = {
     "grace": (7, "grace", 7.0),
     "max_age": (8, "max_age", 8.0),
     "read_timeout": (9, "read_timeout", 9.0),
+    "witness_interval": (90, "witness_interval", 90.0),
     "underlay_interfaces": (["eth1"], "underlay_interfaces", ("eth1",)),
     "cni_config": ("/var/vcap/data/cni.conflist", "cni_config", Path("/var/vcap/data/cni.conflist")),
     "ingress_tag": ("0003", "ingress_tag", "0003"),

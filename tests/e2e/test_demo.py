@@ -86,12 +86,13 @@ def test_every_fault_is_found(place: Namespace, backend: str, request: pytest.Fi
 def _are_shown(text: str, *, update: bool) -> None:
     """The first finding of each kind."""
     known: set[Kind] = set()
-    for fault, told in zip(ALL, text.split("\n\n")[1:], strict=False):
-        assert told.startswith(fault.story)
-        lines = {line.split()[1]: line.strip() for line in told.splitlines() if line.startswith("  ")}
+    for fault in ALL:
+        _, _, text = text.partition(f"\n{fault.story}\n")
+        told = re.findall(r"^  (breach|outage|residue|advice) (\w+) (.*)$", text.partition("\n\n")[0], re.MULTILINE)
+        lines = {kind: (effect, summary) for effect, kind, summary in told}
         for kind in sorted(fault.kinds - known):
-            effect, _, rest = lines[kind.value].partition(" ")
-            said = f"{effect.upper()} {re.sub(' [(][0-9]+ more of this kind[)]$', '', rest)}"
+            effect, summary = lines[kind.value]
+            said = f"{effect.upper()} {kind.value} {re.sub(' [(][0-9]+ more of this kind[)]$', '', summary)}"
             hold(kind, story=fault.story, said=said, update=update)
         known |= fault.kinds
     assert known == {kind for fault in ALL for kind in fault.kinds}

@@ -217,7 +217,7 @@ def rows() -> Iterator[Row]:
         source="listening process", fault="SIGSTOP", inject=_listener_stopped, sees=Sees(silent=True), damage=False
     )
     yield Row(source="listening process", fault="SIGKILL", inject=_listener_killed, sees=Sees(ended=True), damage=False)
-    down = Sees(down=("rules",))
+    down = Sees(down=("store",))
     yield Row(
         source="auditing process",
         fault="no descriptors (RLIMIT_NOFILE)",

@@ -139,3 +139,51 @@ def _over_all_hooks(backend: str) -> None:
     main = {f"{table} {chain}" for table, chain in REFUSING}
     other = {f"{table} ({OTHER[backend]}) {chain}" for table, chain in REFUSING if table != "nat"}
     assert main | other <= set(tally.refused_in), tally
+
+
+NATIVE = (
+    # A chain that refuses what it does not accept, and one that drops what a set names: nothing says what is in it.
+    ("type filter hook forward priority filter + 10; policy drop;", (), Effect.OUTAGE, NO),
+    ("type filter hook prerouting priority raw;", (f"ip daddr {DESTINATION} drop",), Effect.OUTAGE, NO),
+    (
+        "type filter hook postrouting priority mangle;",
+        (f"ip daddr {DESTINATION} tcp dport 8080 drop",),
+        Effect.OUTAGE,
+        NO,
+    ),
+    ("type filter hook forward priority -5;", ("ip saddr @blocked drop",), Effect.OUTAGE, MAY),
+    ("type filter hook prerouting priority mangle;", ("iifname silk-vtep meta mark set 0x1",), Effect.BREACH, YES),
+    (
+        "type nat hook prerouting priority dstnat;",
+        (f"ip daddr {DESTINATION} tcp dport 8080 dnat ip to 10.0.0.9",),
+        Effect.OUTAGE,
+        NO,
+    ),
+    ("type filter hook forward priority filter;", ("iifname docker0 drop", "counter"), Effect.ADVICE, YES),
+    ("type filter hook forward priority filter;", ("meta nfproto ipv6 drop",), None, YES),
+    ("type filter hook output priority filter; policy drop;", (), None, YES),
+    ("type filter hook forward priority filter;", ("accept",), None, YES),
+)
+
+
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
+@in_namespace
+def test_a_native_table_has_the_effect_that_it_has(backend: str) -> None:
+    """In a table of family inet, beside silk's rules in either backend."""
+    whole = (CELLS / "pair" / "iptables-save.txt").read_bytes()
+    subprocess.run((f"iptables-{backend}-restore", "-w"), input=whole, check=True, timeout=30)
+    wrong = []
+    with Netlink() as netlink:
+        backends = Backends([NativeReader(netlink), LegacyReader()])
+        for base, rules, effect, passes in NATIVE:
+            chain = "\n".join(("chain c {", base, *rules, "}"))
+            text = f"table inet mine {{\nset blocked {{ type ipv4_addr; }}\n{chain}\n}}\n"
+            subprocess.run(("nft", "-f", "-"), input=text, text=True, check=True, timeout=30)
+            scene = _audited(backends)
+            answer = explain((scene.inputs,), "source-app", "dest-app", parse_flow("8080"))
+            subprocess.run(("nft", "delete", "table", "inet", "mine"), check=True, timeout=30)
+            found = {finding.effect for finding in scene.judgement.findings}
+            if found != ({effect} if effect else set()) or answer.passes is not passes:
+                wrong.append((base, rules, found, answer.passes))
+        assert _audited(backends).judgement.findings == ()
+    assert wrong == []

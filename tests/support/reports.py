@@ -9,7 +9,7 @@ from c2c_auditor.audit.settle import confirmed_at_once
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Names, Store
 from c2c_auditor.model.kind import Kind
-from c2c_auditor.model.report import Counters, Problem, ProcessStatus, Report, Result, SourceStatus
+from c2c_auditor.model.report import Counters, NetlinkStatus, Problem, ProcessStatus, Report, Result, SourceStatus
 from c2c_auditor.model.rule import Backend
 from support.mutations import with_rules
 from support.recordings import Recording, recording
@@ -29,6 +29,7 @@ def judged_report(cell: Recording, ruleset: r.Ruleset | None = None) -> Report:
         unknown=judgement.unknown,
         sources=(SourceStatus(name="rules", up=True, last_success=NOW),),
         processes=(ProcessStatus(name="vxlan-policy-agent", up=True, start_time=NOW - 60),),
+        netlink=NetlinkStatus(buffer=32 << 20, overflows=1, listings=2, witnessed=NOW - 60),
         tally=judgement.tally,
         counters=Counters(audits={Result.CLEAN: 3}),
         notes=judgement.notes,

@@ -75,6 +75,7 @@ def test_the_first_page_says_what_is_wrong_since_when_and_what_to_do() -> None:
     assert "A container has lost its default deny: every sender on the overlay reaches it." in words
     assert "UTC (12 min ago)" in words
     assert "Mend: Recreate the container" in words
+    assert "c2c-auditor mend on the cell prints the commands that mend this, and runs nothing." in words
     assert "rules up 3 s" in words
     links = {link["href"] for link in page.of("a")}
     assert {f"/findings/{identifier(finding)}" for finding in report.findings} <= links
@@ -126,6 +127,7 @@ def test_a_finding_has_a_page_of_its_own() -> None:
         assert finding.expected is None or "expected rule" in words
         for address in finding.addresses:
             assert address in words
+        assert f"c2c-auditor mend --finding {identifier(finding)} on the cell prints the commands" in words
 
 
 def test_a_finding_that_has_just_ended_still_has_its_page() -> None:

@@ -102,18 +102,28 @@ def test_an_agent_that_was_killed_leaves_nothing_in_the_way(path: Path) -> None:
         ServerProcess(ServerSettings(port=0, socket=path.parent / "none" / "agent.sock"), _silent)
 
 
+def _asked(address: str, host: str) -> bytes:
+    at, _, port = address.rpartition(":")
+    with socket.create_connection((at, int(port)), timeout=20) as client:
+        client.sendall(b"GET /status HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % host.encode())
+        answer = b""
+        while part := client.recv(4096):
+            answer += part
+    return answer
+
+
 def test_the_local_port_answers_everything_on_loopback_only() -> None:
-    """Without a certificate, beside the listener that demands one."""
+    """Without a certificate; and no web site that has led a browser here by a name of its own."""
     with ServerProcess(ServerSettings(address="0.0.0.0", plaintext=True, port=0, local_port=0), _silent) as server:  # noqa: S104
-        assert server.local_address is not None
-        host, _, port = server.local_address.rpartition(":")
-        assert host == "127.0.0.1"
-        with socket.create_connection((host, int(port)), timeout=20) as client:
-            client.sendall(b"GET /status HTTP/1.1\r\nHost: cell\r\nConnection: close\r\n\r\n")
-            answer = b""
-            while part := client.recv(4096):
-                answer += part
-    assert answer.endswith(b"COULD NOT LOOK: no audit has ended yet\n")
+        local = server.local_address
+        assert local is not None
+        assert local.startswith("127.0.0.1:")
+        for host in ("cell", "localhost:9765", "127.0.0.1:9765", "[::1]:9765"):
+            assert _asked(local, host).endswith(b"COULD NOT LOOK: no audit has ended yet\n"), host
+        for host in ("evil.example:9765", "evil.example.", "127.0.0.1.evil.example"):
+            assert _asked(local, host).startswith(b"HTTP/1.1 421 "), host
+        main = server.address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        assert b" 200 " in _asked(main, "diego-cell.cf.internal").partition(b"\r\n")[0]
 
 
 @pytest.mark.parametrize(
@@ -193,6 +203,7 @@ def test_a_broken_cell_fits_one_screen() -> None:
     assert cause.endswith(" 2 since 2026-11-23 00:08:20 UTC (2 h ago)")
     assert any(line.startswith("  → Recreate the container") for line in lines)
     assert "  rules: 30 s old" in lines
+    assert "c2c-auditor mend prints the commands that mend this, and runs nothing." in lines
     assert lines[-1] == "Changes to the rules since the agent started: vpa 12, foreign 1"
 
 
@@ -219,3 +230,4 @@ def test_a_clean_cell_is_told_in_few_lines() -> None:
     lines = list(status_lines(clean_report(), NOW))
     assert lines[0] == "CLEAN: 3 policy rules are as they should be"
     assert len(lines) < 10
+    assert not any("mend" in line for line in lines)

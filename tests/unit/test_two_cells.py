@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from attrs import evolve
 from click.testing import CliRunner, Result
 
+from c2c_auditor.assembly.once import read_inputs
+from c2c_auditor.assembly.recorded import BundleReader, FilesReader
 from c2c_auditor.audit.questions.explanation import Explanation, explain, parse_flow
 from c2c_auditor.audit.questions.intended import Basis
 from c2c_auditor.audit.reading.inputs import Inputs
@@ -21,8 +24,9 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, Container
 from c2c_auditor.netfilter.packet import Certainty
 from c2c_auditor.sources.rules.text import read_pasted
+from support.damages import damaged
 from support.mutations import with_rules
-from support.recordings import CELLS, Recording, recording
+from support.recordings import CELLS, SMALL_CELLS, Recording, recording
 
 SOURCE, DEST = "6b817f74-98d2-4602-a695-7fe5290ffb61", "20e39f68-f0ed-40db-8564-d432d5716f29"
 PAIR = ("pair-source-cell", "pair-destination-cell")
@@ -263,7 +267,7 @@ def _next(container: Container) -> Any:  # noqa: ANN401 - an address of the cont
 
 
 def test_only_the_lines_that_are_asked_for() -> None:
-    """By source, by destination, by both; an end that nobody knows is refused."""
+    """By source, by destination, by both; a name that no end has is refused."""
     fleet = ("matrix", "--bundle", str(CELLS / "fleet-12-nft"))
     _, whole = _document(*fleet)
     ends = [(line["source"], line["destination"]) for line in whole["lines"]]
@@ -283,6 +287,14 @@ def test_only_the_lines_that_are_asked_for() -> None:
     assert isinstance(_run(*fleet, "nobody").exception, UsageError)
 
 
+def test_the_matrix_of_two_bundles_has_the_lines_of_both() -> None:
+    """What the source's cell sends, and what the destination's takes."""
+    status, document = _document("matrix", *_bundles())
+    ends = {(line["source"].partition(" (")[0], line["destination"].rpartition(") ")[2]) for line in document["lines"]}
+    assert status == 0
+    assert ends == {('"source-app"', f"app {DEST} on other cells"), (f"app {SOURCE} on other cells", "at 10.255.2.7")}
+
+
 def test_the_matrix_of_marks_says_what_it_rests_on(tmp_path: Path) -> None:
     """Of the tutorial's listings, and by the beginning of a guid."""
     article = [
@@ -295,7 +307,7 @@ def test_the_matrix_of_marks_says_what_it_rests_on(tmp_path: Path) -> None:
     assert (status, line["intended"], line["actual"]) == (1, "tcp 61001, tcp 8080", "tcp 8080")
     assert "asks for 0x4" in line["differs"][0]
     assert "--store FILE" in document["notes"][0]
-    assert _document("matrix", *article, DEST[:8])[1]["lines"] == []
+    assert isinstance(_run("matrix", *article, DEST[:8]).exception, UsageError)
     assert len(_document("matrix", *article, SOURCE[:8], "10.255.2.7")[1]["lines"]) == 1
     whole = _texts(tmp_path, "iptables-save.txt")
     assert (_document("matrix", *whole)[0], _document("matrix", *whole, "--differences")[1]["lines"]) == (0, [])
@@ -310,3 +322,48 @@ def test_what_could_not_be_read_is_said_where_an_end_is_not_known(tmp_path: Path
         caught = _run(*command, "--bundle", str(cell)).exception
         assert isinstance(caught, UsageError)
         assert "store.json" in str(caught)
+
+
+@pytest.mark.parametrize("name", [*SMALL_CELLS, "fleet-12-nft"])
+def test_rules_alone_answer_as_they_do_with_everything_known(name: str) -> None:
+    """In every form, for containers of the cell, for other cells, the outside and the cell itself."""
+    (known,) = read_inputs(BundleReader(directory=CELLS / name)).cells
+    store = known[0].facts.store
+    assert store is not None
+    addresses = [str(container.address) for container in store.containers[:3]]
+    ends = [*addresses, "10.255.99.99", "11.1.1.1", "10.1.1.1", "169.254.0.2"]
+    for form in FORMS:
+        ((alone,),) = read_inputs(FilesReader(rules=(CELLS / name / form,))).cells
+        for source in addresses:
+            for destination in ends:
+                for flow in map(parse_flow, ("8080/tcp", "53/udp")) if source != destination else ():
+                    verdicts = [explain((one,), source, destination, flow).passes for one in (known[0], alone)]
+                    assert verdicts[0] is verdicts[1], (form, source, destination, flow)
+
+
+_WORDS = {"passes": Certainty.YES, "does not pass": Certainty.NO, "may or may not pass": Certainty.MAY}
+
+
+def test_the_verdicts_for_many_pairs_are_those_of_walks() -> None:
+    """On one cell and between two, sound and damaged: the index and the walk say the same."""
+    chance = random.Random(11)
+    fleet = recording("fleet-12-nft")
+    store = fleet.facts.store
+    assert store is not None
+    here, there = store.containers[::2], store.containers[1::2]
+    halves = [evolve(fleet.facts, store=evolve(store, containers=some)) for some in (here, there)]
+    seen: set[Certainty] = set()
+    for round_ in range(8):
+        ruleset = fleet.ruleset if round_ == 0 else damaged(fleet.ruleset, chance)
+        whole = (Inputs.of(fleet.facts, ruleset, None),)
+        split = tuple(Inputs.of(facts, ruleset, None) for facts in halves)
+        apps = sorted({container.app for container in store.containers if container.app})
+        for cells in (whole, split):
+            source, destination = chance.sample(apps, 2)
+            flow = parse_flow(chance.choice(("8080", "61001", "7000", "53/udp")))
+            for other in explain(cells, source, destination, flow).others:
+                ends, _, words = other.rpartition(": ")
+                one, another = (end.rpartition(" ")[2] for end in ends.split(" → "))
+                assert explain(cells, one, another, flow).passes is _WORDS[words], (round_, other)
+                seen.add(_WORDS[words])
+    assert {Certainty.YES, Certainty.NO} <= seen

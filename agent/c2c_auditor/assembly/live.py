@@ -10,7 +10,7 @@ from attrs import evolve
 from c2c_auditor.errors import SourceError
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.reading import FactsReading, Reading
-from c2c_auditor.model.report import SourceStatus
+from c2c_auditor.model.report import NetlinkStatus, SourceStatus
 from c2c_auditor.model.rule import Ruleset
 from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.facts.known import problem_of
@@ -44,8 +44,16 @@ class FactsSource(Protocol):
 class LiveReader:
     """Reads facts, then rules: an expectation is known before the rules that are held against it."""
 
-    def __init__(self, rules: RulesSource, facts: FactsSource, clocks: Clocks | None = None) -> None:
+    def __init__(
+        self,
+        rules: RulesSource,
+        facts: FactsSource,
+        clocks: Clocks | None = None,
+        netlink: Callable[[], NetlinkStatus | None] = lambda: None,
+    ) -> None:
+        """``netlink`` tells how announcements of nf_tables are heard, None where they are not."""
         self._rules = rules
+        self._netlink = netlink
         self._facts = facts
         self._clocks = clocks if clocks is not None else Clocks()
         self._status = SourceStatus(name="rules", up=False)
@@ -61,6 +69,7 @@ class LiveReader:
             rulesets=rulesets,
             sources=(self._status, *facts.sources),
             processes=facts.processes,
+            netlink=self._netlink(),
             commits=self._rules.changes() if rulesets else {},
             seconds={"facts": facts_seconds, "rules": rules_seconds},
         )

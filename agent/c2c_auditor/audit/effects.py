@@ -208,12 +208,12 @@ class Effects:
         what = (
             "sources reach {} although no policy allows it" if opened else "sources do not reach {} as policies allow"
         )
-        text = f"{count} {what.format(destination_name(to, self._inputs.people))}"
+        several = f"{count} {what.format(destination_name(to, self._inputs.people))}: " if count > 1 else ""
         texts = [sentence for one in group[: 1 + MOST] for sentence in self._sentences(one)]
         return describe.finding(
             kind,
             subject=(end,),
-            summary=f"{text}: {texts[0]}",
+            summary=f"{several}{texts[0]}",
             remedy=(
                 "Look at the walk: c2c-auditor explain SOURCE DESTINATION PORT/PROTOCOL; then at who wrote the rule "
                 "that decides."

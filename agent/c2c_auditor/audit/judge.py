@@ -21,6 +21,7 @@ from c2c_auditor.audit.checks import (
     other_stages,
     policy_chain,
     policy_rules,
+    reader_disagrees,
     source_nat,
 )
 from c2c_auditor.audit.dual_stack import of_ipv6
@@ -52,6 +53,7 @@ CHECKS: tuple[Check, ...] = (
     foreign_rules.foreign_rules,
     other_stages.other_stages,
     flushed.flushed,
+    reader_disagrees.reader_disagrees,
     cell_facts.enforcement_disabled,
     cell_facts.store_shrunk,
     cell_facts.container_conflict,
@@ -68,6 +70,7 @@ CHECKS_IPV6: tuple[Check, ...] = (
     foreign_rules.foreign_rules,
     other_stages.other_stages,
     flushed.flushed,
+    reader_disagrees.reader_disagrees,
 )
 
 

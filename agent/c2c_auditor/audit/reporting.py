@@ -30,6 +30,7 @@ def judged_report(
         unknown=judgement.unknown,
         sources=reading.sources,
         processes=reading.processes,
+        netlink=reading.netlink,
         tally=judgement.tally,
         notes=judgement.notes,
         statements=judgement.statements,
@@ -44,6 +45,7 @@ def blind_report(reading: Reading) -> Report:
         unknown=frozenset(Kind),
         sources=reading.sources,
         processes=reading.processes,
+        netlink=reading.netlink,
         notes=reading.facts.notes,
     )
 

@@ -133,5 +133,6 @@ def _explaining_change(finding: Finding) -> Change | None:
             | Kind.FOREIGN_RULE
             | Kind.ENFORCEMENT_DISABLED
             | Kind.BACKEND_SPLIT
+            | Kind.READER_DISAGREES
         ):
             return None

@@ -55,10 +55,17 @@ def daemon(*, config_file: Path) -> int:
         PolicyThread(PolicyFetcher(Clocks()), policy_pace(config)) as policies,
     ):
         events.started(version=__version__, address=server.address, config=str(config_file))
-        rules = open_rules(config)
+        rules = open_rules(config, witness=True)
         cell = CellReader(config, policies=policies)
         output = _Output(events, answers, server, log)
-        cycle = Cycle(rules=rules.source, facts=cell, version=__version__, grace=_grace(config), on_bug=events.bug)
+        cycle = Cycle(
+            rules=rules.source,
+            facts=cell,
+            version=__version__,
+            grace=_grace(config),
+            on_bug=events.bug,
+            netlink=rules.status,
+        )
 
         def reload() -> None:
             try:

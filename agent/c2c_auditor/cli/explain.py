@@ -101,7 +101,11 @@ def _matrix(scenes: tuple[Scene, ...], wanted: tuple[str | None, ...], *, differ
         reading = first.reading
         pairs = mark_pairs(reading.rulesets, reading.facts)
         if pairs:
-            return matrix_of_marks(pairs, first.inputs.people, wanted, differences=differences)
+            found = matrix_of_marks(pairs, first.inputs.people, wanted, differences=differences)
+            if found.lines or not any(wanted) or matrix_of_marks(pairs, first.inputs.people, wanted).lines:
+                return found
+            source, destination = wanted
+            raise UsageError(f"no rule is for {source or 'any source'} and {destination or 'any destination'}")
     if not reached:
         message = (
             "reachability cannot be worked out: it needs the rules, the container metadata and the policies (see "

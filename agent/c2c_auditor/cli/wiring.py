@@ -15,6 +15,7 @@ from c2c_auditor.assembly.recorded import BundleReader
 from c2c_auditor.config import Config, load_config
 from c2c_auditor.errors import SourceError, UsageError
 from c2c_auditor.model.family import AddressFamily
+from c2c_auditor.model.report import NetlinkStatus
 from c2c_auditor.model.rule import Backend, Ruleset
 from c2c_auditor.sources.facts.answer_texts import KeepText
 from c2c_auditor.sources.facts.gatherer import CellReader
@@ -27,33 +28,64 @@ from c2c_auditor.sources.rules.native import NativeReader
 from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.nft import NftReader
 from c2c_auditor.sources.rules.tools import Tools
+from c2c_auditor.sources.rules.witness import WitnessedReader
+
+
+@frozen(kw_only=True)
+class Netfilter:
+    """The netlink sockets, and the reader that uses them; with a ``witness`` where one is asked for."""
+
+    sockets: Netlink
+    reader: NativeReader
+    witness: WitnessedReader | None = None
 
 
 @frozen(kw_only=True)
 class Rules:
-    """The reader of rules, and its netlink sockets; None where netlink is not available."""
+    """The reader of rules, and what reads nf_tables over netlink; None where that is not to be had."""
 
     source: Backends
-    netlink: Netlink | None
+    netfilter: Netfilter | None
+
+    @property
+    def netlink(self) -> Netlink | None:
+        """What becomes readable when something is committed."""
+        return None if self.netfilter is None else self.netfilter.sockets
+
+    def status(self) -> NetlinkStatus | None:
+        """How the announcements of nf_tables are heard."""
+        if self.netfilter is None:
+            return None
+        announcements, witness = self.netfilter.sockets.announcements, self.netfilter.witness
+        return NetlinkStatus(
+            buffer=announcements.buffer,
+            overflows=announcements.overflows,
+            listings=self.netfilter.reader.listings,
+            witnessed=None if witness is None else witness.witnessed,
+        )
 
     def close(self) -> None:
         """Close the sockets."""
-        if self.netlink is not None:
-            self.netlink.close()
+        if self.netfilter is not None:
+            self.netfilter.sockets.close()
 
 
-def _nft(config: Config, netlink: Netlink | None) -> RulesReader:
-    if netlink is not None:
-        return NativeReader(netlink)
+def _text(config: Config) -> NftReader:
     return NftReader(bin_dir=config.iptables_bin_dir, limits=Limits(seconds=config.read_timeout))
 
 
-def _legacy(config: Config, netlink: Netlink | None) -> RulesReader:
-    del config, netlink
+def _nft(config: Config, netfilter: Netfilter | None) -> RulesReader:
+    if netfilter is None:
+        return _text(config)
+    return netfilter.reader if netfilter.witness is None else netfilter.witness
+
+
+def _legacy(config: Config, netfilter: Netfilter | None) -> RulesReader:
+    del config, netfilter
     return LegacyReader()
 
 
-READERS: Mapping[str, Callable[[Config, Netlink | None], RulesReader]] = {"nft": _nft, "legacy": _legacy}
+READERS: Mapping[str, Callable[[Config, Netfilter | None], RulesReader]] = {"nft": _nft, "legacy": _legacy}
 """The readers by the name that ``backend`` takes in the settings; ``auto`` tries them in this order.
 
 A further reader is a module of `sources.rules` and a line here.
@@ -62,16 +94,29 @@ _ANNOUNCED = frozenset({"auto", "nft"})
 """The settings with which nf_tables is read."""
 
 
-def open_rules(config: Config) -> Rules:
-    """The readers for ``config.backend`` in the caller's network namespace; nothing is read yet."""
-    netlink = None
+def open_rules(config: Config, *, witness: bool = False) -> Rules:
+    """The readers for ``config.backend`` in the caller's network namespace; nothing is read yet.
+
+    With ``witness`` iptables-nft is heard too, once in a while.
+    """
+    netfilter = None
     if config.backend in _ANNOUNCED:
         try:
-            netlink = Netlink()
+            netfilter = _netfilter(config, witness=witness and config.witness_interval > 0)
         except SourceError:
-            netlink = None  # iptables-nft reads then, each time as a whole, and says itself what is missing
+            netfilter = None  # iptables-nft reads then, each time as a whole, and says itself what is missing
     names = tuple(READERS) if config.backend == "auto" else (config.backend,)
-    return Rules(source=Backends([READERS[name](config, netlink) for name in names]), netlink=netlink)
+    return Rules(source=Backends([READERS[name](config, netfilter) for name in names]), netfilter=netfilter)
+
+
+def _netfilter(config: Config, *, witness: bool) -> Netfilter:
+    sockets = Netlink()
+    reader = NativeReader(sockets)
+    return Netfilter(
+        sockets=sockets,
+        reader=reader,
+        witness=WitnessedReader(reader, _text(config), config.witness_interval) if witness else None,
+    )
 
 
 def saving_programs(config: Config, rulesets: Iterable[Ruleset]) -> Mapping[AddressFamily, str]:

@@ -93,6 +93,26 @@ METRICS: dict[str, Metric] = {
             help="Commits to the rules, by author (vpa, cni, foreign).",
         ),
         Metric(
+            name="netlink_buffer_bytes",
+            type="gauge",
+            help="How many bytes of nf_tables' announcements may wait to be read; absent where none are heard.",
+        ),
+        Metric(
+            name="netlink_overflows",
+            type="counter",
+            help="How often more was announced than the buffer holds; everything is listed again then.",
+        ),
+        Metric(
+            name="netlink_listings",
+            type="counter",
+            help="How often all rules of nf_tables were listed: at the start, and after each loss of announcements.",
+        ),
+        Metric(
+            name="witness_timestamp_seconds",
+            type="gauge",
+            help="When the rules were last held against what iptables-nft prints; absent if they never were.",
+        ),
+        Metric(
             name="log_lines_dropped",
             type="counter",
             help="Log lines that could not be written: no space, no reader, or a reader that is too slow.",

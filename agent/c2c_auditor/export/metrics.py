@@ -94,8 +94,20 @@ def families(report: Report) -> Iterator[Metric]:
     yield _histogram("policy_convergence_seconds", {(): counters.convergence})
     yield _histogram("audit_duration_seconds", {(phase,): histogram for phase, histogram in counters.durations.items()})
     yield _gauge("build_info", [((report.version, report.backend.value if report.backend is not None else ""), 1.0)])
+    yield from _netlink(report)
     yield from _findings(report)
     yield from _tally(report)
+
+
+def _netlink(report: Report) -> Iterator[Metric]:
+    status = report.netlink
+    if status is None:
+        return
+    yield _gauge("netlink_buffer_bytes", [((), float(status.buffer))])
+    yield _counter("netlink_overflows", [((), status.overflows)])
+    yield _counter("netlink_listings", [((), status.listings)])
+    if status.witnessed is not None:
+        yield _gauge("witness_timestamp_seconds", [((), status.witnessed)])
 
 
 def _findings(report: Report) -> Iterator[Metric]:

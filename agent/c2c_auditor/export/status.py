@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from c2c_auditor.audit.mend.refusals import may_help
 from c2c_auditor.export.causes import Cause, causes
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.verdict import clock, lasting, since, verdict
@@ -30,6 +31,9 @@ def status_lines(report: Report | None, now: float) -> Iterator[str]:
     if len(found) > _MOST_CAUSES:
         yield ""
         yield f"… and {len(found) - _MOST_CAUSES} more kinds of findings: c2c-auditor audit"
+    if may_help(report.findings):
+        yield ""
+        yield "c2c-auditor mend prints the commands that mend this, and runs nothing."
     yield ""
     yield from _surroundings(report, now)
 

@@ -264,6 +264,11 @@ class Kind(str, Enum):
         Nature(Family.CHAIN, Scope.BACKENDS, Effect.BREACH),
         "rules stand in both backends of iptables, and the kernel applies both",
     )
+    READER_DISAGREES = (
+        "reader_disagrees",
+        Nature(Family.CHAIN, Scope.BACKENDS, Effect.ADVICE),
+        "this agent and iptables-nft read a chain differently",
+    )
     STORE_SHRUNK = (
         "store_shrunk",
         Nature(Family.FACTS, Scope.FACTS, Effect.OUTAGE),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from c2c_auditor.model.cell import CellFacts
-from c2c_auditor.model.report import ProcessStatus, SourceStatus
+from c2c_auditor.model.report import NetlinkStatus, ProcessStatus, SourceStatus
 from c2c_auditor.model.rule import Ruleset
 
 
@@ -42,5 +42,6 @@ class Reading:
     listings: bool = False
     sources: tuple[SourceStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
+    netlink: NetlinkStatus | None = None
     commits: Mapping[str, int] = field(factory=dict)
     seconds: Mapping[str, float] = field(factory=dict)

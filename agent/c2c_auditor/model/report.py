@@ -79,6 +79,21 @@ class SourceStatus:
 
 
 @frozen(kw_only=True)
+class NetlinkStatus:
+    """How the announcements of nf_tables are heard.
+
+    ``buffer`` is how many bytes of them may wait; ``overflows`` and ``listings`` count since the start: how often more
+    came than that, and how often all rules were listed. ``witnessed`` is when they were last held against what iptables
+    prints, in seconds since the epoch; None if they never were.
+    """
+
+    buffer: int
+    overflows: int
+    listings: int
+    witnessed: float | None = None
+
+
+@frozen(kw_only=True)
 class ProcessStatus:
     """One of silk's programs on this cell; ``start_time`` in seconds since the epoch."""
 
@@ -193,6 +208,7 @@ class Report:
     unknown: frozenset[Kind] = frozenset()
     sources: tuple[SourceStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
+    netlink: NetlinkStatus | None = None
     tally: Tally = Tally()
     counters: Counters = Counters()
     notes: tuple[str, ...] = ()

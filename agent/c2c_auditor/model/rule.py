@@ -84,6 +84,7 @@ __all__ = [
     "Base",
     "Chain",
     "CommentMatch",
+    "Disagreement",
     "Dnat",
     "Goto",
     "HashLimitMatch",
@@ -229,12 +230,27 @@ class Table:
 
 
 @frozen(kw_only=True)
+class Disagreement:
+    """A rule that two readers of one kernel read differently, as each would print it; empty for one that has none.
+
+    ``position`` counts from 1. ``witness`` is the program that was the second reader.
+    """
+
+    table: str
+    chain: str
+    position: int
+    read: str
+    witnessed: str
+    witness: str
+
+
+@frozen(kw_only=True)
 class Ruleset:
     """All that one backend holds of one address family, as far as it was read.
 
     ``origin`` says from where, ``reader`` which program's version read it (empty when that is not known), ``warnings``
-    what the reader could not be sure of. ``natives`` are nf_tables' other tables, those of family ``inet`` too, with
-    the rules that packets of ``family`` can meet.
+    what the reader could not be sure of, ``disagreements`` where a second reader contradicted it. ``natives`` are
+    nf_tables' other tables, those of family ``inet`` too, with the rules that packets of ``family`` can meet.
     """
 
     tables: Mapping[str, Table]
@@ -245,6 +261,7 @@ class Ruleset:
     reader: str = field(default="", eq=False)
     lost: frozenset[Loss] = frozenset()
     warnings: tuple[str, ...] = field(default=(), eq=False)
+    disagreements: tuple[Disagreement, ...] = ()
 
     def chains(self, table: str) -> Mapping[str, Chain]:
         """The chains of ``table``; empty if the table is not there."""

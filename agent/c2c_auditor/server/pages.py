@@ -15,13 +15,14 @@ from urllib.parse import urlencode
 import bottle
 from attrs import frozen
 
+from c2c_auditor.audit.mend.refusals import may_help
 from c2c_auditor.export.causes import causes
 from c2c_auditor.export.details import facts
 from c2c_auditor.export.document import identifier
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.status import last_audit
 from c2c_auditor.export.verdict import lasting, since, verdict
-from c2c_auditor.model.finding import Finding
+from c2c_auditor.model.finding import Finding, State
 from c2c_auditor.model.report import Report, Result
 
 _NAMES = ("layout", "overview", "finding", "message", "explain_form", "explain", "matrix")
@@ -78,6 +79,7 @@ def overview_page(templates: Templates, report: Report | None, now: float) -> st
         tone=_tone(report),
         last_audit=last_audit(report, now) if report is not None else "",
         causes=found,
+        can_be_mended=report is not None and may_help(report.findings),
         most=_MOST_OF_A_CAUSE,
         now=now,
         since=since,
@@ -102,7 +104,13 @@ def finding_page(templates: Templates, report: Report | None, name: str, now: fl
     if finding is None:
         return None
     return templates.page(
-        "finding", title=finding.kind.value, finding=finding, facts=tuple(facts(finding, now)), names=_LABELS
+        "finding",
+        title=finding.kind.value,
+        finding=finding,
+        number=name,
+        facts=tuple(facts(finding, now)),
+        names=_LABELS,
+        can_be_mended=finding.state is not State.RESOLVED and may_help((finding,)),
     )
 
 

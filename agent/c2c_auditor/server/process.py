@@ -32,7 +32,7 @@ from c2c_auditor.server.listener import Listener, bind
 from c2c_auditor.server.local import bind_path
 from c2c_auditor.server.pages import Templates
 from c2c_auditor.server.questions import AnswerFunction, QuestionClient, QuestionServer
-from c2c_auditor.server.routes import LatestReport, application, health_application
+from c2c_auditor.server.routes import LatestReport, application, health_application, local_application
 from c2c_auditor.server.tls import Credentials, tls_context
 
 _STARTUP_SECONDS = 15.0
@@ -121,7 +121,7 @@ def _listeners(
     return (
         Listener(main, everything, threads=settings.threads + 1, context=context),
         *(Listener(bound, only_health, threads=1) for bound in health),
-        *(Listener(bound, everything, threads=_LOCAL_THREADS) for bound in local),
+        *(Listener(bound, local_application(everything), threads=_LOCAL_THREADS) for bound in local),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,6 +35,8 @@ from c2c_auditor.server.pages import (
 from c2c_auditor.server.questions import Answer, QuestionClient
 
 _LINES_OF_A_PAGE = "200"
+# A name without dots, or an address, and a port.
+_MACHINES_OWN = re.compile(r"(?:[^.:\[\]]*|[0-9.]+|\[[0-9a-fA-F:.]+\])(?::[0-9]+)?")
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -237,6 +240,25 @@ def application(
             "/api/v1/matrix": api.matrix,
         }
     )
+
+
+def local_application(app: bottle.Bottle) -> bottle.Bottle:
+    """``app`` for clients on the machine itself, who give an address or a name without dots as the host.
+
+    Any other name is of a web site that has led a browser here (DNS rebinding): behind it no certificate stands, as
+    this is plain HTTP.
+    """
+    guarded = bottle.Bottle()
+    guarded.add_hook("before_request", _refuse_sites)
+    guarded.merge(app)
+    guarded.default_error_handler = _error_page
+    return guarded
+
+
+def _refuse_sites() -> None:
+    host = bottle.request.environ.get("HTTP_HOST", "")
+    if not _MACHINES_OWN.fullmatch(host):
+        raise bottle.HTTPError(421, "this is not the host that you asked for")
 
 
 def health_application(latest: LatestReport, *, ready_max_age: float) -> bottle.Bottle:

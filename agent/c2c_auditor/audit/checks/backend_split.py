@@ -21,12 +21,13 @@ _TOOLS = {r.Backend.NFT: "iptables-nft", r.Backend.LEGACY: "iptables-legacy", r.
 def split(main: r.Ruleset, other: r.Ruleset) -> Iterator[Finding]:
     """The finding that silk's chains stand in both backends; ``main`` has most of them."""
     chains = silks(other)
+    more = "1 more chain" if len(chains) == 1 else f"{len(chains)} more chains"
     yield describe.finding(
         Kind.BACKEND_SPLIT,
         subject=(),
         summary=(
             f"silk's chains stand in both backends: {main.backend.value} holds the cell's rules, and "
-            f"{other.backend.value} another {len(chains)} chains. The kernel applies both; silk and its tools see one."
+            f"{other.backend.value} {more}. The kernel applies both; silk and its tools see one."
         ),
         remedy=(
             f"List them with {_TOOLS[other.backend]}-save; remove silk's chains there, or recreate the cell. Check "

@@ -154,13 +154,11 @@ def _orphans(inputs: Inputs) -> Iterator[Finding]:
     for chain in inputs.chains.names:
         if chain not in jumped | spared:
             count = len(inputs.ruleset.chains("filter")[chain].rules)
+            rules = "1 rule" if count == 1 else f"{count} rules"
             yield describe.finding(
                 Kind.POLICY_CHAIN_ORPHAN,
                 subject=(chain,),
-                summary=(
-                    f"Nothing jumps to the policy chain {chain} ({count} rules): it is left over and affects no "
-                    "traffic."
-                ),
+                summary=f"Nothing jumps to the policy chain {chain} ({rules}): it is left over and affects no traffic.",
                 remedy=f"iptables -w -F {chain} && iptables -w -X {chain}",
                 chain=chain,
             )

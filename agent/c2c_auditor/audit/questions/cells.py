@@ -24,6 +24,7 @@ from c2c_auditor.netfilter.stages import ROUTED, Stage, stages
 from c2c_auditor.netfilter.way import Way
 from c2c_auditor.silk.chain_names import ChainFamily, container_interface, family_of
 from c2c_auditor.silk.input import host_service
+from c2c_auditor.silk.policy import open_rules
 
 _LINK_LOCAL = IPv4Network("169.254.0.0/16")  # no router forwards to it, so such an address is the cell's own
 _THROUGH = (Hook.PREROUTING, Hook.INPUT, Hook.FORWARD, Hook.POSTROUTING)
@@ -61,6 +62,13 @@ class Cell:
     def has(self, table: str, hook: Hook) -> bool:
         """Whether the chain of ``table`` on ``hook`` is shown."""
         return hook.value in self.rulesets[0].chains(table)
+
+    @property
+    def open(self) -> bool:
+        """Whether policies are not enforced here: VPA's configuration says so, or its rules do."""
+        config = self.inputs.config
+        opening = open_rules(config.overlay_networks)
+        return config.policy_disabled or any(entry.rule in opening for entry in self.inputs.chains.rules)
 
     @cached_property
     def _stages(self) -> tuple[Stage, ...]:

@@ -220,7 +220,7 @@ class _Question:
         """Whether packets that leave with ``marks`` carry the app's; 0 is nobody's where policies are enforced."""
         if self._policies:
             return marks == {self._policies[-1].source_tag}
-        return marks != {0} or any(cell.inputs.ipv6 or cell.inputs.config.policy_disabled for cell in self._cells)
+        return marks != {0} or any(cell.inputs.ipv6 or cell.open for cell in self._cells)
 
     def _tag(self) -> int | None:
         """The mark that packets of a source elsewhere arrive with; None where nothing tells it."""

@@ -15,7 +15,7 @@ _RESTS_ON = (
 
 
 def matrix_of_marks(
-    pairs: Iterable[MarkPair], people: People, wanted: Sequence[str | None], *, differences: bool
+    pairs: Iterable[MarkPair], people: People, wanted: Sequence[str | None], *, differences: bool = False
 ) -> Matrix:
     """One line for each source, destination and its address.
 

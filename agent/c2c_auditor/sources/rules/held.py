@@ -34,6 +34,7 @@ def entry(rules: Rules) -> Entry:
 class HeldChain:
     """A chain. ``entries`` are lists parallel to ``handles``, one for each of its families.
 
+    ``plain`` says that all entries are rules. ``made`` is what `frozen` made of the chain, as long as nothing changes.
     ``packets`` are those of a dump, in the same order; None once a commit changed the chain, for commits do not tell.
     """
 
@@ -41,18 +42,20 @@ class HeldChain:
     handles: list[int] = field(factory=list)
     packets: list[int] | None = None
     entries: tuple[list[Entry], ...] = ()
-    _frozen: dict[r.AddressFamily, r.Chain] = field(factory=dict)
+    plain: bool = True
+    made: dict[r.AddressFamily, r.Chain] = field(factory=dict)
     _targets: frozenset[str] | None = None
 
     def clear(self) -> None:
         """Forget all rules."""
         self.handles, self.packets = [], None
         self.entries = tuple([] for _ in DECODED[self.message.family])
+        self.plain = True
         self.changed()
 
     def changed(self) -> None:
         """What was made of the chain before does not hold any longer."""
-        self._frozen.clear()
+        self.made.clear()
         self._targets = None
 
     def find(self, handle: int) -> int | None:
@@ -70,6 +73,7 @@ class HeldChain:
         self.packets = None
         for held, one in zip(self.entries, entries, strict=True):
             held.insert(at, one)
+            self.plain = self.plain and isinstance(one, r.Rule)
         self.changed()
 
     def take(self, handle: int) -> int | None:
@@ -115,10 +119,11 @@ class HeldChain:
 
     def frozen(self, family: r.AddressFamily, *, own: bool) -> r.Chain:
         """The chain as a value; the identical one as long as nothing changes. ``own``: its hook is iptables' own."""
-        found = self._frozen.get(family)
+        found = self.made.get(family)
         if found is None:
-            rules = _flat(self.entries[DECODED[self.message.family].index(family)])
-            found = self._frozen[family] = r.Chain(
+            held = self.entries[DECODED[self.message.family].index(family)]
+            rules: tuple[r.Rule, ...] = tuple(held) if self.plain else _flat(held)  # type: ignore[arg-type]  # plain
+            found = self.made[family] = r.Chain(
                 name=self.message.name,
                 policy=self.message.policy,
                 base=None if own else self.message.base,
@@ -129,8 +134,6 @@ class HeldChain:
 
 
 def _flat(entries: list[Entry]) -> tuple[r.Rule, ...]:
-    if set(map(type, entries)) <= {r.Rule}:
-        return tuple(entries)  # type: ignore[arg-type]  # all are rules
     return tuple(rule for one in entries for rule in ((one,) if isinstance(one, r.Rule) else one))
 
 

@@ -14,6 +14,7 @@ from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.silk.chain_names import author
 from c2c_auditor.sources.rules import rulesets
 from c2c_auditor.sources.rules.follower import Follower
+from c2c_auditor.sources.rules.held import DECODED
 from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.replica import Replica
 
@@ -28,8 +29,19 @@ class NativeReader:
         self._tables = tuple(tables)
         self._replica = Replica({family: RuleDecoder(family) for family in r.AddressFamily})
         self._follower = Follower(netlink, self._replica)
-        self._last: dict[r.AddressFamily, tuple[int | None, r.Ruleset]] = {}
+        self._current: dict[r.AddressFamily, r.Ruleset] = {}
+        self._noted = 0
         self._commits: Counter[str] = Counter()
+
+    @property
+    def generation(self) -> int | None:
+        """The generation of the last reading; None before the first."""
+        return self._follower.generation
+
+    @property
+    def listings(self) -> int:
+        """How often everything was listed: once at the start, and then after each loss of announcements."""
+        return self._follower.listings
 
     def in_use(self, family: r.AddressFamily) -> bool | None:
         """None: only reading shows whether nf_tables holds rules of iptables."""
@@ -42,26 +54,29 @@ class NativeReader:
         Raises SourceError when netlink fails, or when chains change faster than they can be read.
         """
         self._follower.catch_up()
-        self._count()
-        generation, last = self._last.get(family, (None, None))
-        if last is None or generation != self._follower.generation:
-            made = rulesets.ruleset(self._replica.tables, family, self._tables)
-            # Unchanged chains are the identical objects, so that comparing costs little.
-            last = last if last is not None and (made, made.warnings) == (last, last.warnings) else made
-            self._last[family] = self._follower.generation, last
-        return last
+        self._note()
+        ruleset = self._current.get(family)
+        if ruleset is None:
+            ruleset = self._current[family] = rulesets.ruleset(self._replica.tables, family, self._tables)
+        return ruleset
 
     def changes(self) -> Mapping[str, int]:
         """Commits seen since the last call, by author."""
         counted, self._commits = dict(self._commits), Counter()
         return counted
 
-    def _count(self) -> None:
-        """Count who committed.
+    def _note(self) -> None:
+        """Forget the rulesets that commits concern, and count who committed.
 
         A person's ``iptables`` looks like silk's own; only the chains that it changed distinguish them, and not always.
         """
+        if self._noted != self._follower.listings:
+            self._noted = self._follower.listings
+            self._current.clear()
         for turn in self._follower.turns:
+            for (family, _), _ in turn.chains:
+                for concerned in DECODED.get(family, tuple(r.AddressFamily)):
+                    self._current.pop(concerned, None)
             chains = [chain for _, chain in turn.chains]
             self._commits[author(chains) if turn.commit.name in _SILKS_TOOLS else "foreign"] += 1
         self._follower.turns.clear()

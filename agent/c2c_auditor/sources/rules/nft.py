@@ -85,6 +85,11 @@ class NftReader:
         )
         return marked_if_older(ruleset)
 
+    def forget(self) -> None:
+        """Drop all that was remembered of the rules."""
+        self._parsers.clear()
+        self._last.clear()
+
     def _run(self, argv: Sequence[str]) -> Output:
         output = run(argv, self._limits)
         where = " ".join(argv)

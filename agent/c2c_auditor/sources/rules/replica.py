@@ -40,10 +40,10 @@ class Applied:
     """One commit while it is applied, and when it has been.
 
     ``touched`` are the chains whose rules it changed, or may have; ``names`` all chains that it named, with their
-    tables. The rest serves to apply it. ``gone`` are the handles of deleted rules by chain, which stay in their lists
-    until its end; ``waiting`` new rules by the rule that they stand behind and that was not announced yet; ``before``
-    the chain and the handle of the rule that the message before deleted; ``named`` how the message before about a rule
-    began, up to its handle, and the chain that this named.
+    tables (an empty name for a table itself). The rest serves to apply it. ``gone`` are the handles of deleted rules by
+    chain, which stay in their lists until its end; ``waiting`` new rules by the rule that they stand behind and that
+    was not announced yet; ``before`` the chain and the handle of the rule that the message before deleted; ``named``
+    how the message before about a rule began, up to its handle, and the chain that this named.
     """
 
     gone: dict[ChainKey, set[int]] = field(factory=dict)
@@ -87,6 +87,7 @@ class Replica:
             for held, decoded in decoders:
                 held.append(entry(decoded(expressions, userdata)))
         chain.packets = packets
+        chain.plain = all(set(map(type, held)) <= {r.Rule} for held in chain.entries)
         self.stale.discard(key)
 
     def size(self) -> int:
@@ -111,7 +112,7 @@ class Replica:
             elif kind == DELCHAIN:
                 self._del_chain(payload, turn)
             elif kind == NEWTABLE:
-                self._new_table(payload)
+                turn.names.add((self._new_table(payload), ""))
             elif kind == DELTABLE:
                 self._del_table(payload, turn)
         for key, gone in turn.gone.items():
@@ -202,21 +203,24 @@ class Replica:
             turn.gone.setdefault(key, set()).add(handle)
             turn.before = key, handle
 
-    def _new_table(self, payload: bytes) -> None:
+    def _new_table(self, payload: bytes) -> TableKey:
         message = table_message(payload)
-        held = self.tables.get((message.family, message.name))
+        key = message.family, message.name
+        held = self.tables.get(key)
         if held is None:
-            self.tables[message.family, message.name] = HeldTable(message)
+            self.tables[key] = HeldTable(message)
         else:
             held.message = message
             for chain in held.chains.values():
                 chain.changed()
+        return key
 
     def _del_table(self, payload: bytes, turn: Applied) -> None:
         """A table is gone; the handles of its chains are used again when the same commit makes it anew."""
         message = table_message(payload)
         key = message.family, message.name
         self.tables.pop(key, None)
+        turn.names.add((key, ""))
         self.stale = {chain for chain in self.stale if chain[0] != key}
         turn.gone = {chain: gone for chain, gone in turn.gone.items() if chain[0] != key}
         turn.waiting = {place: rule for place, rule in turn.waiting.items() if place[0][0] != key}

@@ -49,12 +49,12 @@ def _own_table(spec: TableSpec, held: HeldTable | None, family: r.AddressFamily)
     chains = {hook.value: r.Chain(name=hook.value, policy="ACCEPT") for hook in spec.hooks}
     if held is not None and not held.message.dormant:
         for chain in held.chains.values():
-            chains[chain.message.name] = chain.frozen(family, own=_hangs_where_iptables_hung_it(spec.name, chain))
+            chains[chain.message.name] = chain.made.get(family) or _own_chain(spec.name, chain, family)
     return r.Table(name=spec.name, chains=chains)
 
 
-def _hangs_where_iptables_hung_it(table: str, chain: HeldChain) -> bool:
-    return _OWN_HOOKS.get((table, chain.message.name)) == chain.message.base
+def _own_chain(table: str, chain: HeldChain, family: r.AddressFamily) -> r.Chain:
+    return chain.frozen(family, own=_OWN_HOOKS.get((table, chain.message.name)) == chain.message.base)
 
 
 def _native_table(key: TableKey, held: HeldTable, family: r.AddressFamily) -> r.Table:
