@@ -313,6 +313,17 @@ def test_a_rule_in_the_other_backend_is_not_looked_for_in_this_one() -> None:
     assert (found.commands, len(found.refused)) == ((), len(scene.judgement.findings))
 
 
+def test_a_chain_that_two_readers_read_differently_is_left_alone() -> None:
+    """What really stands there is not known; another chain's finding is mended all the same."""
+    rules = PAIR.ruleset.chains("filter")[DESTINATION].rules
+    one = r.Disagreement(table="filter", chain=DESTINATION, position=1, read="", witnessed="-j X", witness="iptables")
+    doubted = evolve(_with(DESTINATION, *rules[:-1], ruleset=_with(VPA, *RULES[1:])), disagreements=(one,))
+    found = _everything(scene_of(PAIR, doubted))
+    assert {edit.chain for edit in _edits(found)} <= {VPA}
+    assert "two programs read" in _refused(found)[Kind.DEFAULT_DENY_MISSING]
+    assert Kind.READER_DISAGREES in _refused(found)
+
+
 def test_each_command_has_a_comment_and_the_check_stands_before_it() -> None:
     """A shell takes the text; the commands run only if the check says that they fit."""
     text = script(_everything(scene_of(PAIR, _with(VPA, *RULES[1:]))), COMMAND, undo=False, review=False)

@@ -10,8 +10,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from c2c_auditor.assembly.once import read_agreed
+from c2c_auditor.assembly.recorded import BundleReader
+from c2c_auditor.audit.mend.mend import Request, mend
 from c2c_auditor.cli import cli
+from c2c_auditor.cli.wiring import saving_programs
+from c2c_auditor.config import Config
 from c2c_auditor.errors import UsageError
+from c2c_auditor.export.mend_commands import blocks
+from c2c_auditor.model.family import AddressFamily
+from c2c_auditor.model.rule import Backend, Ruleset
 from support.recordings import CELLS
 
 FOREIGN = "-A FORWARD -d 10.255.2.7/32 -p tcp -m tcp --dport 9 -j DROP"
@@ -82,3 +90,29 @@ def test_an_audit_says_where_the_commands_are_to_be_had(bundle: Path) -> None:
     assert done.output.splitlines()[-1] == "c2c-auditor mend prints the commands that mend this, and runs nothing."
     assert "c2c-auditor mend" not in _run("audit", "--bundle", CELLS / "pair").output
     assert json.loads(_run("audit", "--bundle", bundle, "--format", "json").output)["findings"]
+
+
+def test_the_program_is_the_one_beside_silks_own(tmp_path: Path) -> None:
+    """By directory, family and backend, whatever its name there is; without one its usual name has to do."""
+    said = {"iptables-save": "nf_tables", "ip6tables-nft-save": "nf_tables", "iptables-legacy-save": "legacy"}
+    for name, backend in said.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{name} v1.8.9 ({backend})'\n")
+        (tmp_path / name).chmod(0o755)
+    config = Config(iptables_bin_dir=tmp_path)
+    for family, backend, name in (
+        (AddressFamily.IPV4, Backend.NFT, "iptables-save"),
+        (AddressFamily.IPV6, Backend.NFT, "ip6tables-nft-save"),
+        (AddressFamily.IPV4, Backend.LEGACY, "iptables-legacy-save"),
+    ):
+        ruleset = Ruleset(tables={}, family=family, backend=backend)
+        assert saving_programs(config, [ruleset]) == {family: str(tmp_path / name)}
+    assert saving_programs(config, [Ruleset(tables={}, family=AddressFamily.IPV6, backend=Backend.LEGACY)]) == {}
+
+
+def test_what_is_printed_names_that_program(bundle: Path) -> None:
+    """The one that loads rules stands where the one does that prints them."""
+    scene, findings = read_agreed(BundleReader(directory=bundle), wait=None)
+    found = mend(scene, Request(findings=findings))
+    (usual,) = blocks(found, undo=False)
+    (own,) = blocks(found, undo=False, saving={AddressFamily.IPV4: "/opt/sbin/iptables-nft-save"})
+    assert (usual.program, own.program) == ("iptables-restore", "/opt/sbin/iptables-nft-restore")

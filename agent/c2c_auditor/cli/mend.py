@@ -15,7 +15,7 @@ from c2c_auditor.audit.mend.mend import mend as work_out
 from c2c_auditor.audit.mend.rights import parse_named
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.cli.options import FILE, output
-from c2c_auditor.cli.wiring import cell_reader, load_settings, open_rules
+from c2c_auditor.cli.wiring import cell_reader, load_settings, open_rules, saving_programs
 from c2c_auditor.errors import UsageError
 from c2c_auditor.export.document import identifier
 from c2c_auditor.export.mend import harms_left, mend_document, script
@@ -96,15 +96,17 @@ def mend(
     if not review:
         _refuse_if_old(scene)
     found = work_out(scene, Request(findings=_chosen(agreed, findings, causes), asked=bool(findings), foreign=named))
+    live = bundle is None
+    saving = saving_programs(load_settings(config_file), scene.reading.rulesets) if live else None
     if form == "json":
-        click.echo(json.dumps(mend_document(found, undo=undo), indent=1))
+        click.echo(json.dumps(mend_document(found, undo=undo, saving=saving), indent=1))
     else:
-        click.echo(script(found, _command(config_file), undo=undo, review=bundle is not None), nl=False)
+        click.echo(script(found, _command(config_file), undo=undo, review=not live, saving=saving), nl=False)
     return _COULD_NOT_LOOK if found.blocked is not None else exit_status(found)
 
 
 def exit_status(found: Mend) -> int:
-    """0 if nothing that was asked for is left, 1 if an outage or a breach is, or any finding that was asked for."""
+    """1 if an outage or a breach that was asked for is left, else 0."""
     return int(harms_left(found))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -13,7 +14,9 @@ from c2c_auditor.assembly.once import Reader
 from c2c_auditor.assembly.recorded import BundleReader
 from c2c_auditor.config import Config, load_config
 from c2c_auditor.errors import SourceError, UsageError
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.report import NetlinkStatus
+from c2c_auditor.model.rule import Backend, Ruleset
 from c2c_auditor.sources.facts.answer_texts import KeepText
 from c2c_auditor.sources.facts.gatherer import CellReader
 from c2c_auditor.sources.facts.policy_schedule import Pace
@@ -24,6 +27,7 @@ from c2c_auditor.sources.rules.legacy import LegacyReader
 from c2c_auditor.sources.rules.native import NativeReader
 from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.nft import NftReader
+from c2c_auditor.sources.rules.tools import Tools
 from c2c_auditor.sources.rules.witness import WitnessedReader
 
 
@@ -113,6 +117,24 @@ def _netfilter(config: Config, *, witness: bool) -> Netfilter:
         reader=reader,
         witness=WitnessedReader(reader, _text(config), config.witness_interval) if witness else None,
     )
+
+
+def saving_programs(config: Config, rulesets: Iterable[Ruleset]) -> Mapping[AddressFamily, str]:
+    """Where silk's own iptables is, by the program that prints the rules of each family of its backend.
+
+    Without it where it cannot be found: then its usual name has to do.
+    """
+    tools = Tools(config.iptables_bin_dir, config.read_timeout)
+    path = str(config.iptables_bin_dir) if config.iptables_bin_dir is not None else None
+    found: dict[AddressFamily, str] = {}
+    for ruleset in rulesets:
+        tool = ruleset.family.tool
+        if ruleset.backend is Backend.NFT:
+            with suppress(SourceError):
+                found.setdefault(ruleset.family, tools.find_nft(f"{tool}-nft-save", f"{tool}-save").path)
+        elif (legacy := shutil.which(f"{tool}-legacy-save", path=path)) is not None:
+            found.setdefault(ruleset.family, legacy)
+    return found
 
 
 def policy_pace(config: Config) -> Pace:

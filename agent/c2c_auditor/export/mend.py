@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -14,6 +14,7 @@ from c2c_auditor.export.document import finding_document, identifier
 from c2c_auditor.export.mend_commands import MARK, Block, blocks
 from c2c_auditor.export.plain import plain
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.netfilter.render import render_rule
 from c2c_auditor.silk.chain_names import author
@@ -33,12 +34,19 @@ _WRITTEN_ONCE = (
 )
 
 
-def script(mend: Mend, command: Sequence[str], *, undo: bool, review: bool) -> str:
-    """The whole text. ``command`` are the words that run this program's ``mend`` here.
+def script(
+    mend: Mend,
+    command: Sequence[str],
+    *,
+    undo: bool,
+    review: bool,
+    saving: Mapping[AddressFamily, str] | None = None,
+) -> str:
+    """The whole text. ``command`` are the words that run this program's ``mend`` here; ``saving`` as for `blocks`.
 
     With ``review`` the rules are a recording's, so there is no check and nothing to run.
     """
-    found = blocks(mend, undo=undo)
+    found = blocks(mend, undo=undo, saving=saving)
     lines = ["#!/bin/sh", *(f"# {line}" if line else "#" for line in _head(mend, undo=undo))]
     for block in found:
         lines.append("")
@@ -128,8 +136,8 @@ def foreign_text(refusal: Refusal) -> str:
     return f"{table}{render_rule(refusal.foreign, place.chain)}"
 
 
-def mend_document(mend: Mend, *, undo: bool) -> dict[str, Any]:
-    """The mend as JSON values."""
+def mend_document(mend: Mend, *, undo: bool, saving: Mapping[AddressFamily, str] | None = None) -> dict[str, Any]:
+    """The mend as JSON values; ``saving`` as for `blocks`."""
     outcome = mend.outcome
     return {
         "time": _time(mend.time),
@@ -138,7 +146,7 @@ def mend_document(mend: Mend, *, undo: bool) -> dict[str, Any]:
         "gentler": list(_gentler(mend)),
         "commands": [
             {"ip": block.family.value, "program": block.program, "fits": block.fits, "text": _text(block)}
-            for block in blocks(mend, undo=undo)
+            for block in blocks(mend, undo=undo, saving=saving)
         ],
         "afterwards": {
             "clean": not mend.left,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from c2c_auditor.audit.mend.edits import Action, Edit, state_of, touched, way_back
 from c2c_auditor.audit.mend.mend import Commands, Mend
@@ -32,12 +32,23 @@ class Block:
     lines: tuple[str, ...]
 
 
-def blocks(mend: Mend, *, undo: bool) -> tuple[Block, ...]:
+def blocks(mend: Mend, *, undo: bool, saving: Mapping[r.AddressFamily, str] | None = None) -> tuple[Block, ...]:
     """The commands, or with ``undo`` those that take them back, which fit the rules that the commands leave.
+
+    ``saving`` are the paths of the programs of silk's own iptables that print rules, where they are known.
 
     Raises UsageError for a rule that cannot be written on one line.
     """
-    return tuple(_block(commands, mend.causes, undo=undo) for commands in mend.commands)
+    known = saving if saving is not None else {}
+    return tuple(
+        evolve(block, program=_sibling(known[block.family])) if block.family in known else block
+        for block in (_block(commands, mend.causes, undo=undo) for commands in mend.commands)
+    )
+
+
+def _sibling(saving: str) -> str:
+    """The program beside NAME-save that loads rules: of the same version and backend."""
+    return f"{saving.removesuffix('-save')}-restore"
 
 
 def _block(commands: Commands, causes: Mapping[int, Finding], *, undo: bool) -> Block:
@@ -55,7 +66,7 @@ def _block(commands: Commands, causes: Mapping[int, Finding], *, undo: bool) -> 
 def program(ruleset: r.Ruleset) -> str:
     """The program that loads rules where ``ruleset`` was read: of the same directory, backend and family."""
     if ruleset.backend is r.Backend.NFT and ruleset.origin.endswith("-save"):
-        return f"{ruleset.origin.removesuffix('-save')}-restore"  # the version that read them also writes them
+        return _sibling(ruleset.origin)
     legacy = ruleset.backend is r.Backend.LEGACY or ruleset.reader.endswith("(legacy)")
     nft = ruleset.backend is r.Backend.NFT or ruleset.reader.endswith("(nf_tables)")
     backend = ["legacy"] if legacy else ["nft"] if nft else []

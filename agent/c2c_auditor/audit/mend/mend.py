@@ -167,7 +167,9 @@ class _Work:
             mine = {number: one for number, one in self.numbered.items() if one.ipv6 == inputs.ipv6}
             place = next(at for at, one in enumerate(self._scene.reading.rulesets) if one is inputs.ruleset)
             draft = self._draft(inputs, list(mine.values()), in_order=in_order)
-            worked_out[place] = Causes(mine).attributed(draft.mends(), in_order=in_order)
+            doubtful = {(one.table, one.chain) for one in inputs.ruleset.disagreements}
+            sure = [one for one in draft.mends() if (one.table, one.chain) not in doubtful]
+            worked_out[place] = Causes(mine).attributed(sure, in_order=in_order)
         return worked_out
 
     def _draft(self, inputs: Inputs, findings: Sequence[Finding], *, in_order: bool) -> Draft:

@@ -9,7 +9,7 @@ from attrs import frozen
 from c2c_auditor.audit.mend.rights import is_foreign
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.scene import Scene
-from c2c_auditor.model.finding import Finding
+from c2c_auditor.model.finding import Finding, Place
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.rule import Loss, Rule
 
@@ -23,6 +23,7 @@ _REASONS = {
     Kind.POLICY_UNREADABLE: "the policy server's answer does not tell what to plan",
     Kind.PORT_NOT_EXPOSED: "the rules are as the policy says",
     Kind.ENFORCEMENT_DISABLED: "the operator's switch opens the overlay, and silk's rules carry that out",
+    Kind.READER_DISAGREES: "what really stands there must be known first",
     Kind.BACKEND_SPLIT: "which backend is meant is decided by garden.iptables_bin_dir, not by rules",
     Kind.CONTAINER_CHAIN_ORPHAN: (
         "whether such a container still runs is not in the rules; once you know that none does, ask for this finding "
@@ -41,6 +42,7 @@ _BY_NO_COMMAND = frozenset(
         Kind.POLICY_UNREADABLE,
         Kind.PORT_NOT_EXPOSED,
         Kind.BACKEND_SPLIT,
+        Kind.READER_DISAGREES,
     }
 )
 _FORBIDS_ALL = frozenset({Kind.STORE_SHRUNK, Kind.POLICY_UNREADABLE})
@@ -139,11 +141,18 @@ def elsewhere(finding: Finding) -> bool:
     return any(detail.startswith(_OF_BACKEND) for detail in finding.details)
 
 
+def is_doubtful(inputs: Inputs, place: Place) -> bool:
+    """Whether what stands in this chain is not known for sure, because a second reader says something else."""
+    return any((one.table, one.chain) == (place.table, place.chain) for one in inputs.ruleset.disagreements)
+
+
 def refusal(finding: Finding, inputs: Inputs, *, harm: str | None, conflicts: frozenset[str]) -> Refusal:
     """Why nothing is printed for ``finding``; ``harm`` is what the commands that were worked out would do besides."""
     foreign = finding.found if is_foreign(inputs, finding) else None
     if finding.kind not in _REASONS and waits(finding, conflicts):
         reason = "two containers with one address, or two apps with one tag, must be told apart first"
+    elif finding.kind not in _REASONS and finding.place is not None and is_doubtful(inputs, finding.place):
+        reason = "two programs read the rules of this chain differently (reader_disagrees)"
     elif elsewhere(finding):
         reason = "it is about the backend that silk does not write to"
     elif finding.kind in _OF_OTHERS and foreign is None:
