@@ -50,7 +50,7 @@ def _bosh_exporter(cells: Cells) -> str:
 def _draw(directory: Path) -> list[str]:
     cells = Cells(_CELLS)
     target = f"{_BOSH[0]}:{_BOSH[1]}"
-    bosh = {"job_name": "bosh", "scrape_interval": "1s", "static_configs": [{"targets": [target]}]}
+    bosh = {"job_name": "bosh", "scrape_interval": "5s", "static_configs": [{"targets": [target]}]}
     bosh["honor_labels"] = True
     began = time.time()
     with (
