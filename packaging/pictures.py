@@ -52,7 +52,7 @@ def _draw(directory: Path) -> list[str]:
     target = f"{_BOSH[0]}:{_BOSH[1]}"
     bosh = {
         "job_name": "bosh",
-        "scrape_interval": "1s",
+        "scrape_interval": "5s",
         "honor_labels": True,
         "static_configs": [{"targets": [target]}],
     }

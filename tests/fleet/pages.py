@@ -10,7 +10,7 @@ from pathlib import Path
 from attrs import define, frozen
 
 from fleet.cells import Cells, State
-from fleet.watching import RECEIVERS, Clock, Pager, alertmanager, watching
+from fleet.watching import ENDED, RECEIVERS, Clock, Pager, alertmanager, watching
 from support.prometheus import Prometheus
 
 _TICKET, _PAGE = RECEIVERS
@@ -18,17 +18,22 @@ _TICKET, _PAGE = RECEIVERS
 
 @frozen(kw_only=True)
 class Told:
-    """What came of one case: notifications to the receiver of warnings, and to the one that wakes somebody."""
+    """What came of one case: notifications to the receiver of warnings, and to the one that wakes somebody.
+
+    ``ended`` are those that an alert has ended, to either.
+    """
 
     case: str
     tickets: int
     pages: int
+    ended: int
     wanted: tuple[int, int]
+    lasting: bool = False
 
     @property
     def right(self) -> bool:
-        """Whether that is what it should be."""
-        return (self.tickets, self.pages) == self.wanted
+        """Whether that is what it should be; where an alert is ``lasting``, its end is told to nobody."""
+        return (self.tickets, self.pages) == self.wanted and not (self.lasting and self.ended)
 
 
 @define
@@ -48,10 +53,11 @@ class _Stage:
         with watching(self.directory, len(self.cells.states), self.clock) as running:
             yield running
 
-    def told(self, case: str, tickets: int, pages: int) -> Told:
+    def told(self, case: str, tickets: int, pages: int, *, lasting: bool = False) -> Told:
         """The notifications since the last case."""
         counted = self.pager.taken()
-        return Told(case=case, tickets=counted[_TICKET], pages=counted[_PAGE], wanted=(tickets, pages))
+        found = {"tickets": counted[_TICKET], "pages": counted[_PAGE], "ended": counted[ENDED]}
+        return Told(case=case, wanted=(tickets, pages), lasting=lasting, **found)
 
 
 def run(
@@ -79,7 +85,7 @@ def run(
         stage.wait("1m")
         with stage.watched():
             stage.wait("15m")
-            yield stage.told("Prometheus is restarted while that alert fires", 0, 0)
+            yield stage.told("Prometheus is restarted while that alert fires", 0, 0, lasting=True)
 
 
 def _server_down(stage: _Stage) -> Iterator[Told]:

@@ -27,6 +27,7 @@ OPERATORS = ROOT / "bosh-release" / "manifests" / "operators"
 JOB = ROOT / "bosh-release" / "jobs" / "c2c_auditor_alerts"
 _PAGER, _ALERTMANAGER = 9999, 9093
 RECEIVERS = ("ticket", "pager")
+ENDED = "ended"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -46,11 +47,10 @@ class Clock:
 
 
 class Pager:
-    """Counts the notifications that receivers get: new or changed ones, not the news that all is well again."""
+    """Counts the notifications that receivers get; those that only tell of an end count as ``ENDED``."""
 
     def __init__(self) -> None:
         self.notified: Counter[str] = Counter()
-        self.alerts: list[str] = []
 
     def taken(self) -> Counter[str]:
         """The count since the last call."""
@@ -65,10 +65,8 @@ class Pager:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                firing = [alert for alert in told["alerts"] if alert["status"] == "firing"]
-                if firing:
-                    pager.notified[self.path.strip("/")] += 1
-                    pager.alerts += [alert["annotations"]["description"] for alert in firing]
+                firing = any(alert["status"] == "firing" for alert in told["alerts"])
+                pager.notified[self.path.strip("/") if firing else ENDED] += 1
                 self.send_response(200)
                 self.end_headers()
 
