@@ -18,7 +18,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.attributes import attributes, number, text
 from c2c_auditor.netfilter.native.messages import HEADER, chain_message, table_message
 from c2c_auditor.netfilter.native.rules import RuleDecoder, packets_of
-from c2c_auditor.sources.rules.held import DECODED, HeldChain, HeldTable, entry
+from c2c_auditor.sources.rules.held import DECODED, Entry, HeldChain, HeldTable, entry
 from c2c_auditor.sources.rules.netlink import DELCHAIN, DELRULE, DELTABLE, NEWCHAIN, NEWRULE, NEWTABLE, Message
 
 _TABLE, _CHAIN, _HANDLE, _EXPRESSIONS, _POSITION, _USERDATA = 1, 2, 3, 4, 6, 7
@@ -27,6 +27,7 @@ TableKey = tuple[int, str]
 """Family (`messages.INET`, …) and name."""
 ChainKey = tuple[TableKey, int]
 """Table and the chain's handle."""
+ChangedRule = tuple[TableKey, str, Entry]
 Values = Mapping[int, bytes]
 _NO_CHAIN: tuple[bytes, ChainKey | None] = (b"?", None)
 """What no message begins with: that is its family's number."""
@@ -40,7 +41,8 @@ class Applied:
     """One commit while it is applied, and when it has been.
 
     ``touched`` are the chains whose rules it changed, or may have; ``names`` all chains that it named, with their
-    tables (an empty name for a table itself). The rest serves to apply it. ``gone`` are the handles of deleted rules by
+    tables (an empty name for a table itself); ``added`` and ``removed`` its rules, as far as they are known, each with
+    table and chain. The rest serves to apply it. ``gone`` are the handles of deleted rules by
     chain, which stay in their lists until its end; ``waiting`` new rules by the rule that they stand behind and that
     was not announced yet; ``before`` the chain and the handle of the rule that the message before deleted; ``named``
     how the message before about a rule began, up to its handle, and the chain that this named.
@@ -52,6 +54,8 @@ class Applied:
     named: tuple[bytes, ChainKey | None] = _NO_CHAIN
     touched: set[ChainKey] = field(factory=set)
     names: set[tuple[TableKey, str]] = field(factory=set)
+    added: list[ChangedRule] = field(factory=list)
+    removed: list[ChangedRule] = field(factory=list)
 
 
 class Replica:
@@ -115,12 +119,21 @@ class Replica:
                 turn.names.add((self._new_table(payload), ""))
             elif kind == DELTABLE:
                 self._del_table(payload, turn)
+        self._finish(turn)
+        return turn
+
+    def _finish(self, turn: Applied) -> None:
+        """Take out what a commit deleted."""
         for key, gone in turn.gone.items():
             chain = self._held(key)
-            if chain is not None and key not in self.stale and not chain.remove(gone):
+            if chain is None or key in self.stale:
+                continue
+            removed = chain.remove(gone)
+            if removed is None:
                 self.stale.add(key)
+            else:
+                turn.removed += [(key[0], chain.message.name, one) for one in removed]
         self.stale |= {key for key, _ in turn.waiting if self._held(key) is not None}
-        return turn
 
     def _held(self, key: ChainKey) -> HeldChain | None:
         table = self.tables.get(key[0])
@@ -172,7 +185,11 @@ class Replica:
         handle = number(found.get(_HANDLE, b""))
         if handle in gone:
             gone.remove(handle)
-            return chain.take(handle)
+            taken = chain.take(handle)
+            if taken is None:
+                return None
+            turn.removed.append((key[0], chain.message.name, taken[1]))
+            return taken[0]
         if _POSITION in found:
             before = chain.find(number(found[_POSITION]))
             return None if before is None else before + 1
@@ -190,7 +207,9 @@ class Replica:
         while True:
             handle = number(found.get(_HANDLE, b""))
             given = found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
-            chain.insert(at, handle, [entry(self._decoders[family].rules(*given)) for family in DECODED[key[0][0]]])
+            entries = [entry(self._decoders[family].rules(*given)) for family in DECODED[key[0][0]]]
+            chain.insert(at, handle, entries)
+            turn.added.append((key[0], chain.message.name, entries[0]))
             behind = turn.waiting.pop((key, handle), None)
             if behind is None:
                 return
