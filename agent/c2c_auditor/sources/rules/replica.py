@@ -9,6 +9,7 @@ again alone. Sources: Linux net/netfilter/nf_tables_api.c (``nf_tables_newrule``
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import define, field
@@ -34,6 +35,8 @@ _NO_CHAIN: tuple[bytes, ChainKey | None] = (b"?", None)
 _NAMES_END = 1024
 """Names have at most 255 bytes (NFT_NAME_MAXLEN)."""
 _HANDLE_SIZE = 12
+_HANDLE_HEAD = struct.pack("=HH", _HANDLE_SIZE, _HANDLE)
+_ATTRIBUTE, _TYPE = struct.Struct("=HH"), 0x3FFF
 
 
 @define(eq=False)
@@ -83,10 +86,11 @@ class Replica:
         packets: list[int] = []
         families = DECODED[key[0][0]]
         decoders = [(held, self._decoders[family].rules) for held, family in zip(chain.entries, families, strict=True)]
+        start = 0
         for payload in payloads:
-            found = attributes(payload, HEADER)
-            expressions, userdata = found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
-            chain.handles.append(number(found.get(_HANDLE, b"")))
+            start = start or len(_beginning(payload))  # all messages of a dump begin with the same names
+            handle, expressions, userdata = _rule(payload, start)
+            chain.handles.append(handle)
             packets.append(packets_of(expressions))
             for held, decoded in decoders:
                 held.append(entry(decoded(expressions, userdata)))
@@ -146,14 +150,12 @@ class Replica:
         """
         beginning, key = turn.named
         if not payload.startswith(beginning):
-            found = attributes(payload[:_NAMES_END], HEADER)
-            if list(found)[:2] != [_TABLE, _CHAIN]:
-                raise NotUnderstood(payload[:_NAMES_END].hex())
+            beginning = _beginning(payload)
+            found = attributes(beginning, HEADER)
             table_key, name = (payload[0], text(found[_TABLE])), text(found[_CHAIN])
             table = self.tables.get(table_key)
             handle = None if table is None else table.names.get(name)
             key = None if handle is None or payload[0] not in DECODED else (table_key, handle)
-            beginning = payload[: HEADER + sum((len(found[kind]) + 7) & ~3 for kind in (_TABLE, _CHAIN))]
             turn.named = beginning, key
             turn.names.add((table_key, name))
             if key is not None:
@@ -277,3 +279,22 @@ class Replica:
             self.stale.discard((key, message.handle))
             if table.names.get(held.message.name) == message.handle:
                 del table.names[held.message.name]
+
+
+def _beginning(payload: bytes) -> bytes:
+    """A rule's message up to its handle: table and chain. Raises NotUnderstood if it begins otherwise."""
+    found = attributes(payload[:_NAMES_END], HEADER)
+    if list(found)[:2] != [_TABLE, _CHAIN]:
+        raise NotUnderstood(payload[:_NAMES_END].hex())
+    return payload[: HEADER + sum((len(found[kind]) + 7) & ~3 for kind in (_TABLE, _CHAIN))]
+
+
+def _rule(payload: bytes, start: int) -> tuple[int, bytes, bytes]:
+    """Handle, expressions and user data of a rule whose names end at ``start``."""
+    at = start + _HANDLE_SIZE
+    if payload.startswith(_HANDLE_HEAD, start) and at + 4 <= len(payload):
+        length, kind = _ATTRIBUTE.unpack_from(payload, at)
+        if kind & _TYPE == _EXPRESSIONS and at + length == len(payload):  # as of all rules without user data
+            return int.from_bytes(payload[start + 4 : at], "big"), payload[at + 4 :], b""
+    found = attributes(payload, start)
+    return number(found.get(_HANDLE, b"")), found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
