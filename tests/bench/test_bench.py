@@ -36,6 +36,7 @@ from c2c_auditor.sources.rules.native import NativeReader
 from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.text import read_text
 from support.big_cell import CHAIN, BigCell, big_cell
+from support.commits import commits_to
 from support.growth import peak_mib
 from support.mutations import with_rules
 from support.namespaces import in_namespace
@@ -173,54 +174,69 @@ def test_nft_beside_300000_security_group_rules() -> None:
 
 
 _BUSY_SECONDS = 60.0
+_BUSY_COMMITS = 200
 
 
 @in_namespace
 def test_nft_while_others_commit() -> None:
-    """Commits to other chains as fast as two writers can, up to 200 a second, while readings go on.
+    """200 commits a second to another chain for a minute, and silk's swaps of the policy chain back to back.
 
-    Each reading must be one of a generation, with all of the policy chain.
+    Each reading must be one of a generation, with all of one policy chain or of two.
     """
     cell = big_cell()
     _load("nft", cell)
-    rules = sum(line.startswith(f"-A {CHAIN} ") for line in cell.save.splitlines())
+    subprocess.run(("iptables-nft", "-N", "noise"), check=True, timeout=30)
     stop = threading.Event()
-    commits = [0, 0]
+    swaps = [0]
     with Netlink() as netlink:
         reader = NativeReader(netlink)
         reader.read()
-        writers = [threading.Thread(target=_write, args=(number, commits, stop)) for number in range(2)]
-        for writer in writers:
-            writer.start()
+        swapping = threading.Thread(target=_swap, args=(cell, swaps, stop))
+        swapping.start()
         times: list[float] = []
-        began = time.monotonic()
+        began, spent = time.monotonic(), time.thread_time()
         try:
-            while time.monotonic() < began + _BUSY_SECONDS:
-                started = time.perf_counter()
-                assert len(reader.read().chains("filter")[CHAIN].rules) == rules
-                times.append(time.perf_counter() - started)
-                time.sleep(0.1)
+            with commits_to("noise", a_second=_BUSY_COMMITS) as commits:
+                while time.monotonic() < began + _BUSY_SECONDS:
+                    started = time.perf_counter()
+                    chains = reader.read().chains("filter")
+                    times.append(time.perf_counter() - started)
+                    assert any(len(chain.rules) > _MANY for name, chain in chains.items() if name.startswith("vpa--"))
+                    time.sleep(0.1)
         finally:
             stop.set()
-            for writer in writers:
-                writer.join()
-        overflows = netlink.announcements.overflows
-    rate = sum(commits) / _BUSY_SECONDS
-    late = sorted(times)[int(len(times) * 0.99)]
-    what = f"nft: readings at {rate:.0f} commits a second: all {len(times)} whole, p99"
-    _row(what, f"{late * 1e3:.1f} ms", "1 s")
-    _row("nft: announcements lost meanwhile", str(overflows), "0")
+            swapping.join()
+        spent = time.thread_time() - spent
+        _row(
+            "nft: commits a second to another chain, swaps in a minute", f"{commits[0] / 60:.0f}, {swaps[0]}", "200, -"
+        )
+        late = sorted(times)[int(len(times) * 0.99)]
+        _row(f"nft: readings meanwhile, all {len(times)} whole: p99", f"{late * 1e3:.0f} ms", "1 s")
+        _row("nft: processor time of reading meanwhile", f"{100 * spent / _BUSY_SECONDS:.1f} %", "-")
+        overflows, listings = netlink.announcements.overflows, reader.listings
+        _row("nft: announcements lost, listings meanwhile", f"{overflows}, {listings}", "0, 1")
 
 
-def _write(number: int, commits: list[int], stop: threading.Event) -> None:
-    chain = f"noise{number}"
-    subprocess.run(("iptables-nft", "-N", chain), check=True, timeout=30)
+_MANY = 10_000
+"""More rules than any chain but a whole policy chain has."""
+
+
+def _swap(cell: BigCell, swaps: list[int], stop: threading.Event) -> None:
+    """Silk's six commits, again and again."""
+    lines = [line for line in cell.save.splitlines() if line.startswith(f"-A {CHAIN} ")]
     while not stop.is_set():
-        started = time.monotonic()
-        for action in (("-A", chain, "-s", "192.0.2.1", "-j", "ACCEPT"), ("-D", chain, "1")):
-            subprocess.run(("iptables-nft", *action), check=True, timeout=30)
-            commits[number] += 1
-        stop.wait(max(0.0, 0.02 - (time.monotonic() - started)))
+        old, new = CHAIN if not swaps[0] else f"vpa--{swaps[0]}", f"vpa--{swaps[0] + 1}"
+        _run(f"-N {new}")
+        _run(f"-I FORWARD 1 -j {new}")
+        given = "\n".join(("*filter", *(line.replace(CHAIN, new) for line in lines), "COMMIT", ""))
+        subprocess.run(("iptables-nft-restore", "-n"), input=given, text=True, check=True, timeout=120)
+        for command in (f"-D FORWARD -j {old}", f"-F {old}", f"-X {old}"):
+            _run(command)
+        swaps[0] += 1
+
+
+def _run(command: str) -> None:
+    subprocess.run(("iptables-nft", *command.split()), check=True, timeout=60)
 
 
 @in_namespace
