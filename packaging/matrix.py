@@ -49,9 +49,11 @@ audited through another: live with `iptables_bin_dir`, and as `-save`, `-save -c
 Legacy rules are read live through the machine's own libiptc.
 """
 _LIMITS = """\
-An iptables-nft older than 1.8.8 does not show `--dport` and `--mark` of what a newer one wrote, with exit status 0, or
-refuses the table. What passed there is that the agent raises no alarm that is not there: it says which version
-read, judges nothing that depends on ports and marks, and asks for the iptables that garden uses (`iptables_bin_dir`).
+The agent itself reads nf_tables over netlink, and sees the same rules whichever version wrote them. Where netlink is
+not to be had, and in texts, an iptables-nft older than 1.8.8 does not show `--dport` and `--mark` of what a newer one
+wrote, with exit status 0, or refuses the table. What passed there is that the agent raises no alarm that is not there:
+it says which version read, judges nothing that depends on ports and marks, and asks for the iptables that garden uses
+(`iptables_bin_dir`).
 
 1.8.10 (ubuntu-noble) is in no release of Debian and was not run; where its texts were compared by hand, save and `-S`
 equalled those of 1.8.9 to the byte.

@@ -346,6 +346,7 @@ def test_a_name_is_quoted_as_yaml_wants_it() -> None:
         ({"web.port": 97.5}, "whole number"),
         ({"web.allow_anonymous": "yes"}, "true or false"),
         ({"interval": "15"}, "must be a number"),
+        ({"witness_interval": 30}, "or at least 60"),
         ({"backend": "nftables"}, "auto, nft, legacy"),
         ({"ingress_tag": 3}, "in quotes"),
         ({"ingress_tag": "0000"}, "hexadecimal"),

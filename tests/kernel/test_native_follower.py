@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ from c2c_auditor.sources.rules import rulesets
 from c2c_auditor.sources.rules.follower import Follower
 from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.replica import Replica
+from support.commits import commits_to
 from support.namespaces import in_namespace
 from support.recordings import CELLS
 
@@ -213,3 +215,26 @@ def test_a_commit_to_one_family_is_followed_by_the_reading_of_that_one_alone() -
         after = follows.rules()
         changed = [name for name, chain in after.chains("filter").items() if chain is not before.chains("filter")[name]]
         assert changed == ["INPUT"]
+
+
+@in_namespace
+def test_two_hundred_commits_a_second_make_nobody_blind() -> None:
+    """Each reading is whole and none needs a new listing; one that must list meanwhile ends too."""
+    _run("iptables-nft-restore", given=(CELLS / "fleet-40" / "iptables-save.txt").read_text())
+    _run("iptables-nft", "-N", "noise")
+    with followed() as follows:
+        expected = {name: chain for name, chain in follows.rules().chains("filter").items() if name != "noise"}
+        with commits_to("noise", a_second=200) as commits:
+            for _ in range(20):
+                before = commits[0]
+                while commits[0] == before:
+                    time.sleep(0.01)
+                read = follows.rules().chains("filter")
+                assert {name: chain for name, chain in read.items() if name != "noise"} == expected
+            assert follows.follower.listings == 1
+            for _ in range(5):
+                follows.follower.generation = None  # as after an overflow
+                read = follows.rules().chains("filter")
+                assert {name: chain for name, chain in read.items() if name != "noise"} == expected
+        assert follows.rules() == _listed()
+        assert follows.announcements.overflows == 0

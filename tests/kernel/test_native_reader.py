@@ -231,3 +231,39 @@ def test_a_dormant_table_is_told_and_its_rules_are_not_in_force() -> None:
         read = reader.read()
     assert read.chains("filter")["FORWARD"] == r.Chain(name="FORWARD", policy="ACCEPT")
     assert any("dormant" in warning for warning in read.warnings)
+
+
+@in_namespace
+def test_each_commit_is_counted_for_who_made_it_and_others_are_told() -> None:
+    """Silk's swap and a container's rules are silk's; a person's flush is told, with what it took away."""
+    _run("iptables-nft-restore", given=(CELLS / "pair-nft" / "iptables-save.txt").read_text())
+    iptables = shutil.which("iptables")
+    if iptables is None or "nf_tables" not in _run(iptables, "--version"):
+        pytest.skip("iptables is not nf_tables' here: silk starts it by its plain name")
+    with native() as reader:
+        before = len(reader.read().chains("filter")["FORWARD"].rules)
+        reader.changes()
+        for command in (
+            "-N vpa--99",
+            "-I FORWARD 1 -j vpa--99",
+            "-A vpa--99 -s 10.255.9.9 -j MARK --set-xmark 0x9",
+            "-D FORWARD -j vpa--99",
+            "-F vpa--99",
+            "-X vpa--99",
+            "-N overlay--99",
+            "-A FORWARD -j overlay--99",
+            "-t nat -A POSTROUTING -s 10.255.9.9/32 ! -d 10.255.0.0/16 ! -o silk-vtep -j MASQUERADE",
+            "-D FORWARD -j overlay--99",
+            "-X overlay--99",
+        ):
+            _run(iptables, *command.split())
+        reader.read()
+        assert dict(reader.changes()) == {"vpa": 6, "cni": 5}
+        assert reader.journal.take() == ()
+        _run(iptables, "-F", "FORWARD")
+        reader.read()
+        assert dict(reader.changes()) == {"foreign": 1}
+        (change,) = reader.journal.take()
+        assert (change.process, change.chains, change.added) == ("iptables", ("filter FORWARD",), ())
+        assert len(change.removed) + change.left_out == before
+        assert all(line.startswith("-t filter -A FORWARD ") for line in change.removed)

@@ -53,7 +53,7 @@ class Rules:
         return None if self.netfilter is None else self.netfilter.sockets
 
     def status(self) -> NetlinkStatus | None:
-        """How the announcements of nf_tables are heard."""
+        """How the announcements of nf_tables are heard, and what others did since the last call."""
         if self.netfilter is None:
             return None
         announcements, witness = self.netfilter.sockets.announcements, self.netfilter.witness
@@ -62,6 +62,7 @@ class Rules:
             overflows=announcements.overflows,
             listings=self.netfilter.reader.listings,
             witnessed=None if witness is None else witness.witnessed,
+            changes=self.netfilter.reader.journal.take(),
         )
 
     def close(self) -> None:

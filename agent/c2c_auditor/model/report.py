@@ -7,6 +7,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
+from c2c_auditor.model.change import Change
 from c2c_auditor.model.finding import Finding, State
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.rule import Backend
@@ -84,13 +85,15 @@ class NetlinkStatus:
 
     ``buffer`` is how many bytes of them may wait; ``overflows`` and ``listings`` count since the start: how often more
     came than that, and how often all rules were listed. ``witnessed`` is when they were last held against what iptables
-    prints, in seconds since the epoch; None if they never were.
+    prints, in seconds since the epoch; None if they never were. ``changes`` are commits of others than silk since the
+    audit before, the newest hundred.
     """
 
     buffer: int
     overflows: int
     listings: int
     witnessed: float | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @frozen(kw_only=True)

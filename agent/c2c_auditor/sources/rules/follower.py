@@ -22,7 +22,7 @@ from c2c_auditor.sources.rules.netlink import (
     Message,
     Netlink,
 )
-from c2c_auditor.sources.rules.replica import ChainKey, Replica, TableKey
+from c2c_auditor.sources.rules.replica import Applied, ChainKey, Replica
 
 _LISTINGS = 4
 # Tables and chains take some ms: nobody commits so often that there is no such moment in so many tries.
@@ -41,10 +41,10 @@ class _Lost(Exception):  # noqa: N818 - no error: everything is listed again
 
 @frozen
 class Turn:
-    """A commit that was applied: who made it, and the chains that it named, each with its table."""
+    """A commit that was applied, and what it did."""
 
     commit: Commit
-    chains: frozenset[tuple[TableKey, str]]
+    applied: Applied
 
 
 class Follower:
@@ -136,7 +136,7 @@ class Follower:
             raise _Lost
         applied = self._replica.apply(messages)
         self.generation = commit.generation
-        self.turns.append(Turn(commit, frozenset(applied.names)))
+        self.turns.append(Turn(commit, applied))
         return applied.touched
 
     def _refill(self) -> None:

@@ -76,29 +76,30 @@ class HeldChain:
             self.plain = self.plain and isinstance(one, r.Rule)
         self.changed()
 
-    def take(self, handle: int) -> int | None:
-        """Take a rule out; its place, None if it is not there."""
+    def take(self, handle: int) -> tuple[int, Entry] | None:
+        """Take a rule out: its place, and what it did to packets of the first family; None if it is not there."""
         at = self.find(handle)
-        if at is not None:
-            del self.handles[at]
-            for held in self.entries:
-                del held[at]
-            self.packets = None
-            self.changed()
-        return at
+        if at is None:
+            return None
+        taken = self.entries[0][at]
+        del self.handles[at]
+        for held in self.entries:
+            del held[at]
+        self.packets = None
+        self.changed()
+        return at, taken
 
-    def remove(self, gone: AbstractSet[int]) -> bool:
-        """Take out the rules with these handles; False if one is not there."""
-        before = len(self.handles)
+    def remove(self, gone: AbstractSet[int]) -> list[Entry] | None:
+        """Take out the rules with these handles, and return them; None if one is not there."""
         if len(gone) <= _FEW:
-            for handle in gone:
-                self.take(handle)
-        else:
-            kept = [at for at, handle in enumerate(self.handles) if handle not in gone]
-            self.handles, self.packets = [self.handles[at] for at in kept], None
-            self.entries = tuple([held[at] for at in kept] for held in self.entries)
-            self.changed()
-        return before - len(self.handles) == len(gone)
+            taken = [found for handle in gone if (found := self.take(handle)) is not None]
+            return [entry for _, entry in taken] if len(taken) == len(gone) else None
+        removed = [one for handle, one in zip(self.handles, self.entries[0], strict=True) if handle in gone]
+        kept = [at for at, handle in enumerate(self.handles) if handle not in gone]
+        self.handles, self.packets = [self.handles[at] for at in kept], None
+        self.entries = tuple([held[at] for at in kept] for held in self.entries)
+        self.changed()
+        return removed if len(removed) == len(gone) else None
 
     def rename_target(self, old: str, new: str) -> None:
         """A chain that rules may jump to has another name; the kernel announces that of the chain alone."""

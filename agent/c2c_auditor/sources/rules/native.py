@@ -5,25 +5,24 @@ A reading is the state at one generation (`follower`), of every family and every
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.table import READ_TABLES, TableSpec
 from c2c_auditor.netfilter.native.rules import RuleDecoder
-from c2c_auditor.silk.chain_names import author
 from c2c_auditor.sources.rules import rulesets
 from c2c_auditor.sources.rules.follower import Follower
 from c2c_auditor.sources.rules.held import DECODED
+from c2c_auditor.sources.rules.journal import Journal
 from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.replica import Replica
 
-# The names of the processes that silk starts, cut at 15 bytes by the kernel.
-_SILKS_TOOLS = frozenset({"iptables", "iptables-restor", "ip6tables", "ip6tables-resto"})
-
 
 class NativeReader:
-    """`read` returns the identical Ruleset as long as nothing was committed that concerns its family."""
+    """`read` returns the identical Ruleset as long as nothing was committed that concerns its family.
+
+    ``journal`` tells who committed what.
+    """
 
     def __init__(self, netlink: Netlink, *, tables: Sequence[TableSpec] = READ_TABLES) -> None:
         self._tables = tuple(tables)
@@ -31,7 +30,7 @@ class NativeReader:
         self._follower = Follower(netlink, self._replica)
         self._current: dict[r.AddressFamily, r.Ruleset] = {}
         self._noted = 0
-        self._commits: Counter[str] = Counter()
+        self.journal = Journal()
 
     @property
     def generation(self) -> int | None:
@@ -62,21 +61,16 @@ class NativeReader:
 
     def changes(self) -> Mapping[str, int]:
         """Commits seen since the last call, by author."""
-        counted, self._commits = dict(self._commits), Counter()
-        return counted
+        return self.journal.counts()
 
     def _note(self) -> None:
-        """Forget the rulesets that commits concern, and count who committed.
-
-        A person's ``iptables`` looks like silk's own; only the chains that it changed distinguish them, and not always.
-        """
+        """Forget the rulesets that commits concern, and note who committed."""
         if self._noted != self._follower.listings:
             self._noted = self._follower.listings
             self._current.clear()
         for turn in self._follower.turns:
-            for (family, _), _ in turn.chains:
+            for (family, _), _ in turn.applied.names:
                 for concerned in DECODED.get(family, tuple(r.AddressFamily)):
                     self._current.pop(concerned, None)
-            chains = [chain for _, chain in turn.chains]
-            self._commits[author(chains) if turn.commit.name in _SILKS_TOOLS else "foreign"] += 1
+            self.journal.note(turn)
         self._follower.turns.clear()

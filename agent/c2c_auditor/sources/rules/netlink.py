@@ -38,7 +38,8 @@ _HEADER = struct.Struct("=IHHII")
 _LEAST = 16
 # A restore of 20,000 rules announces 17 MB, and the kernel counts the memory around them too.
 _BUFFER = 32 << 20
-_MOST = 1 << 18
+# The kernel fills 32 KiB of a dump at a time; more than that would only be memory that is taken and given back.
+_MOST = 1 << 16
 _SECONDS = 2.0
 
 _ALL = bytes(4)

@@ -9,6 +9,7 @@ again alone. Sources: Linux net/netfilter/nf_tables_api.c (``nf_tables_newrule``
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import define, field
@@ -18,7 +19,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.attributes import attributes, number, text
 from c2c_auditor.netfilter.native.messages import HEADER, chain_message, table_message
 from c2c_auditor.netfilter.native.rules import RuleDecoder, packets_of
-from c2c_auditor.sources.rules.held import DECODED, HeldChain, HeldTable, entry
+from c2c_auditor.sources.rules.held import DECODED, Entry, HeldChain, HeldTable, entry
 from c2c_auditor.sources.rules.netlink import DELCHAIN, DELRULE, DELTABLE, NEWCHAIN, NEWRULE, NEWTABLE, Message
 
 _TABLE, _CHAIN, _HANDLE, _EXPRESSIONS, _POSITION, _USERDATA = 1, 2, 3, 4, 6, 7
@@ -27,12 +28,15 @@ TableKey = tuple[int, str]
 """Family (`messages.INET`, …) and name."""
 ChainKey = tuple[TableKey, int]
 """Table and the chain's handle."""
+ChangedRule = tuple[TableKey, str, Entry]
 Values = Mapping[int, bytes]
 _NO_CHAIN: tuple[bytes, ChainKey | None] = (b"?", None)
 """What no message begins with: that is its family's number."""
 _NAMES_END = 1024
 """Names have at most 255 bytes (NFT_NAME_MAXLEN)."""
 _HANDLE_SIZE = 12
+_HANDLE_HEAD = struct.pack("=HH", _HANDLE_SIZE, _HANDLE)
+_ATTRIBUTE, _TYPE = struct.Struct("=HH"), 0x3FFF
 
 
 @define(eq=False)
@@ -40,7 +44,8 @@ class Applied:
     """One commit while it is applied, and when it has been.
 
     ``touched`` are the chains whose rules it changed, or may have; ``names`` all chains that it named, with their
-    tables (an empty name for a table itself). The rest serves to apply it. ``gone`` are the handles of deleted rules by
+    tables (an empty name for a table itself); ``added`` and ``removed`` its rules, as far as they are known, each with
+    table and chain. The rest serves to apply it. ``gone`` are the handles of deleted rules by
     chain, which stay in their lists until its end; ``waiting`` new rules by the rule that they stand behind and that
     was not announced yet; ``before`` the chain and the handle of the rule that the message before deleted; ``named``
     how the message before about a rule began, up to its handle, and the chain that this named.
@@ -52,6 +57,8 @@ class Applied:
     named: tuple[bytes, ChainKey | None] = _NO_CHAIN
     touched: set[ChainKey] = field(factory=set)
     names: set[tuple[TableKey, str]] = field(factory=set)
+    added: list[ChangedRule] = field(factory=list)
+    removed: list[ChangedRule] = field(factory=list)
 
 
 class Replica:
@@ -79,10 +86,11 @@ class Replica:
         packets: list[int] = []
         families = DECODED[key[0][0]]
         decoders = [(held, self._decoders[family].rules) for held, family in zip(chain.entries, families, strict=True)]
+        start = 0
         for payload in payloads:
-            found = attributes(payload, HEADER)
-            expressions, userdata = found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
-            chain.handles.append(number(found.get(_HANDLE, b"")))
+            start = start or len(_beginning(payload))  # all messages of a dump begin with the same names
+            handle, expressions, userdata = _rule(payload, start)
+            chain.handles.append(handle)
             packets.append(packets_of(expressions))
             for held, decoded in decoders:
                 held.append(entry(decoded(expressions, userdata)))
@@ -115,12 +123,21 @@ class Replica:
                 turn.names.add((self._new_table(payload), ""))
             elif kind == DELTABLE:
                 self._del_table(payload, turn)
+        self._finish(turn)
+        return turn
+
+    def _finish(self, turn: Applied) -> None:
+        """Take out what a commit deleted."""
         for key, gone in turn.gone.items():
             chain = self._held(key)
-            if chain is not None and key not in self.stale and not chain.remove(gone):
+            if chain is None or key in self.stale:
+                continue
+            removed = chain.remove(gone)
+            if removed is None:
                 self.stale.add(key)
+            else:
+                turn.removed += [(key[0], chain.message.name, one) for one in removed]
         self.stale |= {key for key, _ in turn.waiting if self._held(key) is not None}
-        return turn
 
     def _held(self, key: ChainKey) -> HeldChain | None:
         table = self.tables.get(key[0])
@@ -133,14 +150,12 @@ class Replica:
         """
         beginning, key = turn.named
         if not payload.startswith(beginning):
-            found = attributes(payload[:_NAMES_END], HEADER)
-            if list(found)[:2] != [_TABLE, _CHAIN]:
-                raise NotUnderstood(payload[:_NAMES_END].hex())
+            beginning = _beginning(payload)
+            found = attributes(beginning, HEADER)
             table_key, name = (payload[0], text(found[_TABLE])), text(found[_CHAIN])
             table = self.tables.get(table_key)
             handle = None if table is None else table.names.get(name)
             key = None if handle is None or payload[0] not in DECODED else (table_key, handle)
-            beginning = payload[: HEADER + sum((len(found[kind]) + 7) & ~3 for kind in (_TABLE, _CHAIN))]
             turn.named = beginning, key
             turn.names.add((table_key, name))
             if key is not None:
@@ -172,7 +187,11 @@ class Replica:
         handle = number(found.get(_HANDLE, b""))
         if handle in gone:
             gone.remove(handle)
-            return chain.take(handle)
+            taken = chain.take(handle)
+            if taken is None:
+                return None
+            turn.removed.append((key[0], chain.message.name, taken[1]))
+            return taken[0]
         if _POSITION in found:
             before = chain.find(number(found[_POSITION]))
             return None if before is None else before + 1
@@ -190,7 +209,9 @@ class Replica:
         while True:
             handle = number(found.get(_HANDLE, b""))
             given = found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
-            chain.insert(at, handle, [entry(self._decoders[family].rules(*given)) for family in DECODED[key[0][0]]])
+            entries = [entry(self._decoders[family].rules(*given)) for family in DECODED[key[0][0]]]
+            chain.insert(at, handle, entries)
+            turn.added.append((key[0], chain.message.name, entries[0]))
             behind = turn.waiting.pop((key, handle), None)
             if behind is None:
                 return
@@ -258,3 +279,22 @@ class Replica:
             self.stale.discard((key, message.handle))
             if table.names.get(held.message.name) == message.handle:
                 del table.names[held.message.name]
+
+
+def _beginning(payload: bytes) -> bytes:
+    """A rule's message up to its handle: table and chain. Raises NotUnderstood if it begins otherwise."""
+    found = attributes(payload[:_NAMES_END], HEADER)
+    if list(found)[:2] != [_TABLE, _CHAIN]:
+        raise NotUnderstood(payload[:_NAMES_END].hex())
+    return payload[: HEADER + sum((len(found[kind]) + 7) & ~3 for kind in (_TABLE, _CHAIN))]
+
+
+def _rule(payload: bytes, start: int) -> tuple[int, bytes, bytes]:
+    """Handle, expressions and user data of a rule whose names end at ``start``."""
+    at = start + _HANDLE_SIZE
+    if payload.startswith(_HANDLE_HEAD, start) and at + 4 <= len(payload):
+        length, kind = _ATTRIBUTE.unpack_from(payload, at)
+        if kind & _TYPE == _EXPRESSIONS and at + length == len(payload):  # as of all rules without user data
+            return int.from_bytes(payload[start + 4 : at], "big"), payload[at + 4 :], b""
+    found = attributes(payload, start)
+    return number(found.get(_HANDLE, b"")), found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
