@@ -188,3 +188,16 @@ def test_a_native_table_has_the_effect_that_it_has(backend: str) -> None:
                 wrong.append((base, rules, found, answer.passes))
         assert _audited(backends).judgement.findings == ()
     assert wrong == []
+
+
+@in_namespace
+def test_a_chain_that_nft_hung_into_one_of_iptables_tables_counts() -> None:
+    """With a hook and a priority of its own."""
+    whole = (CELLS / "pair" / "iptables-save.txt").read_bytes()
+    subprocess.run(("iptables-nft-restore", "-w"), input=whole, check=True, timeout=30)
+    added = "add chain ip filter extra { type filter hook forward priority 7; policy drop; }"
+    subprocess.run(("nft", "-f", "-"), input=added, text=True, check=True, timeout=30)
+    with Netlink() as netlink:
+        (found,) = _audited(Backends([NativeReader(netlink), LegacyReader()])).judgement.findings
+    assert (found.kind, found.effect) == (Kind.FOREIGN_DROP, Effect.OUTAGE)
+    assert "The policy of extra in filter is DROP" in found.summary

@@ -108,17 +108,23 @@ def _of_ruleset(ruleset: r.Ruleset, *, other: bool) -> Iterator[Stage]:
                     main=name == "filter" and hook is Hook.FORWARD and not other,
                     translates=name == "nat",
                 )
+        yield from _of_native(table, f"{name}{suffix}")
     for table in ruleset.natives:
-        for chain in table.chains.values():
-            if chain.base is not None:
-                yield Stage(
-                    hook=chain.base.hook,
-                    priority=chain.base.priority,
-                    table=table.name,
-                    start=chain.name,
-                    chains=table.chains,
-                    translates=chain.base.kind == "nat",
-                )
+        yield from _of_native(table, table.name)
+
+
+def _of_native(table: r.Table, name: str) -> Iterator[Stage]:
+    """The base chains that nftables made, in its own tables or in one of iptables'."""
+    for chain in table.chains.values():
+        if chain.base is not None:
+            yield Stage(
+                hook=chain.base.hook,
+                priority=chain.base.priority,
+                table=name,
+                start=chain.name,
+                chains=table.chains,
+                translates=chain.base.kind == "nat",
+            )
 
 
 def _used(stage: Stage) -> bool:
