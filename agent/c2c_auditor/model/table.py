@@ -24,17 +24,28 @@ class Hook(str, Enum):
 
 @frozen(kw_only=True)
 class TableSpec:
-    """A table of the kernel's: its hooks, each with the priority that orders tables on one hook, the smallest first."""
+    """A table of the kernel's: its hooks, each with the priority that orders tables on one hook, the smallest first.
+
+    ``nft_priority`` is that of all its hooks where iptables-nft hangs it in another place (iptables/nft.c,
+    ``xtables_ipv4``).
+    """
 
     name: str
     hooks: Mapping[Hook, int]
+    nft_priority: int | None = None
+
+    def priority(self, hook: Hook, *, nft: bool) -> int:
+        """The priority on one of its hooks."""
+        return self.nft_priority if nft and self.nft_priority is not None else self.hooks[hook]
 
 
 RAW = TableSpec(name="raw", hooks=dict.fromkeys((Hook.PREROUTING, Hook.OUTPUT), -300))
 MANGLE = TableSpec(name="mangle", hooks=dict.fromkeys(Hook, -150))
 NAT = TableSpec(name="nat", hooks={Hook.PREROUTING: -100, Hook.OUTPUT: -100, Hook.INPUT: 100, Hook.POSTROUTING: 100})
 FILTER = TableSpec(name="filter", hooks=dict.fromkeys((Hook.INPUT, Hook.FORWARD, Hook.OUTPUT), 0))
-SECURITY = TableSpec(name="security", hooks=dict.fromkeys((Hook.INPUT, Hook.FORWARD, Hook.OUTPUT), 50))
+SECURITY = TableSpec(
+    name="security", hooks=dict.fromkeys((Hook.INPUT, Hook.FORWARD, Hook.OUTPUT), 50), nft_priority=150
+)
 
 TABLES = (RAW, MANGLE, NAT, FILTER, SECURITY)
 """Every table that iptables knows."""

@@ -11,14 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from attrs import evolve, frozen
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.table import TABLES, Hook
+from c2c_auditor.model.table import FILTER, NAT, TABLES, Hook
 from c2c_auditor.netfilter.actions import saves_mark
 from c2c_auditor.netfilter.packet import Packet
 
 ROUTED = (Hook.PREROUTING, Hook.FORWARD, Hook.POSTROUTING)
 """The hooks that a packet meets which a cell passes on."""
 _CONNTRACK = -200  # NF_IP_PRI_CONNTRACK: chains before it see no connection
-_HOOKS = {table.name: table.hooks for table in TABLES}
 
 
 @frozen(kw_only=True)
@@ -96,19 +95,22 @@ def _with_saved(ordered: Iterable[Stage]) -> Iterator[Stage]:
 
 def _of_ruleset(ruleset: r.Ruleset, *, other: bool) -> Iterator[Stage]:
     suffix = f" ({ruleset.backend.value})" if other else ""
-    for name, table in ruleset.tables.items():
-        for hook, priority in _HOOKS.get(name, {}).items():
+    for spec in TABLES:
+        table = ruleset.tables.get(spec.name)
+        if table is None:
+            continue
+        for hook in spec.hooks:
             if hook.value in table.chains:
                 yield Stage(
                     hook=hook,
-                    priority=priority,
-                    table=f"{name}{suffix}",
+                    priority=spec.priority(hook, nft=ruleset.backend is r.Backend.NFT),
+                    table=f"{spec.name}{suffix}",
                     start=hook.value,
                     chains=table.chains,
-                    main=name == "filter" and hook is Hook.FORWARD and not other,
-                    translates=name == "nat",
+                    main=spec is FILTER and hook is Hook.FORWARD and not other,
+                    translates=spec is NAT,
                 )
-        yield from _of_native(table, f"{name}{suffix}")
+        yield from _of_native(table, f"{spec.name}{suffix}")
     for table in ruleset.natives:
         yield from _of_native(table, table.name)
 

@@ -13,9 +13,9 @@ from c2c_auditor.sources.rules.replica import TableKey
 
 _SPECS = {table.name: table for table in TABLES}
 _OWN_HOOKS = {
-    (table.name, hook.value): Base(hook=hook, priority=priority, kind=_kind)
+    (table.name, hook.value): Base(hook=hook, priority=table.priority(hook, nft=True), kind=_kind)
     for table in TABLES
-    for hook, priority in table.hooks.items()
+    for hook in table.hooks
     for _kind in (
         ("nat" if table.name == "nat" else "route" if (table.name, hook) == ("mangle", Hook.OUTPUT) else "filter"),
     )
