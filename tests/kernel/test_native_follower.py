@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.table import READ_TABLES
 from c2c_auditor.netfilter.native.rules import RuleDecoder
-from c2c_auditor.sources.rules import rulesets
+from c2c_auditor.sources.rules import native, rulesets
 from c2c_auditor.sources.rules.follower import Follower
 from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.replica import Replica
@@ -238,3 +238,34 @@ def test_two_hundred_commits_a_second_make_nobody_blind() -> None:
                 assert {name: chain for name, chain in read.items() if name != "noise"} == expected
         assert follows.rules() == _listed()
         assert follows.announcements.overflows == 0
+
+
+@in_namespace
+def test_what_is_remembered_of_rules_that_are_gone_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell whose containers come and go for months holds no more than one that was just started."""
+    monkeypatch.setattr(native, "_FORGET_EVERY", 4)
+    monkeypatch.setattr(native, "_SPARE", 10)
+    decoders: list[RuleDecoder] = []
+    forgotten: list[int] = []
+
+    class Decoder(RuleDecoder):
+        def __init__(self, family: r.AddressFamily) -> None:
+            super().__init__(family)
+            decoders.append(self)
+
+        def forget(self) -> None:
+            forgotten.append(len(self))
+            super().forget()
+
+    monkeypatch.setattr(native, "RuleDecoder", Decoder)
+    with Netlink() as netlink:
+        reader = native.NativeReader(netlink)
+        for turn in range(12):
+            lines = [f"-A FORWARD -s 10.{turn}.0.{host} -p tcp --dport {host} -j ACCEPT" for host in range(1, 21)]
+            text = "\n".join(("*filter", ":FORWARD ACCEPT", *lines, "COMMIT", ""))
+            subprocess.run(("iptables-nft-restore", "-w"), input=text, text=True, check=True, timeout=30)
+            assert len(reader.read().chains("filter")["FORWARD"].rules) == 20
+        assert reader.read() == _listed()
+    assert forgotten
+    assert all(50 < count < 160 for count in forgotten)
+    assert all(len(decoder) < 160 for decoder in decoders)

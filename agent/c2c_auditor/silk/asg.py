@@ -69,7 +69,7 @@ def asg_plan(container: Container, groups: tuple[SecurityGroup, ...], config: Vp
     )
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=1024)
 def _rules(container: Container, groups: tuple[SecurityGroup, ...], config: VpaConfig) -> tuple[r.Rule, ...]:
     of = ContainerChains.of(container.handle)
     logs = any(rule.log for group in groups for rule in group.rules) or config.asg_logging

@@ -157,7 +157,7 @@ def _marks(containers: Sequence[Container], tags: Mapping[str, int]) -> list[Pla
     return [planned for _, planned in sorted(marked.items())]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _accepts(container: Container, policies: tuple[Policy, ...], logged: VpaConfig | None) -> tuple[Planned, ...]:
     """One container's accepts.
 

@@ -13,7 +13,7 @@ from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.chain_names import ChainFamily
 
 # Containers and settings change seldom, audits are many: a plan is made once. A cell holds some 250 containers.
-remembered = lru_cache(maxsize=4096)
+remembered = lru_cache(maxsize=1024)
 
 ESTABLISHED = canonical.states(frozenset({"RELATED", "ESTABLISHED"}))
 NEW_CONNECTIONS = canonical.states(frozenset({"INVALID", "NEW", "UNTRACKED"}))

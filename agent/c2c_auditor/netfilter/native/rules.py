@@ -24,7 +24,6 @@ _COUNTER_HEAD = struct.pack("=HHHH8sHHHH", 44, 1, 12, 1, b"counter\0", 28, 2, 12
 _COUNTER_TAIL = struct.pack("=HH", 12, 2)
 _COUNTER_SIZE, _TAIL_AT, _PACKETS_AT = 44, 32, 36
 _COMMENT = 0
-_FORGET_BEYOND = 400_000
 _MOST_LAYOUTS = 8
 
 
@@ -47,6 +46,10 @@ class RuleDecoder:
 
     def __len__(self) -> int:
         return len(self._rules)
+
+    def forget(self) -> None:
+        """Drop everything remembered; rules in use stay valid."""
+        self._parts, self._rules, self._layouts = {}, {}, {}
 
     def rules(self, expressions: bytes, userdata: bytes = b"") -> Rules:
         """What a rule does to packets of the family: one rule for each action, none if it never matches such packets.
@@ -84,8 +87,6 @@ class RuleDecoder:
 
     def _learned(self, expressions: bytes, userdata: bytes) -> Rules:
         """A rule that no known layout fits."""
-        if len(self._rules) > _FORGET_BEYOND:
-            self._parts, self._rules, self._layouts = {}, {}, {}
         pieces, counter_at = self._cut(expressions)
         sizes = [f"{len(piece)}s" for piece in pieces]
         if counter_at >= 0:

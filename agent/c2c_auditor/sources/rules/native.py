@@ -17,6 +17,9 @@ from c2c_auditor.sources.rules.journal import Journal
 from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.replica import Replica
 
+# Counting the rules takes a look at each chain, so it is not done for each commit.
+_FORGET_EVERY, _SPARE = 1000, 20_000
+
 
 class NativeReader:
     """`read` returns the identical Ruleset as long as nothing was committed that concerns its family.
@@ -26,10 +29,12 @@ class NativeReader:
 
     def __init__(self, netlink: Netlink, *, tables: Sequence[TableSpec] = READ_TABLES) -> None:
         self._tables = tuple(tables)
-        self._replica = Replica({family: RuleDecoder(family) for family in r.AddressFamily})
+        self._decoders = {family: RuleDecoder(family) for family in r.AddressFamily}
+        self._replica = Replica(self._decoders)
         self._follower = Follower(netlink, self._replica)
         self._current: dict[r.AddressFamily, r.Ruleset] = {}
         self._noted = 0
+        self._commits = 0
         self.journal = Journal()
 
     @property
@@ -73,4 +78,15 @@ class NativeReader:
                 for concerned in DECODED.get(family, tuple(r.AddressFamily)):
                     self._current.pop(concerned, None)
             self.journal.note(turn)
+        self._commits += len(self._follower.turns)
         self._follower.turns.clear()
+        if self._commits >= _FORGET_EVERY:
+            self._commits = 0
+            self._forget()
+
+    def _forget(self) -> None:
+        """Forget rules that are gone, where they are more than those that are there."""
+        most = 2 * self._replica.size() + _SPARE
+        for decoder in self._decoders.values():
+            if len(decoder) > most:
+                decoder.forget()
