@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
+from c2c_auditor.audit.mend.refusals import BY_NO_COMMAND
 from c2c_auditor.model.kind import Effect, Family, Kind
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +51,7 @@ def _page(kind: Kind, cause: tuple[str, str], shown: Mapping[str, str] | None) -
     runbook = _RUNBOOKS.get(kind.effect)
     alert = f" Alert: [{runbook}](../runbooks/{runbook}.md)." if runbook else ""
     facts = f"Usual effect: {kind.effect.value} ({_EFFECTS[kind.effect]}). It takes {_FAMILIES[kind.family]}.{alert}"
+    commands = f"Where commands mend it, `c2c-auditor mend --cause {kind.value}` prints them; it runs none."
     parts = [
         f"# {kind.value}",
         *(_wrapped(text) for text in (meaning, facts)),
@@ -58,7 +60,7 @@ def _page(kind: Kind, cause: tuple[str, str], shown: Mapping[str, str] | None) -
         seen,
         "## Mend",
         mend,
-        _wrapped(f"Where commands mend it, `c2c-auditor mend --cause {kind.value}` prints them; it runs none."),
+        *(() if kind in BY_NO_COMMAND else (_wrapped(commands),)),
         "[All kinds](../findings.md). How to look at one flow: `c2c-auditor explain SRC DST PORT/tcp`.",
     ]
     return "\n\n".join(parts) + "\n"

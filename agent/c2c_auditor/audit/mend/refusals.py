@@ -33,7 +33,7 @@ _REASONS = {
     Kind.FLOW_BLOCKED: "no single rule is to blame: c2c-auditor explain shows which rules decide together",
     Kind.NAT_RULE_MISSING: "which of the cell's ports garden gave to the container is told by the lost rules only",
 }
-_BY_NO_COMMAND = frozenset(
+BY_NO_COMMAND = frozenset(
     {
         Kind.STORE_SHRUNK,
         Kind.CONTAINER_CONFLICT,
@@ -45,6 +45,7 @@ _BY_NO_COMMAND = frozenset(
         Kind.READER_DISAGREES,
     }
 )
+"""Kinds of findings that no change of rules mends."""
 _FORBIDS_ALL = frozenset({Kind.STORE_SHRUNK, Kind.POLICY_UNREADABLE})
 _OF_OTHERS = frozenset({Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RULE})
 
@@ -52,7 +53,7 @@ _OF_OTHERS = frozenset({Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RUL
 def may_help(findings: Iterable[Finding]) -> bool:
     """Whether commands may mend one of ``findings``."""
     kinds = {finding.kind for finding in findings}
-    return bool(kinds - _BY_NO_COMMAND) and not kinds & _FORBIDS_ALL
+    return bool(kinds - BY_NO_COMMAND) and not kinds & _FORBIDS_ALL
 
 
 @frozen(kw_only=True)
