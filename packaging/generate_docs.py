@@ -99,16 +99,17 @@ priorities. What passes has passed each of them.
 
 | hook | chains | what counts |
 |---|---|---|
-| PREROUTING | raw, mangle, nat, and nftables' own | what stops a packet, changes its mark (also CONNMARK), or leads it elsewhere (DNAT, REDIRECT, NETMAP) |
-| FORWARD | mangle, filter, security, and nftables' own | everything in filter, where silk writes; elsewhere what stops a packet or changes its mark |
-| POSTROUTING | mangle, nat, and nftables' own | the same; of nat, what rewrites containers' packets (`nat_rule_stale`) |
+| PREROUTING | raw, mangle, nat, nftables' own | what stops a packet, marks it (CONNMARK too), or leads it elsewhere |
+| FORWARD | mangle, filter, security, nftables' own | everything in silk's filter; elsewhere what stops or marks |
+| POSTROUTING | mangle, nat, nftables' own | the same; of nat, what rewrites containers' packets (`nat_rule_stale`) |
 | INPUT | filter | what containers may reach on the cell, by the order of rules |
 | OUTPUT | none | it is the cell's own traffic |
 
-Of both backends of iptables, and of nftables' tables of the families `ip`, `ip6` and `inet`, also where they hang in one
-of iptables' tables. What is not understood (an opaque match, a set, an unknown expression) may hold or not, and the
-verdict is *may*. A rule of others that stops what containers send to the outside counts as well, by the destination that
-it names. Where a backend that is in use cannot be read, the kinds about rules of others and about flows are unknown.
+Of both backends of iptables, and of nftables' tables of the families `ip`, `ip6` and `inet`, also where they hang in
+one of iptables' tables. What is not understood (an opaque match, a set, an unknown expression) may hold or not, and
+the verdict is *may*. A rule of others that stops what containers send to the outside counts as well, by the
+destination that it names. Where a backend that is in use cannot be read, the kinds about rules of others and about
+flows are unknown.
 
 Not followed: tables of `bridge` and `netdev`, and chains on a device's ingress hook (a note says that they are there);
 the outer packets between cells (VXLAN, UDP 4789), which are the cell's own; of requests to a cell's mapped ports, what

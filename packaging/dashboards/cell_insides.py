@@ -122,6 +122,28 @@ def sources() -> list[Panel]:
             Query(f"{errors} > 0", legend="{{source}}: {{reason}}"),
             nothing="None",
         ),
+        graph(
+            About(
+                "Rules listed as a whole",
+                "Since the agent's start: once then, and after each loss of what nf_tables announced (overflows).",
+                8,
+            ),
+            *(
+                Query(f"sum({ONE_CELL.series(f'c2c_auditor_netlink_{name}_total')})", legend=name)
+                for name in ("listings", "overflows")
+            ),
+            unit="none",
+        ),
+        graph(
+            About("Room for announcements", "Bytes of nf_tables' announcements that may wait to be read.", 8),
+            Query(f"sum({ONE_CELL.series('c2c_auditor_netlink_buffer_bytes')})", legend="buffer"),
+            unit="bytes",
+        ),
+        graph(
+            About("Second witness", "Time since the rules were last held against what iptables-nft prints.", 8),
+            Query(age(ONE_CELL.series("c2c_auditor_witness_timestamp_seconds")), legend="iptables-nft"),
+            unit="s",
+        ),
     ]
 
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from demo.world import FRONTEND, REDIS, NetworkPolicy
@@ -92,9 +93,16 @@ def limited(what: int, *, above: int) -> Inject:
 
 def _used(pid: int, what: int) -> int:
     if what == resource.RLIMIT_NOFILE:
-        # A limit of descriptors bounds their numbers, of which the highest in use counts.
-        return max(int(opened.name) for opened in Path(f"/proc/{pid}/fd").iterdir()) + 1
+        # A limit of descriptors bounds their numbers, and the lowest free one is given out next. For a moment some more
+        # are open: for a program that is run, for a request.
+        return min(_lowest_free(pid) for _ in range(20))
     return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def _lowest_free(pid: int) -> int:
+    time.sleep(0.1)
+    used = {int(opened.name) for opened in Path(f"/proc/{pid}/fd").iterdir()}
+    return next(number for number in count() if number not in used)
 
 
 @contextmanager

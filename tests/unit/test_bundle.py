@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections import Counter
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from pathlib import Path
@@ -12,13 +13,25 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from c2c_auditor.assembly.recorded import BundleReader
 from c2c_auditor.audit.scene import judge_cell
 from c2c_auditor.errors import Reason, SourceError, UsageError
+from c2c_auditor.model import rule as r
 from c2c_auditor.model.cni import Lease, LeaseSource
+from c2c_auditor.model.finding import Place
+from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.sources.facts.cni_config import parse_cni_config
 from c2c_auditor.sources.recordings.addresses import Addresses
-from c2c_auditor.sources.recordings.bundle import CNI_CONFIG, RULES, Bundle, lease_entry, read_bundle, write_bundle
+from c2c_auditor.sources.recordings.bundle import (
+    CNI_CONFIG,
+    RULES,
+    Bundle,
+    bundle_files,
+    lease_entry,
+    read_bundle,
+    write_bundle,
+)
 from c2c_auditor.sources.recordings.redact import redacted
 from c2c_auditor.sources.rules.text import read_text
 from support.recordings import CELL_NAMES, CELLS, recording
@@ -400,3 +413,25 @@ def test_any_other_range_is_replaced() -> None:
     assert (int(last) - int(first), int(made.of(IPv4Address("10.9.8.7"))) >= int(first)) == (255, True)
     ends = sorted(map(made.of, map(IPv4Address, ("10.9.8.7", "10.9.8.90"))))
     assert made.in_text("10.9.8.7-10.9.8.90") == f"{ends[0]}-{ends[1]}"
+
+
+def test_a_bundle_says_that_native_tables_are_left_out(tmp_path: Path) -> None:
+    """What they do to traffic is unknown then, and not clean."""
+    reading = BundleReader(directory=CELLS / "pair").read()
+    held = r.Table(name="inet mine", chains={})
+    live = evolve(reading, rulesets=tuple(evolve(ruleset, natives=(held,)) for ruleset in reading.rulesets))
+    write_bundle(tmp_path / "captured", bundle_files(live, {}, ingress_tag=None))
+    again = BundleReader(directory=tmp_path / "captured").read()
+    judgement = judge_cell(again).judgement
+    assert {Kind.FOREIGN_DROP, Kind.FLOW_BLOCKED} <= judgement.unknown
+    assert any("nftables' own" in note for note in judgement.notes)
+
+
+def test_the_second_backend_of_a_bundle_is_named(tmp_path: Path) -> None:
+    """By its file, which the findings about it repeat."""
+    shutil.copytree(CELLS / "pair", tmp_path / "split")
+    (tmp_path / "split" / "iptables-save.nft.txt").write_text(
+        "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -d 10.255.2.7 -j DROP\nCOMMIT\n"
+    )
+    (found,) = judge_cell(BundleReader(directory=tmp_path / "split").read()).judgement.findings
+    assert (found.kind, found.place) == (Kind.FOREIGN_DROP, Place(table="filter (nft)", chain="FORWARD", position=1))

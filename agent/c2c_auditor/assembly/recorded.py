@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from c2c_auditor.model.cell import CellFacts
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.reading import Reading
-from c2c_auditor.model.rule import Ruleset
+from c2c_auditor.model.rule import Backend, Loss, Ruleset
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.sources.facts.cni_config import read_cni_config
@@ -20,6 +20,8 @@ from c2c_auditor.sources.facts.vpa_config import read_vpa_config
 from c2c_auditor.sources.files import read_text_file
 from c2c_auditor.sources.recordings.bundle import read_bundle
 from c2c_auditor.sources.rules.text import read_pasted, read_text
+
+_BACKENDS = frozenset(backend.value for backend in Backend)
 
 
 @frozen(kw_only=True)
@@ -32,14 +34,22 @@ class BundleReader:
         """What was captured. Raises SourceError where there are no rules, or none that can be parsed."""
         bundle = read_bundle(self.directory)
         rulesets = tuple(_saved(text, self.directory / name) for name, text in bundle.rules.items())
+        if bundle.native_tables:
+            rulesets = tuple(evolve(ruleset, lost=ruleset.lost | {Loss.NATIVE_TABLES}) for ruleset in rulesets)
         return Reading(time=bundle.time, facts=bundle.facts, rulesets=rulesets, sources=bundle.sources)
 
 
 def _saved(text: str, path: Path) -> Ruleset:
-    """Rules of a bundle: the file's name says the family, which rules without addresses would not show."""
+    """Rules of a bundle.
+
+    The file's name says the family, which rules without addresses would not show, and a second file's the backend.
+    """
     if path.name.startswith(AddressFamily.IPV6.tool):
-        return parse_save(text, where=str(path), parser=RuleParser(AddressFamily.IPV6))
-    return read_text(text, where=str(path))
+        ruleset = parse_save(text, where=str(path), parser=RuleParser(AddressFamily.IPV6))
+    else:
+        ruleset = read_text(text, where=str(path))
+    *_, backend, _ = path.name.split(".")
+    return evolve(ruleset, backend=Backend(backend)) if backend in _BACKENDS else ruleset
 
 
 @frozen(kw_only=True)

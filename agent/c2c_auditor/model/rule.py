@@ -181,7 +181,8 @@ class Loss(str, Enum):
     """What a listing could not show, and an audit of it therefore cannot judge.
 
     ``OTHER_CHAINS``: the text is a part of a table, so a chain or rule that it does not show may be there all the same.
-    ``OTHER_BACKEND``: the kernel may hold rules of the other backend, which could not be read.
+    ``OTHER_BACKEND``: the kernel may hold rules of the other backend, which could not be read. ``NATIVE_TABLES``: it
+    held tables of nftables' own, which the recording leaves out.
     """
 
     INTERFACES = "interfaces"
@@ -191,6 +192,7 @@ class Loss(str, Enum):
     NATIVE_EXPRESSIONS = "native_expressions"
     OTHER_CHAINS = "other_chains"
     OTHER_BACKEND = "other_backend"
+    NATIVE_TABLES = "native_tables"
 
 
 @frozen(kw_only=True)

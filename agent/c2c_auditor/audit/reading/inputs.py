@@ -26,6 +26,9 @@ _LOST = {
     r.Loss.INTERFACES: (
         "The listing does not show interfaces (iptables -L without -v): conditions on them were not judged."
     ),
+    r.Loss.NATIVE_TABLES: (
+        "The cell had tables of nftables' own, which the recording leaves out: what they do to traffic is not known."
+    ),
     r.Loss.OTHER_BACKEND: ("The rules of the other backend could not be read: what they do to traffic is not known."),
 }
 _MOST_NAMED = 6

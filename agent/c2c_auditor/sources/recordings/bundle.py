@@ -81,9 +81,10 @@ class _Lease:
 
 @frozen(kw_only=True)
 class _Cell:
-    """``cell.json``."""
+    """``cell.json``. ``native_tables`` is how many of nftables' own there were; no bundle holds them."""
 
     backend: str = ""
+    native_tables: int = 0
     underlay_interfaces: tuple[str, ...] | None = None
     time: float | None = None
     lease: _Lease | None = None
@@ -94,11 +95,13 @@ class Bundle:
     """A bundle as read: ``rules`` are texts by file name, the main backend's first.
 
     ``time`` is None in recordings without one. ``sources`` are the files that exist and cannot be understood.
+    ``native_tables`` is how many tables of nftables' own are left out.
     """
 
     rules: Mapping[str, str]
     facts: CellFacts
     backend: str = ""
+    native_tables: int = 0
     time: float | None = None
     sources: tuple[SourceStatus, ...] = ()
 
@@ -134,6 +137,7 @@ def read_bundle(directory: Path) -> Bundle:
             notes=tuple(facts.notes),
         ),
         backend=cell.backend,
+        native_tables=cell.native_tables,
         time=cell.time,
         sources=tuple(facts.sources),
     )
@@ -199,6 +203,7 @@ def bundle_files(reading: Reading, texts: Mapping[str, str], *, ingress_tag: str
     problems = [status.problem for status in reading.sources if status.problem is not None]
     cell = {
         "backend": reading.rulesets[0].backend.value if reading.rulesets else None,
+        "native_tables": len({table.name for ruleset in reading.rulesets for table in ruleset.natives}),
         "time": reading.time,
         "underlay_interfaces": list(interfaces) if interfaces else None,
         "lease": lease_entry(reading.facts.lease) if reading.facts.lease is not None else None,
