@@ -49,6 +49,8 @@ class Way:
 
         Raises EvaluationError as `Paths.disposition`.
         """
+        if len(self.parts) == 1:  # so it is on most cells, and a cell has tens of thousands of answers
+            return _widened(self.parts[0].paths.disposition(packet))
         coming: FlowsByMark = {packet.mark: ALL}
         passes, possible = ALL, ALL
         accepted: list[Decided | Passed] = []
@@ -64,14 +66,14 @@ class Way:
             coming = dict(one.marks)
             if not coming:
                 break
-        if len(refused) == 1 and isinstance(refused[0], Decided):
-            refused = [Decided(ALL, refused[0].rule)]
-        return Disposition(
-            accepted=tuple(accepted),
-            refused=tuple(refused),
-            marks=coming,
-            passes=passes,
-            may_pass=without(possible, passes),
+        return _widened(
+            Disposition(
+                accepted=tuple(accepted),
+                refused=tuple(refused),
+                marks=coming,
+                passes=passes,
+                may_pass=without(possible, passes),
+            )
         )
 
     def outline(self, destination: int, source: int | None = None) -> tuple[object, ...]:
@@ -89,6 +91,19 @@ class Way:
         self.parts = tuple(part for part in self.parts if part.stage.main or _matters(part, ends))
         for part in self.parts:
             part.paths.narrow(ends)
+
+
+def _widened(found: Disposition) -> Disposition:
+    """Where one rule refuses all that does not pass, its set of flows is not kept (`Disposition`)."""
+    if len(found.refused) != 1 or not isinstance(found.refused[0], Decided):
+        return found
+    return Disposition(
+        accepted=found.accepted,
+        refused=(Decided(ALL, found.refused[0].rule),),
+        marks=found.marks,
+        passes=found.passes,
+        may_pass=found.may_pass,
+    )
 
 
 def paths_of(stage: Stage) -> Paths:
