@@ -104,6 +104,10 @@ def test_a_rule_on_another_hook_has_the_effect_that_it_has(backend: str) -> None
             scene = _audited(backends)
             answer = explain((scene.inputs,), "source-app", "dest-app", parse_flow("8080"))
             found[one] = [finding.effect for finding in scene.judgement.findings], answer.passes
+            backend_too = f" ({OTHER[backend]})" if one.other else ""
+            place = f"Rule 1 of {one.rule.split()[0]} in {one.table}{backend_too}, which silk did not write"
+            added_first = one.table not in ("nat", "mangle") or not one.rule.startswith("PREROUTING")
+            assert not added_first or all(place in finding.summary for finding in scene.judgement.findings)
             _typed(backend, "-D", one)
     wrong = [one for one in CASES if found[one] != ([one.effect] if one.effect else [], one.passes)]
     assert [(one.table, one.rule, found[one]) for one in wrong] == []

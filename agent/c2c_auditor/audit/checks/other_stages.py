@@ -66,7 +66,7 @@ def _found(stage: Stage, entry: Entry) -> Iterator[Finding]:
     yield describe.finding(
         kind,
         subject=(stage.table, stage.start, describe.text(entry.rule)),
-        summary=f"{entry.name.capitalize()}, which silk did not write, {what}.",
+        summary=f"{entry.name[:1].upper()}{entry.name[1:]}, which silk did not write, {what}.",
         remedy=FOREIGN_REMEDY,
         effect=effect,
         entry=entry,
