@@ -179,6 +179,7 @@ def _says_since_when(folder: Path) -> None:
             told = subprocess.run(status, capture_output=True, text=True, timeout=60, check=False)
         assert "BREACH default_deny_missing since " in told.stdout
         assert told.returncode == 1
+        time.sleep(2)  # what has just begun is not said to have begun before
         audit = (*program, "audit", "--wait", "0", "--config", str(config))
         text = subprocess.run(audit, capture_output=True, text=True, timeout=60, check=False).stdout
         (since,) = re.findall(r"since    (\S+ \S+ UTC) ", text)[:1]
