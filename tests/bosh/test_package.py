@@ -293,10 +293,10 @@ def _is_confined() -> None:
 def _answers_root() -> None:
     """Root on the machine opens the socket in the job's directory for temporary files, and needs no certificate."""
     sockets = []
-    network = os.readlink("/proc/self/ns/net")
+    network = Path("/proc/self/ns/net").readlink()
     for root in Path("/proc").glob("[0-9]*/root"):
         with contextlib.suppress(OSError):  # a process that has ended
-            here = os.readlink(root.with_name("ns") / "net") == network  # and not another test's
+            here = (root.with_name("ns") / "net").readlink() == network  # and not another test's
             if here and stat.S_ISSOCK((root / "tmp" / "agent.sock").stat().st_mode):
                 sockets.append(root / "tmp" / "agent.sock")
     assert sockets
