@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests and agent find iptables by PATH, so the chosen one stands first there."""
+    """Tests and agent find iptables by PATH, so the chosen one stands first there.
+
+    A shell starts what runs in the background with SIGINT ignored, and so would be what tests start.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     chosen = config.getoption("--iptables-dir")
     if chosen is not None:
         os.environ["PATH"] = f"{chosen}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
