@@ -282,3 +282,21 @@ def test_senders_that_single_bits_tell_apart_are_in_doubt_together() -> None:
     for reached in reach.reached:
         (row,) = [row for row in reached.rows if row.source.kind is SourceKind.STRANGER]
         assert (row.passes, bool(row.may_pass)) == ((), True)
+
+
+def test_what_one_source_may_by_a_rule_of_its_own_is_not_taken_over() -> None:
+    """A source that is walked by itself, because its MARK comes late, gets an ACCEPT of its own in front of all."""
+    cell = recording("pair-overlay-ingress")
+    forward, policies = cell.ruleset.chains("filter")["FORWARD"].rules, cell.ruleset.chains("filter")[cell.policy_chain]
+    marking, *others = policies.rules
+    late = with_rules(cell.ruleset, cell.policy_chain, (others[0], marking, *others[1:]))
+    late = with_rules(late, "FORWARD", tuple(rule for rule in forward if rule.source is None))
+    opened = with_rules(cell.ruleset, "FORWARD", (r.Rule(source=marking.source, target=r.ACCEPT), *forward))
+    facts = evolve(cell.facts, policies=PolicySet(policies=()))
+    for before in (late, with_rules(opened, "FORWARD", (*forward, r.Rule(source=marking.source, target=r.ACCEPT)))):
+        inputs = Inputs.of(facts, opened, None)
+        first = reachability(Inputs.of(facts, before, None))
+        after, afresh = reachability(inputs, first), reachability(inputs)
+        assert after is not None
+        assert afresh is not None
+        assert (after.reached, after.flows) == (afresh.reached, afresh.flows)

@@ -51,12 +51,12 @@ class DispositionKey(NamedTuple):
     """What one sender's flows to one container depend on: senders with equal keys have equal flows.
 
     ``mark`` is None for every mark that no rule asks for, ``conditions_met`` one value for each of
-    `SenderConditions.others`, ``address`` only that of a sender whose walk is its own.
+    `SenderConditions.others`, ``own`` only for a sender whose walk is its own: its address, and the rules that decide.
     """
 
     mark: int | None
     conditions_met: tuple[object, ...]
-    address: int | None
+    own: tuple[object, ...] | None
 
 
 @frozen(kw_only=True)
@@ -65,7 +65,7 @@ class DestinationKey:
 
     ``mark_owners`` are the apps behind each mark that counts here. ``apps_elsewhere`` is how many apps may send from
     other cells, None where they are not counted one by one. ``senders`` are the containers of this cell that have a
-    row, each with the mark that it is taken to start with.
+    row, each with the mark that it is taken to start with, or what is `DispositionKey.own` of it.
     """
 
     container: Container
@@ -75,7 +75,7 @@ class DestinationKey:
     stranger: int
     mark_owners: tuple[tuple[int, tuple[str, ...]], ...]
     apps_elsewhere: int | None
-    senders: tuple[tuple[SenderKey, int | None], ...]
+    senders: tuple[tuple[SenderKey, int | tuple[object, ...]], ...]
     itself: SenderKey
 
 

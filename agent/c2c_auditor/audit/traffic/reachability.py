@@ -123,7 +123,7 @@ class _Destination:
             stranger=self._senders.overlay.stranger,
             mark_owners=tuple((mark, self._senders.owners(mark)) for mark in self._marks),
             apps_elsewhere=self._senders.apps if self._open else None,
-            senders=tuple((sender.key, start) for sender, start in locals_),
+            senders=tuple((sender.key, start if start is not None else self._own(sender)) for sender, start in locals_),
             itself=self._sender.key,
         )
         if self._before is not None and self._before.key == key:
@@ -150,6 +150,11 @@ class _Destination:
             for sender in some
             if sender.container.handle != me
         ]
+
+    def _own(self, sender: Sender) -> tuple[object, ...]:
+        """What decides about the packets of a sender that is walked by itself: its own rules, in their place."""
+        address = int(sender.container.address)
+        return address, *self._way.outline(self._address, address)
 
     def _rows(self, locals_: list[tuple[Sender, int | None]]) -> tuple[tuple[Row, ...], int]:
         """The rows with something to say, and how many sources were looked at one by one."""
@@ -231,7 +236,7 @@ class _Destination:
         key = DispositionKey(
             mark if not conditions.whole_marks or mark in conditions.marks else None,
             tuple(end_conditions(rule, packet) for rule in conditions.others) if packet is not None else (),
-            packet.source if packet is not None and alone else None,
+            self._own(sender) if sender is not None and alone else None,
         )
         found = self._dispositions.get(key) or self._known.get(key)
         if found is None:
