@@ -113,10 +113,11 @@ class Cycle:
         if report.result is not Result.BLIND:
             self._last_conclusive = reading.time
         self._count_findings(settlement)
+        new = {finding.key for finding in settlement.confirmed}
         return self._with_counters(
             evolve(
                 report,
-                confirmed=_dated(settlement.confirmed, offset),
+                confirmed=tuple(finding for finding in report.findings if finding.key in new),
                 resolved=_dated(settlement.resolved, offset),
             )
         )
