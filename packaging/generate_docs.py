@@ -117,6 +117,12 @@ the verdict is *may*. A rule of others that stops what containers send to the ou
 destination that it names. Where a backend that is in use cannot be read, the kinds about rules of others and about
 flows are unknown.
 
+A rule of others that is meant to be there can be declared, with who needs it (`declared_rules`, a property of the job):
+by its place and its canonical text, in one of the tables of iptables. It is accepted then with the flows that it
+decides, `explain` and `matrix` still show what it does, and each report lists it. Where it is gone, that is
+`declared_rule_missing`. A jump is accepted when all rules behind it are declared as well. In silk's own chains nothing
+of others is accepted, and what packets that a declared rule marks do behind it is judged as ever.
+
 Not followed: tables of `bridge` and `netdev`, and chains on a device's ingress hook (a note says that they are there);
 the outer packets between cells (VXLAN, UDP 4789), which are the cell's own; of requests to a cell's mapped ports, what
 stands in PREROUTING before the translation, unless it stops packets to containers too. Which of two chains with equal

@@ -17,6 +17,7 @@ from c2c_auditor.audit.scene import judge_cell
 from c2c_auditor.cli import cli
 from c2c_auditor.errors import ParseError
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.kind import Kind
 from c2c_auditor.netfilter import pasted
 from c2c_auditor.sources.rules.text import read_pasted, read_text
 from support.recordings import CELLS, GOLDEN, SMALL_CELLS
@@ -268,7 +269,7 @@ def _audit(path: Path, *arguments: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("name", "status", "said"),
     [
-        ("partial-listing/S-vpa.txt", 0, "no contradiction found; 41 of 45 kinds of findings not judged"),
+        ("partial-listing/S-vpa.txt", 0, "no contradiction found; 41 of 46 kinds of findings not judged"),
         ("partial-listing/grep-set-xmark.txt", 0, "The text is a part of the cell's rules:"),
         ("pasted/indented-save.txt", 0, "no contradiction found"),
         ("pasted/prompt.txt", 0, "no contradiction found"),
@@ -341,7 +342,7 @@ def test_rules_without_anything_of_silks_are_not_clean(tmp_path: Path, text: str
     assert output.startswith("COULD NOT LOOK at everything: rules: nothing of silk's here: could not judge")
     assert said in output
     report = json.loads(_audit(path, "--format", "json")[1])
-    assert (report["result"], len(report["unknown_kinds"])) == ("blind", 45)
+    assert (report["result"], len(report["unknown_kinds"])) == ("blind", len(Kind))
 
 
 def test_a_wiped_table_beside_its_facts_is_an_outage(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from c2c_auditor.audit.reading.declared import HIDES_DECLARED
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.shown import is_part, unproved_kinds
 from c2c_auditor.model.kind import Family, Kind
@@ -50,4 +51,6 @@ def _unknown(inputs: Inputs) -> frozenset[Kind]:
         silent |= {Kind.TAG_CONFLICT, Kind.PORT_NOT_EXPOSED}
     if inputs.config.overlay_ingress and inputs.ingress_tag is None:
         silent |= {Kind.INGRESS_MISSING, Kind.INGRESS_STALE}
+    if facts.declared_rules and inputs.ruleset.lost & HIDES_DECLARED:
+        silent.add(Kind.DECLARED_RULE_MISSING)
     return frozenset(silent.union(*(kinds for loss, kinds in _OF_LOSS.items() if loss in inputs.ruleset.lost)))

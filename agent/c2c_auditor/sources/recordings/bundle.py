@@ -11,6 +11,7 @@ Support case, offline audit and golden test are the same thing.
 | ``cni-wrapper-plugin.conflist`` | the CNI wrapper's configuration, in bundles made since the agent reads it |
 | ``policies.json``, ``policies_last_updated``, ``security_groups.json`` | the policy server's answers |
 | ``ingress_tag`` | the ingress router's tag, if it is known |
+| ``declared_rules.json`` | others' rules that the agent's settings declare, if there are any |
 | ``iptables-save.txt`` | the rules |
 | ``iptables-save.BACKEND.txt`` | the second backend's rules, on a cell with both in use |
 | ``ip6tables-save.txt`` | the rules of IPv6, on a cell where that is on; a second backend's as above |
@@ -30,16 +31,17 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
-from c2c_auditor.decoding import DecodeError, decode, parse_tag
+from c2c_auditor.decoding import DecodeError, Dialect, decode, parse_tag
 from c2c_auditor.errors import Reason, SourceError, UsageError
-from c2c_auditor.model.cell import CellFacts, PolicySet
+from c2c_auditor.model.cell import CellFacts, DeclaredRule, PolicySet
 from c2c_auditor.model.cni import Lease, LeaseSource
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import SourceStatus
 from c2c_auditor.netfilter.render import render_ruleset
+from c2c_auditor.sources.declared import DeclaredRuleSettings
 from c2c_auditor.sources.facts.cni_config import parse_cni_config
 from c2c_auditor.sources.facts.known import problem_of
 from c2c_auditor.sources.facts.policy_answers import parse_last_updated, parse_policies, parse_security_groups
@@ -49,6 +51,7 @@ from c2c_auditor.sources.files import read_text_file
 
 RULES, RULES_IPV6 = "iptables-save.txt", "ip6tables-save.txt"
 CNI_CONFIG = "cni-wrapper-plugin.conflist"
+DECLARED = "declared_rules.json"
 # The file that holds what a source gave.
 FILE_OF = {
     "rules": RULES,
@@ -67,6 +70,7 @@ _KNOWN = (
     "security_groups.json",
     "policies_last_updated",
     "ingress_tag",
+    DECLARED,
     "cell.json",
 )
 T = TypeVar("T")
@@ -88,6 +92,11 @@ class _Cell:
     underlay_interfaces: tuple[str, ...] | None = None
     time: float | None = None
     lease: _Lease | None = None
+
+
+@frozen(kw_only=True)
+class _Declared:
+    declared_rules: tuple[DeclaredRuleSettings, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -133,6 +142,7 @@ def read_bundle(directory: Path) -> Bundle:
             ingress_tag=facts.read("ingress_tag", _tag, expected=False),
             underlay_interfaces=cell.underlay_interfaces,
             cni=facts.read(CNI_CONFIG, parse_cni_config, expected=False),
+            declared_rules=facts.read(DECLARED, _declared, expected=False) or (),
             lease=Lease(network=cell.lease.network, source=cell.lease.source) if cell.lease is not None else None,
             notes=tuple(facts.notes),
         ),
@@ -187,6 +197,13 @@ def _cell(text: str, *, where: str) -> _Cell:
         raise _malformed(where, str(error)) from error
 
 
+def _declared(text: str, *, where: str) -> tuple[DeclaredRule, ...]:
+    try:
+        return tuple(one.value() for one in decode(text, _Declared, Dialect.OWN).declared_rules)
+    except (DecodeError, ValueError) as error:
+        raise _malformed(where, str(error)) from error
+
+
 def _tag(text: str, *, where: str) -> int:
     try:
         return parse_tag(text.strip())
@@ -220,6 +237,9 @@ def bundle_files(reading: Reading, texts: Mapping[str, str], *, ingress_tag: str
     files |= {"cell.json": json.dumps(cell, indent=1), **texts}
     if ingress_tag is not None:
         files["ingress_tag"] = ingress_tag
+    if reading.facts.declared_rules:
+        declared = [asdict(DeclaredRuleSettings.of(one)) for one in reading.facts.declared_rules]
+        files[DECLARED] = json.dumps({"declared_rules": declared}, indent=1)
     return files
 
 

@@ -91,7 +91,9 @@ _CHAIN_NAME = re.compile(r"(^:|(?:^|\s)(?:-[ADEFILNPRXZjg]|--jump|--goto) )(\S+)
 def redacted(files: Mapping[str, str], *, addresses: bool = False) -> dict[str, str]:
     """``files`` (text by name) with pseudonyms, under a key that is not kept; ``addresses``: of addresses too."""
     pseudonyms = _Pseudonyms(secrets.token_bytes(32))
-    made = {name: _redact(name, text, pseudonyms) for name, text in files.items()}
+    rules_first = sorted(files, key=lambda name: not _is_rules(name))  # they tell others' chains
+    made = {name: _redact(name, files[name], pseudonyms) for name in rules_first}
+    made = {name: made[name] for name in files}
     if not addresses:
         return made
     replaced = Addresses(secrets.token_bytes(32))
@@ -103,7 +105,13 @@ def _redact(name: str, text: str, pseudonyms: _Pseudonyms) -> str:
         return _without_problems(text)
     if name in _JSON:
         return pseudonyms.document(text, handles=name == "store.json") if text.strip() else text
-    return pseudonyms.rules(text) if name.startswith(("iptables-save", "ip6tables-save")) else text
+    if name == "declared_rules.json":
+        return pseudonyms.declared(text)
+    return pseudonyms.rules(text) if _is_rules(name) else text
+
+
+def _is_rules(name: str) -> bool:
+    return name.startswith(("iptables-save", "ip6tables-save"))
 
 
 def _without_problems(cell: str) -> str:
@@ -126,6 +134,7 @@ class _Pseudonyms:
         self._key = key
         self._known: dict[str, str] = {}
         self._numbers: dict[tuple[str, str], int] = {}
+        self._chains: set[str] = set()
 
     def of(self, identifier: str) -> str:
         """The pseudonym of an identifier or of its beginning."""
@@ -187,8 +196,19 @@ class _Pseudonyms:
         declared = {first or second for first, second in _USER_CHAIN.findall(text)}
         foreign = {chain for chain in declared if not is_container_chain(chain) and policy_chain_time(chain) is None}
 
+        self._chains |= foreign
+        return self._renamed(text)
+
+    def declared(self, text: str) -> str:
+        """``declared_rules.json`` with the pseudonyms of the rules, and without the reasons."""
+        given = json.loads(text)
+        for entry in given["declared_rules"]:
+            entry.update(rule=self._renamed(entry["rule"]), reason="redacted")
+        return json.dumps(given, indent=1)
+
+    def _renamed(self, text: str) -> str:
         def renamed(found: re.Match[str]) -> str:
-            return found[1] + (self.numbered("chain", found[2]) if found[2] in foreign else found[2])
+            return found[1] + (self.numbered("chain", found[2]) if found[2] in self._chains else found[2])
 
         return _IN_RULES.sub(self.in_rule, _CHAIN_NAME.sub(renamed, text))
 
