@@ -108,7 +108,10 @@ def _joined(readings: Sequence[Ruleset], where: str) -> Ruleset:
                     chains[name] = chain
                 elif known != chain and known.whole == chain.whole:
                     raise _apart(
-                        where, f"chain {name} of {table.name} stands there twice, with other rules", "give one reading"
+                        where,
+                        f"chain {name} of {table.name} stands there twice, with other rules",
+                        "give one reading: the output of iptables-save, or each command's in a file of its own "
+                        "(--rules FILE --rules FILE)",
                     )
     return evolve(
         first,
