@@ -101,7 +101,7 @@ REFUSED: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
     ),
     (
         "a line that was broken within silk's comment",
-        re.compile(r"""^.{0,65535}(?:--comment "?|/\* )src:[\w-]{0,200}$""", re.MULTILINE),
+        re.compile(r"""^.{0,65535}(?:--comment(?: "?)?|/\* ?)(?:s(?:r(?:c(?::[\w:-]{0,200})?)?)?)?$""", re.MULTILINE),
         "a terminal or a mail program broke this line in two",
         _IPTABLES_SAVE,
     ),
@@ -200,6 +200,11 @@ def outputs(text: str, *, where: str) -> Iterator[Output]:
         printed = text[found.end() : end]
         if printed.strip():
             yield _output("\n" * text.count("\n", 0, found.end()) + printed, found)
+
+
+def is_command(line: str) -> bool:
+    """Whether a line of a cleaned text is a command that was typed, with or without its prompt."""
+    return _COMMAND.match(line) is not None
 
 
 def _output(text: str, command: re.Match[str]) -> Output:
