@@ -230,7 +230,7 @@ def test_half_a_swap_of_a_container_that_runs_is_left_to_vpa() -> None:
     scene = scene_of(PAIR, evolve(PAIR.ruleset, tables=tables))
     found = mend(scene, Request(findings=scene.judgement.findings, asked=True))
     assert not found.commands
-    assert "renames no chain" in _refused(found)[Kind.CONTAINER_CHAIN_ORPHAN]
+    assert "rename no chain" in _refused(found)[Kind.CONTAINER_CHAIN_ORPHAN]
 
 
 DAMAGED = _with("FORWARD")

@@ -34,7 +34,7 @@ _REASONS = {
     Kind.NAT_RULE_MISSING: "which of the cell's ports garden gave to the container is told by the lost rules only",
 }
 _SWAP = (
-    "the container runs, and its security groups stand in a chain under the name of the swap; iptables-restore renames "
+    "the container runs, and its security groups stand in a chain under the name of the swap; these commands rename "
     "no chain, and vxlan-policy-agent writes both afresh at its start"
 )
 BY_NO_COMMAND = frozenset(
