@@ -65,6 +65,7 @@ def _finding() -> dict[str, Any]:
             "handles": _texts(),
             "policy": _TEXT,
             "details": _texts(),
+            "cause": {"type": ["string", "null"], "description": "the name of one of the report's causes"},
             "first_seen": _TIME,
             "since": _TIME,
         }
@@ -87,6 +88,11 @@ is `flow_open` or `flow_blocked`.
 A rule of others in FORWARD that changes no flow between containers is advice, unless it can decide about what
 containers send to the outside, or accept what the outside sends to them. Of more than 200 findings of one kind the
 first 200 say in sentences whom they concern.
+
+One thing that happened is told once, whatever number of findings comes of it: a chain or a table that was emptied,
+rules of an earlier time that were restored, silk's chains in both backends. Terminal, page and `status` say what it
+was, how to mend all of it, and an example of each kind; `-o json` and the API have each finding, with the name of its
+cause, which `c2c-auditor mend --cause NAME` takes too.
 
 | kind | usual effect | family | meaning |
 |---|---|---|---|
@@ -217,6 +223,21 @@ def schema() -> dict[str, Any]:
             "result": _listed(*(result.value for result in Result)),
             "backend": {"enum": ["nft", "legacy", "text", None]},
             "findings": {"type": "array", "items": finding},
+            "causes": {
+                "type": "array",
+                "description": "one thing that happened behind several findings, which name it",
+                "items": _object(
+                    {
+                        "name": _TEXT,
+                        "summary": _TEXT,
+                        "remedy": _TEXT,
+                        "counts": {
+                            "type": "array",
+                            "items": _object({"kind": _TEXT, "effect": _TEXT, "count": {"type": "integer"}}),
+                        },
+                    }
+                ),
+            },
             "resolved": {"type": "array", "items": finding},
             "omitted": {
                 "type": "array",

@@ -24,6 +24,7 @@ from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Counters, Histogram, NetlinkStatus, Problem, Report, Result, SourceStatus
+from c2c_auditor.silk.remembered import forget_unused
 from c2c_auditor.sources.clocks import Clocks
 
 _PHASES = ("rules", "facts", "judge", "settle")
@@ -85,6 +86,7 @@ class Cycle:
         started = self._clocks.steady()
         if self._judged is None or not self._judged.holds_for(reading):
             self._judged = judge_cell(reading, self._judged)
+            forget_unused()
         scene = self.scene = self._judged
         judged = self._clocks.steady()
         settlement = self._settle(reading, scene.judgement)
@@ -111,10 +113,11 @@ class Cycle:
         if report.result is not Result.BLIND:
             self._last_conclusive = reading.time
         self._count_findings(settlement)
+        new = {finding.key for finding in settlement.confirmed}
         return self._with_counters(
             evolve(
                 report,
-                confirmed=_dated(settlement.confirmed, offset),
+                confirmed=tuple(finding for finding in report.findings if finding.key in new),
                 resolved=_dated(settlement.resolved, offset),
             )
         )

@@ -201,7 +201,7 @@ def test_what_a_finding_of_ipv6_is_about_stands_in_each_form_of_the_report() -> 
     assert {place["ip"] for place in places} == {"ipv6"}
     console = Console(width=300, file=StringIO(), record=True)
     print_report(report, console)
-    assert "ip6 filter FORWARD" in console.export_text()
+    assert "FORWARD of ip6tables lost all of its jumps" in console.export_text()
 
 
 def test_services_of_the_cell_are_those_of_the_family() -> None:
