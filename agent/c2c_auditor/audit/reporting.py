@@ -14,6 +14,7 @@ from c2c_auditor.audit.settle import confirmed_at_once
 from c2c_auditor.audit.shown import holds_silks
 from c2c_auditor.errors import Reason
 from c2c_auditor.model.cause import Cause
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import Finding, State
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import Reading
@@ -111,17 +112,21 @@ def report_at_once(scene: Scene) -> Report:
 def _report_of_nothing(scene: Scene) -> Report:
     """The report of listings with nothing of silk's in them: blind, with what was found all the same."""
     reading, judgement = scene.reading, scene.judgement
-    legacy = any("iptables-legacy tables present" in note for note in judgement.notes)
+    if any("iptables-legacy tables present" in note for note in judgement.notes):
+        remedy = "this cell also has rules in iptables-legacy: give the output of iptables-legacy-save"
+    elif all(ruleset.family is AddressFamily.IPV6 for ruleset in reading.rulesets):
+        remedy = (
+            "these are rules of ip6tables, and policies between containers are IPv4's: give the output of "
+            "iptables-save of a Diego cell"
+        )
+    else:
+        remedy = "no chain and no comment of silk's stands in it: give the output of iptables-save of a Diego cell"
     problem = Problem(
         source="rules",
         reason=Reason.MISSING.value,
         where=", ".join(ruleset.origin for ruleset in reading.rulesets),
         problem="nothing of silk's here: could not judge",
-        remedy=(
-            "this cell also has rules in iptables-legacy: give the output of iptables-legacy-save"
-            if legacy
-            else "no chain and no comment of silk's stands in it: give the output of iptables-save of a Diego cell"
-        ),
+        remedy=remedy,
     )
     # A hint at a rule "behind silk's rules" says nothing where there are none.
     every = confirmed_at_once(judgement, reading.time or 0.0)

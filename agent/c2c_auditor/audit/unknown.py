@@ -13,6 +13,12 @@ _RESTING_ON_CONDITIONS = frozenset({Family.POLICY, Family.CONTAINER, Family.SECU
 _OF_IPV6 = frozenset({Family.CONTAINER, Family.SECURITY_GROUP})
 _OF_OTHERS = frozenset({Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RULE})
 _OF_WHOLE_WAY = _OF_OTHERS | {Kind.FLOW_OPEN, Kind.FLOW_BLOCKED}
+# What silk does for IPv4 only, and the facts, which are judged with it.
+OF_IPV4 = frozenset(
+    {kind for kind in Kind if kind.family in {Family.POLICY, Family.NAT, Family.FACTS}}
+    - {Kind.FLOW_OPEN, Kind.FLOW_BLOCKED, Kind.RULE_DUPLICATE}
+    | {Kind.POLICY_CHAIN_ORPHAN, Kind.POLICY_CHAIN_REPEATED, Kind.POLICY_CHAIN_FROM_FUTURE, Kind.ENFORCEMENT_DISABLED}
+)
 _OF_LOSS = {
     Loss.NATIVE_EXPRESSIONS: _OF_OTHERS,
     Loss.OTHER_BACKEND: _OF_WHOLE_WAY | {Kind.BACKEND_SPLIT},
