@@ -60,8 +60,9 @@ pictures: kernel ## the pictures of the documents: the page in a real browser, t
 stage: venv ## what the BOSH package is made of, into bosh-release/src
 	.venv/bin/python packaging/stage_release.py
 
-release: venv ## source distribution, wheel and BOSH release into dist/, with checksums
-	.venv/bin/python packaging/make_release.py
+release: venv ## everything that is handed out into dist/, with checksums; twice and compared with RELEASE_ARGS=--check
+	@packaging/setup.sh release
+	.venv/bin/python packaging/make_release.py $(RELEASE_ARGS)
 
 lock: ## rewrites the lock files; newest versions with LOCK_ARGS=--upgrade
 	packaging/setup.sh lock $(LOCK_ARGS)
