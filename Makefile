@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak fleet matrix golden docs pictures dashboards stage release lock clean venv kernel
+.PHONY: help demo test check bench fuzz soak fleet matrix golden docs pictures dashboards stage release packages lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
@@ -12,9 +12,9 @@ help: ## this list
 demo: kernel ## a small cell, faults injected and found; options in DEMO_ARGS
 	PYTHONPATH=tests .venv/bin/python -m demo $(DEMO_ARGS)
 
-test: kernel ## every test but benchmarks and soaks, two at a time; options for pytest in TEST_ARGS
+test: kernel ## every test but benchmarks, soaks and fresh Debian systems, two at a time; options for pytest in TEST_ARGS
 	@packaging/setup.sh browser
-	$(pytest) tests -m "not bench and not soak" -n 2 --dist loadgroup $(TEST_ARGS)
+	$(pytest) tests -m "not bench and not soak and not packages" -n 2 --dist loadgroup $(TEST_ARGS)
 
 check: venv ## style, types, and the project's own rules (layers, purity, sizes)
 	.venv/bin/ruff check
@@ -63,6 +63,10 @@ stage: venv ## what the BOSH package is made of, into bosh-release/src
 release: venv ## everything that is handed out into dist/, with checksums; twice and compared with RELEASE_ARGS=--check
 	@packaging/setup.sh release
 	.venv/bin/python packaging/make_release.py $(RELEASE_ARGS)
+
+packages: kernel ## what make release makes, installed and run in fresh Debian systems; a systemd of their own starts the daemon
+	@packaging/setup.sh packages
+	$(pytest) tests/release -m packages
 
 lock: ## rewrites the lock files; newest versions with LOCK_ARGS=--upgrade
 	packaging/setup.sh lock $(LOCK_ARGS)
