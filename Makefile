@@ -2,12 +2,12 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak fleet matrix golden docs pictures dashboards stage release packages lock clean venv kernel
+.PHONY: help demo test check bench fuzz soak fleet matrix golden docs pictures dashboards stage release packages vulnerabilities lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: kernel ## a small cell, faults injected and found; options in DEMO_ARGS
 	PYTHONPATH=tests .venv/bin/python -m demo $(DEMO_ARGS)
@@ -67,6 +67,9 @@ release: venv ## everything that is handed out into dist/, with checksums; twice
 packages: kernel ## what make release makes, installed and run in fresh Debian systems; a systemd of their own starts the daemon
 	@packaging/setup.sh packages
 	$(pytest) tests/release -m packages
+
+vulnerabilities: venv ## which are known in what ships; says so when it cannot look; options for pip-audit in AUDIT_ARGS
+	.venv/bin/python packaging/vulnerabilities.py $(AUDIT_ARGS)
 
 lock: ## rewrites the lock files; newest versions with LOCK_ARGS=--upgrade
 	packaging/setup.sh lock $(LOCK_ARGS)
