@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from c2c_auditor import __version__
-from support.bosh_cli import bosh, clean_clone
+from support.bosh_cli import bosh, bosh_cli, clean_clone
 from support.erb import parse_yaml
 from support.release import clone, dist
 from support.staging import ROOT, staged
@@ -24,6 +24,7 @@ NAME = f"c2c-auditor-bosh-{__version__}"
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The release, unpacked."""
+    bosh_cli()
     folder = tmp_path_factory.mktemp("release")
     with tarfile.open(dist() / f"{NAME}.tgz") as archive:
         assert archive.next().name == "release.MF"  # type: ignore[union-attr]  # it has a first entry
@@ -67,6 +68,7 @@ def test_the_package_holds_what_was_staged_and_its_packaging_script(released: Pa
 
 def test_the_snippet_names_the_release_and_its_digest() -> None:
     """As a manifest takes it: version, address at the project, SHA-256."""
+    bosh_cli()
     (release,) = parse_yaml((dist() / f"{NAME}.yml").read_text())["releases"]
     digest = hashlib.sha256((dist() / f"{NAME}.tgz").read_bytes()).hexdigest()
     assert (release["name"], release["version"]) == ("c2c-auditor", __version__)
@@ -85,6 +87,7 @@ def test_without_staging_the_cli_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_an_operator_makes_a_release_of_what_is_staged(tmp_path: Path) -> None:
     """Without `make release`: the same fingerprints, by which a director knows what it has."""
+    bosh_cli()
     dist()  # it stages
     tarball = tmp_path / "release.tgz"
     bosh(

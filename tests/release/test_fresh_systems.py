@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from c2c_auditor import __version__
+from support.bosh_cli import bosh_cli
 from support.debian_roots import boot_copy, in_another_version, run_in_copy
 from support.namespaces import in_namespace
 from support.recordings import CELLS
@@ -102,6 +103,7 @@ def test_pip_installs_it(file: str, given: Path, tmp_path: Path) -> None:
 
 def test_the_bosh_release_compiles(given: Path, tmp_path: Path) -> None:
     """As on a compilation VM, from the tarball that is handed out."""
+    bosh_cli()
     commands = f"""
     mkdir -p /srv/release /srv/compile /srv/package
     tar -xzf /mnt/dist/c2c-auditor-bosh-{__version__}.tgz -C /srv/release

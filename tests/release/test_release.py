@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from c2c_auditor import __version__
-from support.release import clone, dist, make
+from support.bosh_cli import bosh_cli
+from support.release import NOT_ALL, clone, dist, make
 from support.staging import ROOT, script, staged
 
 pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of the CLI, whatever runs beside
@@ -28,6 +29,7 @@ MATERIALS = {f"c2c-auditor-{__version__}.cdx.json"}
 
 def test_everything_is_made_and_has_a_checksum() -> None:
     """All of one version; the checkout is as clean as before."""
+    bosh_cli()
     names = BOSH | PLAIN | DEBIAN | PYTHON | MATERIALS
     assert {file.name for file in dist().iterdir()} == {*names, "SHA256SUMS"}
     checked = subprocess.run(
@@ -51,7 +53,7 @@ def test_every_clone_gives_the_same_bytes(tmp_path: Path) -> None:
         made = make(other)
     finally:
         os.umask(before)
-    assert made.returncode == 0, made.stderr
+    assert made.returncode in {0, NOT_ALL}, made.stderr
     assert _digests(other / "dist") == _digests(dist())
 
 
@@ -73,7 +75,7 @@ def test_what_cannot_be_made_is_said(tmp_path: Path) -> None:
     done = subprocess.run(
         command, env={**os.environ, "PATH": str(tools)}, capture_output=True, text=True, check=False, timeout=300
     )
-    assert done.returncode == 3, done.stderr
+    assert done.returncode == NOT_ALL, done.stderr
     assert "needs Go 1.25 or newer to build the bosh CLI with, and this is go1.20.3" in done.stderr
     assert "no alerts and dashboards: it needs ruby" in done.stderr
     assert "no Debian package: it needs gcc" in done.stderr

@@ -9,9 +9,13 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+import pytest
+
 from support.bosh_cli import bosh_cli, clean_clone
 
-# Its folder goes when the run ends.
+NOT_ALL = 3
+"""The exit status of `make release` where a tool was missing."""
+# Gone when the run ends.
 _FOLDER = tempfile.TemporaryDirectory(prefix="c2c-auditor-release-")
 
 
@@ -23,18 +27,25 @@ def clone() -> Path:
 
 @lru_cache(maxsize=1)
 def dist() -> Path:
-    """Everything that is handed out. Skips, saying what is missing, where not all of it can be made."""
+    """Everything that is handed out; without the BOSH release where its CLI cannot be had."""
     made = make(clone())
-    assert made.returncode == 0, made.stderr
+    assert made.returncode == (0 if _bosh() else NOT_ALL), made.stderr
     return clone() / "dist"
 
 
 def make(checkout: Path) -> subprocess.CompletedProcess[str]:
     """`make release` in ``checkout``, with the bosh CLI of this one."""
-    folder = Path(_FOLDER.name) / "bin"
+    program, folder = _bosh(), Path(_FOLDER.name) / "bin"
     folder.mkdir(exist_ok=True)
-    if not (folder / "bosh").exists():
-        (folder / "bosh").symlink_to(bosh_cli())
+    if program is not None and not (folder / "bosh").exists():
+        (folder / "bosh").symlink_to(program)
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
     command = (sys.executable, checkout / "packaging" / "make_release.py")
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
+def _bosh() -> Path | None:
+    try:
+        return bosh_cli()
+    except pytest.skip.Exception:
+        return None
