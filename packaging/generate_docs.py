@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import dependencies
 from finding_pages import finding_pages
 
 from c2c_auditor.export import catalogue
@@ -272,5 +273,6 @@ if __name__ == "__main__":
     for path, text in finding_pages().items():
         (DOCS.parent / path).parent.mkdir(exist_ok=True)
         (DOCS.parent / path).write_text(text)
+    (DOCS / "dependencies.md").write_text(dependencies.markdown())
     (DOCS / "metrics.md").write_text(catalogue.markdown())
     (DOCS / "report-schema.json").write_text(json.dumps(schema(), indent=1) + "\n")
