@@ -14,6 +14,7 @@ from c2c_auditor.cycle import Cycle
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts
+from c2c_auditor.model.change import Done
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.reading import FactsReading, Reading
@@ -37,6 +38,7 @@ class Scripted:
     wall: float = 1_795_400_000.0
     steady: float = 100.0
     commits: dict[str, int] = field(factory=dict)
+    done: tuple[Done, ...] = ()
     sources: tuple[SourceStatus, ...] = ()
 
     def cycle(self, on_bug: Callable[[str], None] | None = None) -> Cycle:
@@ -68,6 +70,10 @@ class _Rules:
     def changes(self) -> Mapping[str, int]:
         seen, self.script.commits = self.script.commits, {}
         return seen
+
+    def done(self) -> tuple[Done, ...]:
+        done, self.script.done = self.script.done, ()
+        return done
 
 
 @define

@@ -85,15 +85,13 @@ class NetlinkStatus:
 
     ``buffer`` is how many bytes of them may wait; ``overflows`` and ``listings`` count since the start: how often more
     came than that, and how often all rules were listed. ``witnessed`` is when they were last held against what iptables
-    prints, in seconds since the epoch; None if they never were. ``changes`` are commits of others than silk since the
-    audit before, the newest hundred.
+    prints, in seconds since the epoch; None if they never were.
     """
 
     buffer: int
     overflows: int
     listings: int
     witnessed: float | None = None
-    changes: tuple[Change, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -192,6 +190,9 @@ class Report:
     ``findings`` are pending and confirmed ones; ``resolved`` those that ended with this audit; ``confirmed`` those that
     this audit confirmed.
 
+    ``changes`` are those to the rules since the audit before; ``journal`` the last ones, a hundred of silk's and of
+    others' each. Both have the oldest first.
+
     ``omitted`` counts findings that a report of bounded size leaves out, those that ended among them.
 
     ``statements`` are sentences about flows that the policies do not intend or that are blocked, the first hundred.
@@ -212,6 +213,8 @@ class Report:
     sources: tuple[SourceStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
     netlink: NetlinkStatus | None = None
+    changes: tuple[Change, ...] = ()
+    journal: tuple[Change, ...] = ()
     tally: Tally = Tally()
     counters: Counters = Counters()
     notes: tuple[str, ...] = ()

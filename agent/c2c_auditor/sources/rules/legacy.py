@@ -19,10 +19,12 @@ from pathlib import Path
 
 from c2c_auditor.errors import NotUnderstood, Reason
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.change import Done
 from c2c_auditor.model.table import READ_TABLES, TableSpec
 from c2c_auditor.netfilter.binary.entries import LAYOUTS, is_jump
 from c2c_auditor.sources.rules.command import MOST_RULES
 from c2c_auditor.sources.rules.entry_rules import EntryRules
+from c2c_auditor.sources.rules.journal import Journal
 from c2c_auditor.sources.rules.libiptc import Libiptc, failed, load
 
 _ATTEMPTS = 4
@@ -88,6 +90,7 @@ class LegacyReader:
     def __init__(self, *, tables: Sequence[TableSpec] = READ_TABLES) -> None:
         self._tables = tuple(tables)
         self._families: dict[r.AddressFamily, _Memory] = {}
+        self._journal = Journal()
 
     def in_use(self, family: r.AddressFamily) -> bool | None:
         """Whether there are tables of ``family``; None if that cannot be seen without making some."""
@@ -97,6 +100,10 @@ class LegacyReader:
         """Nothing: ip_tables does not announce changes."""
         return {}
 
+    def done(self) -> tuple[Done, ...]:
+        """What is different from the reading before, since the last call; nobody is known to have done it."""
+        return self._journal.take()
+
     def read(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
         """The rules in force.
 
@@ -105,9 +112,12 @@ class LegacyReader:
         memory = self._families.get(family)
         if memory is None:
             memory = self._families[family] = _Memory(family)
+        first = memory.last
         for _ in range(_ATTEMPTS):
             before, memory.last = memory.last, self._once(memory)
             if memory.last == before:
+                if first is not None and before is not first:
+                    self._journal.note_difference(first, memory.last)
                 return memory.last
         raise failed(
             Reason.INCONSISTENT,
