@@ -20,6 +20,8 @@ _GONE = frozenset({Kind.CONTAINER_CHAIN_MISSING, Kind.DEFAULT_DENY_MISSING, Kind
 _LEFT = frozenset({Kind.POLICY_CHAIN_ORPHAN, Kind.CONTAINER_CHAIN_ORPHAN})
 """Kinds about a chain that nothing jumps to."""
 
+_TWINS = {"nat": "mangle", "mangle": "nat"}
+
 
 def causes(findings: Iterable[Finding], done: Sequence[Done]) -> Iterator[tuple[Finding, Change]]:
     """Of findings that the audit before did not have, and of all that was ``done`` since, the oldest first."""
@@ -70,7 +72,8 @@ def _did(finding: Finding, place: ChainPlace, one: _Touched, deed: Deed) -> bool
     if finding.found is not None:
         if isinstance(finding.found.target, r.Policy):
             return True if place in deed.policies or place in deed.made else None
-        return _only(finding.found in deed.added.get(place, ()), finding.found in deed.removed.get(place, ()))
+        did = _only(finding.found in deed.added.get(place, ()), finding.found in deed.removed.get(place, ()))
+        return did if did is not None else _lost_twin(finding, place, one, deed)
     if finding.expected is not None:
         return _only(one.has(deed.removed, place, finding.expected), one.has(deed.added, place, finding.expected))
     if finding.kind is Kind.POLICY_CHAIN_MISSING:
@@ -80,6 +83,15 @@ def _did(finding: Finding, place: ChainPlace, one: _Touched, deed: Deed) -> bool
     if finding.kind in _LEFT:
         return _only(place in deed.made or _jumps(deed.removed, place), _jumps(deed.added, place))
     return None
+
+
+def _lost_twin(finding: Finding, place: ChainPlace, one: _Touched, deed: Deed) -> bool | None:
+    """The same for a mapped port, whose other rule is missing in the other table."""
+    twin = _TWINS.get(place.table)
+    if finding.kind is not Kind.NAT_RULE_MISSING or finding.expected is None or twin is None:
+        return None
+    there = place._replace(table=twin)
+    return _only(one.has(deed.removed, there, finding.expected), one.has(deed.added, there, finding.expected))
 
 
 def _only(did: bool, undid: bool) -> bool | None:  # noqa: FBT001 - two facts, told apart by their order

@@ -10,6 +10,7 @@ from typing import Any
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.verdict import clock
 from c2c_auditor.model.change import Act, Author, Change
+from c2c_auditor.model.finding import Finding
 
 _PROGRAMS = {Author.VPA: "vxlan-policy-agent", Author.CNI: "the CNI plugin"}
 
@@ -92,6 +93,12 @@ def last_of(changes: Iterable[Change], most: int) -> tuple[Change, ...]:
     every = tuple(changes)
     others = [change for change in every if not change.author.silks]
     return tuple((others or every)[::-1][:most])
+
+
+def changes_behind(findings: Iterable[Finding]) -> tuple[Change, ...]:
+    """The changes that caused ``findings``, as far as they are known: each once, the oldest first."""
+    found = dict.fromkeys(finding.changed_by for finding in findings if finding.changed_by is not None)
+    return tuple(sorted(found, key=lambda change: (change.seen, change.generation)))
 
 
 def author_counts(counts: Mapping[str, int]) -> str:

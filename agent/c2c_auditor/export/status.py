@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from c2c_auditor.audit.mend.refusals import may_help
 from c2c_auditor.export.causes import Cause, causes
+from c2c_auditor.export.changes import author_counts, changes_behind, last_of, since_change
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.verdict import clock, lasting, since, verdict
 from c2c_auditor.model.report import Report
 
 # With a verdict, seven sources and what changed, this fits a screen of 50 lines.
 _MOST_CAUSES = 6
+_MOST_CHANGES = 5
 
 
 def status_lines(report: Report | None, now: float) -> Iterator[str]:
@@ -57,6 +59,8 @@ def _cause(cause: Cause, now: float) -> Iterator[str]:
     pending = ", pending: silk may still correct it" if cause.pending else ""
     yield f"{cause.effect.value.upper()} {cause.kind.value}{cause.times}{begin}{pending}"
     yield f"  {plain(cause.findings[0].summary)}"
+    for change in changes_behind(cause.findings)[:1]:
+        yield f"  changed {since_change(change)}"
     if cause.count > 1:
         yield f"  … and {cause.count - 1} more of this kind"
     for remedy in cause.remedies[:1]:
@@ -79,7 +83,8 @@ def _surroundings(report: Report, now: float) -> Iterator[str]:
             yield f"  {process.name}: does not run"
         elif process.start_time is not None:
             yield f"  {process.name}: runs since {clock(process.start_time)}"
-    changes = {author: count for author, count in report.counters.ruleset_changes.items() if count}
-    if changes:
-        listed = ", ".join(f"{author} {count}" for author, count in changes.items())
-        yield f"Changes to the rules since the agent started: {listed}"
+    counted = author_counts(report.counters.ruleset_changes)
+    if counted:
+        yield f"Changes to the rules since the agent started: {counted}"
+    for change in last_of(report.journal, _MOST_CHANGES):
+        yield f"  {since_change(change)}"

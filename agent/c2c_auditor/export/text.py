@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from c2c_auditor.export.causes import Cause, causes
+from c2c_auditor.export.changes import change_rules, last_of, since_change
 from c2c_auditor.export.details import facts
 from c2c_auditor.export.pairs import print_pairs
 from c2c_auditor.export.plain import plain
@@ -14,6 +15,7 @@ from c2c_auditor.model.finding import State
 from c2c_auditor.model.report import Report
 
 _MOST_PER_KIND = 5
+_MOST_CHANGES = 5
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -28,6 +30,7 @@ def print_report(report: Report, console: Console) -> None:
         page.blank()
         _print_cause(page, cause, report.time)
     _print_blindness(page, report)
+    _print_changes(page, report)
 
 
 def _print_cause(page: Page, cause: Cause, now: float) -> None:
@@ -46,6 +49,18 @@ def _print_cause(page: Page, cause: Cause, now: float) -> None:
         page.say((f"… and {cause.count - _MOST_PER_KIND} more of this kind{where}", ""), indent=2)
     for remedy in cause.remedies[:_MOST_PER_KIND]:
         page.say(("→ ", "bold green"), (plain(remedy), ""), indent=2)
+
+
+def _print_changes(page: Page, report: Report) -> None:
+    """What a recording tells of changes before it."""
+    changes = last_of(report.journal, _MOST_CHANGES)
+    if changes:
+        page.blank()
+        page.say(("The last changes to the rules", "bold"))
+    for change in changes:
+        page.say((since_change(change), ""), indent=2)
+        for line in change_rules(change):
+            page.say((plain(line), "dim"), indent=4)
 
 
 def _facts_that_would(report: Report) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from c2c_auditor.model.cell import CellFacts
-from c2c_auditor.model.change import Done
+from c2c_auditor.model.change import Change, Done
 from c2c_auditor.model.report import NetlinkStatus, ProcessStatus, SourceStatus
 from c2c_auditor.model.rule import Ruleset
 
@@ -34,7 +34,8 @@ class Reading:
     listings of several places, to be held against each other, instead of one cell's backends.
 
     ``commits`` counts commits to the rules since the reading before, by author; ``done`` is what they did, the oldest
-    first, as far as it is kept; ``seconds`` is how long each part of the reading took.
+    first, as far as it is kept; ``journal`` are the changes that a recording tells of; ``seconds`` is how long each
+    part of the reading took.
     """
 
     time: float | None = None
@@ -46,4 +47,5 @@ class Reading:
     netlink: NetlinkStatus | None = None
     commits: Mapping[str, int] = field(factory=dict)
     done: tuple[Done, ...] = ()
+    journal: tuple[Change, ...] = ()
     seconds: Mapping[str, float] = field(factory=dict)
