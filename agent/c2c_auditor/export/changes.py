@@ -22,9 +22,12 @@ def changes_json(changes: Iterable[Change]) -> str:
 
 def change_document(change: Change) -> dict[str, Any]:
     """One change; texts are empty, and numbers 0, where nobody knows."""
-    moment = datetime.fromtimestamp(change.seen, timezone.utc)
+    seen = round(change.seen, 3)
     return {
-        "time": {"rfc3339": moment.isoformat(timespec="milliseconds"), "epoch": round(change.seen, 3)},
+        "time": {
+            "rfc3339": datetime.fromtimestamp(seen, timezone.utc).isoformat(timespec="milliseconds"),
+            "epoch": seen,
+        },
         "author": change.author.value,
         "act": change.act.value,
         "generation": change.generation,
