@@ -28,7 +28,7 @@ from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Counters, Histogram, NetlinkStatus, Problem, Report, Result, SourceStatus
 from c2c_auditor.sources.clocks import Clocks
 
-_PHASES = ("rules", "facts", "judge", "settle")
+_PHASES = ("rules", "facts", "judge")
 _DURATION_BOUNDS = (0.01, 0.1, 1.0, 10.0)
 K = TypeVar("K")
 
@@ -91,9 +91,8 @@ class Cycle:
         if self._judged is None or not self._judged.holds_for(reading):
             self._judged = judge_cell(reading, self._judged)
         scene = self.scene = self._judged
-        judged = self._clocks.steady()
         settlement = self._settle(reading, scene.judgement)
-        self._count_seconds({"judge": judged - started, "settle": self._clocks.steady() - judged})
+        self._count_seconds({"judge": self._clocks.steady() - started})
         report = self._report(reading, scene.judgement, settlement)
         self._memory = settlement.memory  # only now: what no report announced is announced by the next one
         return report
@@ -172,6 +171,8 @@ class Cycle:
     def _count_reading(self, reading: Reading) -> None:
         commits = [author for author, count in reading.commits.items() for _ in range(count)]
         self._counters = evolve(self._counters, ruleset_changes=_added(self._counters.ruleset_changes, commits))
+        if reading.packets is not None:
+            self._counters = evolve(self._counters, packets=reading.packets)
         self._journal = newest([*self._journal, *(done.change for done in reading.done)], _author)
         if self._done is not None:
             self._done = newest([*self._done, *reading.done], _author_of)

@@ -40,6 +40,7 @@ class Scripted:
     steady: float = 100.0
     commits: dict[str, int] = field(factory=dict)
     done: tuple[Done, ...] = ()
+    packets: dict[str, int] | None = None
     sources: tuple[SourceStatus, ...] = ()
 
     def cycle(self, on_bug: Callable[[str], None] | None = None) -> Cycle:
@@ -75,6 +76,9 @@ class _Rules:
     def done(self) -> tuple[Done, ...]:
         done, self.script.done = self.script.done, ()
         return done
+
+    def packets(self) -> Mapping[str, int] | None:
+        return self.script.packets
 
 
 @define
@@ -403,3 +407,12 @@ def test_silks_daily_work_hides_nothing_that_others_did() -> None:
     report = cycle.run()
     assert report.journal[0] is others
     assert [change.seen for change in report.journal[1:]] == [2.0 + n for n in range(200, 300)]
+
+
+def test_packets_are_counted_on_while_nobody_can_read_them() -> None:
+    """What was known stays: a counter goes down at a restart only."""
+    script = Scripted(packets={"accepted": 5, "refused": 1})
+    cycle = script.cycle()
+    assert cycle.run().counters.packets == {"accepted": 5, "refused": 1}
+    script.packets, script.ruleset = None, None
+    assert cycle.run().counters.packets == {"accepted": 5, "refused": 1}

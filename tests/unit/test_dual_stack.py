@@ -285,6 +285,9 @@ class _Rules:
     def done(self) -> tuple[Done, ...]:
         return ()
 
+    def packets(self) -> Mapping[str, int] | None:
+        return None
+
 
 @define
 class _Facts:

@@ -37,6 +37,9 @@ class RulesSource(Protocol):
     def done(self) -> tuple[Done, ...]:
         """What was done to the rules since the last call, the oldest first."""
 
+    def packets(self) -> Mapping[str, int] | None:
+        """Packets by verdict (``accepted``, ``refused``) since the start; None as long as nobody counted."""
+
 
 class FactsSource(Protocol):
     """Where facts come from; failures are part of the reading, never raised."""
@@ -76,6 +79,7 @@ class LiveReader:
             netlink=self._netlink(),
             commits=self._rules.changes() if rulesets else {},
             done=self._rules.done() if rulesets else (),
+            packets=self._rules.packets() if rulesets else None,
             seconds={"facts": facts_seconds, "rules": rules_seconds},
         )
 

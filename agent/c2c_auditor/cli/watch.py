@@ -109,7 +109,7 @@ def _look(config: Config, show: Show) -> int:
     """Audit by the clock and at each change, as the agent does, until a signal."""
     pace = evolve(policy_pace(config), start=0.0)  # one command, not a thousand agents that start together
     with PolicyThread(PolicyFetcher(Clocks()), pace) as policies:
-        rules = open_rules(config, committers=True)
+        rules = open_rules(config, lasting=True)
         try:
             cell = CellReader(config, policies=policies)
             cycle = Cycle(rules=rules.source, facts=cell, version=__version__, netlink=rules.status)

@@ -24,6 +24,7 @@ from c2c_auditor.sources.rules.backends import Backends
 from c2c_auditor.sources.rules.backends import Reader as RulesReader
 from c2c_auditor.sources.rules.command import Limits
 from c2c_auditor.sources.rules.committers import Committers
+from c2c_auditor.sources.rules.counting import NativeCounting
 from c2c_auditor.sources.rules.legacy import LegacyReader
 from c2c_auditor.sources.rules.native import NativeReader
 from c2c_auditor.sources.rules.netlink import Netlink
@@ -105,31 +106,31 @@ _ANNOUNCED = frozenset({"auto", "nft"})
 """The settings with which nf_tables is read."""
 
 
-def open_rules(config: Config, *, witness: bool = False, committers: bool = False) -> Rules:
+def open_rules(config: Config, *, witness: bool = False, lasting: bool = False) -> Rules:
     """The readers for ``config.backend`` in the caller's network namespace; nothing is read yet.
 
-    With ``witness`` iptables-nft is heard too, once in a while; with ``committers`` a thread looks at each process that
-    commits.
+    With ``witness`` iptables-nft is heard too, once in a while. For a process that stays (``lasting``) a thread looks
+    at each process that commits, and another reads counters once in a minute.
     """
     netfilter = None
     if config.backend in _ANNOUNCED:
         try:
             witnessed = witness and config.witness_interval > 0
-            netfilter = _netfilter(config, witness=witnessed, committers=committers)
+            netfilter = _netfilter(config, witness=witnessed, lasting=lasting)
         except SourceError:
             netfilter = None  # iptables-nft reads then, each time as a whole, and says itself what is missing
     names = tuple(READERS) if config.backend == "auto" else (config.backend,)
     return Rules(source=Backends([READERS[name](config, netfilter) for name in names]), netfilter=netfilter)
 
 
-def _netfilter(config: Config, *, witness: bool, committers: bool) -> Netfilter:
+def _netfilter(config: Config, *, witness: bool, lasting: bool) -> Netfilter:
     sockets = Netlink()
     looking = None
-    if committers:
+    if lasting:
         with suppress(SourceError):  # then each is looked at when its commit is read
             looking = Committers()
             looking.start()
-    reader = NativeReader(sockets, committers=looking)
+    reader = NativeReader(sockets, committers=looking, counting=NativeCounting() if lasting else None)
     return Netfilter(
         sockets=sockets,
         reader=reader,

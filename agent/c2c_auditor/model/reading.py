@@ -34,8 +34,8 @@ class Reading:
     listings of several places, to be held against each other, instead of one cell's backends.
 
     ``commits`` counts commits to the rules since the reading before, by author; ``done`` is what they did, the oldest
-    first, as far as it is kept; ``journal`` are the changes that a recording tells of; ``seconds`` is how long each
-    part of the reading took.
+    first, as far as it is kept; ``journal`` are the changes that a recording tells of; ``packets`` counts those since
+    the start by verdict, None where nobody has counted; ``seconds`` is how long each part of the reading took.
     """
 
     time: float | None = None
@@ -48,4 +48,5 @@ class Reading:
     commits: Mapping[str, int] = field(factory=dict)
     done: tuple[Done, ...] = ()
     journal: tuple[Change, ...] = ()
+    packets: Mapping[str, int] | None = None
     seconds: Mapping[str, float] = field(factory=dict)

@@ -136,6 +136,7 @@ class Counters:
     audits: Mapping[Result, int] = field(factory=dict)
     source_errors: Mapping[tuple[str, str], int] = field(factory=dict)
     ruleset_changes: Mapping[str, int] = field(factory=dict)
+    packets: Mapping[str, int] = field(factory=dict)
     log_lines_dropped: int = 0
     convergence: Histogram = Histogram.empty(1, 5, 10, 15, 30, 60, 120, 300, 600)
     durations: Mapping[str, Histogram] = field(factory=dict)

@@ -36,6 +36,9 @@ class Reader(Protocol):
     def done(self) -> tuple[Done, ...]:
         """What was done since the last call, the oldest first."""
 
+    def packets(self) -> Mapping[str, int] | None:
+        """Packets by verdict (``accepted``, ``refused``) since the start; None as long as nobody counted."""
+
 
 class Backends:
     """The rules of a cell, by one reader or by all of several that hold silk's chains."""
@@ -90,3 +93,11 @@ class Backends:
         """What was done since the last call, the oldest first."""
         every = (done for reader in self._readers for done in reader.done())
         return tuple(sorted(every, key=lambda done: done.change.seen))
+
+    def packets(self) -> Mapping[str, int] | None:
+        """Packets by verdict since the start, of all backends; None as long as none has counted."""
+        counted = [packets for packets in (reader.packets() for reader in self._readers) if packets is not None]
+        total: Counter[str] = Counter()
+        for packets in counted:
+            total.update(packets)
+        return dict(total) if counted else None

@@ -23,6 +23,7 @@ from c2c_auditor.model.change import Done
 from c2c_auditor.model.table import READ_TABLES, TableSpec
 from c2c_auditor.netfilter.binary.entries import LAYOUTS, is_jump
 from c2c_auditor.sources.rules.command import MOST_RULES
+from c2c_auditor.sources.rules.counting import PolledCounting
 from c2c_auditor.sources.rules.entry_rules import EntryRules
 from c2c_auditor.sources.rules.journal import Journal
 from c2c_auditor.sources.rules.libiptc import Libiptc, failed, load
@@ -91,6 +92,7 @@ class LegacyReader:
         self._tables = tuple(tables)
         self._families: dict[r.AddressFamily, _Memory] = {}
         self._journal = Journal()
+        self._counting = PolledCounting()
 
     def in_use(self, family: r.AddressFamily) -> bool | None:
         """Whether there are tables of ``family``; None if that cannot be seen without making some."""
@@ -103,6 +105,10 @@ class LegacyReader:
     def done(self) -> tuple[Done, ...]:
         """What is different from the reading before, since the last call; nobody is known to have done it."""
         return self._journal.take()
+
+    def packets(self) -> Mapping[str, int] | None:
+        """Packets by verdict since the first reading, as of the last minute; None before that."""
+        return self._counting.sums()
 
     def read(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
         """The rules in force.
@@ -118,6 +124,8 @@ class LegacyReader:
             if memory.last == before:
                 if first is not None and before is not first:
                     self._journal.note_difference(first, memory.last)
+                if family is r.AddressFamily.IPV4:
+                    self._counting.note(memory.last)
                 return memory.last
         raise failed(
             Reason.INCONSISTENT,

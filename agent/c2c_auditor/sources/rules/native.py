@@ -13,6 +13,7 @@ from c2c_auditor.model.table import READ_TABLES, TableSpec
 from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.sources.rules import rulesets
 from c2c_auditor.sources.rules.committers import Committers
+from c2c_auditor.sources.rules.counting import NativeCounting
 from c2c_auditor.sources.rules.follower import Follower
 from c2c_auditor.sources.rules.held import DECODED
 from c2c_auditor.sources.rules.journal import Journal
@@ -26,11 +27,16 @@ _FORGET_EVERY, _SPARE = 1000, 20_000
 class NativeReader:
     """`read` returns the identical Ruleset as long as nothing was committed that concerns its family.
 
-    ``committers`` knows who committed.
+    ``committers`` knows who committed; ``counting`` reads counters, where they are wanted.
     """
 
     def __init__(
-        self, netlink: Netlink, *, tables: Sequence[TableSpec] = READ_TABLES, committers: Committers | None = None
+        self,
+        netlink: Netlink,
+        *,
+        tables: Sequence[TableSpec] = READ_TABLES,
+        committers: Committers | None = None,
+        counting: NativeCounting | None = None,
     ) -> None:
         self._tables = tuple(tables)
         self._decoders = {family: RuleDecoder(family) for family in r.AddressFamily}
@@ -40,6 +46,7 @@ class NativeReader:
         self._noted = 0
         self._commits = 0
         self._journal = Journal(committers)
+        self._counting = counting
 
     @property
     def generation(self) -> int | None:
@@ -75,6 +82,10 @@ class NativeReader:
     def done(self) -> tuple[Done, ...]:
         """What was done since the last call."""
         return self._journal.take()
+
+    def packets(self) -> Mapping[str, int] | None:
+        """Packets by verdict since the start, as last read; None before that."""
+        return self._counting.sums(self._replica.tables) if self._counting is not None else None
 
     def _note(self) -> None:
         """Forget the rulesets that commits concern, and note who committed."""

@@ -16,6 +16,7 @@ from c2c_auditor.model.table import READ_TABLES, TableSpec
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.sources.rules.command import Limits, Output, run
+from c2c_auditor.sources.rules.counting import PolledCounting
 from c2c_auditor.sources.rules.journal import Journal
 from c2c_auditor.sources.rules.older_reader import marked_if_older
 from c2c_auditor.sources.rules.tools import Tools
@@ -39,6 +40,7 @@ class NftReader:
         self._parsers: dict[r.AddressFamily, RuleParser] = {}
         self._last: dict[r.AddressFamily, r.Ruleset] = {}
         self._journal = Journal()
+        self._counting = PolledCounting()
 
     def in_use(self, family: r.AddressFamily) -> bool | None:
         """None: only reading shows whether nf_tables holds rules of iptables."""
@@ -53,6 +55,10 @@ class NftReader:
         """What is different from the reading before, since the last call; nobody is known to have done it."""
         return self._journal.take()
 
+    def packets(self) -> Mapping[str, int] | None:
+        """Packets by verdict since the first reading, as of the last minute; None before that."""
+        return self._counting.sums()
+
     def read(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
         """The rules in force.
 
@@ -65,6 +71,8 @@ class NftReader:
             if again == before:
                 if first is not None and before is not first:
                     self._journal.note_difference(first, again)
+                if family is r.AddressFamily.IPV4:
+                    self._counting.note(again)
                 return again
         raise _failed(
             Reason.INCONSISTENT,

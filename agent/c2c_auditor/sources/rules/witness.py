@@ -69,6 +69,10 @@ class WitnessedReader:
         """As `NativeReader.done`."""
         return self._native.done()
 
+    def packets(self) -> Mapping[str, int] | None:
+        """As `NativeReader.packets`."""
+        return self._native.packets()
+
     def read(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
         """The rules in force, with what the witness said of chains that are unchanged since. Raises SourceError."""
         ruleset = self._native.read(family)
