@@ -10,6 +10,7 @@ import dependencies
 from finding_pages import finding_pages
 
 from c2c_auditor.export import catalogue
+from c2c_auditor.model.change import Act, Author
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.kind import Effect, Family, Kind
@@ -67,8 +68,30 @@ def _finding() -> dict[str, Any]:
             "policy": _TEXT,
             "details": _texts(),
             "cause": {"type": ["string", "null"], "description": "the name of one of the report's causes"},
+            "changed_by": _or_null(_change()),
             "first_seen": _TIME,
             "since": _TIME,
+        }
+    )
+
+
+def _change() -> dict[str, Any]:
+    """The schema of one change to the rules."""
+    number = {"type": "integer", "minimum": 0}
+    return _object(
+        {
+            "time": _TIME,
+            "author": _listed(*(author.value for author in Author)),
+            "act": _listed(*(act.value for act in Act)),
+            "generation": number,
+            "pid": number,
+            "process": _TEXT,
+            "command": {"type": "string", "description": "how the process was called; empty if nobody saw it"},
+            "parent": {"type": "string", "description": "who started it, with its pid; empty if nobody saw it"},
+            "chains": _texts(),
+            "added": _texts(),
+            "removed": _texts(),
+            "left_out": {**number, "description": "rules added or removed beyond the first few"},
         }
     )
 

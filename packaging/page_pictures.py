@@ -23,7 +23,7 @@ from c2c_auditor.server import Answers, ServerProcess
 from support.browser import Browser, browser
 from support.mutations import with_rules
 from support.recordings import recording
-from support.reports import judged_report
+from support.reports import judged_report, with_change
 
 PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
 _EXPLAIN = "/explain?source=source-app&destination=dest-app&flow=8080/tcp"
@@ -42,16 +42,9 @@ def main() -> None:
     rules = cell.ruleset.chains("filter")[cell.policy_chain].rules
     damaged = with_rules(cell.ruleset, cell.policy_chain, rules[1:])
     report, now = judged_report(cell, damaged), time.time()
-    findings = tuple(finding.settled(finding.state, first_seen=now - 750, since=now) for finding in report.findings)
     names = ("rules", "vpa_config", "cni_config", "store", "policy_server", "security_groups")
-    report = evolve(
-        report,
-        time=now - 3,
-        last_conclusive=now - 3,
-        findings=findings,
-        sources=tuple(SourceStatus(name=name, up=True, last_success=now - 3) for name in names),
-        counters=evolve(report.counters, ruleset_changes={"vpa": 12, "cni": 4, "foreign": 1}),
-    )
+    sources = tuple(SourceStatus(name=name, up=True, last_success=now - 3) for name in names)
+    report = with_change(evolve(report, time=now - 3, last_conclusive=now - 3, sources=sources), ago=747)
     answers = Answers()
     answers.put(judge_cell(Reading(facts=cell.facts, rulesets=(damaged,))))
     PICTURES.mkdir(exist_ok=True)

@@ -14,12 +14,14 @@ from typing import TypeVar
 from attrs import evolve
 
 from c2c_auditor.assembly.live import FactsSource, LiveReader, RulesSource
+from c2c_auditor.audit.blame import blamed
 from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.reporting import blind_report, judged_report
 from c2c_auditor.audit.scene import Scene, judge_cell
 from c2c_auditor.audit.settle import Grace, Memory, Settlement, settle
 from c2c_auditor.audit.staleness import Staleness
 from c2c_auditor.errors import Reason
+from c2c_auditor.model.change import Author, Change, Done, newest
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect
 from c2c_auditor.model.reading import Reading
@@ -27,7 +29,7 @@ from c2c_auditor.model.report import Counters, Histogram, NetlinkStatus, Problem
 from c2c_auditor.silk.remembered import forget_unused
 from c2c_auditor.sources.clocks import Clocks
 
-_PHASES = ("rules", "facts", "judge", "settle")
+_PHASES = ("rules", "facts", "judge")
 _DURATION_BOUNDS = (0.01, 0.1, 1.0, 10.0)
 K = TypeVar("K")
 
@@ -58,6 +60,9 @@ class Cycle:
         self._on_bug = on_bug
         self._memory = Memory()
         self._judged: Scene | None = None
+        self._blamed: dict[tuple[str, ...], Change] = {}
+        self._done: list[Done] | None = None  # since the last audit that judged; None before the first
+        self._journal: list[Change] = []
         self.scene: Scene | None = None
         self._counters = Counters(
             confirmed=dict.fromkeys(Effect, 0),
@@ -88,9 +93,8 @@ class Cycle:
             self._judged = judge_cell(reading, self._judged)
             forget_unused()
         scene = self.scene = self._judged
-        judged = self._clocks.steady()
         settlement = self._settle(reading, scene.judgement)
-        self._count_seconds({"judge": judged - started, "settle": self._clocks.steady() - judged})
+        self._count_seconds({"judge": self._clocks.steady() - started})
         report = self._report(reading, scene.judgement, settlement)
         self._memory = settlement.memory  # only now: what no report announced is announced by the next one
         return report
@@ -109,7 +113,8 @@ class Cycle:
 
     def _report(self, reading: Reading, judgement: Judgement, settlement: Settlement) -> Report:
         offset = (reading.time or 0.0) - self._clocks.steady()
-        report = judged_report(reading, judgement, _dated(settlement.findings, offset))
+        self._blame(settlement)
+        report = judged_report(reading, judgement, self._told(settlement.findings, offset))
         if report.result is not Result.BLIND:
             self._last_conclusive = reading.time
         self._count_findings(settlement)
@@ -117,13 +122,34 @@ class Cycle:
         return self._with_counters(
             evolve(
                 report,
+                changes=tuple(done.change for done in reading.done),
                 confirmed=tuple(finding for finding in report.findings if finding.key in new),
-                resolved=_dated(settlement.resolved, offset),
+                resolved=self._told(settlement.resolved, offset),
             )
         )
 
+    def _blame(self, settlement: Settlement) -> None:
+        """Find out what caused the findings that the audit before did not have; those that ended are kept once more."""
+        known = self._memory.tracks
+        self._blamed = {key: change for key, change in self._blamed.items() if key in known}
+        new = [finding for finding in settlement.findings if finding.key not in known]
+        self._blamed.update((finding.key, change) for finding, change in blamed(new, self._done or ()))
+        self._done = []
+
+    def _told(self, findings: Sequence[Finding], offset: float) -> tuple[Finding, ...]:
+        """With the commits that caused them, and steady times as seconds since the epoch."""
+        return tuple(
+            evolve(
+                finding,
+                first_seen=finding.first_seen + offset,
+                since=finding.since + offset,
+                changed_by=self._blamed.get(finding.key),
+            )
+            for finding in findings
+        )
+
     def _blind(self, reading: Reading) -> Report:
-        return self._with_counters(blind_report(reading))
+        return self._with_counters(evolve(blind_report(reading), changes=tuple(done.change for done in reading.done)))
 
     def _failed(self, reading: Reading, error: Exception) -> Report:
         """The report of an audit that a bug ended. What is known of findings stays as it was: nothing was judged."""
@@ -137,11 +163,22 @@ class Cycle:
     def _with_counters(self, report: Report) -> Report:
         """``report`` with the counters, in which it is counted itself."""
         self._counters = evolve(self._counters, audits=_added(self._counters.audits, [report.result]))
-        return evolve(report, counters=self._counters, last_conclusive=self._last_conclusive, version=self._version)
+        return evolve(
+            report,
+            journal=tuple(self._journal),
+            counters=self._counters,
+            last_conclusive=self._last_conclusive,
+            version=self._version,
+        )
 
     def _count_reading(self, reading: Reading) -> None:
         commits = [author for author, count in reading.commits.items() for _ in range(count)]
         self._counters = evolve(self._counters, ruleset_changes=_added(self._counters.ruleset_changes, commits))
+        if reading.packets is not None:
+            self._counters = evolve(self._counters, packets=reading.packets)
+        self._journal = newest([*self._journal, *(done.change for done in reading.done)], _author)
+        if self._done is not None:
+            self._done = newest([*self._done, *reading.done], _author_of)
         self._count_seconds(reading.seconds)
         self._count_errors(reading.sources)
 
@@ -194,6 +231,14 @@ def _problem_of_bug(error: Exception) -> Problem:
     )
 
 
+def _author(change: Change) -> Author:
+    return change.author
+
+
+def _author_of(done: Done) -> Author:
+    return done.change.author
+
+
 def _effects(findings: Sequence[Finding]) -> list[Effect]:
     return [effect for finding in findings for effect in finding.effects]
 
@@ -205,11 +250,3 @@ def _added(counts: Mapping[K, int], more: Sequence[K]) -> Mapping[K, int]:
     for key in more:
         added[key] = added.get(key, 0) + 1
     return added
-
-
-def _dated(findings: Sequence[Finding], offset: float) -> tuple[Finding, ...]:
-    """Steady times into seconds since the epoch."""
-    return tuple(
-        finding.settled(finding.state, first_seen=finding.first_seen + offset, since=finding.since + offset)
-        for finding in findings
-    )

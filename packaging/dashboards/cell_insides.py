@@ -27,14 +27,14 @@ _UP = {0: ("down", COLOURS[Effect.OUTAGE]), 1: ("up", GOOD)}
 
 
 def changes() -> list[Panel]:
-    """Who changes rules, and whether policies arrive."""
+    """Who changes rules, whether policies arrive, and what passes by them."""
     buckets = f"increase({ONE_CELL.series('c2c_auditor_policy_convergence_seconds_bucket')}[30m])"
     return [
         graph(
             About(
                 "Changes to the rules",
                 "Commits to nf_tables by who made them; foreign is anybody but silk. Legacy iptables does not tell.",
-                8,
+                6,
             ),
             Query(gained("by", ONE_CELL.series("c2c_auditor_ruleset_changes_total")), legend="{{by}}"),
         ),
@@ -43,7 +43,7 @@ def changes() -> list[Panel]:
                 "Convergence",
                 "Seconds from when a policy was known to when the kernel carried it out, over the last 30 minutes; a "
                 "gap means that no policy came.",
-                8,
+                6,
             ),
             Query(f"histogram_quantile(0.5, sum by (le) ({buckets})) >= 0", legend="p50"),
             Query(f"max({ONE_CELL.series('cell:c2c_auditor_policy_convergence_seconds:p90_30m')})", legend="p90"),
@@ -51,12 +51,21 @@ def changes() -> list[Panel]:
             nothing="No policy came",
         ),
         graph(
-            About("Policies", "Rules that wait, within silk's grace, and policies that arrived in 30 minutes.", 8),
+            About("Policies", "Rules that wait, within silk's grace, and policies that arrived in 30 minutes.", 6),
             Query(f"sum({ONE_CELL.series('cell:c2c_auditor_policies_waiting:sum')})", legend="rules waiting"),
             Query(
                 f"round(sum({ONE_CELL.series('cell:c2c_auditor_policy_convergence_seconds:count_30m')}))",
                 legend="policies arrived",
             ),
+        ),
+        graph(
+            About(
+                "Packets",
+                "Per second, read once a minute: accepted by the policy chain, refused by containers' default deny.",
+                6,
+            ),
+            Query(total("verdict", rate(ONE_CELL.series("c2c_auditor_packets_total"))), legend="{{verdict}}"),
+            unit="none",
         ),
     ]
 

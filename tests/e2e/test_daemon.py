@@ -168,7 +168,7 @@ def _says_since_when(folder: Path) -> None:
     config = _settings(folder, policy_server={"url": "https://127.0.0.1:1"}, server=server)
     program = (sys.executable, "-m", "c2c_auditor")
     with _daemon(config) as (_, log):
-        _events(log, "started")
+        _wait_for_audit(_events(log, "started")[0]["data"]["address"], 0.0)
         command = ("iptables-nft", "-w", "-D", "FORWARD", "-j", "overlay--35bf992d-c9e9-4616-")
         subprocess.run(command, check=True, timeout=30)
         status = (*program, "status", "--config", str(config))
@@ -180,9 +180,15 @@ def _says_since_when(folder: Path) -> None:
             told = subprocess.run(status, capture_output=True, text=True, timeout=60, check=False)
         assert "BREACH default_deny_missing since " in told.stdout
         assert told.returncode == 1
+        assert re.search(r"\n  changed .* by pid \d+ \(iptables-nft\)", told.stdout)
+        captured = (*program, "capture", str(folder / "captured"), "--config", str(config))
+        subprocess.run(captured, capture_output=True, timeout=60, check=False)
+        (change,) = json.loads((folder / "captured" / "changes.json").read_text())["changes"]
+        assert change["removed"] == ["-t filter -A FORWARD -j overlay--35bf992d-c9e9-4616-"]
         time.sleep(2)  # what has just begun is not said to have begun before
         audit = (*program, "audit", "--wait", "0", "--config", str(config))
         text = subprocess.run(audit, capture_output=True, text=True, timeout=60, check=False).stdout
+        assert re.search(r"\n +changed .* by pid \d+ \(iptables-nft\)", text)
         (since,) = re.findall(r"since    (\S+ \S+ UTC) ", text)[:1]
         told = subprocess.run(status, capture_output=True, text=True, timeout=60, check=False)
         (agents,) = re.findall(r"default_deny_missing since (\S+ \S+) UTC", told.stdout)
@@ -213,7 +219,7 @@ def _audits_each_change(folder: Path, mode: str) -> None:
             _wait_for_audit(address, 0.0)
             _audits_changes(address, judged=True)
             bare = [task for task in Path(f"/proc/{process.pid}/task").iterdir() if not _capabilities(task)]
-            assert len(bare) == 3  # the threads that answer questions, fetch policies and watch the audits
+            assert len(bare) == 4  # those that answer questions, fetch policies, watch the audits, look at committers
 
 
 def test_each_change_is_audited_at_once_although_the_store_is_torn(tmp_path: Path) -> None:

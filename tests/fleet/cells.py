@@ -132,6 +132,11 @@ class Cells:
         return body
 
 
+def at_rest() -> bytes:
+    """The metrics of a clean cell."""
+    return _text(State.CLEAN)
+
+
 def _text(state: State) -> bytes:
     """The metrics of a cell in ``state``, with marks where its times stand."""
     registry = CollectorRegistry(auto_describe=False)
@@ -192,5 +197,6 @@ def _counters(away: tuple[str, ...], result: Result) -> Counters:
         audits={**dict.fromkeys(Result, 0), result: _AUDITS},
         source_errors={(name, "timeout"): 3 for name in away},
         ruleset_changes={"vpa": _COMMITS, "cni": 0, "foreign": 0},
-        durations=dict.fromkeys(("rules", "facts", "judge", "settle"), durations),
+        packets={"accepted": 0, "refused": 0},
+        durations=dict.fromkeys(("rules", "facts", "judge"), durations),
     )

@@ -13,6 +13,7 @@ import pytest
 from c2c_auditor.audit.scene import judge_cell
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.change import Author
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.sources.rules import legacy
@@ -63,6 +64,26 @@ def test_a_recorded_cell_reads_as_it_is_saved(name: str) -> None:
     assert reading == _saved()
     assert _packets(reading) == _packets(_saved())
     assert reading.backend is r.Backend.LEGACY
+
+
+@in_namespace
+def test_what_is_different_from_the_reading_before_is_told_without_an_author() -> None:
+    """Legacy announces nothing; packets are counted from the first reading on."""
+    _restore("*filter\n:vpa--1 -\n-A FORWARD -j vpa--1\n-A vpa--1 -j ACCEPT\nCOMMIT\n")
+    reader = LegacyReader()
+    assert reader.packets() is None
+    reader.read()
+    assert (reader.done(), reader.packets()) == ((), {"accepted": 0, "refused": 0})
+    _run("iptables-legacy", "-w", "-F", "FORWARD")
+    _run("iptables-legacy", "-w", "-A", "INPUT", "-s", "192.0.2.1", "-j", "DROP")
+    reader.read()
+    reader.read()
+    (done,) = reader.done()
+    assert (done.change.author, done.change.pid) == (Author.UNKNOWN, 0)
+    assert done.change.chains == ("filter FORWARD", "filter INPUT")
+    assert done.change.removed == ("-t filter -A FORWARD -j vpa--1",)
+    assert done.change.added == ("-t filter -A INPUT -s 192.0.2.1/32 -j DROP",)
+    assert reader.done() == ()
 
 
 @pytest.mark.parametrize("family", r.AddressFamily)

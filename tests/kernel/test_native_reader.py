@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.change import Act, Author
 from c2c_auditor.model.table import READ_TABLES
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
@@ -243,6 +244,7 @@ def test_each_commit_is_counted_for_who_made_it_and_others_are_told() -> None:
     with native() as reader:
         before = len(reader.read().chains("filter")["FORWARD"].rules)
         reader.changes()
+        reader.done()
         for command in (
             "-N vpa--99",
             "-I FORWARD 1 -j vpa--99",
@@ -259,11 +261,16 @@ def test_each_commit_is_counted_for_who_made_it_and_others_are_told() -> None:
             _run(iptables, *command.split())
         reader.read()
         assert dict(reader.changes()) == {"vpa": 6, "cni": 5}
-        assert reader.journal.take() == ()
+        acts = [(done.change.author, done.change.act) for done in reader.done()]
+        assert acts == [
+            *[(Author.VPA, Act.POLICY_SWAP)] * 6,
+            *[(Author.CNI, Act.CONTAINER_CREATED)] * 3,
+            *[(Author.CNI, Act.CONTAINER_DELETED)] * 2,
+        ]
         _run(iptables, "-F", "FORWARD")
         reader.read()
         assert dict(reader.changes()) == {"foreign": 1}
-        (change,) = reader.journal.take()
+        (change,) = (done.change for done in reader.done())
         assert (change.process, change.chains, change.added) == ("iptables", ("filter FORWARD",), ())
         assert len(change.removed) + change.left_out == before
         assert all(line.startswith("-t filter -A FORWARD ") for line in change.removed)

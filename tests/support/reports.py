@@ -8,9 +8,11 @@ from c2c_auditor.audit.judge import judge
 from c2c_auditor.audit.settle import confirmed_at_once
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Names, Store
+from c2c_auditor.model.change import Author, Change
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.report import Counters, NetlinkStatus, Problem, ProcessStatus, Report, Result, SourceStatus
 from c2c_auditor.model.rule import Backend
+from c2c_auditor.netfilter.render import render_rule
 from support.mutations import with_rules
 from support.recordings import Recording, recording
 
@@ -58,6 +60,32 @@ def hostile_report() -> Report:
     damaged = evolve(cell, facts=evolve(cell.facts, store=Store(containers=containers)))
     rules = cell.ruleset.chains("filter")[cell.policy_chain].rules
     return judged_report(damaged, with_rules(cell.ruleset, cell.policy_chain, rules[1:]))
+
+
+def with_change(report: Report, *, ago: float) -> Report:
+    """``report`` of a cell on which somebody took the first rule of the policy chain out, ``ago`` seconds before it."""
+    cell = recording("pair")
+    rule = cell.ruleset.chains("filter")[cell.policy_chain].rules[0]
+    change = Change(
+        seen=report.time - ago,
+        author=Author.FOREIGN,
+        generation=18,
+        pid=4711,
+        process="iptables",
+        command=f"iptables -D {cell.policy_chain} 1",
+        parent="bash (4700)",
+        chains=(f"filter {cell.policy_chain}",),
+        removed=(f"-t filter {render_rule(rule, cell.policy_chain)}",),
+    )
+    findings = tuple(
+        finding.settled(finding.state, first_seen=report.time - ago, since=report.time) for finding in report.findings
+    )
+    return evolve(
+        report,
+        findings=tuple(evolve(finding, changed_by=change) for finding in findings),
+        journal=(change,),
+        counters=evolve(report.counters, ruleset_changes={"vpa": 12, "cni": 4, "foreign": 1}),
+    )
 
 
 def blind_report() -> Report:

@@ -14,12 +14,14 @@ from c2c_auditor.cycle import Cycle
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts
+from c2c_auditor.model.change import Author, Change, Deed, Done
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.reading import FactsReading, Reading
 from c2c_auditor.model.report import Problem, Report, Result, SourceStatus
 from c2c_auditor.silk.chain_names import policy_chain_time
 from c2c_auditor.sources.clocks import Clocks
+from c2c_auditor.sources.rules.deeds import difference
 from support.mutations import with_rules
 from support.recordings import recording
 
@@ -37,6 +39,8 @@ class Scripted:
     wall: float = 1_795_400_000.0
     steady: float = 100.0
     commits: dict[str, int] = field(factory=dict)
+    done: tuple[Done, ...] = ()
+    packets: dict[str, int] | None = None
     sources: tuple[SourceStatus, ...] = ()
 
     def cycle(self, on_bug: Callable[[str], None] | None = None) -> Cycle:
@@ -68,6 +72,13 @@ class _Rules:
     def changes(self) -> Mapping[str, int]:
         seen, self.script.commits = self.script.commits, {}
         return seen
+
+    def done(self) -> tuple[Done, ...]:
+        done, self.script.done = self.script.done, ()
+        return done
+
+    def packets(self) -> Mapping[str, int] | None:
+        return self.script.packets
 
 
 @define
@@ -326,3 +337,82 @@ def test_a_failed_reading_of_a_source_is_counted_once_however_often_it_is_seen()
     assert cycle.run().counters.source_errors == {("policy_server", "timeout"): 1}
     script.sources = (failure(),)
     assert cycle.run().counters.source_errors == {("policy_server", "timeout"): 2}
+
+
+def _damage(script: Scripted, *, seen: float) -> Change:
+    """Somebody takes the mark away, and it is heard."""
+    before, script.ruleset = script.ruleset, _without_mark()
+    assert before is not None
+    change = Change(seen=seen, author=Author.FOREIGN, process="iptables", pid=4711)
+    script.done = (Done(change=change, deed=difference(before, script.ruleset)),)
+    return change
+
+
+def test_a_finding_names_the_commit_that_caused_it_as_long_as_it_lasts() -> None:
+    """From its first sighting to its resolution, also in the log's lists; what happens meanwhile changes nothing."""
+    script = Scripted()
+    cycle = script.cycle()
+    cycle.run()
+    change = _damage(script, seen=script.wall)
+    pending = cycle.run()
+    assert [finding.changed_by for finding in pending.findings] == [change]
+    assert (pending.changes, pending.journal) == ((change,), (change,))
+    script.done = (Done(change=Change(seen=script.wall, author=Author.VPA), deed=Deed()),)
+    script.pass_(8)
+    assert cycle.run().findings[0].changed_by is change
+    script.pass_(8)
+    (confirmed,) = cycle.run().confirmed
+    assert confirmed.changed_by is change
+    script.ruleset = CELL.ruleset
+    resolved = cycle.run()
+    assert [finding.changed_by for finding in resolved.resolved] == [change]
+    assert (resolved.changes, len(resolved.journal)) == ((), 2)
+    script.ruleset = _without_mark()
+    assert cycle.run().findings[0].changed_by is None
+
+
+def test_what_was_there_at_the_first_look_has_no_author() -> None:
+    """Whoever commits before the first audit, or while a finding is there already, is not named for it."""
+    script = Scripted()
+    _damage(script, seen=script.wall)
+    cycle = script.cycle()
+    assert cycle.run().findings[0].changed_by is None
+    _damage(script, seen=script.wall)
+    assert cycle.run().findings[0].changed_by is None
+
+
+def test_a_commit_seen_by_a_blind_audit_is_still_named_by_the_next() -> None:
+    """An audit that a bug ended, or that could not read the rules, judged nothing."""
+    script = Scripted()
+    cycle = script.cycle()
+    cycle.run()
+    change = _damage(script, seen=script.wall)
+    damaged, script.ruleset = script.ruleset, None
+    assert cycle.run().result is Result.BLIND
+    script.ruleset = damaged
+    assert cycle.run().findings[0].changed_by is change
+
+
+def test_silks_daily_work_hides_nothing_that_others_did() -> None:
+    """Of each the newest hundred are kept, in their order."""
+    script = Scripted()
+    cycle = script.cycle()
+    others = Change(seen=1.0, author=Author.FOREIGN)
+    script.done = (Done(change=others, deed=None),)
+    cycle.run()
+    for start in range(0, 300, 50):
+        changes = [Change(seen=2.0 + start + n, author=Author.VPA) for n in range(50)]
+        script.done = tuple(Done(change=change, deed=None) for change in changes)
+        cycle.run()
+    report = cycle.run()
+    assert report.journal[0] is others
+    assert [change.seen for change in report.journal[1:]] == [2.0 + n for n in range(200, 300)]
+
+
+def test_packets_are_counted_on_while_nobody_can_read_them() -> None:
+    """What was known stays: a counter goes down at a restart only."""
+    script = Scripted(packets={"accepted": 5, "refused": 1})
+    cycle = script.cycle()
+    assert cycle.run().counters.packets == {"accepted": 5, "refused": 1}
+    script.packets, script.ruleset = None, None
+    assert cycle.run().counters.packets == {"accepted": 5, "refused": 1}

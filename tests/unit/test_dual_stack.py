@@ -33,6 +33,7 @@ from c2c_auditor.export.document import to_json
 from c2c_auditor.export.text import print_report
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts, SecurityRule, Store, VpaConfig
+from c2c_auditor.model.change import Done
 from c2c_auditor.model.cni import CniConfig, DenyNetworks, HostService, OutboundConnections
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Family, Kind
@@ -281,6 +282,12 @@ class _Rules:
 
     def changes(self) -> Mapping[str, int]:
         return {}
+
+    def done(self) -> tuple[Done, ...]:
+        return ()
+
+    def packets(self) -> Mapping[str, int] | None:
+        return None
 
 
 @define

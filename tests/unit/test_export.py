@@ -25,6 +25,7 @@ from c2c_auditor.model.finding import App, State
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.report import Counters, Histogram, Report, Result
 from c2c_auditor.netfilter.render import render_rule
+from fleet.cells import at_rest
 from support.mutations import with_rules
 from support.recordings import GOLDEN, recording
 from support.reports import NOW, blind_report, clean_report, flushed_report, hostile_report, judged_report
@@ -230,6 +231,20 @@ def test_after_a_conclusive_audit_every_kind_is_there_with_0() -> None:
         assert samples["c2c_auditor_findings", labels] == 0
 
 
+def test_packets_are_absent_until_they_were_counted() -> None:
+    """Then both verdicts are there, also with 0."""
+    text = _metrics(evolve(clean_report(), counters=Counters(packets={"accepted": 1, "refused": 0})))
+    assert 'c2c_auditor_packets_total{verdict="accepted"} 1.0' in text
+    assert 'c2c_auditor_packets_total{verdict="refused"} 0.0' in text
+    assert "c2c_auditor_packets_total" not in _metrics(clean_report())
+
+
+def test_a_cell_at_rest_exports_at_most_160_series() -> None:
+    """A thousand cells share one Prometheus."""
+    samples = [line for line in at_rest().decode().splitlines() if line and not line.startswith("#")]
+    assert len(samples) <= 160
+
+
 def test_while_blind_findings_are_absent_and_never_0() -> None:
     """Unreadable is not clean."""
     text = _metrics(blind_report())
@@ -282,6 +297,7 @@ def _full_counters() -> Counters:
         audits=dict.fromkeys(Result, 1),
         source_errors={("rules", "timeout"): 1},
         ruleset_changes={"vpa": 1},
+        packets={"accepted": 1},
         durations={"rules": Histogram.empty(0.1, 1.0).observed(0.5)},
     )
 

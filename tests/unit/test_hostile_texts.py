@@ -20,7 +20,7 @@ from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.netfilter.stages import stages
 from c2c_auditor.netfilter.way import Way
 from c2c_auditor.sources.rules.command import Limits, run
-from c2c_auditor.sources.rules.netlink import _messages
+from c2c_auditor.sources.rules.netlink import messages_in
 from c2c_auditor.sources.rules.text import read_text
 
 HEADER = "Chain F (policy ACCEPT)\ntarget     prot opt source               destination\n"
@@ -165,11 +165,11 @@ def test_first_marks_are_read_with_an_end() -> None:
     assert FirstMarks(Way(stages((chains,))), out="s-").of(0x0A000001, 2) is None
 
 
-def test_netlink_messages_that_are_cut_off_are_no_error() -> None:
+def test_netlinkmessages_in_that_are_cut_off_are_no_error() -> None:
     """An empty payload, lengths of nothing, lengths beyond the end."""
     header = (16).to_bytes(4, "little")
     for data in (b"", header + b"\x06\x0a" + bytes(10), header[:3], b"\xff" * 40, bytes(64)):
-        assert all(isinstance(kind, int) for kind, *_ in _messages(data))
+        assert all(isinstance(kind, int) for kind, *_ in messages_in(data))
         assert len(list(attributes(data))) <= len(data)
         for message in (table_message, chain_message):
             message(data or b"\2")

@@ -19,7 +19,7 @@ from c2c_auditor.server import ServerProcess
 from c2c_auditor.server.questions import Answer, refusal
 from support.mutations import with_rules
 from support.recordings import CELLS, recording
-from support.reports import judged_report
+from support.reports import judged_report, with_change
 from support.terminals import typed
 
 README = Path(__file__).parents[2] / "README.md"
@@ -56,21 +56,11 @@ def _agent(folder: Path) -> Iterator[None]:
     rules = cell.ruleset.chains("filter")[cell.policy_chain].rules
     report = judged_report(cell, with_rules(cell.ruleset, cell.policy_chain, rules[1:]))
     now = time.time()
-    findings = tuple(finding.settled(finding.state, first_seen=now - 750, since=now) for finding in report.findings)
     names = ("rules", "vpa_config", "store", "policy_server", "security_groups")
     sources = tuple(SourceStatus(name=name, up=True, last_success=now) for name in names)
-    counters = evolve(report.counters, ruleset_changes={"vpa": 12, "cni": 4, "foreign": 1})
     with ServerProcess(ServerSettings(port=0, socket=folder / "agent.sock"), _silent) as server:
         server.publish(
-            evolve(
-                report,
-                time=now,
-                last_conclusive=now,
-                findings=findings,
-                sources=sources,
-                processes=(),
-                counters=counters,
-            )
+            with_change(evolve(report, time=now, last_conclusive=now, sources=sources, processes=()), ago=750)
         )
         for _ in range(200):
             if "mark_missing" in typed(("status", "--socket", "agent.sock"), width=WIDTH)[0]:

@@ -12,6 +12,7 @@ from c2c_auditor.cycle import Cycle
 from c2c_auditor.export.details import finding_details
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts
+from c2c_auditor.model.change import Done
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import FactsReading
@@ -71,6 +72,12 @@ class _Rules:
 
     def changes(self) -> Mapping[str, int]:
         return {}
+
+    def done(self) -> tuple[Done, ...]:
+        return ()
+
+    def packets(self) -> Mapping[str, int] | None:
+        return None
 
 
 @define

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from attrs import evolve
 
 from c2c_auditor.errors import SourceError
+from c2c_auditor.model.change import Done
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.reading import FactsReading, Reading
 from c2c_auditor.model.report import NetlinkStatus, SourceStatus
@@ -32,6 +33,12 @@ class RulesSource(Protocol):
 
         Empty if the backend has none.
         """
+
+    def done(self) -> tuple[Done, ...]:
+        """What was done to the rules since the last call, the oldest first."""
+
+    def packets(self) -> Mapping[str, int] | None:
+        """Packets by verdict (``accepted``, ``refused``) since the start; None as long as nobody counted."""
 
 
 class FactsSource(Protocol):
@@ -71,6 +78,8 @@ class LiveReader:
             processes=facts.processes,
             netlink=self._netlink(),
             commits=self._rules.changes() if rulesets else {},
+            done=self._rules.done() if rulesets else (),
+            packets=self._rules.packets() if rulesets else None,
             seconds={"facts": facts_seconds, "rules": rules_seconds},
         )
 

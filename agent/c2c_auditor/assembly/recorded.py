@@ -36,7 +36,13 @@ class BundleReader:
         rulesets = tuple(_saved(text, self.directory / name) for name, text in bundle.rules.items())
         if bundle.native_tables:
             rulesets = tuple(evolve(ruleset, lost=ruleset.lost | {Loss.NATIVE_TABLES}) for ruleset in rulesets)
-        return Reading(time=bundle.time, facts=bundle.facts, rulesets=rulesets, sources=bundle.sources)
+        return Reading(
+            time=bundle.time,
+            facts=bundle.facts,
+            rulesets=rulesets,
+            sources=bundle.sources,
+            journal=bundle.changes,
+        )
 
 
 def _saved(text: str, path: Path) -> Ruleset:

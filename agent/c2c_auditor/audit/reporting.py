@@ -38,6 +38,7 @@ def judged_report(
         sources=reading.sources,
         processes=reading.processes,
         netlink=reading.netlink,
+        journal=reading.journal,
         tally=judgement.tally,
         notes=judgement.notes,
         statements=judgement.statements,

@@ -18,6 +18,7 @@ from c2c_auditor.cli.examples import with_examples
 from c2c_auditor.cli.explain import explain, matrix
 from c2c_auditor.cli.mend import mend
 from c2c_auditor.cli.status import status
+from c2c_auditor.cli.watch import watch
 from c2c_auditor.errors import AuditorError
 
 COULD_NOT_LOOK = 2
@@ -33,7 +34,7 @@ def cli() -> None:
     """
 
 
-for command in (audit, status, explain, matrix, mend, capture, daemon):
+for command in (audit, status, watch, explain, matrix, mend, capture, daemon):
     cli.add_command(with_examples(command))
 
 

@@ -11,9 +11,12 @@ import click
 from c2c_auditor.cli.options import FILE, output
 from c2c_auditor.cli.wiring import live_reader, load_settings
 from c2c_auditor.config import BACKENDS
+from c2c_auditor.errors import SourceError
 from c2c_auditor.model.report import Problem
-from c2c_auditor.sources.recordings.bundle import FILE_OF, bundle_files, write_bundle
+from c2c_auditor.sources.facts.known import problem_of
+from c2c_auditor.sources.recordings.bundle import CHANGES, FILE_OF, bundle_files, write_bundle
 from c2c_auditor.sources.recordings.redact import redacted
+from c2c_auditor.sources.running_agent import ask
 
 
 @click.command()
@@ -49,9 +52,14 @@ def capture(
     texts: dict[str, str] = {}
     with live_reader(config, texts.__setitem__) as reader:
         reading = reader.read()
+    problems = [status.problem for status in reading.sources if status.problem is not None]
+    if config.server.socket is not None:
+        try:
+            texts[CHANGES] = ask(config.server.socket, "/api/v1/changes")
+        except SourceError as error:
+            problems.append(problem_of(error))
     files = bundle_files(reading, texts, ingress_tag=config.ingress_tag)
     write_bundle(directory, redacted(files, addresses=redact_addresses) if redact or redact_addresses else files)
-    problems = [status.problem for status in reading.sources if status.problem is not None]
     if form == "json":
         click.echo(json.dumps({"directory": str(directory), "files": sorted(files), "problems": _listed(problems)}))
         return 2 if problems else 0

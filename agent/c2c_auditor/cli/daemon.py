@@ -60,7 +60,7 @@ def daemon(*, config_file: Path) -> int:
         PolicyThread(PolicyFetcher(Clocks()), policy_pace(config)) as policies,
     ):
         events.started(version=__version__, address=server.address, config=str(config_file))
-        rules = open_rules(config, witness=True)
+        rules = open_rules(config, witness=True, lasting=True)
         cell = CellReader(config, policies=policies)
         output = _Output(events, answers, server, log)
         cycle = Cycle(

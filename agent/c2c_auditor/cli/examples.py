@@ -16,6 +16,11 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("c2c-auditor status --config /var/vcap/jobs/c2c_auditor/config/config.json", "the agent of the BOSH job"),
         ("c2c-auditor status --socket /run/c2c-auditor.sock -o json", "its whole last report"),
     ),
+    "watch": (
+        ("c2c-auditor watch --config /var/vcap/jobs/c2c_auditor/config/config.json", "what the agent of the job sees"),
+        ("c2c-auditor watch --alone", "without an agent, as root"),
+        ("c2c-auditor watch -o json", "lines of JSON, as in a pipe"),
+    ),
     "explain": (
         ("c2c-auditor explain frontend backend 8080/tcp", "by the apps' names"),
         ("c2c-auditor explain 10.255.1.4 backend", "from an address, on the port that a policy opens"),

@@ -23,6 +23,8 @@ from c2c_auditor.sources.facts.policy_schedule import Pace
 from c2c_auditor.sources.rules.backends import Backends
 from c2c_auditor.sources.rules.backends import Reader as RulesReader
 from c2c_auditor.sources.rules.command import Limits
+from c2c_auditor.sources.rules.committers import Committers
+from c2c_auditor.sources.rules.counting import NativeCounting
 from c2c_auditor.sources.rules.legacy import LegacyReader
 from c2c_auditor.sources.rules.native import NativeReader
 from c2c_auditor.sources.rules.netlink import Netlink
@@ -33,11 +35,21 @@ from c2c_auditor.sources.rules.witness import WitnessedReader
 
 @frozen(kw_only=True)
 class Netfilter:
-    """The netlink sockets, and the reader that uses them; with a ``witness`` where one is asked for."""
+    """The netlink sockets, and the reader that uses them.
+
+    In a process that stays there are ``committers`` too, and a ``witness`` where one is asked for.
+    """
 
     sockets: Netlink
     reader: NativeReader
     witness: WitnessedReader | None = None
+    committers: Committers | None = None
+
+    def close(self) -> None:
+        """Close all sockets; may be called once."""
+        self.sockets.close()
+        if self.committers is not None:
+            self.committers.close()
 
 
 @frozen(kw_only=True)
@@ -53,7 +65,7 @@ class Rules:
         return None if self.netfilter is None else self.netfilter.sockets
 
     def status(self) -> NetlinkStatus | None:
-        """How the announcements of nf_tables are heard, and what others did since the last call."""
+        """How the announcements of nf_tables are heard."""
         if self.netfilter is None:
             return None
         announcements, witness = self.netfilter.sockets.announcements, self.netfilter.witness
@@ -62,13 +74,12 @@ class Rules:
             overflows=announcements.overflows,
             listings=self.netfilter.reader.listings,
             witnessed=None if witness is None else witness.witnessed,
-            changes=self.netfilter.reader.journal.take(),
         )
 
     def close(self) -> None:
         """Close the sockets."""
         if self.netfilter is not None:
-            self.netfilter.sockets.close()
+            self.netfilter.close()
 
 
 def _text(config: Config) -> NftReader:
@@ -95,27 +106,35 @@ _ANNOUNCED = frozenset({"auto", "nft"})
 """The settings with which nf_tables is read."""
 
 
-def open_rules(config: Config, *, witness: bool = False) -> Rules:
+def open_rules(config: Config, *, witness: bool = False, lasting: bool = False) -> Rules:
     """The readers for ``config.backend`` in the caller's network namespace; nothing is read yet.
 
-    With ``witness`` iptables-nft is heard too, once in a while.
+    With ``witness`` iptables-nft is heard too, once in a while. For a process that stays (``lasting``) a thread looks
+    at each process that commits, and another reads counters once in a minute.
     """
     netfilter = None
     if config.backend in _ANNOUNCED:
         try:
-            netfilter = _netfilter(config, witness=witness and config.witness_interval > 0)
+            witnessed = witness and config.witness_interval > 0
+            netfilter = _netfilter(config, witness=witnessed, lasting=lasting)
         except SourceError:
             netfilter = None  # iptables-nft reads then, each time as a whole, and says itself what is missing
     names = tuple(READERS) if config.backend == "auto" else (config.backend,)
     return Rules(source=Backends([READERS[name](config, netfilter) for name in names]), netfilter=netfilter)
 
 
-def _netfilter(config: Config, *, witness: bool) -> Netfilter:
+def _netfilter(config: Config, *, witness: bool, lasting: bool) -> Netfilter:
     sockets = Netlink()
-    reader = NativeReader(sockets)
+    looking = None
+    if lasting:
+        with suppress(SourceError):  # then each is looked at when its commit is read
+            looking = Committers()
+            looking.start()
+    reader = NativeReader(sockets, committers=looking, counting=NativeCounting() if lasting else None)
     return Netfilter(
         sockets=sockets,
         reader=reader,
+        committers=looking,
         witness=WitnessedReader(reader, _text(config), config.witness_interval) if witness else None,
     )
 

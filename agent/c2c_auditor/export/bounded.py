@@ -18,10 +18,10 @@ _Group = tuple[Kind, Effect, State]
 def bounded(report: Report, most: int = MOST) -> Report:
     """The report with the oldest ``most`` findings of each kind, effects and state; ``omitted`` counts the others.
 
-    Findings keep their order. ``confirmed`` is left out, as only the log uses it.
+    Findings keep their order. ``confirmed`` and ``changes`` are left out, as only the log uses them.
     """
     if len(report.findings) <= most and len(report.resolved) <= most:
-        return evolve(report, confirmed=())
+        return evolve(report, confirmed=(), changes=())
     findings, findings_left_out = _bounded(report.findings, most)
     resolved, resolved_left_out = _bounded(report.resolved, most)
     return evolve(
@@ -29,6 +29,7 @@ def bounded(report: Report, most: int = MOST) -> Report:
         findings=findings,
         resolved=resolved,
         confirmed=(),
+        changes=(),
         omitted=Counter(report.omitted) + findings_left_out + resolved_left_out,
     )
 

@@ -99,6 +99,16 @@ METRICS: dict[str, Metric] = {
             help="Commits to the rules, by author (vpa, cni, foreign).",
         ),
         Metric(
+            name="packets",
+            type="counter",
+            labels=("verdict",),
+            help=(
+                "Packets that ACCEPT rules of the policy chain let in (accepted) and that containers' default deny "
+                "refused, read once a minute; what a chain counted after its last reading, until silk replaced it, is "
+                "missing. Absent before the first reading."
+            ),
+        ),
+        Metric(
             name="netlink_buffer_bytes",
             type="gauge",
             help="How many bytes of nf_tables' announcements may wait to be read; absent where none are heard.",
@@ -143,7 +153,7 @@ METRICS: dict[str, Metric] = {
             name="audit_duration_seconds",
             type="histogram",
             labels=("phase",),
-            help="Time that each phase of an audit took.",
+            help="Time that each phase of an audit took: facts, rules, judge (what settles findings included).",
         ),
         Metric(name="last_audit_timestamp_seconds", type="gauge", help="When the last audit was made."),
         Metric(

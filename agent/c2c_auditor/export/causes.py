@@ -52,6 +52,11 @@ class Group:
         return worst(part.effect for part in self.parts)
 
     @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that the report has."""
+        return tuple(finding for part in self.parts for finding in part.findings)
+
+    @property
     def count(self) -> int:
         """How many findings there are."""
         return sum(part.count for part in self.parts)
@@ -64,12 +69,12 @@ class Group:
     @property
     def pending(self) -> bool:
         """Whether silk may still correct all of them."""
-        return all(finding.state is State.PENDING for part in self.parts for finding in part.findings)
+        return all(finding.state is State.PENDING for finding in self.findings)
 
     @property
     def first_seen(self) -> float:
         """When the first of them was seen, in seconds since the epoch; 0 if no time is known."""
-        return min((finding.first_seen for part in self.parts for finding in part.findings), default=0.0)
+        return min((finding.first_seen for finding in self.findings), default=0.0)
 
 
 def causes(report: Report) -> Iterator[Group]:

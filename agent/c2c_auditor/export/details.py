@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 
 from c2c_auditor.audit.reading.people import shortened
+from c2c_auditor.export.changes import since_change
 from c2c_auditor.export.verdict import since
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import App, Finding
@@ -18,6 +19,8 @@ def facts(finding: Finding, now: float) -> Iterator[tuple[str, str]]:
     """What is known of a finding, as (label, value); ``now`` is the time of the audit, or of the question after it."""
     if 0 < finding.first_seen <= now - 1:
         yield "since", since(finding.first_seen, now)
+    if finding.changed_by is not None:
+        yield "changed", since_change(finding.changed_by)
     for label, app in (("source", finding.source), ("dest", finding.destination)):
         if app is not None:
             yield label, _app(app)

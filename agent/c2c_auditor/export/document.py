@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from c2c_auditor.audit.reading.people import shortened
+from c2c_auditor.export.changes import change_document
 from c2c_auditor.export.details import finding_details
 from c2c_auditor.export.pairs import pair_document
 from c2c_auditor.model.cause import Cause
@@ -96,6 +97,7 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "policy": finding.policy,
         "details": list(finding_details(finding)),
         "cause": finding.cause or None,
+        "changed_by": change_document(finding.changed_by) if finding.changed_by is not None else None,
         "first_seen": _time(finding.first_seen),
         "since": _time(finding.since),
     }

@@ -6,13 +6,12 @@ An audit without any of these logs nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import frozen
 
+from c2c_auditor.export.changes import change_document
 from c2c_auditor.export.document import finding_document
-from c2c_auditor.model.change import Change
 from c2c_auditor.model.report import Report, SourceStatus
 
 
@@ -35,18 +34,12 @@ def events(report: Report, before: Report | None) -> Iterator[Event]:
         )
     for finding in report.resolved:
         yield Event(level="info", message="finding-resolved", data=finding_document(finding))
-    for change in report.netlink.changes if report.netlink is not None else ():
-        yield Event(level="info", message="rules-changed-by-others", data=_change(change))
+    for change in report.changes:
+        if not change.author.silks:
+            yield Event(level="info", message="rules-changed-by-others", data=change_document(change))
     known = {status.name: status for status in before.sources} if before is not None else {}
     for status in report.sources:
         yield from _source(status, known.get(status.name))
-
-
-def _change(change: Change) -> Mapping[str, Any]:
-    """What somebody did, with what is not known left out."""
-    seen = datetime.fromtimestamp(change.seen, timezone.utc).isoformat(timespec="milliseconds")
-    data = asdict(change) | {"seen": seen}
-    return {name: value for name, value in data.items() if value or name in ("added", "removed")}
 
 
 def _source(status: SourceStatus, before: SourceStatus | None) -> Iterator[Event]:

@@ -90,6 +90,8 @@ def families(report: Report) -> Iterator[Metric]:
     yield _counter("findings_confirmed", (((effect.value,), count) for effect, count in counters.confirmed.items()))
     yield _counter("findings_resolved", (((effect.value,), count) for effect, count in counters.resolved.items()))
     yield _counter("ruleset_changes", (((by,), count) for by, count in counters.ruleset_changes.items()))
+    if counters.packets:
+        yield _counter("packets", (((verdict,), count) for verdict, count in counters.packets.items()))
     yield _counter("log_lines_dropped", [((), counters.log_lines_dropped)])
     yield _histogram("policy_convergence_seconds", {(): counters.convergence})
     yield _histogram("audit_duration_seconds", {(phase,): histogram for phase, histogram in counters.durations.items()})

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from c2c_auditor.audit.mend.refusals import may_help
 from c2c_auditor.export.causes import Group, causes
+from c2c_auditor.export.changes import author_counts, changes_behind, last_of, since_change
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.verdict import clock, lasting, since, verdict
 from c2c_auditor.model.report import Report
 
 # With a verdict, seven sources and what changed, this fits a screen of 50 lines.
 _MOST_CAUSES = 6
+_MOST_CHANGES = 5
 
 
 def status_lines(report: Report | None, now: float) -> Iterator[str]:
@@ -56,16 +58,16 @@ def _cause(group: Group, now: float) -> Iterator[str]:
     begin = f" since {since(group.first_seen, now)}" if group.first_seen else ""
     pending = ", pending: silk may still correct it" if group.pending else ""
     first = group.parts[0]
+    name = f" {group.name}" if not group.summary else ""
+    yield f"{group.effect.value.upper()}{name}{begin}{pending}"
     if group.summary:
-        yield f"{group.effect.value.upper()}{begin}{pending}"
         yield f"  {plain(group.summary)}"
         yield f"  {group.count} findings: {', '.join(part.kind.value + part.times for part in group.parts)}"
-        yield f"  {plain(first.findings[0].summary)}"
-    else:
-        yield f"{group.effect.value.upper()} {group.name}{begin}{pending}"
-        yield f"  {plain(first.findings[0].summary)}"
-        if first.count > 1:
-            yield f"  … and {first.count - 1} more of this kind"
+    yield f"  {plain(first.findings[0].summary)}"
+    for change in changes_behind(group.findings)[:1]:
+        yield f"  changed {since_change(change)}"
+    if not group.summary and first.count > 1:
+        yield f"  … and {first.count - 1} more of this kind"
     for remedy in group.remedies[:1]:
         yield f"  → {plain(remedy)}"
 
@@ -86,7 +88,8 @@ def _surroundings(report: Report, now: float) -> Iterator[str]:
             yield f"  {process.name}: does not run"
         elif process.start_time is not None:
             yield f"  {process.name}: runs since {clock(process.start_time)}"
-    changes = {author: count for author, count in report.counters.ruleset_changes.items() if count}
-    if changes:
-        listed = ", ".join(f"{author} {count}" for author, count in changes.items())
-        yield f"Changes to the rules since the agent started: {listed}"
+    counted = author_counts(report.counters.ruleset_changes)
+    if counted:
+        yield f"Changes to the rules since the agent started: {counted}"
+    for change in last_of(report.journal, _MOST_CHANGES):
+        yield f"  {since_change(change)}"

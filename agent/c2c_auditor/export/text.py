@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from c2c_auditor.export.causes import Group, Part, causes
+from c2c_auditor.export.changes import change_rules, last_of, since_change
 from c2c_auditor.export.details import facts
 from c2c_auditor.export.pairs import print_pairs
 from c2c_auditor.export.plain import plain
@@ -14,6 +15,7 @@ from c2c_auditor.model.finding import State
 from c2c_auditor.model.report import Report
 
 _MOST_PER_KIND = 5
+_MOST_CHANGES = 5
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -31,6 +33,7 @@ def print_report(report: Report, console: Console) -> None:
         else:
             _print_kind(page, group, report.time)
     _print_blindness(page, report)
+    _print_changes(page, report)
 
 
 def _print_group(page: Page, group: Group, now: float) -> None:
@@ -74,6 +77,18 @@ def _print_kind(page: Page, group: Group, now: float) -> None:
 def _print_remedies(page: Page, group: Group) -> None:
     for remedy in group.remedies[:_MOST_PER_KIND]:
         page.say(("→ ", "bold green"), (plain(remedy), ""), indent=2)
+
+
+def _print_changes(page: Page, report: Report) -> None:
+    """What a recording tells of changes before it."""
+    changes = last_of(report.journal, _MOST_CHANGES)
+    if changes:
+        page.blank()
+        page.say(("The last changes to the rules", "bold"))
+    for change in changes:
+        page.say((since_change(change), ""), indent=2)
+        for line in change_rules(change):
+            page.say((plain(line), "dim"), indent=4)
 
 
 def _facts_that_would(report: Report) -> str:

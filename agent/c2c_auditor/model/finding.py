@@ -8,6 +8,7 @@ from enum import Enum
 from attrs import evolve, field, frozen
 
 from c2c_auditor.model.cell import Names
+from c2c_auditor.model.change import Change
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.kind import Effect, Kind, worst
 from c2c_auditor.model.rule import Rule
@@ -62,6 +63,7 @@ class Finding:
     expected rule.
 
     ``cause`` is the name of the `model.cause.Cause` that it shares with others, empty if there is none.
+    ``changed_by`` is the commit that took away, changed or added the rule or the chain, where it was heard.
 
     ``unknown_since`` is set while what should be is not known: when it was last known, in seconds since the epoch.
     """
@@ -86,6 +88,7 @@ class Finding:
     first_seen: float = field(default=0.0, eq=False)
     since: float = field(default=0.0, eq=False)
     unknown_since: float | None = field(default=None, eq=False)
+    changed_by: Change | None = field(default=None, eq=False)
 
     @property
     def effect(self) -> Effect:

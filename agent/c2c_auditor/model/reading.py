@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from c2c_auditor.model.cell import CellFacts
+from c2c_auditor.model.change import Change, Done
 from c2c_auditor.model.report import NetlinkStatus, ProcessStatus, SourceStatus
 from c2c_auditor.model.rule import Ruleset
 
@@ -32,8 +33,9 @@ class Reading:
     main one first; it is empty when the rules could not be read, and ``sources`` says why. With ``listings`` they are
     listings of several places, to be held against each other, instead of one cell's backends.
 
-    ``commits`` counts commits to the rules since the reading before, by author; ``seconds`` is how long each part of
-    the reading took.
+    ``commits`` counts commits to the rules since the reading before, by author; ``done`` is what they did, the oldest
+    first, as far as it is kept; ``journal`` are the changes that a recording tells of; ``packets`` counts those since
+    the start by verdict, None where nobody has counted; ``seconds`` is how long each part of the reading took.
     """
 
     time: float | None = None
@@ -44,4 +46,7 @@ class Reading:
     processes: tuple[ProcessStatus, ...] = ()
     netlink: NetlinkStatus | None = None
     commits: Mapping[str, int] = field(factory=dict)
+    done: tuple[Done, ...] = ()
+    journal: tuple[Change, ...] = ()
+    packets: Mapping[str, int] | None = None
     seconds: Mapping[str, float] = field(factory=dict)

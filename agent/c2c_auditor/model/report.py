@@ -86,15 +86,13 @@ class NetlinkStatus:
 
     ``buffer`` is how many bytes of them may wait; ``overflows`` and ``listings`` count since the start: how often more
     came than that, and how often all rules were listed. ``witnessed`` is when they were last held against what iptables
-    prints, in seconds since the epoch; None if they never were. ``changes`` are commits of others than silk since the
-    audit before, the newest hundred.
+    prints, in seconds since the epoch; None if they never were.
     """
 
     buffer: int
     overflows: int
     listings: int
     witnessed: float | None = None
-    changes: tuple[Change, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -139,6 +137,7 @@ class Counters:
     audits: Mapping[Result, int] = field(factory=dict)
     source_errors: Mapping[tuple[str, str], int] = field(factory=dict)
     ruleset_changes: Mapping[str, int] = field(factory=dict)
+    packets: Mapping[str, int] = field(factory=dict)
     log_lines_dropped: int = 0
     convergence: Histogram = Histogram.empty(1, 5, 10, 15, 30, 60, 120, 300, 600)
     durations: Mapping[str, Histogram] = field(factory=dict)
@@ -193,6 +192,9 @@ class Report:
     ``findings`` are pending and confirmed ones, ``causes`` what happened behind several of them; ``resolved`` those
     that ended with this audit; ``confirmed`` those that this audit confirmed.
 
+    ``changes`` are those to the rules since the audit before; ``journal`` the last ones, a hundred of silk's and of
+    others' each. Both have the oldest first.
+
     ``omitted`` counts findings that a report of bounded size leaves out, those that ended among them.
 
     ``statements`` are sentences about flows that the policies do not intend or that are blocked, the first hundred.
@@ -214,6 +216,8 @@ class Report:
     sources: tuple[SourceStatus, ...] = ()
     processes: tuple[ProcessStatus, ...] = ()
     netlink: NetlinkStatus | None = None
+    changes: tuple[Change, ...] = ()
+    journal: tuple[Change, ...] = ()
     tally: Tally = Tally()
     counters: Counters = Counters()
     notes: tuple[str, ...] = ()

@@ -227,7 +227,8 @@ class RuleParser:
         words = tokens.words(body)
         if words is None:
             raise NotUnderstood(body)
-        return _assembled([_part(group, self.family) for group in _grouped(words)])
+        parts = (_part(group, self.family) for group in _grouped(words))
+        return _assembled([(name, canonical.shared(value)) for name, value in parts])
 
     def _known(self, segment: str) -> Part:
         part = self._parts.get(segment)

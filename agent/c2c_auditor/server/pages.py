@@ -17,11 +17,19 @@ from attrs import frozen
 
 from c2c_auditor.audit.mend.refusals import may_help
 from c2c_auditor.export.causes import causes
+from c2c_auditor.export.changes import (
+    author_counts,
+    change_rules,
+    changes_behind,
+    described,
+    last_of,
+    since_change,
+)
 from c2c_auditor.export.details import facts
 from c2c_auditor.export.document import identifier
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.status import last_audit
-from c2c_auditor.export.verdict import lasting, since, verdict
+from c2c_auditor.export.verdict import clock, lasting, since, verdict
 from c2c_auditor.model.finding import Finding, State
 from c2c_auditor.model.report import Report, Result
 
@@ -34,9 +42,10 @@ _LINKS = (
     ("/metrics", "Metrics"),
     ("/readyz", "Ready?"),
 )
-_LABELS = {"dest": "destination", "found": "found rule", "expected": "expected rule"}
+_LABELS = {"changed": "changed by", "dest": "destination", "found": "found rule", "expected": "expected rule"}
 _MOST_OF_A_CAUSE = 20
 _MOST_OF_A_PART = 3
+_MOST_CHANGES = 10
 
 
 @frozen
@@ -87,6 +96,13 @@ def overview_page(templates: Templates, report: Report | None, now: float) -> st
         since=since,
         lasting=lasting,
         identifier=identifier,
+        changes_behind=changes_behind,
+        since_change=since_change,
+        journal=last_of(report.journal, _MOST_CHANGES) if report is not None else (),
+        counted=author_counts(report.counters.ruleset_changes) if report is not None else "",
+        clock=clock,
+        described=described,
+        change_rules=change_rules,
         explain_form=templates.fill("explain_form", source="", destination="", flow=""),
     )
 

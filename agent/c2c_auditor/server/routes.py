@@ -20,6 +20,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from c2c_auditor.audit.reporting import overdue_problem
 from c2c_auditor.export.catalogue import PROCESS_METRICS
+from c2c_auditor.export.changes import changes_json
 from c2c_auditor.export.document import to_json
 from c2c_auditor.export.metrics import ReportCollector, Selected
 from c2c_auditor.export.status import status_lines
@@ -137,6 +138,13 @@ class _Api(_Health):
             return _answer('{"error": "no audit yet"}', "application/json", status=503)
         return _answer(body, "application/json")
 
+    def changes(self) -> bottle.HTTPResponse:
+        """The last changes to the rules as JSON, the newest first."""
+        report = self._latest.get()
+        if report is None:
+            return _answer('{"error": "no audit yet"}', "application/json", status=503)
+        return _answer(changes_json(report.journal), "application/json")
+
     def explain(self) -> bottle.HTTPResponse:
         """Why ``source`` reaches ``destination`` on ``flow``, or does not.
 
@@ -235,6 +243,7 @@ def application(
             "/healthz": api.healthz,
             "/readyz": api.readyz,
             "/api/v1/report": api.report,
+            "/api/v1/changes": api.changes,
             "/api/v1/explain": api.explain,
             "/api/v1/end": api.end,
             "/api/v1/matrix": api.matrix,

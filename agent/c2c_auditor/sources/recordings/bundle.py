@@ -12,6 +12,7 @@ Support case, offline audit and golden test are the same thing.
 | ``policies.json``, ``policies_last_updated``, ``security_groups.json`` | the policy server's answers |
 | ``ingress_tag`` | the ingress router's tag, if it is known |
 | ``declared_rules.json`` | others' rules that the agent's settings declare, if there are any |
+| ``changes.json`` | the last changes to the rules, where an agent with a socket runs on the cell |
 | ``iptables-save.txt`` | the rules |
 | ``iptables-save.BACKEND.txt`` | the second backend's rules, on a cell with both in use |
 | ``ip6tables-save.txt`` | the rules of IPv6, on a cell where that is on; a second backend's as above |
@@ -36,6 +37,7 @@ from attrs import asdict, evolve, frozen
 from c2c_auditor.decoding import DecodeError, Dialect, decode, parse_tag
 from c2c_auditor.errors import Reason, SourceError, UsageError
 from c2c_auditor.model.cell import CellFacts, DeclaredRule, PolicySet
+from c2c_auditor.model.change import Change
 from c2c_auditor.model.cni import Lease, LeaseSource
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.reading import Reading
@@ -48,8 +50,10 @@ from c2c_auditor.sources.facts.policy_answers import parse_last_updated, parse_p
 from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from c2c_auditor.sources.files import read_text_file
+from c2c_auditor.sources.recordings.journal import parse_changes
 
 RULES, RULES_IPV6 = "iptables-save.txt", "ip6tables-save.txt"
+CHANGES = "changes.json"
 CNI_CONFIG = "cni-wrapper-plugin.conflist"
 DECLARED = "declared_rules.json"
 # The file that holds what a source gave.
@@ -60,6 +64,7 @@ FILE_OF = {
     "store": "store.json",
     "policy_server": "policies.json",
     "security_groups": "security_groups.json",
+    "agent": CHANGES,
 }
 _RULES_NAME = re.compile(r"ip6?tables-save(?:\.[a-z]+)?\.txt")
 _KNOWN = (
@@ -72,6 +77,7 @@ _KNOWN = (
     "ingress_tag",
     DECLARED,
     "cell.json",
+    CHANGES,
 )
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -104,7 +110,8 @@ class Bundle:
     """A bundle as read: ``rules`` are texts by file name, the main backend's first.
 
     ``time`` is None in recordings without one. ``sources`` are the files that exist and cannot be understood.
-    ``native_tables`` is how many tables of nftables' own are left out.
+    ``native_tables`` is how many tables of nftables' own are left out. ``changes`` are those before the capture, the
+    oldest first.
     """
 
     rules: Mapping[str, str]
@@ -113,6 +120,7 @@ class Bundle:
     native_tables: int = 0
     time: float | None = None
     sources: tuple[SourceStatus, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 def read_bundle(directory: Path) -> Bundle:
@@ -130,6 +138,7 @@ def read_bundle(directory: Path) -> Bundle:
     rules.update({path.name: read_text_file(path, source="rules") for path in others})
     facts = _Facts(directory)
     cell = facts.read("cell.json", _cell) or _Cell()
+    changes = facts.read(CHANGES, parse_changes, expected=False) or ()
     return Bundle(
         rules=rules,
         facts=CellFacts(
@@ -150,6 +159,7 @@ def read_bundle(directory: Path) -> Bundle:
         native_tables=cell.native_tables,
         time=cell.time,
         sources=tuple(facts.sources),
+        changes=changes,
     )
 
 

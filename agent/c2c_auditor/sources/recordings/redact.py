@@ -15,6 +15,11 @@ import secrets
 from collections.abc import Mapping
 
 from c2c_auditor.decoding import DecodeError, parse_json
+from c2c_auditor.model.family import AddressFamily
+from c2c_auditor.model.table import BUILT_IN_CHAINS, TABLES
+from c2c_auditor.netfilter.keywords import EXTENSION_TARGETS
+from c2c_auditor.netfilter.native.messages import FAMILY_NAMES
+from c2c_auditor.netfilter.targets import TARGETS
 from c2c_auditor.silk.chain_names import is_container_chain, policy_chain_time
 from c2c_auditor.sources.recordings.addresses import Addresses
 
@@ -84,6 +89,15 @@ _IN_RULES = re.compile(
     """,
     re.VERBOSE | re.MULTILINE,
 )
+# What of a change tells nothing of anybody.
+_KEPT_OF_CHANGES = ("time", "author", "act", "generation", "pid", "left_out")
+_PROGRAMS = frozenset({
+    "iptables", "ip6tables", "iptables-restor", "ip6tables-resto", "iptables-nft", "nft", "vxlan-policy-ag",
+    "cni-wrapper-plu", "runc", "ash", "bash", "busybox", "dash", "fish", "ksh", "sh", "su", "sudo", "tcsh", "zsh",
+})  # fmt: skip
+_TABLES = frozenset(table.name for table in TABLES) | {*FAMILY_NAMES.values()}
+_TARGETS = {*EXTENSION_TARGETS, *TARGETS[AddressFamily.IPV4], *TARGETS[AddressFamily.IPV6]}
+_NO_CHAINS = _TARGETS | BUILT_IN_CHAINS | {"ACCEPT", "DROP", "QUEUE", "RETURN"}
 _USER_CHAIN = re.compile(r"^:(\S+) - |^-N (\S+)", re.MULTILINE)
 _CHAIN_NAME = re.compile(r"(^:|(?:^|\s)(?:-[ADEFILNPRXZjg]|--jump|--goto) )(\S+)", re.MULTILINE)
 
@@ -91,9 +105,7 @@ _CHAIN_NAME = re.compile(r"(^:|(?:^|\s)(?:-[ADEFILNPRXZjg]|--jump|--goto) )(\S+)
 def redacted(files: Mapping[str, str], *, addresses: bool = False) -> dict[str, str]:
     """``files`` (text by name) with pseudonyms, under a key that is not kept; ``addresses``: of addresses too."""
     pseudonyms = _Pseudonyms(secrets.token_bytes(32))
-    rules_first = sorted(files, key=lambda name: not _is_rules(name))  # they tell others' chains
-    made = {name: _redact(name, files[name], pseudonyms) for name in rules_first}
-    made = {name: made[name] for name in files}
+    made = {name: _redact(name, text, pseudonyms) for name, text in files.items()}
     if not addresses:
         return made
     replaced = Addresses(secrets.token_bytes(32))
@@ -103,6 +115,8 @@ def redacted(files: Mapping[str, str], *, addresses: bool = False) -> dict[str, 
 def _redact(name: str, text: str, pseudonyms: _Pseudonyms) -> str:
     if name == "cell.json":
         return _without_problems(text)
+    if name == "changes.json":
+        return pseudonyms.changes(text)
     if name in _JSON:
         return pseudonyms.document(text, handles=name == "store.json") if text.strip() else text
     if name == "declared_rules.json":
@@ -134,7 +148,6 @@ class _Pseudonyms:
         self._key = key
         self._known: dict[str, str] = {}
         self._numbers: dict[tuple[str, str], int] = {}
-        self._chains: set[str] = set()
 
     def of(self, identifier: str) -> str:
         """The pseudonym of an identifier or of its beginning."""
@@ -196,21 +209,61 @@ class _Pseudonyms:
         declared = {first or second for first, second in _USER_CHAIN.findall(text)}
         foreign = {chain for chain in declared if not is_container_chain(chain) and policy_chain_time(chain) is None}
 
-        self._chains |= foreign
-        return self._renamed(text)
+        def renamed(found: re.Match[str]) -> str:
+            return found[1] + (self.numbered("chain", found[2]) if found[2] in foreign else found[2])
+
+        return _IN_RULES.sub(self.in_rule, _CHAIN_NAME.sub(renamed, text))
 
     def declared(self, text: str) -> str:
         """``declared_rules.json`` with the pseudonyms of the rules, and without the reasons."""
         given = json.loads(text)
         for entry in given["declared_rules"]:
-            entry.update(rule=self._renamed(entry["rule"]), reason="redacted")
+            entry.update(rule=self._changed_rule(entry["rule"]), reason="redacted")
         return json.dumps(given, indent=1)
 
-    def _renamed(self, text: str) -> str:
-        def renamed(found: re.Match[str]) -> str:
-            return found[1] + (self.numbered("chain", found[2]) if found[2] in self._chains else found[2])
+    def changes(self, text: str) -> str:
+        """The last changes with pseudonyms; how processes were called is left out, for that is anybody's text."""
+        try:
+            given = parse_json(text)
+        except DecodeError:
+            return _BROKEN
+        changes = given.get("changes") if isinstance(given, dict) else None
+        found = changes if isinstance(changes, list) else []
+        return json.dumps({"changes": [self._change(one) for one in found if isinstance(one, dict)]}, indent=1)
 
-        return _IN_RULES.sub(self.in_rule, _CHAIN_NAME.sub(renamed, text))
+    def _change(self, change: Mapping[str, object]) -> dict[str, object]:
+        kept = {key: value for key, value in change.items() if key in _KEPT_OF_CHANGES}
+        for key in ("process", "parent"):
+            kept[key] = self._process(str(change.get(key, "")))
+        for key in ("added", "removed", "chains"):
+            lines = change.get(key)
+            made = self._chain if key == "chains" else self._changed_rule
+            kept[key] = [made(str(line)) for line in lines] if isinstance(lines, list) else []
+        return {**kept, "command": ""}
+
+    def _process(self, text: str) -> str:
+        """``NAME`` or ``NAME (PID)``, of programs that cells have as it is."""
+        name, space, pid = text.partition(" (")
+        return text if name in _PROGRAMS or not name else self.numbered("process", name) + space + pid
+
+    def _chain(self, words: str) -> str:
+        """``TABLE CHAIN``, the table of nftables' own with its family before it."""
+        *table, chain = words.split(" ")
+        return " ".join([*map(self._table, table), self._chain_name(chain)])
+
+    def _chain_name(self, chain: str) -> str:
+        return chain if chain in _NO_CHAINS else self.rules(f":{chain} - ")[1:-3]
+
+    def _changed_rule(self, line: str) -> str:
+        """``-t TABLE -A CHAIN …``, in which nothing but its names tells a chain from a target."""
+        head, _, rule = line.partition(" -A ")
+        table = " ".join(map(self._table, head.removeprefix("-t ").split(" ")))
+        names = {found[2] for found in _CHAIN_NAME.finditer(f"-A {rule}")} - _NO_CHAINS
+        declared = "".join(f":{name} - \n" for name in sorted(names))
+        return f"-t {table} " + self.rules(f"{declared}-A {rule}")[len(self.rules(declared)) :]
+
+    def _table(self, word: str) -> str:
+        return word if word in _TABLES else self.numbered("table", word)
 
     def in_rule(self, found: re.Match[str]) -> str:
         """What stands in a rule's text instead of ``found``."""

@@ -14,6 +14,7 @@ from typing import Protocol
 from attrs import evolve
 
 from c2c_auditor.errors import SourceError
+from c2c_auditor.model.change import Done
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.rule import Loss, Ruleset
 from c2c_auditor.netfilter.stages import does_anything
@@ -31,6 +32,12 @@ class Reader(Protocol):
 
     def changes(self) -> Mapping[str, int]:
         """Commits since the last call, by author; empty where the backend does not announce them."""
+
+    def done(self) -> tuple[Done, ...]:
+        """What was done since the last call, the oldest first."""
+
+    def packets(self) -> Mapping[str, int] | None:
+        """Packets by verdict (``accepted``, ``refused``) since the start; None as long as nobody counted."""
 
 
 class Backends:
@@ -81,3 +88,16 @@ class Backends:
         for reader in self._readers:
             total.update(reader.changes())
         return dict(total)
+
+    def done(self) -> tuple[Done, ...]:
+        """What was done since the last call, the oldest first."""
+        every = (done for reader in self._readers for done in reader.done())
+        return tuple(sorted(every, key=lambda done: done.change.seen))
+
+    def packets(self) -> Mapping[str, int] | None:
+        """Packets by verdict since the start, of all backends; None as long as none has counted."""
+        counted = [packets for packets in (reader.packets() for reader in self._readers) if packets is not None]
+        total: Counter[str] = Counter()
+        for packets in counted:
+            total.update(packets)
+        return dict(total) if counted else None

@@ -16,13 +16,14 @@ from collections.abc import Collection
 from attrs import frozen
 
 from c2c_auditor.errors import NotUnderstood, Reason, SourceError
+from c2c_auditor.sources.rules.applied import Applied, ChainKey
 from c2c_auditor.sources.rules.command import MOST_RULES
 from c2c_auditor.sources.rules.netlink import (
     Commit,
     Message,
     Netlink,
 )
-from c2c_auditor.sources.rules.replica import Applied, ChainKey, Replica
+from c2c_auditor.sources.rules.replica import Replica
 
 _LISTINGS = 4
 # Tables and chains take some ms: nobody commits so often that there is no such moment in so many tries.

@@ -101,6 +101,10 @@ class HeldChain:
         self.changed()
         return removed if len(removed) == len(gone) else None
 
+    def those(self, handles: AbstractSet[int]) -> list[Entry]:
+        """What the rules with these handles did to packets of the first family, as far as they are there."""
+        return [one for handle, one in zip(self.handles, self.entries[0], strict=True) if handle in handles]
+
     def rename_target(self, old: str, new: str) -> None:
         """A chain that rules may jump to has another name; the kernel announces that of the chain alone."""
         if self._targets is None:

@@ -21,11 +21,14 @@ from pathlib import Path
 
 from c2c_auditor.errors import NotUnderstood, Reason, SourceError
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.change import Done
 from c2c_auditor.model.table import READ_TABLES, TableSpec
 from c2c_auditor.netfilter.binary.entries import LAYOUTS, is_jump
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.sources.rules.command import MOST_RULES, Limits
+from c2c_auditor.sources.rules.counting import PolledCounting
 from c2c_auditor.sources.rules.entry_rules import EntryRules
+from c2c_auditor.sources.rules.journal import Journal
 from c2c_auditor.sources.rules.libiptc import Libiptc, failed, load
 from c2c_auditor.sources.rules.saved import read_table
 from c2c_auditor.sources.rules.tools import Tools
@@ -104,6 +107,8 @@ class LegacyReader:
         self._tools = Tools(bin_dir, self._limits.seconds)
         self._tables = tuple(tables)
         self._families: dict[r.AddressFamily, _Memory] = {}
+        self._journal = Journal()
+        self._counting = PolledCounting()
 
     def in_use(self, family: r.AddressFamily) -> bool | None:
         """Whether there are tables of ``family``; None if that cannot be seen without making some."""
@@ -112,6 +117,14 @@ class LegacyReader:
     def changes(self) -> Mapping[str, int]:
         """Nothing: ip_tables does not announce changes."""
         return {}
+
+    def done(self) -> tuple[Done, ...]:
+        """What is different from the reading before, since the last call; nobody is known to have done it."""
+        return self._journal.take()
+
+    def packets(self) -> Mapping[str, int] | None:
+        """Packets by verdict since the first reading, as of the last minute; None before that."""
+        return self._counting.sums()
 
     def read(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
         """The rules in force.
@@ -122,9 +135,14 @@ class LegacyReader:
         memory = self._families.get(family)
         if memory is None:
             memory = self._families[family] = _Memory(family)
+        first = memory.last
         for _ in range(_ATTEMPTS):
             before, memory.last = memory.last, self._once(memory)
             if memory.last == before:
+                if first is not None and before is not first:
+                    self._journal.note_difference(first, memory.last)
+                if family is r.AddressFamily.IPV4:
+                    self._counting.note(memory.last)
                 return memory.last
         raise failed(
             Reason.INCONSISTENT,

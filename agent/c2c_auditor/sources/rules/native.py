@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.change import Done
 from c2c_auditor.model.table import READ_TABLES, TableSpec
 from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.sources.rules import rulesets
+from c2c_auditor.sources.rules.committers import Committers
+from c2c_auditor.sources.rules.counting import NativeCounting
 from c2c_auditor.sources.rules.follower import Follower
 from c2c_auditor.sources.rules.held import DECODED
 from c2c_auditor.sources.rules.journal import Journal
@@ -24,10 +27,17 @@ _SPARE = 1000
 class NativeReader:
     """`read` returns the identical Ruleset as long as nothing was committed that concerns its family.
 
-    ``journal`` tells who committed what.
+    ``committers`` knows who committed; ``counting`` reads counters, where they are wanted.
     """
 
-    def __init__(self, netlink: Netlink, *, tables: Sequence[TableSpec] = READ_TABLES) -> None:
+    def __init__(
+        self,
+        netlink: Netlink,
+        *,
+        tables: Sequence[TableSpec] = READ_TABLES,
+        committers: Committers | None = None,
+        counting: NativeCounting | None = None,
+    ) -> None:
         self._tables = tuple(tables)
         self._decoders = {family: RuleDecoder(family) for family in r.AddressFamily}
         self._replica = Replica(self._decoders)
@@ -35,7 +45,8 @@ class NativeReader:
         self._current: dict[r.AddressFamily, r.Ruleset] = {}
         self._noted = 0
         self._most = _SPARE
-        self.journal = Journal()
+        self._journal = Journal(committers)
+        self._counting = counting
 
     @property
     def generation(self) -> int | None:
@@ -66,19 +77,30 @@ class NativeReader:
 
     def changes(self) -> Mapping[str, int]:
         """Commits seen since the last call, by author."""
-        return self.journal.counts()
+        return self._journal.counts()
+
+    def done(self) -> tuple[Done, ...]:
+        """What was done since the last call."""
+        return self._journal.take()
+
+    def packets(self) -> Mapping[str, int] | None:
+        """Packets by verdict since the start, as last read; None before that."""
+        return self._counting.sums(self._replica.tables) if self._counting is not None else None
 
     def _note(self) -> None:
         """Forget the rulesets that commits concern, and note who committed."""
-        if self._noted != self._follower.listings:
+        lost = self._noted != self._follower.listings
+        if lost:
             self._noted = self._follower.listings
             self._current.clear()
         for turn in self._follower.turns:
             for (family, _), _ in turn.applied.names:
                 for concerned in DECODED.get(family, tuple(r.AddressFamily)):
                     self._current.pop(concerned, None)
-            self.journal.note(turn)
+            self._journal.note(turn)
         self._follower.turns.clear()
+        if lost:
+            self._journal.forget_deeds()
         if sum(map(len, self._decoders.values())) > self._most:
             self._forget()
 

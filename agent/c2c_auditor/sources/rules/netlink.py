@@ -23,14 +23,14 @@ from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.netfilter.native.attributes import attributes, number, text
 
 _NETLINK_NETFILTER = 12
-_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+SOL_NETLINK, ADD_MEMBERSHIP = 270, 1
 _SO_RCVBUFFORCE = 33
-_GROUP_NFTABLES = 7
+GROUP_NFTABLES = 7
 _SUBSYSTEM = 10 << 8
 NEWTABLE, _GETTABLE, DELTABLE = _SUBSYSTEM, _SUBSYSTEM | 1, _SUBSYSTEM | 2
 NEWCHAIN, _GETCHAIN, DELCHAIN = _SUBSYSTEM | 3, _SUBSYSTEM | 4, _SUBSYSTEM | 5
 NEWRULE, _GETRULE, DELRULE = _SUBSYSTEM | 6, _SUBSYSTEM | 7, _SUBSYSTEM | 8
-_NEWGEN, _GETGEN = _SUBSYSTEM | 15, _SUBSYSTEM | 16
+NEWGEN, _GETGEN = _SUBSYSTEM | 15, _SUBSYSTEM | 16
 _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP = 0x1, 0x300
 _GEN_ID, _GEN_PID, _GEN_NAME = 1, 2, 3
@@ -62,8 +62,8 @@ class Requests:
     """Asks, in the network namespace of the caller. Use as a context manager, or `close`."""
 
     def __init__(self) -> None:
-        with _failures():
-            self._socket = _opened()
+        with failures():
+            self._socket = opened()
             self._socket.settimeout(_SECONDS)
         self._number = 0
 
@@ -82,11 +82,11 @@ class Requests:
 
         Raises SourceError.
         """
-        with _failures():
+        with failures():
             asked = self._next()
             self._socket.send(_HEADER.pack(_LEAST + 4, _GETGEN, _REQUEST, asked, 0) + _ALL)
-            for kind, _, sequence, payload in _messages(self._socket.recv(_MOST)):
-                found = attributes(payload, 4).get(_GEN_ID) if kind == _NEWGEN and sequence == asked else None
+            for kind, _, sequence, payload in messages_in(self._socket.recv(_MOST)):
+                found = attributes(payload, 4).get(_GEN_ID) if kind == NEWGEN and sequence == asked else None
                 if found is not None:
                     return number(found)
         raise SourceError(
@@ -119,10 +119,10 @@ class Requests:
         return self._dump(asked, header + body)
 
     def _dump(self, asked: int, request: bytes) -> Iterator[bytes]:
-        with _failures():
+        with failures():
             self._socket.send(request)
             while True:
-                for answer, _, sequence, payload in _messages(self._socket.recv(_MOST)):
+                for answer, _, sequence, payload in messages_in(self._socket.recv(_MOST)):
                     if sequence != asked:
                         continue  # the rest of an answer that nobody waited for
                     if answer in (_DONE, _ERROR):
@@ -149,14 +149,14 @@ class Announcements:
     """
 
     def __init__(self, buffer: int) -> None:
-        with _failures():
-            self._socket = _opened()
+        with failures():
+            self._socket = opened()
             self._socket.settimeout(0)
             try:
                 self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
             except PermissionError:  # without CAP_NET_ADMIN net.core.rmem_max caps it
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_NFTABLES)
+            self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, GROUP_NFTABLES)
             # The kernel doubles what is asked for, for its own bookkeeping.
             self.buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
         self.overflows = 0
@@ -192,8 +192,8 @@ class Announcements:
                 self.overflows += 1
                 heard.append(None)
                 continue
-            for kind, flags, _, payload in _messages(data):
-                heard.append((kind, flags, payload) if kind != _NEWGEN else _commit(payload))
+            for kind, flags, _, payload in messages_in(data):
+                heard.append((kind, flags, payload) if kind != NEWGEN else commit_in(payload))
 
 
 class Netlink:
@@ -224,18 +224,20 @@ class Netlink:
         return self.announcements.fileno()
 
 
-def _commit(payload: bytes) -> Commit:
+def commit_in(payload: bytes) -> Commit:
+    """What NEWGEN says."""
     found = attributes(payload, 4)
     return Commit(number(found.get(_GEN_ID, b"")), number(found.get(_GEN_PID, b"")), text(found.get(_GEN_NAME, b"")))
 
 
-def _opened() -> socket.socket:
-    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
-    opened.bind((0, 0))
-    return opened
+def opened() -> socket.socket:
+    """A netlink socket in the network namespace of the caller."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+    sock.bind((0, 0))
+    return sock
 
 
-def _messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
+def messages_in(data: bytes) -> list[tuple[int, int, int, bytes]]:
     """Kind, flags, sequence number and payload of each message of a datagram."""
     found = []
     at, end, unpack = 0, len(data), _HEADER.unpack_from
@@ -249,7 +251,8 @@ def _messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
 
 
 @contextlib.contextmanager
-def _failures() -> Iterator[None]:
+def failures() -> Iterator[None]:
+    """What the system refuses, as SourceError."""
     try:
         yield
     except OSError as error:

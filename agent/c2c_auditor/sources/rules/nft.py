@@ -11,9 +11,12 @@ from pathlib import Path
 
 from c2c_auditor.errors import Reason
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.change import Done
 from c2c_auditor.model.table import READ_TABLES, TableSpec
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.sources.rules.command import Limits
+from c2c_auditor.sources.rules.counting import PolledCounting
+from c2c_auditor.sources.rules.journal import Journal
 from c2c_auditor.sources.rules.older_reader import marked_if_older
 from c2c_auditor.sources.rules.saved import failed, read_table
 from c2c_auditor.sources.rules.tools import Tools
@@ -36,6 +39,8 @@ class NftReader:
         self._names = tuple(table.name for table in tables)
         self._parsers: dict[r.AddressFamily, RuleParser] = {}
         self._last: dict[r.AddressFamily, r.Ruleset] = {}
+        self._journal = Journal()
+        self._counting = PolledCounting()
 
     def in_use(self, family: r.AddressFamily) -> bool | None:
         """None: only reading shows whether nf_tables holds rules of iptables."""
@@ -46,15 +51,28 @@ class NftReader:
         """Nothing: programs do not tell who committed."""
         return {}
 
+    def done(self) -> tuple[Done, ...]:
+        """What is different from the reading before, since the last call; nobody is known to have done it."""
+        return self._journal.take()
+
+    def packets(self) -> Mapping[str, int] | None:
+        """Packets by verdict since the first reading, as of the last minute; None before that."""
+        return self._counting.sums()
+
     def read(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
         """The rules in force.
 
         Raises SourceError when iptables fails, prints no table, or the rules keep changing.
         """
+        first = self._last.get(family)
         for _ in range(_ATTEMPTS):
             before = self._last.get(family)
             again = self._last[family] = self.read_once(family)
             if again == before:
+                if first is not None and before is not first:
+                    self._journal.note_difference(first, again)
+                if family is r.AddressFamily.IPV4:
+                    self._counting.note(again)
                 return again
         raise failed(
             Reason.INCONSISTENT,

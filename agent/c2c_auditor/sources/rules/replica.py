@@ -12,53 +12,22 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 
-from attrs import define, field
-
 from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.attributes import attributes, number, text
 from c2c_auditor.netfilter.native.messages import HEADER, chain_message, table_message
 from c2c_auditor.netfilter.native.rules import RuleDecoder, packets_of
+from c2c_auditor.sources.rules.applied import NO_CHAIN, Applied, ChainKey, NewRule, TableKey, Values
 from c2c_auditor.sources.rules.held import DECODED, Entry, HeldChain, HeldTable, entry
 from c2c_auditor.sources.rules.netlink import DELCHAIN, DELRULE, DELTABLE, NEWCHAIN, NEWRULE, NEWTABLE, Message
 
 _TABLE, _CHAIN, _HANDLE, _EXPRESSIONS, _POSITION, _USERDATA = 1, 2, 3, 4, 6, 7
 _APPENDED = 0x800
-TableKey = tuple[int, str]
-"""Family (`messages.INET`, …) and name."""
-ChainKey = tuple[TableKey, int]
-"""Table and the chain's handle."""
-ChangedRule = tuple[TableKey, str, Entry]
-Values = Mapping[int, bytes]
-_NO_CHAIN: tuple[bytes, ChainKey | None] = (b"?", None)
-"""What no message begins with: that is its family's number."""
 _NAMES_END = 1024
 """Names have at most 255 bytes (NFT_NAME_MAXLEN)."""
 _HANDLE_SIZE = 12
 _HANDLE_HEAD = struct.pack("=HH", _HANDLE_SIZE, _HANDLE)
 _ATTRIBUTE, _TYPE = struct.Struct("=HH"), 0x3FFF
-
-
-@define(eq=False)
-class Applied:
-    """One commit while it is applied, and when it has been.
-
-    ``touched`` are the chains whose rules it changed, or may have; ``names`` all chains that it named, with their
-    tables (an empty name for a table itself); ``added`` and ``removed`` its rules, as far as they are known, each with
-    table and chain. The rest serves to apply it. ``gone`` are the handles of deleted rules by
-    chain, which stay in their lists until its end; ``waiting`` new rules by the rule that they stand behind and that
-    was not announced yet; ``before`` the chain and the handle of the rule that the message before deleted; ``named``
-    how the message before about a rule began, up to its handle, and the chain that this named.
-    """
-
-    gone: dict[ChainKey, set[int]] = field(factory=dict)
-    waiting: dict[tuple[ChainKey, int], Values] = field(factory=dict)
-    before: tuple[ChainKey, int] | None = None
-    named: tuple[bytes, ChainKey | None] = _NO_CHAIN
-    touched: set[ChainKey] = field(factory=set)
-    names: set[tuple[TableKey, str]] = field(factory=set)
-    added: list[ChangedRule] = field(factory=list)
-    removed: list[ChangedRule] = field(factory=list)
 
 
 class Replica:
@@ -113,7 +82,7 @@ class Replica:
             if kind == DELRULE:
                 self._del_rule(turn, payload)
                 continue
-            turn.before, turn.named = None, _NO_CHAIN
+            turn.before, turn.named = None, NO_CHAIN
             if kind == NEWCHAIN:
                 renamed = self._new_chain(payload, turn)
                 turn.touched |= {renamed} if renamed is not None else set()
@@ -130,13 +99,14 @@ class Replica:
         """Take out what a commit deleted."""
         for key, gone in turn.gone.items():
             chain = self._held(key)
-            if chain is None or key in self.stale:
+            if chain is None:
                 continue
-            removed = chain.remove(gone)
-            if removed is None:
+            # A chain that is to be dumped again still holds what it did before.
+            removed = chain.those(gone) if key in self.stale else chain.remove(gone)
+            if removed is None or len(removed) < len(gone):
                 self.stale.add(key)
-            else:
-                turn.removed += [(key[0], chain.message.name, one) for one in removed]
+                turn.doubtful.add((key[0], chain.message.name))
+            turn.removed += [(key[0], chain.message.name, one) for one in removed or ()]
         self.stale |= {key for key, _ in turn.waiting if self._held(key) is not None}
 
     def _held(self, key: ChainKey) -> HeldChain | None:
@@ -164,18 +134,27 @@ class Replica:
 
     def _new_rule(self, turn: Applied, flags: int, payload: bytes) -> None:
         key, start = self._named(turn, payload)
-        if key is None or key in self.stale:
+        if key is None:
             return
         found = attributes(payload, start)
+        rule = number(found.get(_HANDLE, b"")), self._decoded(key, found)
+        turn.added.append((key[0], self.tables[key[0]].chains[key[1]].message.name, rule[1][0]))
+        if key in self.stale:
+            return
         at = self._place(turn, key, flags, found)
         if at is not None:
-            self._insert(turn, key, at, found)
+            self._insert(turn, key, at, rule)
             return
         behind = number(found.get(_POSITION, b""))
         if _POSITION not in found or (key, behind) in turn.waiting:
             self.stale.add(key)
         else:
-            turn.waiting[key, behind] = found
+            turn.waiting[key, behind] = rule
+
+    def _decoded(self, key: ChainKey, found: Values) -> list[Entry]:
+        """What a rule does to packets of each of its families."""
+        given = found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
+        return [entry(self._decoders[family].rules(*given)) for family in DECODED[key[0][0]]]
 
     def _place(self, turn: Applied, key: ChainKey, flags: int, found: Values) -> int | None:
         """Where a new rule stands; None if that is not known, or not yet.
@@ -203,26 +182,31 @@ class Replica:
                 return None
         return len(chain.handles)
 
-    def _insert(self, turn: Applied, key: ChainKey, at: int, found: Values) -> None:
+    def _insert(self, turn: Applied, key: ChainKey, at: int, rule: NewRule) -> None:
         """Put a rule in its place, and behind it those that waited for it."""
         chain = self.tables[key[0]].chains[key[1]]
         while True:
-            handle = number(found.get(_HANDLE, b""))
-            given = found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
-            entries = [entry(self._decoders[family].rules(*given)) for family in DECODED[key[0][0]]]
+            handle, entries = rule
             chain.insert(at, handle, entries)
-            turn.added.append((key[0], chain.message.name, entries[0]))
             behind = turn.waiting.pop((key, handle), None)
             if behind is None:
                 return
-            at, found = at + 1, behind
+            at, rule = at + 1, behind
 
     def _del_rule(self, turn: Applied, payload: bytes) -> None:
         key, start = self._named(turn, payload)
-        if key is not None and key not in self.stale:
-            handle = number(attributes(payload[: start + _HANDLE_SIZE], start).get(_HANDLE, b""))
-            turn.gone.setdefault(key, set()).add(handle)
-            turn.before = key, handle
+        if key is None:
+            return
+        if key in self.stale:  # what it held is not known, but the message tells
+            name, found = self.tables[key[0]].chains[key[1]].message.name, attributes(payload, start)
+            if _EXPRESSIONS in found:
+                turn.removed.append((key[0], name, self._decoded(key, found)[0]))
+            else:
+                turn.doubtful.add((key[0], name))
+            return
+        handle = number(attributes(payload[: start + _HANDLE_SIZE], start).get(_HANDLE, b""))
+        turn.gone.setdefault(key, set()).add(handle)
+        turn.before = key, handle
 
     def _new_table(self, payload: bytes) -> TableKey:
         message = table_message(payload)
@@ -240,7 +224,9 @@ class Replica:
         """A table is gone; the handles of its chains are used again when the same commit makes it anew."""
         message = table_message(payload)
         key = message.family, message.name
-        self.tables.pop(key, None)
+        held = self.tables.pop(key, None)
+        for chain in held.chains.values() if held is not None else ():
+            turn.lose(key, chain)
         turn.names.add((key, ""))
         self.stale = {chain for chain in self.stale if chain[0] != key}
         turn.gone = {chain: gone for chain, gone in turn.gone.items() if chain[0] != key}
@@ -258,11 +244,15 @@ class Replica:
         if held is None:
             held = table.chains[message.handle] = HeldChain(message)
             held.clear()
+            turn.made.add(((message.family, message.table), message.name))
             return None
-        old, held.message = held.message.name, message
+        old, policy, held.message = held.message.name, held.message.policy, message
         held.changed()
+        if policy != message.policy:
+            turn.policies.add(((message.family, message.table), message.name))
         if old == message.name:
             return None
+        turn.renamed[(message.family, message.table), message.name] = old
         if table.names.get(old) == message.handle:
             del table.names[old]
         for chain in table.chains.values():
@@ -276,6 +266,7 @@ class Replica:
         table = self.tables.get(key)
         held = None if table is None else table.chains.pop(message.handle, None)
         if table is not None and held is not None:
+            turn.lose(key, held)
             self.stale.discard((key, message.handle))
             if table.names.get(held.message.name) == message.handle:
                 del table.names[held.message.name]

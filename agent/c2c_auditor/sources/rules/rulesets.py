@@ -8,8 +8,8 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.rule import Base
 from c2c_auditor.model.table import TABLES, Hook, TableSpec
 from c2c_auditor.netfilter.native.messages import FAMILY_NAMES, INET
+from c2c_auditor.sources.rules.applied import TableKey
 from c2c_auditor.sources.rules.held import DECODED, HeldChain, HeldTable
-from c2c_auditor.sources.rules.replica import TableKey
 
 _SPECS = {table.name: table for table in TABLES}
 _OWN_HOOKS = {

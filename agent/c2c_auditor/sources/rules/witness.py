@@ -15,6 +15,7 @@ from attrs import evolve, field, frozen
 
 from c2c_auditor.errors import SourceError
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.change import Done
 from c2c_auditor.model.rule import Loss
 from c2c_auditor.netfilter.witness import disagreements
 from c2c_auditor.sources.clocks import Clocks
@@ -63,6 +64,14 @@ class WitnessedReader:
     def changes(self) -> Mapping[str, int]:
         """As `NativeReader.changes`."""
         return self._native.changes()
+
+    def done(self) -> tuple[Done, ...]:
+        """As `NativeReader.done`."""
+        return self._native.done()
+
+    def packets(self) -> Mapping[str, int] | None:
+        """As `NativeReader.packets`."""
+        return self._native.packets()
 
     def read(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
         """The rules in force, with what the witness said of chains that are unchanged since. Raises SourceError."""
