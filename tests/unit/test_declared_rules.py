@@ -19,8 +19,9 @@ from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.netfilter.placed import parse_placed
 from c2c_auditor.sources.declared import DeclaredRuleSettings
-from c2c_auditor.sources.recordings.bundle import bundle_files, read_bundle, write_bundle
+from c2c_auditor.sources.recordings.bundle import bundle_files, read_bundle
 from c2c_auditor.sources.recordings.redact import redacted
+from c2c_auditor.sources.recordings.writing import write_bundle
 from support.mutations import with_rules
 from support.recordings import recording
 
