@@ -47,7 +47,7 @@ def make(into: Path, staged: Sequence[Path], materials: Path, *, epoch: int, wor
     _control(root, version)
     _settle(root, epoch)
     package = into / f"c2c-auditor_{version}_amd64.deb"
-    command = (dpkg, "--root-owner-group", "-Zxz", "--build", str(root), str(package))
+    command = (dpkg, "--root-owner-group", "-Zxz", "-z2", "--build", str(root), str(package))
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}
     subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True, timeout=300)
     return package
