@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 import subprocess
-import tarfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,7 +71,7 @@ def _environment(home: Path, staged: Sequence[Path], *, compiler: str, work: Pat
     for file in staged:
         if file.suffix == ".whl":
             with zipfile.ZipFile(file) as wheel:
-                wheel.extractall(library)  # noqa: S202 - held to the lock file's hash
+                wheel.extractall(library)
             if file.name.startswith("c2c_auditor-"):
                 version = file.name.split("-")[1]
         elif file.name.startswith(stage_release.FROM_SOURCE.replace("-", "_")):
@@ -87,9 +86,11 @@ def _environment(home: Path, staged: Sequence[Path], *, compiler: str, work: Pat
 
 def _build(source: Path, library: Path, compiler: str, work: Path) -> None:
     """python-iptables: its modules, and a C library that includes nothing of Python's."""
-    with tarfile.open(source) as archive:
-        archive.extractall(work, filter="data")
-    (unpacked,) = work.glob("python_iptables-*/")
+    for name, content in archives.unpack(source.read_bytes()).items():
+        file = work / "python-iptables" / name.partition("/")[2]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.data)
+    unpacked = work / "python-iptables"
     shutil.copytree(unpacked / "iptc", library / "iptc")
     shutil.copy(unpacked / "NOTICE", library / "iptc" / "NOTICE")
     flags = ("-shared", "-fPIC", "-O2", "-w", "-s", "-fstack-protector-strong", "-Wl,-z,relro,-z,now")

@@ -14,7 +14,7 @@ from c2c_auditor import __version__
 from support.bosh_cli import bosh, bosh_cli, clean_clone
 from support.erb import parse_yaml
 from support.release import clone, dist
-from support.staging import ROOT, staged
+from support.staging import ROOT, script, staged
 
 pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of the CLI, whatever runs beside
 
@@ -27,8 +27,10 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bosh_cli()
     folder = tmp_path_factory.mktemp("release")
     with tarfile.open(dist() / f"{NAME}.tgz") as archive:
-        assert archive.next().name == "release.MF"  # type: ignore[union-attr]  # it has a first entry
-        archive.extractall(folder, filter="data")
+        assert archive.getnames()[0] == "release.MF"
+    for name, content in script("archives").unpack((dist() / f"{NAME}.tgz").read_bytes()).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content.data)
     return folder
 
 
