@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import zipfile
@@ -147,6 +148,7 @@ def _control(root: Path, version: str) -> None:
         "MAINTAINER": debian_documents.MAINTAINER,
         "SIZE": str(-(-size // 1024)),
         "NEWEST": str(_PYTHONS.stop),
+        "GLIBC": _glibc(root),
     }
     for name, value in values.items():
         template = template.replace(f"@{name}@", value)
@@ -160,6 +162,13 @@ def _control(root: Path, version: str) -> None:
         if not path.is_symlink()
     }
     (control / "md5sums").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()), encoding="utf-8")
+
+
+def _glibc(root: Path) -> str:
+    """The oldest glibc that has every function which the libraries below ``root`` name."""
+    named = b"".join(library.read_bytes() for library in root.rglob("*.so"))
+    versions = re.findall(rb"GLIBC_(\d+)\.(\d+)", named)
+    return ".".join(map(str, max((int(major), int(minor)) for major, minor in versions)))
 
 
 def _settle(root: Path, epoch: int) -> None:

@@ -75,3 +75,14 @@ def test_the_changelog_is_the_projects_own(monkeypatch: pytest.MonkeyPatch) -> N
         "c2c-auditor (0.1.0) stable; urgency=medium\n\n  * Four.\n\n"
         f"{signed}  Thu, 24 Dec 2026 00:00:00 +0000\n"
     )
+
+
+def test_the_package_asks_for_what_its_libraries_need() -> None:
+    """A glibc that has every function; Debian 12's is enough. Each Python that there is a folder for."""
+    (package,) = dist().glob("*.deb")
+    told = subprocess.run(
+        ("dpkg-deb", "--field", package, "Depends"), capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    (glibc,) = re.findall(r"libc6 \(>= 2\.(\d+)\)", told)
+    assert 7 <= int(glibc) <= 36
+    assert "python3 (>= 3.10), python3 (<< 3.15)" in told

@@ -82,6 +82,20 @@ def test_what_cannot_be_made_is_said(tmp_path: Path) -> None:
     assert {file.name for file in (other / "dist").iterdir()} == {*PYTHON, *MATERIALS, "SHA256SUMS"}
 
 
+def test_a_version_that_the_changelog_does_not_begin_with_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What changed is told from one place: nothing is made, and what was made before stays."""
+    monkeypatch.syspath_prepend(ROOT / "packaging")
+    module = script("make_release")
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## 0.0.1 (2020-01-01)\n")
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module.stage_release, "stage", lambda: [*staged().iterdir()])
+    with pytest.raises(module.stage_release.StagingError, match=f"does not begin with the version {__version__}"):
+        module.make()
+
+
 def test_the_rules_load_as_they_are() -> None:
     """As any Prometheus takes them, nothing left to render."""
     if shutil.which("promtool") is None:
