@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,18 +97,20 @@ def test_a_version_that_the_changelog_does_not_begin_with_is_refused(
         module.make()
 
 
-def test_the_rules_load_as_they_are() -> None:
-    """As any Prometheus takes them, nothing left to render."""
+def test_rules_and_scrape_job_load_as_they_are(tmp_path: Path) -> None:
+    """As any Prometheus takes them, nothing left to render; the scrape job is that of docs/platforms.md."""
     if shutil.which("promtool") is None:
         pytest.skip("promtool is missing (Debian package prometheus)")
-    checked = subprocess.run(
-        ("promtool", "check", "rules", dist() / "c2c_auditor.alerts.yml"),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
+    shutil.copy(dist() / "c2c_auditor.alerts.yml", tmp_path)
+    (config,) = re.findall(
+        r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "platforms.md").read_text(), re.MULTILINE | re.DOTALL
     )
-    assert checked.returncode == 0, checked.stderr
+    (tmp_path / "prometheus.yml").write_text(config)
+    for what, file in (("rules", "c2c_auditor.alerts.yml"), ("config", "prometheus.yml")):
+        checked = subprocess.run(
+            ("promtool", "check", what, tmp_path / file), capture_output=True, text=True, check=False, timeout=60
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @pytest.mark.parametrize("name", ["c2c_auditor_fleet.json", "c2c_auditor_cell.json"])
