@@ -116,15 +116,7 @@ def _around(root: Path, materials: Path, *, version: str, epoch: int) -> None:
         (_FILES / "command", root / "usr" / "bin" / "c2c-auditor"),
         (_FILES / "lintian-overrides", root / "usr" / "share" / "lintian" / "overrides" / "c2c-auditor"),
         (materials, documents / materials.name),
-        (
-            share / "bash-completion" / "completions" / "c2c-auditor",
-            root / "usr/share/bash-completion/completions/c2c-auditor",
-        ),
-        (share / "zsh" / "site-functions" / "_c2c-auditor", root / "usr/share/zsh/vendor-completions/_c2c-auditor"),
-        (
-            share / "fish" / "vendor_completions.d" / "c2c-auditor.fish",
-            root / "usr/share/fish/vendor_completions.d/c2c-auditor.fish",
-        ),
+        *((share / here, root / "usr" / "share" / there) for here, there in _COMPLETION),
     ):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from c2c_auditor import __version__
-from support.bosh_cli import bosh_cli
-from support.release import NOT_ALL, clone, dist, make
+from support.release import NOT_ALL, clone, dist, handed_out, make
 from support.staging import ROOT, script, staged
 
 pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of the CLI, whatever runs beside
@@ -30,7 +29,8 @@ MATERIALS = {f"c2c-auditor-{__version__}.cdx.json"}
 
 def test_everything_is_made_and_has_a_checksum() -> None:
     """All of one version; the checkout is as clean as before."""
-    bosh_cli()
+    for pattern in ("*.tgz", "*.deb", "*.alerts.yml"):
+        handed_out(pattern)
     names = BOSH | PLAIN | DEBIAN | PYTHON | MATERIALS
     assert {file.name for file in dist().iterdir()} == {*names, "SHA256SUMS"}
     checked = subprocess.run(
@@ -101,7 +101,7 @@ def test_rules_and_scrape_job_load_as_they_are(tmp_path: Path) -> None:
     """As any Prometheus takes them, nothing left to render; the scrape job is that of docs/platforms.md."""
     if shutil.which("promtool") is None:
         pytest.skip("promtool is missing (Debian package prometheus)")
-    shutil.copy(dist() / "c2c_auditor.alerts.yml", tmp_path)
+    shutil.copy(handed_out("c2c_auditor.alerts.yml"), tmp_path)
     (config,) = re.findall(
         r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "platforms.md").read_text(), re.MULTILINE | re.DOTALL
     )
@@ -116,7 +116,7 @@ def test_rules_and_scrape_job_load_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["c2c_auditor_fleet.json", "c2c_auditor_cell.json"])
 def test_the_dashboards_are_the_jobs_own(name: str) -> None:
     """Grafana asks for the data source when it imports them."""
-    text = (dist() / name).read_text()
+    text = handed_out(name).read_text()
     assert text == (ROOT / "bosh-release" / "jobs" / "c2c_auditor_dashboards" / "templates" / name).read_text()
     assert [one["name"] for one in json.loads(text)["__inputs"]] == ["DS_PROMETHEUS"]
 
