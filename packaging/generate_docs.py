@@ -151,7 +151,7 @@ Not followed: tables of `bridge` and `netdev`, and chains on a device's ingress 
 the outer packets between cells (VXLAN, UDP 4789), which are the cell's own; of requests to a cell's mapped ports, what
 stands in PREROUTING before the translation, unless it stops packets to containers too. Which of two chains with equal
 priority, one of each backend, comes first is told by nothing: the main backend's is taken to. A bundle holds iptables'
-tables of both backends, and no native ones.
+tables of both backends and native ones; of one that lacks some it is said.
 
 ## What is no finding, and why
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from attrs import evolve
+from click.testing import CliRunner
 
 from c2c_auditor.audit.judge import judge
 from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.scene import judge_cell
+from c2c_auditor.cli import cli
 from c2c_auditor.config import parse_config
 from c2c_auditor.errors import ConfigError
 from c2c_auditor.model import rule as r
@@ -19,10 +22,11 @@ from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.netfilter.placed import parse_placed
 from c2c_auditor.sources.declared import DeclaredRuleSettings
-from c2c_auditor.sources.recordings.bundle import bundle_files, read_bundle, write_bundle
+from c2c_auditor.sources.recordings.bundle import bundle_files, read_bundle
 from c2c_auditor.sources.recordings.redact import redacted
+from c2c_auditor.sources.recordings.writing import write_bundle
 from support.mutations import with_rules
-from support.recordings import recording
+from support.recordings import CELLS, recording
 
 CELL = recording("fleet-12-nft")
 REASON = "the backup job's bridge"
@@ -72,6 +76,19 @@ def test_a_declared_rule_is_accepted_with_what_it_decides_and_listed(text: str) 
     wrong = {key: count for key, count in judgement.tally.flows.items() if key[0] is not key[1] and count}
     assert wrong == {}
     assert [note for note in judgement.notes if REASON in note and text.removeprefix("-t ").split(" -A ")[-1] in note]
+
+
+def test_explain_says_that_it_is_meant_to_be(tmp_path: Path) -> None:
+    """Whether the flow passes is the kernel's word, and the reason stands beside it."""
+    cell = shutil.copytree(CELLS / "pair", tmp_path / "cell")
+    rules = cell / "iptables-save.txt"
+    drop = "-A FORWARD -d 10.255.2.7/32 -p tcp -m tcp --dport 8080 -j DROP"
+    rules.write_text(rules.read_text().replace("[0:0] -A FORWARD", f"[0:0] {drop}\n[0:0] -A FORWARD", 1))
+    (cell / "declared_rules.json").write_text(json.dumps({"declared_rules": [{"rule": drop, "reason": REASON}]}))
+    asked = ("explain", "--bundle", str(cell), "source-app", "dest-app", "8080/tcp")
+    said = CliRunner().invoke(cli, asked, standalone_mode=False).output
+    assert "DOES NOT PASS" in said
+    assert REASON in said
 
 
 @pytest.mark.parametrize("text", [OVERLAY_DROP, OVERLAY_ACCEPT, RAW_DROP])

@@ -47,8 +47,9 @@ from c2c_auditor.silk.chain_names import ChainFamily
 from c2c_auditor.silk.input import service_rule
 from c2c_auditor.silk.netout import netout_plan, netout_rate_limit_log_plan
 from c2c_auditor.silk.overlay import overlay_plan
-from c2c_auditor.sources.recordings.bundle import RULES_IPV6, bundle_files, read_bundle, write_bundle
+from c2c_auditor.sources.recordings.bundle import RULES_IPV6, bundle_files, read_bundle
 from c2c_auditor.sources.recordings.redact import redacted
+from c2c_auditor.sources.recordings.writing import write_bundle
 from c2c_auditor.sources.rules.text import read_text
 from support.mutations import mutations, with_rules
 from support.recordings import GOLDEN
