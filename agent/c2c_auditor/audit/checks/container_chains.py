@@ -30,6 +30,7 @@ from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk import chain_names
 from c2c_auditor.silk.chain_names import ChainFamily
 from c2c_auditor.silk.overlay import default_deny
+from c2c_auditor.silk.policy import open_rules
 from c2c_auditor.silk.shapes import ChainPlan
 
 _LOGS_LOST = (Kind.CONTAINER_CHAIN_MISSING, Effect.OUTAGE, "rules that log go nowhere")
@@ -179,6 +180,8 @@ def _missing_rule(inputs: Inputs, plan: ChainPlan, rule: r.Rule, entry: Entry | 
     deny = rule == default_deny(plan.container)
     kind = Kind.DEFAULT_DENY_MISSING if deny else Kind.ASG_MISSING if _is_asg(plan) else Kind.CONTAINER_RULE_MISSING
     effect = _effect_of_loss(rule, entry)
+    if entry is None and _is_asg(plan) and rule in open_rules(inputs.config.overlay_networks):
+        effect = Effect.RESIDUE  # what goes to the overlay leaves by the vtep, and netout-- is for the underlay alone
     container = container_name(inputs, plan.container)
     if deny and entry is None:
         summary = f"{container} has lost its default deny in {plan.name}: {everybody(inputs)} reaches it on all ports."
