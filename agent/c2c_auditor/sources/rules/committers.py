@@ -20,7 +20,7 @@ import threading
 import time
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from c2c_auditor.privileges import drop_in_thread
 from c2c_auditor.sources.rules.netlink import (
@@ -57,13 +57,17 @@ _SHARE, _AHEAD = 0.05, 0.05
 
 @frozen(kw_only=True)
 class Process:
-    """A process: ``name`` is cut at 15 bytes; ``command`` and ``parent`` (a name) are empty where nobody knows."""
+    """A process: ``name`` is cut at 15 bytes; ``command`` and ``parent`` (a name) are empty where nobody knows.
+
+    ``seen`` is when it was looked at, in seconds since the epoch; None if that was not at once.
+    """
 
     pid: int
     name: str
     command: str = ""
     parent: str = ""
     parent_pid: int = 0
+    seen: float | None = None
 
 
 def process_of(commit: Commit) -> Process:
@@ -161,7 +165,7 @@ class Committers(threading.Thread):
         for kind, _, _, payload in messages_in(self._socket.recv(_MOST_BYTES)):
             if kind == NEWGEN:
                 commit = commit_in(payload)
-                process = process_of(commit)
+                process = evolve(process_of(commit), seen=time.time())
                 with self._lock:
                     self._known[commit.generation] = process
                     if len(self._known) > _MOST_KNOWN:
