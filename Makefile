@@ -2,19 +2,19 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak fleet matrix golden docs pictures dashboards stage release lock clean venv kernel
+.PHONY: help demo test check bench fuzz soak fleet matrix golden docs pictures dashboards stage release packages vulnerabilities lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: kernel ## a small cell, faults injected and found; options in DEMO_ARGS
 	PYTHONPATH=tests .venv/bin/python -m demo $(DEMO_ARGS)
 
-test: kernel ## every test but benchmarks and soaks, two at a time; options for pytest in TEST_ARGS
+test: kernel ## every test but benchmarks, soaks and fresh Debian systems, two at a time; options for pytest in TEST_ARGS
 	@packaging/setup.sh browser
-	$(pytest) tests -m "not bench and not soak" -n 2 --dist loadgroup $(TEST_ARGS)
+	$(pytest) tests -m "not bench and not soak and not packages" -n 2 --dist loadgroup $(TEST_ARGS)
 
 check: venv ## style, types, and the project's own rules (layers, purity, sizes)
 	.venv/bin/ruff check
@@ -60,8 +60,16 @@ pictures: kernel ## the pictures of the documents: the page in a real browser, t
 stage: venv ## what the BOSH package is made of, into bosh-release/src
 	.venv/bin/python packaging/stage_release.py
 
-release: venv ## source distribution, wheel and BOSH release into dist/, with checksums
-	.venv/bin/python packaging/make_release.py
+release: venv ## everything that is handed out into dist/, with checksums; twice and compared with RELEASE_ARGS=--check
+	@packaging/setup.sh release
+	.venv/bin/python packaging/make_release.py $(RELEASE_ARGS)
+
+packages: kernel ## what make release makes, installed and run in fresh Debian systems; a systemd of their own starts the daemon
+	@packaging/setup.sh packages
+	$(pytest) tests/release -m packages
+
+vulnerabilities: venv ## which are known in what ships; says so when it cannot look; options for pip-audit in AUDIT_ARGS
+	.venv/bin/python packaging/vulnerabilities.py $(AUDIT_ARGS)
 
 lock: ## rewrites the lock files; newest versions with LOCK_ARGS=--upgrade
 	packaging/setup.sh lock $(LOCK_ARGS)

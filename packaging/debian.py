@@ -1,5 +1,7 @@
 """Packages of other Debian releases beside the machine's own, unpacked below .tools/debian and run from there.
 
+And whole systems of other releases, to install in.
+
 apt gets a state of its own (sources, lists, cache, an empty list of installed packages), so that nothing of the machine
 changes and a package comes with all that it depends on, libc included. The packages come from the mirror and through
 the settings (proxy, keys) that the machine's own apt has.
@@ -83,6 +85,27 @@ def fetch_python(release: str, minor: str) -> Path:
     unpacked = fetch(release, (f"python{minor}", f"python{minor}-venv"))
     # Below the same prefix as its library, which Python looks for upwards from where it was started.
     return unpacked.wrap(f"usr/bin/python{minor}", unpacked.root / "usr" / "local" / "bin" / f"python{minor}")
+
+
+def machine(release: str, packages: Sequence[str]) -> Path:
+    """A Debian system of ``release`` with nothing but the essential packages and ``packages``, at a path of its own.
+
+    It is made once by debootstrap, and made again where ``packages`` are others. Work on copies of it.
+
+    Raises FetchError.
+    """
+    root = DEBIAN / release / "machine"
+    made_of = root.with_suffix(".packages")
+    wanted = " ".join(packages)
+    if not made_of.exists() or made_of.read_text() != wanted:
+        made_of.unlink(missing_ok=True)
+        shutil.rmtree(root, ignore_errors=True)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        keys = (f"--keyring={_KEYS}",) if _KEYS.exists() else ()
+        options = ("--variant=minbase", f"--include={','.join(packages)}", *keys)
+        _run(("debootstrap", *options, release, str(root), _mirror()))
+        made_of.write_text(wanted)
+    return root
 
 
 def fetch(release: str, packages: Sequence[str]) -> Unpacked:

@@ -27,15 +27,17 @@ from attrs import frozen
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from fleet import pages, requests
+from fleet import history, pages, requests
 from fleet.cells import Cells
 from fleet.watching import Clock, watching
-from support.dashboards import FILES, queries, substituted
+from support.dashboards import FILES, Asked, queries, substituted
 from support.prometheus import Prometheus
 
 _MOST_SERIES = 160
 _MOST_RULES_SECONDS = 15.0  # half of the time between two evaluations
 _STEPS = 360
+_CELLS_ON_DISK = 20
+_VALUES = {"environment": ".*", "bosh_deployment": ".*", "__rate_interval": "4m"}
 _VPA_PER_CELL = 1 / 5 + 1 / 60
 
 
@@ -54,29 +56,45 @@ class Line:
 
 
 def cost(directory: Path, count: int, seconds: float) -> Iterator[Line]:
-    """What ``count`` cells at rest cost Prometheus, at the shipped intervals, over ``seconds``."""
+    """What ``count`` cells at rest cost Prometheus, at the shipped intervals, over ``seconds``; then their past."""
     cells = Cells(count)
-    with cells.serving(), watching(directory, count, Clock()) as prometheus:
-        config = f"--config.file={directory / 'prometheus.yml'}"
-        (process,) = (one for one in psutil.process_iter(["cmdline"]) if config in (one.info["cmdline"] or ())[1:2])
-        time.sleep(seconds / 3)  # until every cell was scraped and every rule evaluated
-        started, before = time.monotonic(), sum(process.cpu_times()[:2])
-        samples = _value(prometheus, "prometheus_tsdb_head_samples_appended_total")
-        time.sleep(2 * seconds / 3)
-        passed = time.monotonic() - started
-        used = sum(process.cpu_times()[:2]) - before
-        rate = (_value(prometheus, "prometheus_tsdb_head_samples_appended_total") - samples) / passed
-        series = _query(prometheus, 'max(scrape_samples_post_metric_relabeling{job="c2c_auditor"})')
-        yield Line(
-            what="series of a cell", found=f"{series:.0f}", bound=f"<= {_MOST_SERIES}", right=series <= _MOST_SERIES
-        )
-        yield Line(what="bytes of a scrape", found=f"{cells.largest}")
-        yield Line(what="series in Prometheus, recorded ones included", found=f"{_head(prometheus)}")
-        yield Line(what="samples per second", found=f"{rate:,.0f}")
-        yield Line(what="Prometheus: share of one core", found=f"{used / passed:.2f}")
-        yield Line(what="Prometheus: resident memory", found=f"{process.memory_info().rss >> 20} MiB")
-        yield from _rules(prometheus)
-        yield from _queries(prometheus, seconds)
+    with cells.serving():
+        with watching(directory, count, Clock()) as prometheus:
+            config = f"--config.file={directory / 'prometheus.yml'}"
+            (process,) = (one for one in psutil.process_iter(["cmdline"]) if config in (one.info["cmdline"] or ())[1:2])
+            time.sleep(seconds / 3)  # until every cell was scraped and every rule evaluated
+            started, before = time.monotonic(), sum(process.cpu_times()[:2])
+            samples = _value(prometheus, "prometheus_tsdb_head_samples_appended_total")
+            time.sleep(2 * seconds / 3)
+            passed = time.monotonic() - started
+            used = sum(process.cpu_times()[:2]) - before
+            rate = (_value(prometheus, "prometheus_tsdb_head_samples_appended_total") - samples) / passed
+            series = _query(prometheus, 'max(scrape_samples_post_metric_relabeling{job="c2c_auditor"})')
+            yield Line(
+                what="series of a cell", found=f"{series:.0f}", bound=f"<= {_MOST_SERIES}", right=series <= _MOST_SERIES
+            )
+            yield Line(what="bytes of a scrape", found=f"{cells.largest}")
+            yield Line(what="series in Prometheus, recorded ones included", found=f"{_head(prometheus)}")
+            yield Line(what="samples per second", found=f"{rate:,.0f}")
+            yield Line(what="Prometheus: share of one core", found=f"{used / passed:.2f}")
+            yield Line(what="Prometheus: resident memory", found=f"{process.memory_info().rss >> 20} MiB")
+            yield from _rules(prometheus)
+            asked = [one.expression for one in _of_fleet() if not one.instant]
+            drawn = history.read_by(prometheus, (substituted(expression, _VALUES) for expression in asked))
+        yield from _disk(directory, rate)
+        history.blocks(history.past(drawn, history.times()), directory, directory / "tsdb")
+        with watching(directory, count, Clock(), retention="1d") as prometheus:
+            yield from _queries(prometheus)
+
+
+def _disk(directory: Path, rate: float) -> Iterator[Line]:
+    """What samples take on disk, by six hours of some cells in blocks as Prometheus makes them."""
+    samples, size = history.blocks(
+        history.past_of_cells(_CELLS_ON_DISK, history.times()), directory, _below(str(directory), "disk")
+    )
+    each = size / samples
+    yield Line(what="Prometheus: bytes of a sample on disk", found=f"{each:.2f}")
+    yield Line(what="Prometheus: disk", found=f"{each * rate * 86400 / 1e9:.2f} GB a day")
 
 
 def _rules(prometheus: Prometheus) -> Iterator[Line]:
@@ -92,21 +110,27 @@ def _rules(prometheus: Prometheus) -> Iterator[Line]:
     yield Line(what=f"  the slowest: {slowest['name']}", found=f"{slowest['evaluationTime']:.2f} s")
 
 
-def _queries(prometheus: Prometheus, seconds: float) -> Iterator[Line]:
-    """Every query of the Fleet dashboard, over the run, in as many steps as Grafana draws."""
-    values = {"environment": ".*", "bosh_deployment": ".*", "__rate_interval": "4m"}
-    times: dict[str, float] = {}
+def _of_fleet() -> Iterator[Asked]:
     for path in FILES:
-        for asked in queries(path) if "fleet" in path.stem else ():
-            started, now = time.monotonic(), time.time()
-            expression = substituted(asked.expression, values)
-            if asked.instant:
-                prometheus.query(expression)
-            else:
-                prometheus.query_range(expression, since=now - seconds, step=seconds / _STEPS)
-            times[asked.panel] = times.get(asked.panel, 0.0) + time.monotonic() - started
+        yield from queries(path) if "fleet" in path.stem else ()
+
+
+def _queries(prometheus: Prometheus) -> Iterator[Line]:
+    """Every query of the Fleet dashboard over six hours, in as many steps as Grafana draws."""
+    times: dict[str, float] = {}
+    since = float(history.times().start)
+    for asked in _of_fleet():
+        started = time.monotonic()
+        expression = substituted(asked.expression, _VALUES)
+        if asked.instant:
+            prometheus.query(expression)
+        else:
+            prometheus.query_range(expression, since=since, step=history.HOURS * 3600 / _STEPS)
+        times[asked.panel] = times.get(asked.panel, 0.0) + time.monotonic() - started
     panel, slowest = max(times.items(), key=lambda item: item[1])
-    yield Line(what=f"dashboard Fleet, all queries, {_STEPS} steps", found=f"{sum(times.values()):.2f} s")
+    yield Line(
+        what=f"dashboard Fleet, all queries, {history.HOURS} h in {_STEPS} steps", found=f"{sum(times.values()):.2f} s"
+    )
     yield Line(what=f"  the slowest panel: {panel}", found=f"{slowest:.2f} s", bound="< 1 s", right=slowest < 1)
 
 
@@ -126,27 +150,13 @@ def _query(prometheus: Prometheus, expression: str) -> float:
     return float(series["value"][1])
 
 
-def _snapshot(directory: Path, prometheus: Prometheus) -> int:
-    """The size of all samples as a block."""
-    name = prometheus.post("admin/tsdb/snapshot")["name"]
-    return sum(path.stat().st_size for path in (directory / "tsdb" / "snapshots" / name).rglob("*") if path.is_file())
-
-
 def told(directory: Path, count: int, faster: float) -> Iterator[Line]:
-    """Who is told how often; at the end, what the samples of all cases take on disk."""
+    """Who is told how often."""
     blocked = max(count * 3 // 10, 6)
-    size: list[float] = []
-
-    def look(prometheus: Prometheus) -> None:
-        """Bytes of a sample, in a block of all of them."""
-        samples = _value(prometheus, "prometheus_tsdb_head_samples_appended_total")
-        size.append(_snapshot(directory, prometheus) / samples)
-
-    for one in pages.run(directory, count, blocked=blocked, faster=faster, look=look):
+    for one in pages.run(directory, count, blocked=blocked, faster=faster):
         wanted = f"{one.wanted[0]} and {one.wanted[1]}"
         found = f"{one.tickets} and {one.pages}"
         yield Line(what=f"{one.case}: tickets and pages", found=found, bound=wanted, right=one.right)
-    yield Line(what="Prometheus: bytes of a sample on disk", found=f"{size[0]:.2f}")
 
 
 def asked(count: int) -> Iterator[Line]:
@@ -169,6 +179,7 @@ def main() -> int:
     parser.add_argument("--cells", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=300.0, help="at rest, at the shipped intervals")
     parser.add_argument("--faster", type=float, default=10.0, help="by how much the clock of the cases runs faster")
+    parser.add_argument("--only", choices=("requests", "cost", "told"), help="one part of the table")
     arguments = parser.parse_args()
     if os.environ.get("C2C_FLEET") != "inside":
         inside = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", sys.executable, *sys.argv)
@@ -181,6 +192,8 @@ def main() -> int:
             ("cost", cost(_below(directory, "cost"), arguments.cells, arguments.seconds)),
             ("told", told(_below(directory, "told"), arguments.cells, arguments.faster)),
         ):
+            if arguments.only not in (None, name):
+                continue
             _say(f"\n{name}")
             for line in lines:
                 _say(str(line))

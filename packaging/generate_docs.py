@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import dependencies
 from finding_pages import finding_pages
 
 from c2c_auditor.export import catalogue
@@ -66,6 +67,7 @@ def _finding() -> dict[str, Any]:
             "handles": _texts(),
             "policy": _TEXT,
             "details": _texts(),
+            "cause": {"type": ["string", "null"], "description": "the name of one of the report's causes"},
             "changed_by": _or_null(_change()),
             "first_seen": _TIME,
             "since": _TIME,
@@ -111,6 +113,11 @@ A rule of others in FORWARD that changes no flow between containers is advice, u
 containers send to the outside, or accept what the outside sends to them. Of more than 200 findings of one kind the
 first 200 say in sentences whom they concern.
 
+One thing that happened is told once, whatever number of findings comes of it: a chain or a table that was emptied,
+rules of an earlier time that were restored, silk's chains in both backends. Terminal, page and `status` say what it
+was, how to mend all of it, and an example of each kind; `-o json` and the API have each finding, with the name of its
+cause, which `c2c-auditor mend --cause NAME` takes too.
+
 | kind | usual effect | family | meaning |
 |---|---|---|---|
 @ROWS@
@@ -134,11 +141,17 @@ the verdict is *may*. A rule of others that stops what containers send to the ou
 destination that it names. Where a backend that is in use cannot be read, the kinds about rules of others and about
 flows are unknown.
 
+A rule of others that is meant to be there can be declared, with who needs it (`declared_rules`, a property of the job):
+by its place and its canonical text, in one of the tables of iptables. It is accepted then with the flows that it
+decides, `explain` and `matrix` still show what it does, and each report lists it. Where it is gone, that is
+`declared_rule_missing`. A jump is accepted when all rules behind it are declared as well. In silk's own chains nothing
+of others is accepted, and what packets that a declared rule marks do behind it is judged as ever.
+
 Not followed: tables of `bridge` and `netdev`, and chains on a device's ingress hook (a note says that they are there);
 the outer packets between cells (VXLAN, UDP 4789), which are the cell's own; of requests to a cell's mapped ports, what
 stands in PREROUTING before the translation, unless it stops packets to containers too. Which of two chains with equal
 priority, one of each backend, comes first is told by nothing: the main backend's is taken to. A bundle holds iptables'
-tables of both backends, and no native ones.
+tables of both backends and native ones; of one that lacks some it is said.
 
 ## What is no finding, and why
 
@@ -240,6 +253,21 @@ def schema() -> dict[str, Any]:
             "result": _listed(*(result.value for result in Result)),
             "backend": {"enum": ["nft", "legacy", "text", None]},
             "findings": {"type": "array", "items": finding},
+            "causes": {
+                "type": "array",
+                "description": "one thing that happened behind several findings, which name it",
+                "items": _object(
+                    {
+                        "name": _TEXT,
+                        "summary": _TEXT,
+                        "remedy": _TEXT,
+                        "counts": {
+                            "type": "array",
+                            "items": _object({"kind": _TEXT, "effect": _TEXT, "count": {"type": "integer"}}),
+                        },
+                    }
+                ),
+            },
             "resolved": {"type": "array", "items": finding},
             "omitted": {
                 "type": "array",
@@ -268,5 +296,6 @@ if __name__ == "__main__":
     for path, text in finding_pages().items():
         (DOCS.parent / path).parent.mkdir(exist_ok=True)
         (DOCS.parent / path).write_text(text)
+    (DOCS / "dependencies.md").write_text(dependencies.markdown())
     (DOCS / "metrics.md").write_text(catalogue.markdown())
     (DOCS / "report-schema.json").write_text(json.dumps(schema(), indent=1) + "\n")

@@ -1,92 +1,143 @@
-"""Makes everything that is handed out into dist/: source distribution, wheel, BOSH release, and their checksums.
+"""Makes everything that is handed out into dist/.
 
     make release
 
+Source distribution, wheel, BOSH release with a snippet for manifests, Debian package, alerts and dashboards as plain
+files, software bill of materials, checksums. The same bytes from every checkout of a commit, as long as compiler, gzip
+and dpkg are the same; `--check` makes all of it a second time, in a clone elsewhere, and compares.
+
 The version is that of agent/c2c_auditor/__init__.py. The BOSH release takes the bosh CLI
 (github.com/cloudfoundry/bosh-cli) on the PATH, or Go 1.25 or newer, with which the version that the tests pin is built;
-where there is neither, everything else is made, and the exit status is 3. What was in dist/ before stays until all is
-made.
+rules take Ruby, the Debian package dpkg-deb and a C compiler. Where one is missing everything else is made, and the
+exit status is 3. What was in dist/ before stays until all is made.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import archives
 import bosh_cli
+import bosh_release
+import debian_package
+import monitoring
+import sbom
 import stage_release
 
 ROOT = stage_release.ROOT
 DIST = ROOT / "dist"
-_WITHOUT_BOSH = 3
+SUMS = "SHA256SUMS"
+_DIFFERENT, _NOT_ALL = 1, 3
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Make it and list it; the exit status."""
-    _warn_of_changes()
-    staged = stage_release.stage()
-    work = ROOT / "build"
-    work.mkdir(exist_ok=True)
-    status = 0
-    with tempfile.TemporaryDirectory(dir=work, prefix="release-") as folder:
-        made = Path(folder) / "dist"
-        made.mkdir(mode=0o755)
-        (wheel,) = (file for file in staged if file.name.startswith("c2c_auditor-"))
-        shutil.copy(wheel, made)
-        stage_release.build_sdist(made)
-        try:
-            _bosh_release(made, version=wheel.name.split("-")[1], work=Path(folder))
-        except bosh_cli.MissingToolError as error:
-            sys.stderr.write(f"c2c-auditor: no BOSH release is made: it {error}\n")
-            status = _WITHOUT_BOSH
-        files = sorted(made.iterdir())
-        (made / "SHA256SUMS").write_text(
-            "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
-        )
-        shutil.rmtree(DIST, ignore_errors=True)
-        made.rename(DIST)
+    changed = archives.git(ROOT, "status", "--porcelain")
+    if changed:
+        sys.stderr.write("c2c-auditor: this checkout has uncommitted changes; they go into the release\n")
+    status = make()
     for file in sorted(DIST.iterdir()):
         sys.stdout.write(f"{file.stat().st_size:>9}  {file.relative_to(ROOT)}\n")
+    if "--check" in arguments:
+        if changed:
+            raise stage_release.StagingError("--check compares with a clone, which has no uncommitted changes")
+        status = _made_again() or status
     return status
 
 
-def _warn_of_changes() -> None:
-    """A release of uncommitted files could not be made again."""
-    git = shutil.which("git")
-    if (
-        git is not None
-        and subprocess.run(
-            (git, "status", "--porcelain"), cwd=ROOT, capture_output=True, check=False, timeout=60
-        ).stdout
-    ):
-        sys.stderr.write("c2c-auditor: this checkout has uncommitted changes; they go into the release\n")
+def make() -> int:
+    """Make everything into dist/; 3 where a tool was missing."""
+    staged = stage_release.stage()
+    (wheel,) = (file for file in staged if file.name.startswith("c2c_auditor-"))
+    version, repository, epoch = wheel.name.split("-")[1], _repository(), archives.moment(ROOT)
+    work = ROOT / "build"
+    work.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work, prefix="release-") as folder:
+        made = Path(folder) / "dist"
+        made.mkdir(mode=0o755)
+        shutil.copy(wheel, made)
+        sdist = stage_release.build_sdist(made)
+        sdist.write_bytes(archives.repack(sdist.read_bytes(), epoch))
+        materials = made / f"c2c-auditor-{version}.cdx.json"
+        materials.write_text(sbom.sbom(staged, version=version, repository=repository, epoch=epoch), encoding="utf-8")
+
+        def bosh() -> None:
+            tarball = bosh_release.make(made, version=version, epoch=epoch, work=Path(folder))
+            snippet = bosh_release.snippet(tarball, version=version, repository=repository)
+            tarball.with_suffix(".yml").write_text(snippet, encoding="utf-8")
+
+        def debian() -> None:
+            debian_package.make(made, staged, materials, epoch=epoch, work=Path(folder))
+
+        complete = [
+            _made("BOSH release", bosh),
+            _made("alerts and dashboards", lambda: monitoring.write(made)),
+            _made("Debian package", debian),
+        ]
+        (made / SUMS).write_text(
+            "".join(f"{_digest(file)}  {file.name}\n" for file in sorted(made.iterdir())), encoding="ascii"
+        )
+        for file in made.iterdir():
+            file.chmod(0o644)
+        shutil.rmtree(DIST, ignore_errors=True)
+        made.rename(DIST)
+    return 0 if all(complete) else _NOT_ALL
 
 
-def _bosh_release(into: Path, *, version: str, work: Path) -> None:
-    """Make the release from a copy of the folder.
+def _made(what: str, make_it: Callable[[], object]) -> bool:
+    """Whether a part could be made; if not, standard error says what is missing."""
+    try:
+        make_it()
+    except bosh_cli.MissingToolError as error:
+        sys.stderr.write(f"c2c-auditor: no {what}: it {error}\n")
+        return False
+    return True
 
-    The CLI keeps the releases that it made there, and refuses to make one of the same version again.
-    """
-    program = bosh_cli.find()
-    copy = work / "bosh-release"
-    made_before = shutil.ignore_patterns("dev_releases", ".dev_builds", ".staging-*")
-    shutil.copytree(ROOT / "bosh-release", copy, symlinks=True, ignore=made_before)
-    tarball = into / f"c2c-auditor-bosh-{version}.tgz"
-    options = (f"--dir={copy}", f"--version={version}", f"--tarball={tarball}")
-    command = (str(program), "--non-interactive", "create-release", "--force", *options)
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=600
-    )
-    if done.returncode:
-        raise stage_release.StagingError(f"bosh create-release ended with {done.returncode}:\n{done.stdout.strip()}")
+
+def _made_again() -> int:
+    """Make the release of the same commit in a clone elsewhere: 0 if every byte is the same."""
+    with tempfile.TemporaryDirectory(prefix="c2c-auditor-again-") as folder:
+        clone = Path(folder) / "clone"
+        git = shutil.which("git") or "git"
+        subprocess.run(
+            (git, "-c", "safe.directory=*", "clone", "--quiet", str(ROOT), str(clone)), check=True, timeout=120
+        )
+        # Its tools, so that the bosh CLI is not built again.
+        (ROOT / ".tools").mkdir(exist_ok=True)
+        (clone / ".tools").symlink_to(ROOT / ".tools")
+        again = (sys.executable, str(clone / "packaging" / "make_release.py"))
+        subprocess.run(again, stdout=subprocess.PIPE, check=False, timeout=900)
+        here, there = (
+            {file.name: _digest(file) for file in dist.iterdir()} if dist.is_dir() else {}
+            for dist in (DIST, clone / "dist")
+        )
+    different = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+    if different:
+        sys.stderr.write(f"c2c-auditor: a second run in another clone gave other bytes: {', '.join(different)}\n")
+        return _DIFFERENT
+    sys.stdout.write(f"a second run in another clone gave the same {len(here)} files, byte for byte\n")
+    return 0
+
+
+def _repository() -> str:
+    """The project's address."""
+    (found,) = re.findall(r'^Repository = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    return str(found)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
-    except (stage_release.StagingError, subprocess.CalledProcessError) as error:
+        sys.exit(main(sys.argv[1:]))
+    except (stage_release.StagingError, subprocess.CalledProcessError, RuntimeError) as error:
         sys.exit(f"c2c-auditor: {error}")

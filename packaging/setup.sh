@@ -4,6 +4,8 @@
 #   packaging/setup.sh venv      what every verb needs: Python, a C compiler, .venv from the lock files
 #   packaging/setup.sh kernel    the same, what reads and writes rules (only root can, so only root gets it), and what the tests hold the release to
 #   packaging/setup.sh browser   a headless Chromium for the tests of the pages, where Debian's can be had; elsewhere they are skipped
+#   packaging/setup.sh release   Ruby, which renders alerts; without it they are not made, and make_release.py says so
+#   packaging/setup.sh packages  what fresh Debian systems are made and booted with, to install in; and lintian
 #   packaging/setup.sh fuzz      atheris into .venv, where it has a wheel; `make fuzz` does without it elsewhere
 #   packaging/setup.sh lock      rewrites the lock files; arguments go to `uv pip compile` (--upgrade, …)
 #
@@ -20,7 +22,9 @@ readonly atheris_version=3.0.0
 
 # Debian packages by purpose. python-iptables comes as source only: it needs a compiler, but not Python's headers.
 readonly build_packages=(python3-venv gcc libc6-dev)
-readonly kernel_packages=(iptables iproute2 nftables procps util-linux ruby prometheus prometheus-alertmanager)
+readonly kernel_packages=(iptables iproute2 nftables procps util-linux curl ruby prometheus prometheus-alertmanager)
+readonly release_packages=(ruby)
+readonly root_packages=(debootstrap systemd-container lintian)
 readonly browser_packages=(chromium chromium-driver fonts-dejavu-core)
 
 die() {
@@ -39,7 +43,11 @@ works() {
         nftables) command -v nft ;;
         procps) command -v ps ;;
         util-linux) command -v setpriv && command -v unshare ;;
+        curl) command -v curl ;;
         ruby) command -v ruby ;;
+        debootstrap) command -v debootstrap ;;
+        systemd-container) command -v systemd-nspawn ;;
+        lintian) command -v lintian ;;
         chromium) command -v chromium ;;
         chromium-driver) command -v chromedriver ;;
         fonts-dejavu-core) [[ -d /usr/share/fonts/truetype/dejavu ]] ;;
@@ -166,6 +174,16 @@ case ${1:-} in
         fi
         ((${#lacking[@]} == 0)) || echo "c2c-auditor: the pages are not tried in a browser: ${lacking[*]} (Debian's names) cannot be had here"
         ;;
+    release)
+        mapfile -t lacking < <(missing "${release_packages[@]}")
+        if ((${#lacking[@]} && EUID == 0)) && command -v apt-get >/dev/null; then
+            install "${lacking[@]}"
+        fi
+        ;;
+    packages)
+        ((EUID == 0)) || die "only root can make and boot Debian systems"
+        require "${root_packages[@]}"
+        ;;
     fuzz)
         "$venv/bin/python" -c 'import atheris' 2>/dev/null ||
             "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --only-binary :all: "atheris==$atheris_version" ||
@@ -175,5 +193,5 @@ case ${1:-} in
         require python3-venv
         lock "${@:2}"
         ;;
-    *) die "usage: packaging/setup.sh venv | kernel | browser | fuzz | lock [ARGUMENT…]" ;;
+    *) die "usage: packaging/setup.sh venv | kernel | browser | release | packages | fuzz | lock [ARGUMENT…]" ;;
 esac

@@ -37,10 +37,12 @@ from faults.front import Mode
 _PATIENCE = 90.0
 _GLANCE = 0.1
 _SAMPLE_SECONDS = 1.0
-# What the processes hold settles in the first third; from then on it may grow by so much, and no more. Of descriptors
-# the fewest of each third count: programs that are run open some for a moment, and a leak is what stays. Connections
-# that are kept to silk-daemon and to the policy server come and go with what these answer.
-_GROWTH_BYTES, _GROWTH_SHARE, _GROWTH_DESCRIPTORS = 6 << 20, 0.05, 2
+# What the processes hold settles in the first third; from then on it may grow by so much, and no more. A third of a
+# short run is less than what the bounded memories of rules and plans need to fill. Of descriptors the fewest of each
+# third count: programs that are run open some for a moment, and a leak is what stays. Connections that are kept to
+# silk-daemon and to the policy server come and go with what these answer.
+_GROWTH_BYTES, _SHORT_GROWTH_BYTES, _GROWTH_DESCRIPTORS = 2 << 20, 12 << 20, 2
+_SHORT = 1200.0
 _COMERS = 6
 # Residue of silk's own (rules of a container that has just gone) is no alarm, and neither is advice.
 _HARMS = ("breach", "outage")
@@ -294,8 +296,12 @@ class Soak:
         return True
 
 
-def growth(samples: list[tuple[tuple[int, int], ...]]) -> Iterator[tuple[str, str, bool]]:
-    """For each process: its name, what it held in the second third and in the last, and whether that is flat."""
+def growth(samples: list[tuple[tuple[int, int], ...]], seconds: float) -> Iterator[tuple[str, str, bool]]:
+    """For each process: its name, what it held in the second third and in the last, and whether that is flat.
+
+    ``samples`` were taken over ``seconds``.
+    """
+    most = _GROWTH_BYTES if seconds >= _SHORT else _SHORT_GROWTH_BYTES
     third = len(samples) // 3
     middle, last = samples[third : 2 * third], samples[2 * third :]
     for index, name in enumerate(("auditing process", "listening process")):
@@ -306,8 +312,7 @@ def growth(samples: list[tuple[tuple[int, int], ...]]) -> Iterator[tuple[str, st
         held = [statistics.median(memory for memory, _ in part) for part in (before, after)]
         descriptors = [min(number for _, number in part) for part in (before, after)]
         grown = held[1] - held[0]
-        flat = grown <= max(_GROWTH_BYTES, _GROWTH_SHARE * held[0])
-        flat = flat and descriptors[1] - descriptors[0] <= _GROWTH_DESCRIPTORS
+        flat = grown <= most and descriptors[1] - descriptors[0] <= _GROWTH_DESCRIPTORS
         text = (
             f"{held[0] / 2**20:.1f} MiB then {held[1] / 2**20:.1f}, {descriptors[0]} descriptors then {descriptors[1]}"
         )
@@ -328,7 +333,7 @@ def soak(backend: str, *, seconds: float, seed: int) -> int:
     failed = not alive
     if not alive:
         _say(backend, f"the agent ended: {words}")
-    for name, text, flat in growth(soaking.watch.samples):
+    for name, text, flat in growth(soaking.watch.samples, seconds):
         _say(backend, f"{name}: {text}: {'flat' if flat else 'GREW'}")
         failed |= not flat
     for what, found in (("false", tally.false), ("missed", tally.missed), ("not resolved", tally.lasting)):

@@ -18,6 +18,7 @@ from attrs.validators import and_, ge, gt, in_, le, lt, optional, or_
 from c2c_auditor.decoding import DecodeError, Dialect, decode, parse_tag
 from c2c_auditor.errors import ConfigError, SourceError
 from c2c_auditor.model.cni import HostService
+from c2c_auditor.sources.declared import DeclaredRuleSettings
 from c2c_auditor.sources.files import read_text_file
 
 _VPA_CONFIG = Path("/var/vcap/jobs/vxlan-policy-agent/config/vxlan-policy-agent.json")
@@ -107,8 +108,8 @@ class Config:
     ``host_services`` takes the place of the DNS servers and host services in it; ``ingress_tag`` (hexadecimal) is the
     policy server's tag of the ingress router, otherwise inferred from the rules; ``processes`` is false where the agent
     cannot see silk's processes, being in a PID namespace of its own: it then says nothing about them, and never that
-    they are gone; ``witness_interval`` is how often the daemon holds what it reads of nf_tables against what
-    iptables-nft prints, 0 for never.
+    they are gone; ``declared_rules`` are others' rules that are meant to be there; ``witness_interval`` is how often
+    the daemon holds what it reads of nf_tables against what iptables-nft prints, 0 for never.
     """
 
     vpa_config: Path = _VPA_CONFIG
@@ -121,6 +122,7 @@ class Config:
     ingress_tag: str | None = field(default=None)
     host_services: tuple[str, ...] | None = field(default=None)
     processes: bool = True
+    declared_rules: tuple[DeclaredRuleSettings, ...] = ()
     interval: float = field(default=15.0, validator=_seconds(0.2, 3600))
     grace: float | None = field(default=None, validator=optional(and_(gt(0), le(3600))))
     max_age: float = field(default=600.0, validator=_seconds(1, 86400))

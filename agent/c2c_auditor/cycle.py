@@ -14,7 +14,7 @@ from typing import TypeVar
 from attrs import evolve
 
 from c2c_auditor.assembly.live import FactsSource, LiveReader, RulesSource
-from c2c_auditor.audit.blame import causes
+from c2c_auditor.audit.blame import blamed
 from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.reporting import blind_report, judged_report
 from c2c_auditor.audit.scene import Scene, judge_cell
@@ -27,6 +27,7 @@ from c2c_auditor.model.kind import Effect
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Counters, Histogram, NetlinkStatus, Problem, Report, Result, SourceStatus
 from c2c_auditor.model.rule import Backend
+from c2c_auditor.silk.remembered import forget_unused
 from c2c_auditor.sources.clocks import Clocks
 
 _PHASES = ("rules", "facts", "judge")
@@ -60,7 +61,7 @@ class Cycle:
         self._on_bug = on_bug
         self._memory = Memory()
         self._judged: Scene | None = None
-        self._causes: dict[tuple[str, ...], Change] = {}
+        self._blamed: dict[tuple[str, ...], Change] = {}
         self._done: list[Done] | None = None  # since the last audit that judged; None before the first
         self._journal: list[Change] = []
         self.scene: Scene | None = None
@@ -91,6 +92,7 @@ class Cycle:
         started = self._clocks.steady()
         if self._judged is None or not self._judged.holds_for(reading):
             self._judged = judge_cell(reading, self._judged)
+            forget_unused()
         scene = self.scene = self._judged
         settlement = self._settle(reading, scene.judgement)
         self._count_seconds({"judge": self._clocks.steady() - started})
@@ -117,11 +119,12 @@ class Cycle:
         if report.result is not Result.BLIND:
             self._last_conclusive = reading.time
         self._count_findings(settlement)
+        new = {finding.key for finding in settlement.confirmed}
         return self._with_counters(
             evolve(
                 report,
                 changes=tuple(done.change for done in reading.done),
-                confirmed=self._told(settlement.confirmed, offset),
+                confirmed=tuple(finding for finding in report.findings if finding.key in new),
                 resolved=self._told(settlement.resolved, offset),
             )
         )
@@ -132,23 +135,23 @@ class Cycle:
         Findings are about the main backend, of which only nf_tables numbers its commits.
         """
         known = self._memory.tracks
-        self._causes = {key: change for key, change in self._causes.items() if key in known}
+        self._blamed = {key: change for key, change in self._blamed.items() if key in known}
         new = [finding for finding in settlement.findings if finding.key not in known]
         done = self._done or []
         if len({ruleset.backend for ruleset in reading.rulesets}) > 1:
             numbered = reading.rulesets[0].backend is Backend.NFT
             done = [one for one in done if (one.change.generation > 0) is numbered]
-        self._causes.update((finding.key, change) for finding, change in causes(new, done))
+        self._blamed.update((finding.key, change) for finding, change in blamed(new, done))
         self._done = []
 
     def _told(self, findings: Sequence[Finding], offset: float) -> tuple[Finding, ...]:
-        """With their causes, and steady times as seconds since the epoch."""
+        """With the commits that caused them, and steady times as seconds since the epoch."""
         return tuple(
             evolve(
                 finding,
                 first_seen=finding.first_seen + offset,
                 since=finding.since + offset,
-                changed_by=self._causes.get(finding.key),
+                changed_by=self._blamed.get(finding.key),
             )
             for finding in findings
         )

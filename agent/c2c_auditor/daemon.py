@@ -32,6 +32,7 @@ _REST = 20
 # Changes come in bursts (a policy swap is six commits); a moment's wait makes one audit of each burst.
 _GATHER_SECONDS = 0.1
 _JITTER = 0.1
+_ALIVE_SECONDS = 10.0
 
 
 class _Stopped(BaseException):
@@ -119,12 +120,14 @@ class WatchedAudits(threading.Thread):
 class Hooks:
     """What the loop calls.
 
-    ``audit`` makes a report, ``publish`` takes it, ``reload`` reads configuration and certificates again (SIGHUP).
+    ``audit`` makes a report, ``publish`` takes it, ``reload`` reads configuration and certificates again (SIGHUP),
+    ``alive`` is called every ten seconds while nothing is to be done, and after each audit.
     """
 
     audit: Callable[[], Report]
     publish: Callable[[Report], None]
     reload: Callable[[], None]
+    alive: Callable[[], None] = lambda: None
 
 
 class Loop:
@@ -189,13 +192,14 @@ class Loop:
         listening = False
         try:
             while True:
+                self._hooks.alive()
                 now = time.monotonic()
                 if not listening and now >= began + rest:
                     for descriptor in self._changes:
                         selector.register(descriptor, selectors.EVENT_READ, "change")
                     listening = True
                 bound = deadline if listening else min(deadline, began + rest)
-                what = {key.data for key, _ in selector.select(max(0.0, bound - now))}
+                what = {key.data for key, _ in selector.select(min(max(0.0, bound - now), _ALIVE_SECONDS))}
                 if "signal" in what:
                     os.read(wake, 64)
                     if self._reloading:

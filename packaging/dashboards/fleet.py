@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards import cell
 from dashboards.dashboard import Dashboard, Row
-from dashboards.labels import CELL, DEPLOYMENT, ENVIRONMENT, FLEET, ONE_CELL, RUNBOOKS, SCRAPE_JOB, VM, vm
+from dashboards.labels import CELL, DEPLOYMENT, ENVIRONMENT, FLEET, ONE_CELL, RUNBOOKS, VM, vm
 from dashboards.panels import (
     ABSENT,
     BY_EFFECT,
@@ -21,7 +21,6 @@ from dashboards.panels import (
     figures,
     graph,
     link,
-    rate,
     rows,
     steps,
     words,
@@ -263,20 +262,18 @@ def _agents() -> list[Panel]:
 
 
 def _cost() -> list[Panel]:
-    cpu, memory = (
-        rate(FLEET.series("process_cpu_seconds_total", SCRAPE_JOB)),
-        FLEET.series("process_resident_memory_bytes", SCRAPE_JOB),
-    )
     return [
         graph(
             About(title, "Of the process that audits: the median cell and the dearest.", 12, height=7),
-            Query(f"quantile(0.5, {series})", legend="median"),
-            Query(f"max({series})", legend="highest"),
+            *(
+                Query(FLEET.series(f"deployment:c2c_auditor_{series}{which}"), legend=f"{legend} {_DEPLOYMENTS}")
+                for which, legend in (("median", "median"), ("max", "highest"))
+            ),
             unit=unit,
         )
         for title, series, unit in (
-            ("Processor time, share of one core", cpu, "percentunit"),
-            ("Resident memory", memory, "bytes"),
+            ("Processor time, share of one core", "process_cpu_seconds:rate5m_", "percentunit"),
+            ("Resident memory", "process_resident_memory_bytes:", "bytes"),
         )
     ]
 

@@ -27,7 +27,7 @@ RUNTIME = RELEASE / "manifests" / "runtime-config.yml"
 OPERATORS = RELEASE / "manifests" / "operators"
 ADD = OPERATORS / "cf" / "add-c2c-auditor.yml"
 LOOPBACK = OPERATORS / "loopback-only.yml"
-OWN_CA = OPERATORS / "own-ca.yml"
+SCRAPER_CA = OPERATORS / "metric-scraper-ca.yml"
 VERSION = {"c2c_auditor_version": "1.2.3"}
 
 # Shaped like cf-deployment where our ops file meets it.
@@ -147,8 +147,8 @@ def test_an_ops_file_without_addons_to_add_to_makes_them(tmp_path: Path) -> None
 
 
 def test_runtime_config_and_ops_file_install_the_same(tmp_path: Path) -> None:
-    """Whichever an operator prefers."""
-    runtime, cf = applied(RUNTIME, tmp_path=tmp_path), applied(CF, ADD, tmp_path=tmp_path)
+    """Whichever an operator prefers, with cf-deployment's own CA."""
+    runtime, cf = applied(RUNTIME, SCRAPER_CA, tmp_path=tmp_path), applied(CF, ADD, tmp_path=tmp_path)
     assert runtime["addons"] == [_only(cf["addons"], "c2c_auditor")]
     assert runtime["releases"] == [_only(cf["releases"], "c2c-auditor")]
     assert runtime["variables"] == [_only(cf["variables"], "c2c_auditor_tls")]
@@ -169,12 +169,12 @@ def test_loopback_only_leaves_the_agents_own_defaults(tmp_path: Path) -> None:
     assert (server.address, server.tls, server.plaintext) == ("127.0.0.1", None, False)
 
 
-def test_a_ca_of_ones_own_signs_the_agents_certificates(tmp_path: Path) -> None:
-    """It is made before what it signs, one for all deployments; the agents serve as they do with cf-deployment's."""
+def test_a_runtime_config_needs_no_variable_of_a_deployment(tmp_path: Path) -> None:
+    """A CA of the agents' own is made before what it signs, one for all deployments, and serves as cf-deployment's."""
     more = ("--vars-store", str(tmp_path / "vars.yml"), "--var-errs")
-    variables = applied(RUNTIME, OWN_CA, tmp_path=tmp_path)["variables"]
+    variables = applied(RUNTIME, tmp_path=tmp_path)["variables"]
     assert [variable["name"] for variable in variables] == ["/c2c_auditor_ca", "c2c_auditor_tls"]
-    server = _agent(applied(RUNTIME, OWN_CA, tmp_path=tmp_path, more=more)).server
+    server = _agent(applied(RUNTIME, tmp_path=tmp_path, more=more)).server
     assert (server.address, server.tls is not None) == ("0.0.0.0", True)  # noqa: S104
     made = parse_yaml((tmp_path / "vars.yml").read_text())
     assert made["c2c_auditor_tls"]["ca"] == made["/c2c_auditor_ca"]["certificate"]
@@ -200,4 +200,4 @@ def test_every_manifest_is_tested() -> None:
     """A new one is applied here or in the monitoring's tests, or it is not known to work."""
     names = ("monitor-c2c-auditor", "monitor-c2c-auditor-plaintext", "alertmanager-c2c-auditor")
     monitoring = {OPERATORS / f"{name}.yml" for name in names}
-    assert set((RELEASE / "manifests").rglob("*.yml")) == {RUNTIME, ADD, LOOPBACK, OWN_CA, *monitoring}
+    assert set((RELEASE / "manifests").rglob("*.yml")) == {RUNTIME, ADD, LOOPBACK, SCRAPER_CA, *monitoring}

@@ -23,6 +23,7 @@ from c2c_auditor.errors import ConfigError
 from c2c_auditor.model.cell import VpaConfig
 from c2c_auditor.server import Answers, ServerProcess
 from c2c_auditor.server.tls import Credentials, tls_context
+from c2c_auditor.sources.declared import DeclaredRuleSettings
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from support.bosh_layout import job
 from support.erb import Rendered, RenderError, parse_yaml
@@ -180,6 +181,11 @@ SETTINGS: Mapping[str, tuple[Any, str, Any]] = {
     "cni_config": ("/var/vcap/data/cni.conflist", "cni_config", Path("/var/vcap/data/cni.conflist")),
     "ingress_tag": ("0003", "ingress_tag", "0003"),
     "host_services": (["169.254.0.2:53/udp"], "host_services", ("169.254.0.2:53/udp",)),
+    "declared_rules": (
+        [{"rule": "-A FORWARD -i br0 -j ACCEPT", "reason": "backup"}],
+        "declared_rules",
+        (DeclaredRuleSettings(rule="-A FORWARD -i br0 -j ACCEPT", reason="backup"),),
+    ),
     "policy_server.timeout": (3, "policy_server.timeout", 3.0),
     "bpm.host_pid_namespace": (False, "processes", False),
 }
@@ -354,6 +360,9 @@ def test_a_name_is_quoted_as_yaml_wants_it() -> None:
         ({"cni_config": "cni.conflist"}, "absolute path"),
         ({"underlay_interfaces": "eth0"}, "list of names"),
         ({"host_services": ["169.254.0.2:53"]}, "169.254.0.2:53/udp"),
+        ({"declared_rules": "-A FORWARD -j ACCEPT"}, "list of rule and reason"),
+        ({"declared_rules": [{"rule": "-A FORWARD -j ACCEPT"}]}, "each rule needs reason"),
+        ({"declared_rules": [{"rule": "-A FORWARD -j ACCEPT", "reason": "x", "table": "raw"}]}, "rule, reason, ipv6"),
         ({"policy_server.ca_cert": "x"}, "all or none"),
         ({"vpa.source": "guess"}, "mounted, properties"),
         ({"vpa.source": "properties"}, "certificates for the policy server"),

@@ -22,6 +22,14 @@ def _foreign_accept(cell: Cell) -> None:
     cell.edit(f"-I FORWARD 1 -d {first(cell, REDIS).address} -p tcp -j ACCEPT")
 
 
+def _drop_before_all_others(cell: Cell) -> None:
+    cell.edit(f"-I PREROUTING 1 -d {first(cell, REDIS).address} -p tcp -j DROP", table="raw")
+
+
+def _raw_emptied(cell: Cell) -> None:
+    cell.edit("-F PREROUTING", table="raw")
+
+
 def _no_container_chain(cell: Cell) -> None:
     redis = first(cell, REDIS)
     chain = rules.chain("input", redis.handle)
@@ -199,6 +207,13 @@ FOREIGN_ACCEPT = Fault(
     story="an ACCEPT above silk's jumps opens redis to everybody",
     kinds=frozenset({Kind.FOREIGN_ACCEPT}),
     inject=_foreign_accept,
+)
+DROP_IN_RAW = Fault(
+    name="drop-in-raw",
+    story="a DROP in another table stops all traffic to redis: iptables -S shows nothing of it",
+    kinds=frozenset({Kind.FOREIGN_DROP}),
+    inject=_drop_before_all_others,
+    mend=_raw_emptied,
 )
 CONTAINER_CHAIN_GONE = Fault(
     name="container-chain-gone",

@@ -10,6 +10,7 @@ TOUR = (
     policy_faults.ACCEPT_STALE,
     policy_faults.FORWARD_FLUSHED,
     cell_faults.FOREIGN_DROP,
+    cell_faults.DROP_IN_RAW,
     policy_faults.CHAIN_REPEATED,
     cell_faults.STORE_EMPTY,
     cell_faults.SAME_ADDRESS,

@@ -57,12 +57,15 @@ def addresses(count: int) -> list[str]:
 
 
 class Cells:
-    """``states`` by address may be changed while it serves; ``scrapes`` counts, ``largest`` is in bytes."""
+    """``states`` by address may be changed while it serves; ``scrapes`` counts, ``largest`` is in bytes.
 
-    def __init__(self, count: int) -> None:
+    ``began`` is when the agents were started, in seconds since the epoch.
+    """
+
+    def __init__(self, count: int, *, began: float | None = None) -> None:
         self.states = dict.fromkeys(addresses(count), State.CLEAN)
         self.scrapes = self.largest = 0
-        self._began = time.time()
+        self._began = began if began is not None else time.time()
         self._since = dict.fromkeys(self.states, self._began)
         self._texts = {state: _text(state) for state in State}
 
@@ -101,7 +104,7 @@ class Cells:
                 state = self.states[address]
                 if state is State.ABSENT:
                     break
-                body = self._body(state, address)
+                body = self.body(state, address, time.time())
                 self.scrapes, self.largest = self.scrapes + 1, max(self.largest, len(body))
                 head = (
                     f"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -113,9 +116,8 @@ class Cells:
         finally:
             writer.close()
 
-    def _body(self, state: State, address: str) -> bytes:
-        """The text of now: an audit every few seconds, each of 20 ms, and a commit now and then."""
-        now = time.time()
+    def body(self, state: State, address: str, now: float) -> bytes:
+        """The text at ``now``: an audit every few seconds, each of 20 ms, and a commit now and then."""
         audits = int((now - self._began) / 5)
         marks = {
             b"@NOW@": f"{now:.1f}",

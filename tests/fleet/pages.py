@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -60,12 +60,9 @@ class _Stage:
         return Told(case=case, wanted=(tickets, pages), lasting=lasting, **found)
 
 
-def run(
-    directory: Path, count: int, *, blocked: int, faster: float, look: Callable[[Prometheus], None] = lambda _: None
-) -> Iterator[Told]:
+def run(directory: Path, count: int, *, blocked: int, faster: float) -> Iterator[Told]:
     """All cases on ``count`` cells, one after the other; ``blocked`` cells are blocked together.
 
-    ``look`` is called with Prometheus before it is restarted.
     It needs the loopback addresses and ports of a network namespace of its own.
     """
     cells, pager, clock = Cells(count), Pager(), Clock(faster=faster)
@@ -73,7 +70,7 @@ def run(
     with ExitStack() as stack:
         for part in (cells.serving(), pager.serving(), alertmanager(directory, clock)):
             stack.enter_context(part)
-        with stage.watched() as prometheus:
+        with stage.watched():
             stage.wait("4m")
             yield stage.told("nothing is the matter", 0, 0)
             yield from _server_down(stage)
@@ -81,7 +78,6 @@ def run(
             cells.put(State.BLOCKED, blocked)
             stage.wait("9m")
             yield stage.told(f"{blocked} cells are blocked", 0, 1)
-            look(prometheus)
         stage.wait("1m")
         with stage.watched():
             stage.wait("15m")

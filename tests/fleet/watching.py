@@ -145,7 +145,9 @@ def alertmanager(directory: Path, clock: Clock) -> Iterator[None]:
 
 
 @contextmanager
-def watching(directory: Path, cells: int, clock: Clock, more: Sequence[Mapping[str, Any]] = ()) -> Iterator[Prometheus]:
+def watching(
+    directory: Path, cells: int, clock: Clock, more: Sequence[Mapping[str, Any]] = (), *, retention: str = "1h"
+) -> Iterator[Prometheus]:
     """Prometheus over ``cells`` cells; started again in the same directory it goes on with what it had.
 
     ``more`` are further scrape configs.
@@ -156,5 +158,5 @@ def watching(directory: Path, cells: int, clock: Clock, more: Sequence[Mapping[s
         "scrape_configs": [_scrape_config(directory, cells, clock), *more],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{_ALERTMANAGER}"]}]}]},
     }
-    with prometheus(directory, config, options=("--web.enable-admin-api",)) as running:
+    with prometheus(directory, config, retention=retention) as running:
         yield running

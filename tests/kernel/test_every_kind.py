@@ -22,6 +22,7 @@ from c2c_auditor.model.reading import FactsReading
 from c2c_auditor.model.report import Result
 from c2c_auditor.model.rule import PortRange
 from c2c_auditor.sources.clocks import Clocks
+from c2c_auditor.sources.declared import DeclaredRuleSettings
 from c2c_auditor.sources.rules.backends import Backends
 from c2c_auditor.sources.rules.legacy import LegacyReader
 from c2c_auditor.sources.rules.native import NativeReader
@@ -137,8 +138,37 @@ def _by_facts(kind: Kind, *, update: bool) -> None:
         assert kind in {finding.kind for finding in cycle.run().resolved}
 
 
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
+def test_a_declared_rule_is_accepted_and_missed(backend: str, request: pytest.FixtureRequest) -> None:
+    """A DROP that stops what a policy allows is as it is meant to be, until it is gone."""
+    _declared(backend, update=request.config.getoption("--update-golden"))
+
+
+@in_namespace
+def _declared(backend: str, *, update: bool) -> None:
+    cell = recording("pair")
+    iptables = f"iptables-{backend}"
+    text = "-t raw -A PREROUTING -d 10.255.2.7/32 -p tcp -m tcp --dport 8080 -j DROP"
+    subprocess.run(
+        (f"{iptables}-restore", "-w"), input=(CELLS / "pair" / "iptables-save.txt").read_bytes(), check=True, timeout=30
+    )
+    subprocess.run((iptables, "-w", *text.split()), check=True, timeout=30)
+    declared = DeclaredRuleSettings(rule=text, reason="nobody scrapes these apps").value()
+    with Netlink() as netlink:
+        assert _cycle(_Script(facts=cell.facts), netlink).run().findings
+        script = _Script(facts=evolve(cell.facts, declared_rules=(declared,)))
+        cycle = _cycle(script, netlink)
+        assert cycle.run().result is Result.CLEAN
+        subprocess.run((iptables, "-w", "-t", "raw", "-F", "PREROUTING"), check=True, timeout=30)
+        story = "`iptables -t raw -F PREROUTING`, where a rule stood that the configuration declares"
+        _raised(cycle, script, Kind.DECLARED_RULE_MISSING, story=story, update=update)
+        subprocess.run((iptables, "-w", *text.split()), check=True, timeout=30)
+        assert Kind.DECLARED_RULE_MISSING in {finding.kind for finding in cycle.run().resolved}
+
+
 def test_no_kind_is_left_out() -> None:
     """The demo's faults and these: all of them."""
     shown = {kind for fault in ALL for kind in fault.kinds}
     by_a_witness = {Kind.READER_DISAGREES}  # tests/kernel/test_witness.py
-    assert shown | set(BY_HAND) | set(BY_FACTS) | by_a_witness | BY_NOBODY_YET == set(Kind)
+    by_settings = {Kind.DECLARED_RULE_MISSING}
+    assert shown | set(BY_HAND) | set(BY_FACTS) | by_a_witness | by_settings | BY_NOBODY_YET == set(Kind)

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from c2c_auditor.audit.scene import judge_cell
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.change import Author
+from c2c_auditor.model.reading import Reading
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.sources.rules import legacy
 from c2c_auditor.sources.rules.legacy import LegacyReader, tables_in_use
 from support.namespaces import in_namespace
-from support.recordings import CELL_NAMES, CELLS, GOLDEN
+from support.recordings import CELL_NAMES, CELLS, GOLDEN, recording
 
 pytestmark = [
     pytest.mark.kernel,
@@ -276,8 +278,8 @@ def test_without_privileges_it_says_which_are_missing() -> None:
 
 
 @in_namespace
-def test_a_missing_library_is_named() -> None:
-    """Without libxtables' and python-iptables' libraries the error says what to install.
+def test_a_missing_library_is_named(tmp_path: Path) -> None:
+    """Without python-iptables' libraries and iptables-legacy-save the error says what to install.
 
     The environment stays as it was.
     """
@@ -285,7 +287,7 @@ def test_a_missing_library_is_named() -> None:
     before = dict(os.environ)
     sys.modules["iptc"] = None  # type: ignore[assignment]  # as Python itself notes a module that is not there
     with pytest.raises(SourceError, match="libip4tc") as caught:
-        LegacyReader().read()
+        LegacyReader(bin_dir=tmp_path).read()
     assert caught.value.reason is Reason.MISSING
     assert dict(os.environ) == before
 
@@ -302,3 +304,36 @@ def test_more_rules_than_can_be_judged_are_refused() -> None:
         with pytest.raises(SourceError) as caught:
             LegacyReader().read()
     assert caught.value.reason is Reason.TOO_LARGE
+
+
+@pytest.fixture
+def _no_python_iptables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import fails, as where its library was not built."""
+    for name in ("iptc", "iptc.ip4tc", "iptc.ip6tc"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.mark.usefixtures("_no_python_iptables")
+@in_namespace
+def test_without_python_iptables_the_program_is_read() -> None:
+    """The same values and counters, of both families, and it is said; a table that is not there is not made."""
+    for family in r.AddressFamily:
+        _restore(EVERY_OPTION[family].read_text(), family)
+        reader = LegacyReader()
+        reading = reader.read(family)
+        assert reading == reader.read(family) == _saved(family)
+        assert _packets(reading) == _packets(_saved(family))
+        assert (reading.backend, reading.reader) == (r.Backend.LEGACY, _run(f"{family.tool}-legacy-save", "-V").strip())
+        (said,) = reading.warnings
+        assert said.startswith(f"The legacy rules were read with {family.tool}-legacy-save: python-iptables cannot be")
+        assert "raw" not in (LIST.with_name(LIST.name.replace("ip_", f"{family.tool[:-6]}_"))).read_text()
+
+
+@pytest.mark.usefixtures("_no_python_iptables")
+@in_namespace
+def test_the_report_says_that_the_program_was_read() -> None:
+    """And judges as it does with python-iptables: the cell is clean."""
+    _restore((CELLS / "pair" / "iptables-save.txt").read_text())
+    judged = judge_cell(Reading(facts=recording("pair").facts, rulesets=(LegacyReader().read(),)))
+    assert judged.judgement.findings == ()
+    assert [note for note in judged.judgement.notes if "iptables-legacy-save: python-iptables cannot" in note]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from attrs import evolve
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from c2c_auditor.model.change import Act, Author
 from c2c_auditor.model.table import READ_TABLES
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
+from c2c_auditor.sources.recordings.natives import natives_json, parse_natives, with_natives
 from c2c_auditor.sources.rules.native import NativeReader
 from c2c_auditor.sources.rules.netlink import Netlink
 from support.namespaces import in_namespace
@@ -216,6 +218,10 @@ def _native_tables(*, update: bool) -> None:
     _nft((GOLDEN / "native-tables.nft").read_text())
     with native() as reader:
         shown = "\n".join(line for family in r.AddressFamily for line in _shown(reader.read(family))) + "\n"
+        for family in r.AddressFamily:
+            read = reader.read(family)
+            kept = parse_natives(natives_json([read]) or "{}")
+            assert with_natives([evolve(read, natives=())], kept) == (read,)
     expected = GOLDEN / "native-tables.txt"
     if update:
         expected.write_text(shown)

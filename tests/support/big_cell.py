@@ -31,12 +31,12 @@ class BigCell:
     save: str
 
 
-def big_cell(*, containers: int = 250, rules: int = 20_000, asg_rules: int = 0) -> BigCell:
+def big_cell(*, containers: int = 250, rules: int = 20_000, asg_rules: int = 0, seed: int = 7) -> BigCell:
     """``rules`` accepts for ``containers`` of half as many apps.
 
     ``asg_rules`` in each container's security group chain.
     """
-    random_ = random.Random(7)
+    random_ = random.Random(seed)
     apps = [str(uuid.UUID(int=random_.getrandbits(128))) for _ in range(containers // 2)]
     remote = [str(uuid.UUID(int=random_.getrandbits(128))) for _ in range(150)]
     tags = {app: tag for tag, app in enumerate((*apps, *remote), 1)}

@@ -1,4 +1,4 @@
-"""A job's templates as the director renders them, and YAML as it reads it: tests/bosh/erb_render.rb, asked in JSON."""
+"""A job's templates as the director renders them, and YAML as it reads it: packaging/erb_render.rb, asked in JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from attrs import field, frozen
 
-_RENDERER = Path(__file__).parents[1] / "bosh" / "erb_render.rb"
+_RENDERER = Path(__file__).parents[2] / "packaging" / "erb_render.rb"
 INSTANCE: Mapping[str, Any] = {
     "deployment": "cf",
     "name": "diego-cell",

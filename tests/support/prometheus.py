@@ -130,7 +130,12 @@ class Prometheus:
 
 @contextmanager
 def prometheus(
-    directory: Path, config: Mapping[str, Any], *, port: int = 9090, options: Sequence[str] = ()
+    directory: Path,
+    config: Mapping[str, Any],
+    *,
+    port: int = 9090,
+    retention: str = "1h",
+    options: Sequence[str] = (),
 ) -> Iterator[Prometheus]:
     """Prometheus on 127.0.0.1 with everything of it in ``directory``; the test skips where the program is missing."""
     binary = shutil.which("prometheus")
@@ -141,7 +146,7 @@ def prometheus(
         binary,
         f"--config.file={directory / 'prometheus.yml'}",
         f"--storage.tsdb.path={directory / 'tsdb'}",
-        "--storage.tsdb.retention.time=1h",
+        f"--storage.tsdb.retention.time={retention}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
         *options,

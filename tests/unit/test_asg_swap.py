@@ -7,6 +7,7 @@ from attrs import evolve
 
 from c2c_auditor.audit.judge import judge
 from c2c_auditor.model import rule as r
+from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.silk.chain_names import ContainerChains
 from support.recordings import recording
@@ -25,6 +26,12 @@ def _found(
     asg: tuple[r.Rule, ...] | None, candidate: tuple[r.Rule, ...] | None, jumps: tuple[str, ...]
 ) -> list[tuple[Kind, Effect]]:
     """What is found with these two chains and ``netout`` jumping to ``jumps``."""
+    return [(one.kind, one.effect) for one in _findings(asg, candidate, jumps)]
+
+
+def _findings(
+    asg: tuple[r.Rule, ...] | None, candidate: tuple[r.Rule, ...] | None, jumps: tuple[str, ...]
+) -> tuple[Finding, ...]:
     chains = dict(CELL.ruleset.chains("filter"))
     del chains[OF.asg]
     for name, rules in ((OF.asg, asg), (OF.asg_candidate, candidate)):
@@ -33,7 +40,7 @@ def _found(
     targets = (*(r.Rule(target=r.Jump(chain=name)) for name in jumps), r.Rule(target=r.REJECT))
     chains[OF.netout] = r.Chain(name=OF.netout, rules=targets)
     ruleset = evolve(CELL.ruleset, tables={**CELL.ruleset.tables, "filter": r.Table(name="filter", chains=chains)})
-    return [(one.kind, one.effect) for one in judge(CELL.facts, ruleset, None).findings]
+    return judge(CELL.facts, ruleset, None).findings
 
 
 BOTH = (OF.asg_candidate, OF.asg)
@@ -70,6 +77,23 @@ def test_a_swap_that_left_nothing_in_force_is_an_outage() -> None:
     """The candidate is empty, and what it was to replace is gone."""
     assert (Kind.ASG_MISSING, Effect.OUTAGE) in _found(None, (), (OF.asg_candidate,))
     assert (Kind.CONTAINER_RULE_MISSING, Effect.OUTAGE) in _found(RIGHT, None, ())
+
+
+@pytest.mark.parametrize(
+    ("asg", "candidate", "jumps", "said"),
+    [
+        (RIGHT, (), (OF.asg,), f"{OF.asg_candidate} is still there, and nothing jumps to it."),
+        (RIGHT, (), BOTH, f"{OF.asg_candidate} is still there, and {OF.asg} decides what passes."),
+        (None, RIGHT, (OF.asg_candidate,), f"{OF.asg_candidate} is still there and decides what passes."),
+        (None, (), (OF.asg_candidate,), f"{OF.asg_candidate} is still there and empty, and {OF.asg} is gone."),
+    ],
+)
+def test_which_chain_decides_is_said(
+    asg: tuple[r.Rule, ...] | None, candidate: tuple[r.Rule, ...] | None, jumps: tuple[str, ...], said: str
+) -> None:
+    """No chain that is gone decides anything."""
+    (left,) = (one for one in _findings(asg, candidate, jumps) if one.kind is Kind.CONTAINER_CHAIN_ORPHAN)
+    assert left.summary.endswith(f" stopped halfway: {said}")
 
 
 def test_a_candidate_of_a_container_that_is_gone_is_an_orphan() -> None:

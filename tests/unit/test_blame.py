@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from c2c_auditor.audit.blame import causes
+from c2c_auditor.audit.blame import blamed
 from c2c_auditor.audit.judge import judge
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.change import Author, ChainPlace, Change, Deed, Done
@@ -30,7 +30,7 @@ def _done(before: r.Ruleset, after: r.Ruleset, change: Change = OTHERS) -> Done:
 
 
 def _blamed(ruleset: r.Ruleset, *done: Done) -> dict[Finding, Change]:
-    return dict(causes(_findings(ruleset), done))
+    return dict(blamed(_findings(ruleset), done))
 
 
 @pytest.mark.parametrize("table", ["filter", "nat", "mangle"])
@@ -44,9 +44,9 @@ def test_whatever_is_taken_out_or_put_in_each_finding_names_the_commit(table: st
             for changed in ((*before, *behind), (*before, rule, rule, *behind), (*before, strange, *behind)):
                 damaged = with_rules(CELL.ruleset, name, changed, table)
                 found = _findings(damaged)
-                blamed = dict(causes(found, [_done(CELL.ruleset, damaged)]))
-                assert set(blamed) == set(found), (name, at, len(changed))
-                named += len(blamed)
+                told = dict(blamed(found, [_done(CELL.ruleset, damaged)]))
+                assert set(told) == set(found), (name, at, len(changed))
+                named += len(told)
     assert named > 20
 
 

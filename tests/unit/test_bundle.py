@@ -21,18 +21,12 @@ from c2c_auditor.model.cni import Lease, LeaseSource
 from c2c_auditor.model.finding import Place
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import Reading
+from c2c_auditor.model.table import Hook
 from c2c_auditor.sources.facts.cni_config import parse_cni_config
 from c2c_auditor.sources.recordings.addresses import Addresses
-from c2c_auditor.sources.recordings.bundle import (
-    CNI_CONFIG,
-    RULES,
-    Bundle,
-    bundle_files,
-    lease_entry,
-    read_bundle,
-    write_bundle,
-)
+from c2c_auditor.sources.recordings.bundle import CNI_CONFIG, RULES, Bundle, bundle_files, lease_entry, read_bundle
 from c2c_auditor.sources.recordings.redact import redacted
+from c2c_auditor.sources.recordings.writing import write_bundle
 from c2c_auditor.sources.rules.text import read_text
 from support.recordings import CELL_NAMES, CELLS, recording
 
@@ -415,16 +409,83 @@ def test_any_other_range_is_replaced() -> None:
     assert made.in_text("10.9.8.7-10.9.8.90") == f"{ends[0]}-{ends[1]}"
 
 
-def test_a_bundle_says_that_native_tables_are_left_out(tmp_path: Path) -> None:
-    """What they do to traffic is unknown then, and not clean."""
+def _with_native_rules() -> Reading:
+    """The pair with a table of nftables' own, and one of its chains in iptables' filter; both may stop packets."""
     reading = BundleReader(directory=CELLS / "pair").read()
-    held = r.Table(name="inet mine", chains={})
-    live = evolve(reading, rulesets=tuple(evolve(ruleset, natives=(held,)) for ruleset in reading.rulesets))
+    drop = r.Rule(matches=(r.OpaqueMatch(module="nft", arguments=("@th,16,16", "==", "@secret")),), target=r.DROP)
+    base = r.Base(hook=Hook.FORWARD, priority=-7)
+    chain = r.Chain(name="secret-chain", policy="ACCEPT", rules=(drop, r.Rule(target=r.Jump(chain="more"))), base=base)
+    more = r.Chain(name="more", rules=(r.Rule(target=r.DROP),))
+    (ruleset,) = reading.rulesets
+    table = ruleset.tables["filter"]
+    hung = r.Table(name="filter", chains={**table.chains, "hung": evolve(chain, name="hung", rules=(drop,))})
+    native = r.Table(name="inet secret", chains={"secret-chain": chain, "more": more})
+    changed = evolve(ruleset, tables={**ruleset.tables, "filter": hung}, natives=(native,))
+    return evolve(reading, time=1.8e9, rulesets=(changed,))
+
+
+def test_a_bundle_holds_native_tables(tmp_path: Path) -> None:
+    """The rules read back are those captured, so a bundle audits as the cell does."""
+    live = _with_native_rules()
     write_bundle(tmp_path / "captured", bundle_files(live, {}, ingress_tag=None))
     again = BundleReader(directory=tmp_path / "captured").read()
-    judgement = judge_cell(again).judgement
+    assert again.rulesets == live.rulesets
+    found = judge_cell(evolve(live, rulesets=again.rulesets)).judgement
+    assert found.findings == judge_cell(live).judgement.findings
+    assert "inet secret" in {finding.place.table for finding in found.findings if finding.place is not None}
+
+
+def test_pseudonyms_cover_native_tables(tmp_path: Path) -> None:
+    """Tables, chains and sets; what the rules do stays."""
+    files = redacted(bundle_files(_with_native_rules(), {}, ingress_tag=None))
+    assert "secret" not in "".join(files.values())
+    write_bundle(tmp_path / "captured", files)
+    (table,) = BundleReader(directory=tmp_path / "captured").read().rulesets[0].natives
+    assert [len(chain.rules) for chain in table.chains.values()] == [2, 1]
+    (jump,) = (
+        rule.target for chain in table.chains.values() for rule in chain.rules if isinstance(rule.target, r.Jump)
+    )
+    assert jump.chain in table.chains
+
+
+def test_native_tables_alone_stand_beside_the_other_backends_rules(tmp_path: Path) -> None:
+    """nf_tables without any of iptables' rules has no file of rules."""
+    live = _with_native_rules()
+    (ruleset,) = live.rulesets
+    legacy = evolve(ruleset, natives=(), backend=r.Backend.LEGACY)
+    beside = r.Ruleset(tables={}, natives=ruleset.natives, backend=r.Backend.NFT)
+    write_bundle(tmp_path / "both", bundle_files(evolve(live, rulesets=(legacy, beside)), {}, ingress_tag=None))
+    (again,) = BundleReader(directory=tmp_path / "both").read().rulesets
+    assert again == ruleset
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '{"ipv4": [{"name": "x"}]}',
+        '{"ipv4": [{"name": "x", "chains": [{"name": "y", "rules": ["--no-such thing"]}]}]}',
+    ],
+)
+def test_native_tables_that_cannot_be_read_are_unknown(tmp_path: Path, text: str) -> None:
+    """What they do to traffic is not known then, and a source says why."""
+    files = {**bundle_files(_with_native_rules(), {}, ingress_tag=None), "native-tables.json": text}
+    write_bundle(tmp_path / "captured", files)
+    again = BundleReader(directory=tmp_path / "captured").read()
+    assert [status.name for status in again.sources if not status.up] == ["native-tables.json"]
+    assert {Kind.FOREIGN_DROP, Kind.FLOW_BLOCKED} <= judge_cell(again).judgement.unknown
+
+
+def test_an_older_bundle_says_what_it_lacks(tmp_path: Path) -> None:
+    """Native tables, of which it has the number alone, are unknown; raw and security were not read."""
+    files = bundle_files(_with_native_rules(), {}, ingress_tag=None)
+    cell = {key: value for key, value in json.loads(files["cell.json"]).items() if key != "tables"}
+    kept = {name: text for name, text in files.items() if name != "native-tables.json"}
+    write_bundle(tmp_path / "captured", {**kept, "cell.json": json.dumps(cell)})
+    judgement = judge_cell(BundleReader(directory=tmp_path / "captured").read()).judgement
     assert {Kind.FOREIGN_DROP, Kind.FLOW_BLOCKED} <= judgement.unknown
     assert any("nftables' own" in note for note in judgement.notes)
+    assert any("raw and security" in note for note in judgement.notes)
 
 
 def test_the_second_backend_of_a_bundle_is_named(tmp_path: Path) -> None:

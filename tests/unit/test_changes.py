@@ -21,9 +21,9 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.change import Act, Author, ChainPlace, Change, Deed
 from c2c_auditor.model.report import Report
 from c2c_auditor.server.pages import Templates, finding_page, overview_page
-from c2c_auditor.sources.recordings.bundle import write_bundle
 from c2c_auditor.sources.recordings.journal import parse_changes
 from c2c_auditor.sources.recordings.redact import redacted
+from c2c_auditor.sources.recordings.writing import write_bundle
 from c2c_auditor.sources.rules.committers import Process
 from c2c_auditor.sources.rules.deeds import told
 from support.recordings import CELLS

@@ -47,8 +47,9 @@ from c2c_auditor.silk.chain_names import ChainFamily
 from c2c_auditor.silk.input import service_rule
 from c2c_auditor.silk.netout import netout_plan, netout_rate_limit_log_plan
 from c2c_auditor.silk.overlay import overlay_plan
-from c2c_auditor.sources.recordings.bundle import RULES_IPV6, bundle_files, read_bundle, write_bundle
+from c2c_auditor.sources.recordings.bundle import RULES_IPV6, bundle_files, read_bundle
 from c2c_auditor.sources.recordings.redact import redacted
+from c2c_auditor.sources.recordings.writing import write_bundle
 from c2c_auditor.sources.rules.text import read_text
 from support.mutations import mutations, with_rules
 from support.recordings import GOLDEN
@@ -58,6 +59,7 @@ PAIR = GOLDEN / "reports" / "pair-dual-stack"
 SOURCE, DEST = "2001:db8:4e04:d139:1::3", "2001:db8:4e04:d139:1::2"
 HANDLES = {SOURCE: "78e51061-7311-48a3-82ce-6f44", DEST: "35bf992d-c9e9-4616-a12e-7696"}
 ASG = "asg-35bf992dc9e94616a12e"
+FACT_FILES = {"store": "store.json", "policies": "policies.json", "vpa-config": "vxlan-policy-agent.json"}
 READING = BundleReader(directory=PAIR).read()
 RULES = next(ruleset for ruleset in READING.rulesets if ruleset.family is IPV6)
 
@@ -201,7 +203,7 @@ def test_what_a_finding_of_ipv6_is_about_stands_in_each_form_of_the_report() -> 
     assert {place["ip"] for place in places} == {"ipv6"}
     console = Console(width=300, file=StringIO(), record=True)
     print_report(report, console)
-    assert "ip6 filter FORWARD" in console.export_text()
+    assert "FORWARD of ip6tables lost all of its jumps" in console.export_text()
 
 
 def test_services_of_the_cell_are_those_of_the_family() -> None:
@@ -402,6 +404,17 @@ def test_a_listing_of_ip6tables_is_judged_as_far_as_it_tells(tmp_path: Path) -> 
         assert len(report["findings"]) == count
         assert any("only the rules of others were judged" in note for note in report["notes"])
         assert result.return_value == count
+
+
+def test_rules_of_ip6tables_alone_are_never_called_clean(tmp_path: Path) -> None:
+    """What only iptables has was not looked at, with facts or without; the policies are what most people mean."""
+    given, facts = tmp_path / "ip6", [f"--{name}={PAIR / file}" for name, file in FACT_FILES.items()]
+    given.write_text((PAIR / RULES_IPV6).read_text())
+    for options in ([], facts):
+        result = CliRunner().invoke(cli, ["audit", "--rules", str(given), *options], standalone_mode=False)
+        assert result.return_value == 0
+        assert result.stdout.startswith("no contradiction found;"), result.stdout
+        assert "those of iptables (iptables-save)" in result.stdout.replace("\n", " ")
 
 
 def test_a_bundle_holds_the_rules_of_ipv6(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -253,8 +254,12 @@ def test_while_blind_findings_are_absent_and_never_0() -> None:
 
 
 def test_a_kind_that_could_not_be_judged_is_absent() -> None:
-    """The others are there."""
+    """The others are there; and it is named, so that nobody has to look for what is not there."""
     text = _metrics(evolve(clean_report(), unknown=frozenset({Kind.MARK_MISSING})))
+    assert re.findall("^c2c_auditor_unknown_kinds.*", text, re.MULTILINE) == [
+        'c2c_auditor_unknown_kinds{kind="mark_missing"} 1.0'
+    ]
+    assert "c2c_auditor_unknown_kinds{" not in _metrics(clean_report())
     assert 'kind="mark_missing"' not in "\n".join(
         line for line in text.splitlines() if line.startswith("c2c_auditor_findings{")
     )
@@ -276,7 +281,7 @@ def test_no_report_no_series() -> None:
 
 def test_every_family_is_in_the_catalogue_and_its_page_is_current() -> None:
     """With its type and its labels; docs/metrics.md is generated. A full report has them all."""
-    full = evolve(hostile_report(), counters=_full_counters())
+    full = evolve(hostile_report(), counters=_full_counters(), unknown=frozenset({Kind.MARK_STALE}))
     seen: dict[str, tuple[str, set[str]]] = {}
     for family in text_string_to_metric_families(_metrics(full)):
         labels = {name for sample in family.samples for name in sample.labels} - {"le"}

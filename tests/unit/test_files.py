@@ -67,6 +67,14 @@ def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
     assert _failure(path, most=9).reason is Reason.TOO_LARGE
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_that_windows_saved_is_read(tmp_path: Path, encoding: str) -> None:
+    """Its byte order mark says how; without one it is UTF-8."""
+    mark = "\ufeff" if encoding[-2:] in ("le", "be") else ""
+    (tmp_path / "f").write_bytes(f"{mark}*filter\n# ü\n".encode(encoding))
+    assert read_text_file(tmp_path / "f", source="rules").removeprefix("\ufeff") == "*filter\n# ü\n"
+
+
 def test_a_missing_file_and_a_path_through_a_file_are_errors(tmp_path: Path) -> None:
     """Of the system's own kinds."""
     (tmp_path / "x").touch()

@@ -148,3 +148,22 @@ def test_processor_time_is_that_of_this_thread_and_of_ended_children() -> None:
     before = processor_seconds()
     subprocess.run((sys.executable, "-c", "sum(range(2_000_000))"), check=True, timeout=60)
     assert processor_seconds() - before > 0.01  # what an interpreter needs to start; this thread only waited
+
+
+def test_the_loop_says_that_it_lives() -> None:
+    """After each audit, before it waits."""
+    said: list[int] = []
+    change = os.eventfd(1)
+    audits = Scripted([lambda: None, lambda: os.eventfd_read(change)])
+    hooks = Hooks(
+        audit=audits.run,
+        publish=audits.published.append,
+        reload=lambda: None,
+        alive=lambda: said.append(len(audits.steps)),
+    )
+    try:
+        assert Loop(hooks=hooks, interval=_NEVER, changes=(change,), alive=None).run() == 0
+    finally:
+        os.close(change)
+    assert said
+    assert set(said) == {1}

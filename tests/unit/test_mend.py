@@ -22,6 +22,7 @@ from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Problem, SourceStatus
 from c2c_auditor.netfilter import canonical
+from c2c_auditor.silk.chain_names import ContainerChains
 from support.mending import mended, scene_of
 from support.mutations import with_rules
 from support.recordings import CELL_NAMES, Recording, recording
@@ -213,6 +214,23 @@ def test_the_container_chains_of_nobody_go_only_when_asked_for() -> None:
     assert "ask for this finding" in _refused(_everything(scene))[Kind.CONTAINER_CHAIN_ORPHAN]
     asked = mend(scene, Request(findings=scene.judgement.findings, asked=True))
     assert _lines(asked) == ["*filter", f"-D FORWARD {len(FORWARD) + 1}", f"-F {name}", f"-X {name}", "COMMIT"]
+
+
+def test_half_a_swap_of_a_container_that_runs_is_left_to_vpa() -> None:
+    """No command renames the chain in force; nobody is told to make sure that the container does not run."""
+    store = PAIR.facts.store
+    assert store is not None
+    of = ContainerChains.of(store.containers[0].handle)
+    chains = dict(PAIR.ruleset.chains("filter"))
+    chains[of.asg_candidate] = evolve(chains.pop(of.asg), name=of.asg_candidate)
+    chains[of.netout] = evolve(
+        chains[of.netout], rules=(r.Rule(target=r.Jump(chain=of.asg_candidate)), *chains[of.netout].rules[1:])
+    )
+    tables = {**PAIR.ruleset.tables, "filter": r.Table(name="filter", chains=chains)}
+    scene = scene_of(PAIR, evolve(PAIR.ruleset, tables=tables))
+    found = mend(scene, Request(findings=scene.judgement.findings, asked=True))
+    assert not found.commands
+    assert "rename no chain" in _refused(found)[Kind.CONTAINER_CHAIN_ORPHAN]
 
 
 DAMAGED = _with("FORWARD")

@@ -78,6 +78,21 @@ def test_one_finding_or_one_kind_can_be_asked_for(bundle: Path) -> None:
     assert "--finding beef: there is no such finding" in str(_mend(bundle, "--review", "--finding", "beef").exception)
 
 
+def test_what_happened_behind_several_findings_can_be_asked_for(tmp_path: Path) -> None:
+    """By the name that the report gives it; a name that nothing has is an error that says which there are."""
+    cell = shutil.copytree(CELLS / "pair", tmp_path / "cell")
+    rules = cell / "iptables-save.txt"
+    rules.write_text("".join(f"{line}\n" for line in rules.read_text().splitlines() if " -A FORWARD " not in line))
+    named = json.loads(_run("audit", "--bundle", cell, "-o", "json").output)["causes"][0]["name"]
+    assert named == "emptied-filter-FORWARD"
+    done = _mend(cell, "--review", "--cause", named)
+    assert done.return_value == 0
+    assert sum(line.startswith(("-A FORWARD", "-I FORWARD")) for line in done.output.splitlines()) == 5
+    assert "; there are: default_deny_missing, emptied-filter-FORWARD, jump_missing" in str(
+        _mend(cell, "--review", "--cause", "emptied-nat").exception
+    )
+
+
 def test_the_way_back_is_printed_by_the_same_options(bundle: Path) -> None:
     """It takes out what the commands put in."""
     done = _mend(bundle, "--review", "--undo")

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from attrs import evolve, frozen
 
+from c2c_auditor.audit.causes import with_causes
 from c2c_auditor.audit.questions.shown_rules import facts_of_listings
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reporting import blind_report, report_at_once
@@ -50,16 +51,17 @@ def audit_once(reader: Reader, *, wait: float | None, sleep: Callable[[float], N
 def read_agreed(
     reader: Reader, *, wait: float | None, sleep: Callable[[float], None] = time.sleep
 ) -> tuple[Scene, tuple[Finding, ...]]:
-    """The last of two readings, judged, and the findings that both agree on; ``wait`` as in `audit_once`.
+    """The last of two readings, judged, and the findings that both agree on, with their causes.
 
-    Raises SourceError if the rules cannot be read.
+    ``wait`` as in `audit_once`. Raises SourceError if the rules cannot be read.
     """
     scene = judge_cell(_with_rules(reader.read()))
-    if wait is None or not scene.judgement.findings:
-        return scene, scene.judgement.findings
-    sleep(wait)
-    second = judge_cell(_with_rules(reader.read()), scene)
-    return second, agreed(scene.judgement, second.judgement).findings
+    found = scene.judgement.findings
+    if wait is not None and found:
+        sleep(wait)
+        second = judge_cell(_with_rules(reader.read()), scene)
+        scene, found = second, agreed(scene.judgement, second.judgement).findings
+    return scene, with_causes(found, scene.reading.rulesets)[0]
 
 
 def read_scene(reader: Reader) -> Scene:

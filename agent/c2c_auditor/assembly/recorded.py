@@ -19,6 +19,7 @@ from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import read_vpa_config
 from c2c_auditor.sources.files import read_text_file
 from c2c_auditor.sources.recordings.bundle import read_bundle
+from c2c_auditor.sources.recordings.natives import with_natives
 from c2c_auditor.sources.rules.text import read_pasted, read_text
 
 _BACKENDS = frozenset(backend.value for backend in Backend)
@@ -34,8 +35,10 @@ class BundleReader:
         """What was captured. Raises SourceError where there are no rules, or none that can be parsed."""
         bundle = read_bundle(self.directory)
         rulesets = tuple(_saved(text, self.directory / name) for name, text in bundle.rules.items())
-        if bundle.native_tables:
+        if bundle.natives is None:
             rulesets = tuple(evolve(ruleset, lost=ruleset.lost | {Loss.NATIVE_TABLES}) for ruleset in rulesets)
+        else:
+            rulesets = with_natives(rulesets, bundle.natives)
         return Reading(
             time=bundle.time,
             facts=bundle.facts,

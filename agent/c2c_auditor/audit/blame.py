@@ -23,7 +23,7 @@ _LEFT = frozenset({Kind.POLICY_CHAIN_ORPHAN, Kind.CONTAINER_CHAIN_ORPHAN})
 _TWINS = {"nat": "mangle", "mangle": "nat"}
 
 
-def causes(findings: Iterable[Finding], done: Sequence[Done]) -> Iterator[tuple[Finding, Change]]:
+def blamed(findings: Iterable[Finding], done: Sequence[Done]) -> Iterator[tuple[Finding, Change]]:
     """Of findings that the audit before did not have, and of all that was ``done`` since, the oldest first."""
     if not done:
         return

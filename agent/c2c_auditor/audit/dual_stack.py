@@ -22,6 +22,11 @@ _NOT_READ = (
     "usual."
 )
 
+ALONE = (
+    "Only rules of ip6tables were given: policies, mapped ports and address translation stand in those of iptables "
+    "(iptables-save)."
+)
+
 
 def marked(finding: Finding) -> Finding:
     """``finding`` as one about rules of IPv6."""

@@ -14,6 +14,7 @@ from c2c_auditor.audit.checks import (
     cell_facts,
     consistency,
     container_chains,
+    declared_rules,
     flushed,
     foreign_rules,
     mapped_ports,
@@ -52,6 +53,7 @@ CHECKS: tuple[Check, ...] = (
     orphan_chains.orphan_chains,
     foreign_rules.foreign_rules,
     other_stages.other_stages,
+    declared_rules.declared_rules,
     flushed.flushed,
     reader_disagrees.reader_disagrees,
     cell_facts.enforcement_disabled,
@@ -69,6 +71,7 @@ CHECKS_IPV6: tuple[Check, ...] = (
     orphan_chains.orphan_chains,
     foreign_rules.foreign_rules,
     other_stages.other_stages,
+    declared_rules.declared_rules,
     flushed.flushed,
     reader_disagrees.reader_disagrees,
 )
@@ -104,6 +107,7 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
         findings = Effects(inputs, reach, places).decided(findings)
         every = (text for to, row in reach.differences() for text in sentences(to, row, inputs.people, places))
         statements = tuple(islice(every, MOST_STATEMENTS))
+    notes = (*inputs.declared.notes(), *notes)
     if inputs.ipv6:
         judged = of_ipv6(inputs, findings)
         return evolve(judged, unknown=unknown, notes=(*judged.notes, *notes), statements=statements, reach=reach)

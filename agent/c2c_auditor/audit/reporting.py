@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
+from c2c_auditor.audit.causes import with_causes
 from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.questions.pairs import mark_pairs
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.audit.settle import confirmed_at_once
 from c2c_auditor.audit.shown import holds_silks
 from c2c_auditor.errors import Reason
+from c2c_auditor.model.cause import Cause
+from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import Finding, State
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import Reading
@@ -22,11 +25,15 @@ def judged_report(
     reading: Reading, judgement: Judgement, findings: tuple[Finding, ...], result: Result | None = None
 ) -> Report:
     """The report of a judged reading with these findings; the result follows from them unless it is given."""
+    causes: tuple[Cause, ...] = ()
+    if not reading.listings or len(reading.rulesets) == 1:  # of several, a finding's place does not tell which
+        findings, causes = with_causes(findings, reading.rulesets)
     return Report(
         time=reading.time or 0.0,
         result=result if result is not None else overall_result(findings, judgement.unknown),
         backend=reading.rulesets[0].backend,
         findings=findings,
+        causes=causes,
         unknown=judgement.unknown,
         sources=reading.sources,
         processes=reading.processes,
@@ -71,6 +78,7 @@ def overdue_report(before: Report | None, seconds: float) -> Report:
         before if before is not None else Report(time=0.0, result=Result.BLIND),
         result=Result.BLIND,
         findings=(),
+        causes=(),
         confirmed=(),
         resolved=(),
         unknown=frozenset(Kind),
@@ -105,17 +113,21 @@ def report_at_once(scene: Scene) -> Report:
 def _report_of_nothing(scene: Scene) -> Report:
     """The report of listings with nothing of silk's in them: blind, with what was found all the same."""
     reading, judgement = scene.reading, scene.judgement
-    legacy = any("iptables-legacy tables present" in note for note in judgement.notes)
+    if any("iptables-legacy tables present" in note for note in judgement.notes):
+        remedy = "this cell also has rules in iptables-legacy: give the output of iptables-legacy-save"
+    elif all(ruleset.family is AddressFamily.IPV6 for ruleset in reading.rulesets):
+        remedy = (
+            "these are rules of ip6tables, and policies between containers are IPv4's: give the output of "
+            "iptables-save of a Diego cell"
+        )
+    else:
+        remedy = "no chain and no comment of silk's stands in it: give the output of iptables-save of a Diego cell"
     problem = Problem(
         source="rules",
         reason=Reason.MISSING.value,
         where=", ".join(ruleset.origin for ruleset in reading.rulesets),
         problem="nothing of silk's here: could not judge",
-        remedy=(
-            "this cell also has rules in iptables-legacy: give the output of iptables-legacy-save"
-            if legacy
-            else "no chain and no comment of silk's stands in it: give the output of iptables-save of a Diego cell"
-        ),
+        remedy=remedy,
     )
     # A hint at a rule "behind silk's rules" says nothing where there are none.
     every = confirmed_at_once(judgement, reading.time or 0.0)

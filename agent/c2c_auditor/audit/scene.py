@@ -13,6 +13,7 @@ from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.questions.shown_rules import facts_of_listings
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.traffic.reachability import Reachability
+from c2c_auditor.audit.unknown import OF_IPV4
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.finding import in_order
 from c2c_auditor.model.reading import Reading
@@ -124,11 +125,15 @@ def _judge_listings(reading: Reading) -> Scene:
         for known, ruleset in zip(facts, reading.rulesets, strict=True)
     ]
     judgements = [judge_inputs(inputs) for inputs in inputs_by_listing]
+    ipv6_alone = all(inputs.ipv6 for inputs in inputs_by_listing)
     whole = evolve(
         judgements[0],
         findings=tuple(finding for judgement in judgements for finding in judgement.findings),
-        unknown=frozenset().union(*(judgement.unknown for judgement in judgements)),
-        notes=tuple(dict.fromkeys(note for judgement in judgements for note in judgement.notes)),
+        unknown=(OF_IPV4 if ipv6_alone else frozenset()).union(*(judgement.unknown for judgement in judgements)),
+        notes=(
+            *dict.fromkeys(note for judgement in judgements for note in judgement.notes),
+            *((dual_stack.ALONE,) if ipv6_alone else ()),
+        ),
     )
     listed = tuple(
         Judged(inputs=inputs, judgement=judgement)

@@ -104,17 +104,14 @@ def _explaining_change(finding: Finding) -> Change | None:
             return Change.CONTAINER
         case Kind.ASG_MISSING | Kind.ASG_STALE:
             return Change.SECURITY_GROUPS
-        case (
-            Kind.POLICY_UNREADABLE
-            | Kind.CONTAINER_CONFLICT
-            | Kind.CONTAINER_UNREADABLE
-            | Kind.TAG_CONFLICT
-            | Kind.PORT_NOT_EXPOSED
-        ):
+        case Kind.CONTAINER_CONFLICT | Kind.CONTAINER_UNREADABLE | Kind.TAG_CONFLICT:
+            return Change.FACTS
+        case Kind.POLICY_UNREADABLE | Kind.PORT_NOT_EXPOSED:
             return Change.FACTS
         case (
             Kind.RULE_DUPLICATE
             | Kind.RULE_MISPLACED
+            | Kind.DECLARED_RULE_MISSING
             | Kind.RULE_UNKNOWN
             | Kind.POLICY_CHAIN_MISSING
             | Kind.POLICY_CHAIN_ORPHAN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from c2c_auditor.audit.reading.declared import HIDES_DECLARED
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.shown import is_part, unproved_kinds
 from c2c_auditor.model.kind import Family, Kind
@@ -12,6 +13,12 @@ _RESTING_ON_CONDITIONS = frozenset({Family.POLICY, Family.CONTAINER, Family.SECU
 _OF_IPV6 = frozenset({Family.CONTAINER, Family.SECURITY_GROUP})
 _OF_OTHERS = frozenset({Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RULE})
 _OF_WHOLE_WAY = _OF_OTHERS | {Kind.FLOW_OPEN, Kind.FLOW_BLOCKED}
+# What silk does for IPv4 only, and the facts, which are judged with it.
+OF_IPV4 = frozenset(
+    {kind for kind in Kind if kind.family in {Family.POLICY, Family.NAT, Family.FACTS}}
+    - {Kind.FLOW_OPEN, Kind.FLOW_BLOCKED, Kind.RULE_DUPLICATE}
+    | {Kind.POLICY_CHAIN_ORPHAN, Kind.POLICY_CHAIN_REPEATED, Kind.POLICY_CHAIN_FROM_FUTURE, Kind.ENFORCEMENT_DISABLED}
+)
 _OF_LOSS = {
     Loss.NATIVE_EXPRESSIONS: _OF_OTHERS,
     Loss.OTHER_BACKEND: _OF_WHOLE_WAY | {Kind.BACKEND_SPLIT},
@@ -50,4 +57,6 @@ def _unknown(inputs: Inputs) -> frozenset[Kind]:
         silent |= {Kind.TAG_CONFLICT, Kind.PORT_NOT_EXPOSED}
     if inputs.config.overlay_ingress and inputs.ingress_tag is None:
         silent |= {Kind.INGRESS_MISSING, Kind.INGRESS_STALE}
+    if facts.declared_rules and inputs.ruleset.lost & HIDES_DECLARED:
+        silent.add(Kind.DECLARED_RULE_MISSING)
     return frozenset(silent.union(*(kinds for loss, kinds in _OF_LOSS.items() if loss in inputs.ruleset.lost)))

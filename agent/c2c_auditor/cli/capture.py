@@ -14,8 +14,9 @@ from c2c_auditor.config import BACKENDS
 from c2c_auditor.errors import SourceError
 from c2c_auditor.model.report import Problem
 from c2c_auditor.sources.facts.known import problem_of
-from c2c_auditor.sources.recordings.bundle import CHANGES, FILE_OF, bundle_files, write_bundle
+from c2c_auditor.sources.recordings.bundle import CHANGES, FILE_OF, bundle_files
 from c2c_auditor.sources.recordings.redact import redacted
+from c2c_auditor.sources.recordings.writing import write_bundle
 from c2c_auditor.sources.running_agent import ask
 
 

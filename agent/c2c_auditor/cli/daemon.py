@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 
 import click
@@ -24,10 +25,13 @@ from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.facts.gatherer import CellReader
 from c2c_auditor.sources.facts.policy_fetcher import PolicyFetcher
 from c2c_auditor.sources.facts.policy_thread import PolicyThread
+from c2c_auditor.supervisor import Supervisor
 
 # The time limit of an audit, as a multiple of that of one iptables command (`Config.read_timeout`): an audit runs a few
 # commands, and judging the largest cell takes seconds.
 _OVERDUE = 2
+# How many audits in a row may be given up before whoever watches the agent takes it for stuck.
+_GIVEN_UP = 3
 
 
 @click.command()
@@ -46,6 +50,7 @@ def daemon(*, config_file: Path) -> int:
     config = load_config(config_file)
     log = standard_output()
     events = Events(configure(log))
+    supervisor = Supervisor(os.environ)
     # What the first audit makes lives as long as the agent: the collector need not go through a large cell's rules
     # then, nor at each later audit.
     gc.disable()
@@ -82,15 +87,18 @@ def daemon(*, config_file: Path) -> int:
             policies.heed(report)
             output.publish(report, cycle.scene)
 
-        audits = WatchedAudits(cycle, _OVERDUE * config.read_timeout, output.overdue)
+        bound = _OVERDUE * config.read_timeout
+        audits = WatchedAudits(cycle, bound, output.overdue)
         audits.start()
         loop = Loop(
-            hooks=Hooks(audit=audits.audit, publish=publish, reload=reload),
+            hooks=Hooks(audit=audits.audit, publish=publish, reload=reload, alive=supervisor.alive),
             interval=config.interval,
             changes=tuple(source.fileno() for source in (rules.netlink, policies) if source is not None),
             alive=server.sentinel,
         )
+        supervisor.ready(_GIVEN_UP * bound)
         status = loop.run()
+        supervisor.stopping()
         events.stopped(status)
         log.close()
         return status

@@ -37,9 +37,8 @@ _MOST_SECONDS = 60.0
     "--cause",
     "causes",
     multiple=True,
-    type=click.Choice([kind.value for kind in Kind]),
-    metavar="KIND",
-    help="Only findings of this kind.",
+    metavar="NAME",
+    help="Only findings of this kind, or of this cause, as the report names it.",
 )
 @click.option(
     "--remove-foreign",
@@ -121,20 +120,26 @@ def _refuse_if_old(scene: Scene) -> None:
         )
 
 
-def _chosen(every: tuple[Finding, ...], ids: tuple[str, ...], kinds: tuple[str, ...]) -> tuple[Finding, ...]:
-    """Those of ``every`` that were asked for. Raises UsageError for an id that none has."""
+def _chosen(every: tuple[Finding, ...], ids: tuple[str, ...], names: tuple[str, ...]) -> tuple[Finding, ...]:
+    """Those of ``every`` that were asked for. Raises UsageError for an id or a name that none has."""
     for wanted in ids:
         if not any(identifier(finding).startswith(wanted) for finding in every):
             message = (
                 f"--finding {wanted}: there is no such finding; c2c-auditor mend and audit --format json list them"
             )
             raise UsageError(message)
-    if not (ids or kinds):
+    known = {name for finding in every for name in (finding.kind.value, finding.cause) if name}
+    for name in names:
+        if name not in known and name not in {kind.value for kind in Kind}:
+            there = ", ".join(sorted(known)) or "none"
+            raise UsageError(f"--cause {name}: no finding has such a cause, and no kind that name; there are: {there}")
+    if not (ids or names):
         return every
     return tuple(
         finding
         for finding in every
-        if finding.kind.value in kinds or any(identifier(finding).startswith(one) for one in ids)
+        if not {finding.kind.value, finding.cause}.isdisjoint(names)
+        or any(identifier(finding).startswith(one) for one in ids)
     )
 
 

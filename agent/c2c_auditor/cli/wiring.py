@@ -93,8 +93,8 @@ def _nft(config: Config, netfilter: Netfilter | None) -> RulesReader:
 
 
 def _legacy(config: Config, netfilter: Netfilter | None) -> RulesReader:
-    del config, netfilter
-    return LegacyReader()
+    del netfilter
+    return LegacyReader(bin_dir=config.iptables_bin_dir, limits=Limits(seconds=config.read_timeout))
 
 
 READERS: Mapping[str, Callable[[Config, Netfilter | None], RulesReader]] = {"nft": _nft, "legacy": _legacy}

@@ -30,6 +30,12 @@ METRICS: dict[str, Metric] = {
             help="Findings of the last audit, once for each effect; absent for kinds that it could not judge.",
         ),
         Metric(
+            name="unknown_kinds",
+            type="gauge",
+            labels=("kind",),
+            help="Kinds of findings that the last audit could not judge, always 1; absent for those that it could.",
+        ),
+        Metric(
             name="findings_confirmed",
             type="counter",
             labels=("effect",),

@@ -15,6 +15,7 @@ from c2c_auditor.audit.reading.people import shortened
 from c2c_auditor.export.changes import change_document
 from c2c_auditor.export.details import finding_details
 from c2c_auditor.export.pairs import pair_document
+from c2c_auditor.model.cause import Cause
 from c2c_auditor.model.finding import App, Finding
 from c2c_auditor.model.kind import Effect
 from c2c_auditor.model.report import ProcessStatus, Report, SourceStatus
@@ -38,6 +39,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "result": report.result.value,
         "backend": report.backend.value if report.backend is not None else None,
         "findings": [finding_document(finding) for finding in report.findings],
+        "causes": list(map(_cause, report.causes)),
         "resolved": [finding_document(finding) for finding in report.resolved],
         "omitted": [
             {"kind": kind.value, "effect": effect.value, "state": state.value, "count": count}
@@ -94,9 +96,22 @@ def finding_document(finding: Finding) -> dict[str, Any]:
         "handles": list(finding.handles),
         "policy": finding.policy,
         "details": list(finding_details(finding)),
+        "cause": finding.cause or None,
         "changed_by": change_document(finding.changed_by) if finding.changed_by is not None else None,
         "first_seen": _time(finding.first_seen),
         "since": _time(finding.since),
+    }
+
+
+def _cause(cause: Cause) -> dict[str, Any]:
+    return {
+        "name": cause.name,
+        "summary": cause.summary,
+        "remedy": cause.remedy,
+        "counts": [
+            {"kind": kind.value, "effect": effect.value, "count": count}
+            for (kind, effect), count in cause.counts.items()
+        ],
     }
 
 

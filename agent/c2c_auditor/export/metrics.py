@@ -132,6 +132,7 @@ def _findings(report: Report) -> Iterator[Metric]:
         if state in _STATES:
             counts[kind.value, effect.value, state.value] += count
     yield _gauge("findings", [(labels, float(count)) for labels, count in counts.items()])
+    yield _gauge("unknown_kinds", [((kind.value,), 1.0) for kind in Kind if kind in report.unknown])
     oldest: dict[Effect, float] = {}
     for finding in report.findings:
         for effect in finding.effects:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from c2c_auditor.audit.mend.refusals import may_help
-from c2c_auditor.export.causes import Cause, causes
+from c2c_auditor.export.causes import Group, causes
 from c2c_auditor.export.changes import author_counts, changes_behind, last_of, since_change
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.verdict import clock, lasting, since, verdict
@@ -32,7 +32,7 @@ def status_lines(report: Report | None, now: float) -> Iterator[str]:
         yield from _cause(cause, now)
     if len(found) > _MOST_CAUSES:
         yield ""
-        yield f"… and {len(found) - _MOST_CAUSES} more kinds of findings: c2c-auditor audit"
+        yield f"… and {len(found) - _MOST_CAUSES} more causes: c2c-auditor audit"
     if may_help(report.findings):
         yield ""
         yield "c2c-auditor mend prints the commands that mend this, and runs nothing."
@@ -54,16 +54,21 @@ def last_audit(report: Report, now: float) -> str:
     return last
 
 
-def _cause(cause: Cause, now: float) -> Iterator[str]:
-    begin = f" since {since(cause.first_seen, now)}" if cause.first_seen else ""
-    pending = ", pending: silk may still correct it" if cause.pending else ""
-    yield f"{cause.effect.value.upper()} {cause.kind.value}{cause.times}{begin}{pending}"
-    yield f"  {plain(cause.findings[0].summary)}"
-    for change in changes_behind(cause.findings)[:1]:
+def _cause(group: Group, now: float) -> Iterator[str]:
+    begin = f" since {since(group.first_seen, now)}" if group.first_seen else ""
+    pending = ", pending: silk may still correct it" if group.pending else ""
+    first = group.parts[0]
+    name = f" {group.name}" if not group.summary else ""
+    yield f"{group.effect.value.upper()}{name}{begin}{pending}"
+    if group.summary:
+        yield f"  {plain(group.summary)}"
+        yield f"  {group.count} findings: {', '.join(part.kind.value + part.times for part in group.parts)}"
+    yield f"  {plain(first.findings[0].summary)}"
+    for change in changes_behind(group.findings)[:1]:
         yield f"  changed {since_change(change)}"
-    if cause.count > 1:
-        yield f"  … and {cause.count - 1} more of this kind"
-    for remedy in cause.remedies[:1]:
+    if not group.summary and first.count > 1:
+        yield f"  … and {first.count - 1} more of this kind"
+    for remedy in group.remedies[:1]:
         yield f"  → {plain(remedy)}"
 
 

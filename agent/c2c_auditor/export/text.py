@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from c2c_auditor.export.causes import Cause, causes
+from c2c_auditor.export.causes import Group, Part, causes
 from c2c_auditor.export.changes import change_rules, last_of, since_change
 from c2c_auditor.export.details import facts
 from c2c_auditor.export.pairs import print_pairs
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.terminal import Page
-from c2c_auditor.export.verdict import STYLES, verdict
+from c2c_auditor.export.verdict import STYLES, since, verdict
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.report import Report
 
@@ -19,35 +19,63 @@ _MOST_CHANGES = 5
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print the verdict, then the findings by kind, then the sources that could not be read.
+    """Print the verdict, then the findings by cause, then the sources that could not be read.
 
     A finding that began before this audit says since when it is known.
     """
     page = Page(console)
     page.say(*verdict(report))
     print_pairs(page, report.pairs)
-    for cause in causes(report):
+    for group in causes(report):
         page.blank()
-        _print_cause(page, cause, report.time)
+        if group.summary:
+            _print_group(page, group, report.time)
+        else:
+            _print_kind(page, group, report.time)
     _print_blindness(page, report)
     _print_changes(page, report)
 
 
-def _print_cause(page: Page, cause: Cause, now: float) -> None:
+def _print_group(page: Page, group: Group, now: float) -> None:
+    """What happened, since when, what comes of it by kind with one example each, then what to do."""
+    page.say((f" {group.effect.value.upper()} ", STYLES[group.effect]), (f" {plain(group.summary)}", "bold"))
+    if 0 < group.first_seen <= now - 1:
+        page.say((f"since {since(group.first_seen, now)}", ""), indent=2)
+    pending = " (pending: silk may correct it)" if group.pending else ""
+    page.say((f"{group.count} findings come of it{pending}; -o json has all of them:", "dim"), indent=2)
+    for part in group.parts:
+        page.say(
+            (f"{part.effect.value} {part.kind.value}{part.times}", ""), (f": {part.kind.meaning}", "dim"), indent=2
+        )
+        page.say((_example(part), ""), indent=4)
+    _print_remedies(page, group)
+
+
+def _example(part: Part) -> str:
+    more = f" … and {part.count - 1} more" if part.count > 1 else ""
+    return f"{plain(part.findings[0].summary)}{more}"
+
+
+def _print_kind(page: Page, group: Group, now: float) -> None:
     """The first few findings whole, the others counted, then what to do."""
+    (part,) = group.parts
     page.say(
-        (f" {cause.effect.value.upper()} ", STYLES[cause.effect]),
-        (f" {cause.kind.value}{cause.times}", "bold"),
-        (f": {cause.kind.meaning}", "dim"),
+        (f" {group.effect.value.upper()} ", STYLES[group.effect]),
+        (f" {group.name}", "bold"),
+        (f": {part.kind.meaning}", "dim"),
     )
-    for finding in cause.findings[:_MOST_PER_KIND]:
+    for finding in part.findings[:_MOST_PER_KIND]:
         pending = "  (pending: silk may correct it)" if finding.state is State.PENDING else ""
         page.say((plain(finding.summary), "bold"), (pending, "dim"), indent=2)
         page.table(facts(finding, now), indent=4)
-    if cause.count > _MOST_PER_KIND:
-        where = " (-o json has all)" if cause.count == len(cause.findings) else ""
-        page.say((f"… and {cause.count - _MOST_PER_KIND} more of this kind{where}", ""), indent=2)
-    for remedy in cause.remedies[:_MOST_PER_KIND]:
+    if part.count > _MOST_PER_KIND:
+        where = " (-o json has all)" if part.count == len(part.findings) else ""
+        page.say((f"… and {part.count - _MOST_PER_KIND} more of this kind{where}", ""), indent=2)
+    _print_remedies(page, group)
+
+
+def _print_remedies(page: Page, group: Group) -> None:
+    for remedy in group.remedies[:_MOST_PER_KIND]:
         page.say(("→ ", "bold green"), (plain(remedy), ""), indent=2)
 
 

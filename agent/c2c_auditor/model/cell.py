@@ -7,8 +7,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from attrs import field, frozen
 
 from c2c_auditor.model.cni import CniConfig, DenyNetworks, HostService, Lease
-from c2c_auditor.model.family import Address
-from c2c_auditor.model.rule import PortRange
+from c2c_auditor.model.family import Address, AddressFamily
+from c2c_auditor.model.rule import PortRange, Rule
 
 
 @frozen(kw_only=True, cache_hash=True)
@@ -165,13 +165,25 @@ class VpaConfig:
 
 
 @frozen(kw_only=True)
+class DeclaredRule:
+    """A rule that silk does not write and that is meant to stand in ``chain`` of ``table``, with the ``reason`` why."""
+
+    family: AddressFamily
+    table: str
+    chain: str
+    rule: Rule
+    reason: str
+
+
+@frozen(kw_only=True)
 class CellFacts:
     """Everything the plan is made from. None means: not known, so nothing that needs it is judged.
 
     ``ingress_tag`` is the mark of the policy server's INGRESS_ROUTER; None lets the plan infer it from the one mark
     that such rules share. ``underlay_interfaces`` are the names of the interfaces that hold the underlay addresses.
     ``host_services`` and ``underlay_interfaces`` override what ``cni``, the CNI wrapper's configuration, says; without
-    either of them the rules of most containers tell, as they do for the ``lease``.
+    either of them the rules of most containers tell, as they do for the ``lease``. ``declared_rules`` are others' rules
+    that are meant to be there.
     """
 
     store: Store | None = None
@@ -183,6 +195,7 @@ class CellFacts:
     host_services: tuple[HostService, ...] | None = None
     cni: CniConfig | None = None
     lease: Lease | None = None
+    declared_rules: tuple[DeclaredRule, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     @property

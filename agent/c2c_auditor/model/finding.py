@@ -62,6 +62,7 @@ class Finding:
     ``found`` and ``expected`` are the rules in question, either may be absent. ``policy`` names the policy behind an
     expected rule.
 
+    ``cause`` is the name of the `model.cause.Cause` that it shares with others, empty if there is none.
     ``changed_by`` is the commit that took away, changed or added the rule or the chain, where it was heard.
 
     ``unknown_since`` is set while what should be is not known: when it was last known, in seconds since the epoch.
@@ -82,6 +83,7 @@ class Finding:
     handles: tuple[str, ...] = ()
     policy: str = ""
     details: tuple[str, ...] = ()
+    cause: str = field(default="", eq=False)
     state: State = field(default=State.PENDING, eq=False)
     first_seen: float = field(default=0.0, eq=False)
     since: float = field(default=0.0, eq=False)

@@ -25,10 +25,8 @@ class Effect(str, Enum):
 
 def worst(effects: Iterable[Effect]) -> Effect:
     """The worst of at least one."""
-    return min(effects, key=_RANKS.__getitem__)
-
-
-_RANKS = {effect: rank for rank, effect in enumerate(Effect)}
+    given = frozenset(effects)
+    return next(effect for effect in Effect if effect in given)
 
 
 class Family(str, Enum):
@@ -253,6 +251,11 @@ class Kind(str, Enum):
         "foreign_rule",
         Nature(Family.CHAIN, Scope.STRANGER, Effect.ADVICE),
         "a rule that silk did not write matches overlay traffic",
+    )
+    DECLARED_RULE_MISSING = (
+        "declared_rule_missing",
+        Nature(Family.CHAIN, Scope.HYGIENE, Effect.ADVICE),
+        "a rule of others that the configuration declares does not stand",
     )
     ENFORCEMENT_DISABLED = (
         "enforcement_disabled",

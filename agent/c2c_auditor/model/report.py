@@ -7,6 +7,7 @@ from enum import Enum
 
 from attrs import field, frozen
 
+from c2c_auditor.model.cause import Cause
 from c2c_auditor.model.change import Change
 from c2c_auditor.model.finding import Finding, State
 from c2c_auditor.model.kind import Effect, Kind
@@ -188,8 +189,8 @@ class Tally:
 class Report:
     """One audit.
 
-    ``findings`` are pending and confirmed ones; ``resolved`` those that ended with this audit; ``confirmed`` those that
-    this audit confirmed.
+    ``findings`` are pending and confirmed ones, ``causes`` what happened behind several of them; ``resolved`` those
+    that ended with this audit; ``confirmed`` those that this audit confirmed.
 
     ``changes`` are those to the rules since the audit before; ``journal`` the last ones, a hundred of silk's and of
     others' each. Both have the oldest first.
@@ -207,6 +208,7 @@ class Report:
     result: Result
     backend: Backend | None = None
     findings: tuple[Finding, ...] = ()
+    causes: tuple[Cause, ...] = ()
     confirmed: tuple[Finding, ...] = ()
     resolved: tuple[Finding, ...] = ()
     omitted: Mapping[tuple[Kind, Effect, State], int] = field(factory=dict)

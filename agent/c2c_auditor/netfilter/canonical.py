@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar, cast
+from weakref import WeakKeyDictionary, ref
 
 from attrs import evolve
 
@@ -55,23 +56,31 @@ def matches_in_order(matches: list[r.Match]) -> tuple[r.Match, ...]:
     return tuple(matches)  # as iptables prints silk's rules
 
 
-@lru_cache(maxsize=1 << 18)
-def _first(value: object) -> object:
-    return value
+# Held weakly: on a cell whose containers come and go, values that are in no rule any longer would fill the memory.
+_first: WeakKeyDictionary[object, ref[object]] = WeakKeyDictionary()
+_PLAIN = (str, int, type(None))
+"""What cannot be held weakly, and need not be shared."""
 
 
 def shared(value: T) -> T:
     """The first value equal to ``value``, so that values of readers and plan are the same object and compare fast."""
-    return cast("T", _first(value))
+    if isinstance(value, _PLAIN):
+        return value
+    found = _first.get(value)
+    first = found() if found is not None else None
+    if first is not None:
+        return cast("T", first)
+    _first[value] = ref(value)
+    return value
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=1024)
 def host(address: IPv4Address | IPv6Address) -> r.AddressMatch:
     """The match for exactly ``address``."""
     return shared(r.AddressMatch(value=int(address), family=r.AddressFamily.of(address.version)))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def network(net: IPv4Network | IPv6Network) -> r.AddressMatch | None:
     """The match for ``net``; None for 0.0.0.0/0 and ::/0, which match everything."""
     if net.prefixlen == 0:
@@ -97,25 +106,24 @@ def ports(first: int, last: int, *, negated: bool) -> r.PortRange | None:
     return r.PortRange(first=first, last=last, negated=negated)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def transport(protocol: int, first: int, last: int) -> r.TransportMatch:
     """Destination ports ``first`` to ``last`` of ``protocol``."""
     return shared(r.TransportMatch(protocol=protocol, destination=r.PortRange(first=first, last=last)))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=1024)
 def mark(value: int, mask: int = r.ALL_BITS, *, negated: bool = False) -> r.MarkMatch:
     """The packet's mark under ``mask`` is ``value``."""
     return shared(r.MarkMatch(value=value, mask=mask, negated=negated))
 
 
-@lru_cache(maxsize=262144)
 def comment(text: str) -> r.CommentMatch:
     """A comment match."""
     return shared(r.CommentMatch(text=text))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=1024)
 def set_mark(value: int, mask: int = r.ALL_BITS) -> r.SetMark:
     """The target that sets a mark."""
     return shared(r.SetMark(value=value, mask=mask))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.actions import Action
-from c2c_auditor.netfilter.flows import ALL, FlowSet, both, meet, union, without
+from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowSet, both, meet, union, without
 from c2c_auditor.netfilter.packet import always_in_doubt
 
 Rules = tuple[r.Rule | None, ...]
@@ -44,6 +45,11 @@ class Decided(NamedTuple):
         decided = both(flows, self.flows)
         return decided if self.within is ALL else both(decided, self.within)
 
+    def split(self, flows: FlowSet, rules: AbstractSet[r.Rule]) -> tuple[FlowSet, FlowSet]:
+        """Those of ``flows`` that one of ``rules`` decided here, and those that another one did."""
+        decided = self.of(flows)
+        return (decided, NOTHING) if self.rule in rules else (NOTHING, decided)
+
     def rules(self, flows: FlowSet) -> Rules:
         """The rule, if it decided any of ``flows``."""
         return (self.rule,) if meet(both(flows, self.flows), self.within) else ()
@@ -61,6 +67,14 @@ class Verdicts:
             (first, last, number) for number, (flows, _) in enumerate(decided) for first, last in flows
         )
         self._longest = max((last - first for first, last, _ in self._by_interval), default=0)
+
+    def split(self, rules: AbstractSet[r.Rule]) -> tuple[FlowSet, FlowSet]:
+        """What ``rules`` decided, and what the others did."""
+        mine: list[tuple[int, int]] = []
+        rest: list[tuple[int, int]] = []
+        for first, last, number in self._by_interval:
+            (mine if self._rules[number] in rules else rest).append((first, last))
+        return union(*((one,) for one in mine)), union(*((one,) for one in rest))
 
     def rules(self, flows: FlowSet) -> Rules:
         """The rules that decided any of ``flows``, in their order."""
@@ -107,6 +121,12 @@ class Passed(NamedTuple):
     def of(self, flows: FlowSet) -> FlowSet:
         """Those of ``flows`` that were decided here."""
         return both(both(both(flows, self.flows), self.verdicts.flows), self.within)
+
+    def split(self, flows: FlowSet, rules: AbstractSet[r.Rule]) -> tuple[FlowSet, FlowSet]:
+        """Those of ``flows`` that one of ``rules`` decided here, and those that another one did."""
+        decided = self.of(flows)
+        mine, rest = self.verdicts.split(rules)
+        return both(decided, mine), both(decided, rest)
 
     def rules(self, flows: FlowSet) -> Rules:
         """The rules that decided any of ``flows``; all of them are one object."""

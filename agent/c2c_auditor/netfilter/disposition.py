@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 
 from attrs import field, frozen
@@ -42,6 +43,14 @@ class Disposition:
         some = touched(union(self.passes, self.may_pass))
         return sure, without(some, sure)
 
+    def refused_only_by(self, rules: AbstractSet[r.Rule], flows: FlowSet) -> FlowSet:
+        """Those of ``flows``, none of which passes for sure, that some of ``rules`` refuse and no other."""
+        return _decided_only_by(self.refused, rules, flows)
+
+    def accepted_only_by(self, rules: AbstractSet[r.Rule], flows: FlowSet) -> FlowSet:
+        """Those of ``flows`` that some of ``rules`` accept and no other."""
+        return _decided_only_by(self.accepted, rules, flows)
+
     def deciding(self, flows: FlowSet) -> tuple[Rules, ...]:
         """The rules that decide any of ``flows``, in the order of the walk; None is the policy.
 
@@ -54,6 +63,14 @@ class Disposition:
             found = (*(one.rules(flows) for one in self.accepted), *(one.rules(left) for one in self.refused))
             known = self._deciding[flows] = tuple(_parts(found))
         return known
+
+
+def _decided_only_by(decided: Iterable[Decided | Passed], rules: AbstractSet[r.Rule], flows: FlowSet) -> FlowSet:
+    ours, others = NOTHING, NOTHING
+    for one in decided:
+        mine, rest = one.split(flows, rules)
+        ours, others = union(ours, mine), union(others, rest)
+    return without(ours, others)
 
 
 def _parts(found: Iterable[Rules]) -> Iterator[Rules]:

@@ -95,13 +95,13 @@ REFUSED: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
     ),
     (
         "a line that was cut",
-        re.compile(r"^.{0,65535}(?:…|\.\.\.)\]?[ \t]{0,32}$", re.MULTILINE),
+        re.compile(r"^(?=[ \t]{0,32}[^\s….\[(<]).{0,65535}(?:…|\.\.\.)\]?[ \t]{0,32}$", re.MULTILINE),
         "the end of this line is missing",
         _IPTABLES_SAVE,
     ),
     (
         "a line that was broken within silk's comment",
-        re.compile(r"""^.{0,65535}(?:--comment "?|/\* )src:[\w-]{0,200}$""", re.MULTILINE),
+        re.compile(r"""^.{0,65535}(?:--comment(?: "?)?|/\* ?)(?:s(?:r(?:c(?::[\w:-]{0,200})?)?)?)?$""", re.MULTILINE),
         "a terminal or a mail program broke this line in two",
         _IPTABLES_SAVE,
     ),
@@ -125,6 +125,10 @@ _COMMAND = re.compile(
     re.MULTILINE,
 )
 _TABLE = re.compile(r" (?:-t ?|--table[ =])(\w{1,32})")
+# What people put in the place of lines that they left out, and grep between matches that are apart.
+_LEFT_OUT = re.compile(
+    r"^[ \t]{0,32}(?:[\[(<]?(?:…|\.{3,16}|snip|snipped)[\])>]?|--)[ \t]{0,32}$", re.MULTILINE | re.IGNORECASE
+)
 _FILTER = re.compile(r"\||\b(?:grep|head|tail|sed|awk)\b")
 _MOST_COMMANDS = 64
 
@@ -133,7 +137,8 @@ _MOST_COMMANDS = 64
 class Output:
     """What one command printed, as far as a pasted text tells: ``table`` and ``family`` are None where it does not.
 
-    ``filtered`` is True where the command's own line shows that lines were left out (a pipe into grep, for example).
+    ``filtered`` is True where lines were left out: the command's own line shows it (a pipe into grep, for example), or
+    a mark in their place does.
     """
 
     text: str
@@ -189,20 +194,27 @@ def outputs(text: str, *, where: str) -> Iterator[Output]:
         )
     ends = [*(found.start() for found in commands), len(text)]
     if text[: ends[0]].strip():
-        yield Output(text=text[: ends[0]])
+        shown, gaps = _LEFT_OUT.subn("", text[: ends[0]])
+        yield Output(text=shown, filtered=gaps > 0)
     for found, end in zip(commands, ends[1:], strict=True):
         printed = text[found.end() : end]
         if printed.strip():
             yield _output("\n" * text.count("\n", 0, found.end()) + printed, found)
 
 
+def is_command(line: str) -> bool:
+    """Whether a line of a cleaned text is a command that was typed, with or without its prompt."""
+    return _COMMAND.match(line) is not None
+
+
 def _output(text: str, command: re.Match[str]) -> Output:
+    shown, gaps = _LEFT_OUT.subn("", text)
     options = command["options"] or ""
     table = _TABLE.search(options)
     tool = command["tool"]
     return Output(
-        text=text,
+        text=shown,
         table=table[1] if table is not None else None if command["save"] or tool is None else "filter",
         family=None if tool is None else AddressFamily.IPV6 if tool == "ip6tables" else AddressFamily.IPV4,
-        filtered=_FILTER.search(command[0]) is not None,
+        filtered=gaps > 0 or _FILTER.search(command[0]) is not None,
     )

@@ -21,7 +21,7 @@ def opaque_words(arguments: tuple[str, ...]) -> list[str]:
     return [word if word == "!" or word.startswith("--") else quote(word) for word in arguments]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def render_target(target: r.Target) -> str:
     """``-j TARGET OPTIONS``; empty for a rule that only counts."""
     return _target(target)

@@ -44,6 +44,7 @@ _LINKS = (
 )
 _LABELS = {"changed": "changed by", "dest": "destination", "found": "found rule", "expected": "expected rule"}
 _MOST_OF_A_CAUSE = 20
+_MOST_OF_A_PART = 3
 _MOST_CHANGES = 10
 
 
@@ -90,6 +91,7 @@ def overview_page(templates: Templates, report: Report | None, now: float) -> st
         causes=found,
         can_be_mended=report is not None and may_help(report.findings),
         most=_MOST_OF_A_CAUSE,
+        most_of_a_part=_MOST_OF_A_PART,
         now=now,
         since=since,
         lasting=lasting,
@@ -119,8 +121,10 @@ def finding_page(templates: Templates, report: Report | None, name: str, now: fl
     finding = next((finding for finding in findings if identifier(finding) == name), None)
     if finding is None:
         return None
+    of = report.causes if report is not None else ()
     return templates.page(
         "finding",
+        cause=next((cause for cause in of if cause.name == finding.cause), None),
         title=finding.kind.value,
         finding=finding,
         number=name,

@@ -17,6 +17,7 @@ from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
 from c2c_auditor.silk.netout import RUNNING, STAGING, before_allowed, denied_log
 from c2c_auditor.silk.policy import open_rules
+from c2c_auditor.silk.remembered import remembered
 from c2c_auditor.silk.settings import as_cni
 from c2c_auditor.silk.shapes import ChainPlan, family_of_address, reject
 
@@ -69,7 +70,7 @@ def asg_plan(container: Container, groups: tuple[SecurityGroup, ...], config: Vp
     )
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _rules(container: Container, groups: tuple[SecurityGroup, ...], config: VpaConfig) -> tuple[r.Rule, ...]:
     of = ContainerChains.of(container.handle)
     logs = any(rule.log for group in groups for rule in group.rules) or config.asg_logging

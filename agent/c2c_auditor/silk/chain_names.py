@@ -48,7 +48,7 @@ _PREFIXES = {
 _WRITTEN_BY_VPA = (ChainFamily.POLICY, ChainFamily.ASG, ChainFamily.ASG_CANDIDATE)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=4096)
 def family_of(chain: str) -> ChainFamily | None:
     """The family that a chain's name shows, None for a name that silk does not give."""
     if policy_chain_time(chain) is not None:

@@ -11,7 +11,8 @@ from c2c_auditor.model.cell import Container
 from c2c_auditor.model.cni import HostService
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
-from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, reject, remembered
+from c2c_auditor.silk.remembered import remembered
+from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, reject
 
 
 @remembered

@@ -11,7 +11,8 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
-from c2c_auditor.silk.shapes import family_of_address, remembered
+from c2c_auditor.silk.remembered import remembered
+from c2c_auditor.silk.shapes import family_of_address
 
 
 @frozen(kw_only=True)

@@ -14,6 +14,7 @@ from c2c_auditor.model.cell import Container
 from c2c_auditor.model.cni import CniConfig, DenyNetworks, OutboundConnections
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
+from c2c_auditor.silk.remembered import remembered
 from c2c_auditor.silk.shapes import (
     ESTABLISHED,
     NEW_CONNECTIONS,
@@ -22,7 +23,6 @@ from c2c_auditor.silk.shapes import (
     limited,
     logged,
     reject,
-    remembered,
 )
 
 RUNNING = ("app", "task")

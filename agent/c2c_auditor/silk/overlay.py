@@ -11,7 +11,8 @@ from c2c_auditor.model.cell import Container
 from c2c_auditor.model.cni import CniConfig
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
-from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, family_of_address, limited, logged, reject, remembered
+from c2c_auditor.silk.remembered import remembered
+from c2c_auditor.silk.shapes import ESTABLISHED, ChainPlan, family_of_address, limited, logged, reject
 
 
 def default_deny(container: Container) -> r.Rule:

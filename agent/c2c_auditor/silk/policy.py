@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from functools import lru_cache
 from ipaddress import IPv4Network
 
 from attrs import frozen
@@ -16,6 +15,7 @@ from attrs import frozen
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, Policy, PolicySet, Store, VpaConfig
 from c2c_auditor.netfilter import canonical
+from c2c_auditor.silk.remembered import remembered
 from c2c_auditor.silk.shapes import NEW_CONNECTIONS, limited, logged
 
 _PROTOCOLS = {"tcp": r.TCP, "udp": r.UDP}
@@ -157,7 +157,7 @@ def _marks(containers: Sequence[Container], tags: Mapping[str, int]) -> list[Pla
     return [planned for _, planned in sorted(marked.items())]
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def _accepts(container: Container, policies: tuple[Policy, ...], logged: VpaConfig | None) -> tuple[Planned, ...]:
     """One container's accepts.
 

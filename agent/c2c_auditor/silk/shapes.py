@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from attrs import frozen
 
 from c2c_auditor.model import rule as r
@@ -11,9 +9,6 @@ from c2c_auditor.model.cell import Container
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk.chain_names import ChainFamily
-
-# Containers and settings change seldom, audits are many: a plan is made once. A cell holds some 250 containers.
-remembered = lru_cache(maxsize=1024)
 
 ESTABLISHED = canonical.states(frozenset({"RELATED", "ESTABLISHED"}))
 NEW_CONNECTIONS = canonical.states(frozenset({"INVALID", "NEW", "UNTRACKED"}))

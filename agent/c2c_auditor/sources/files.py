@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 
 from c2c_auditor.errors import Reason, SourceError
@@ -47,6 +48,8 @@ def read_text_file(path: Path, *, source: str, most: int = _MOST_BYTES) -> str:
         problem, remedy = f"it is no path: {error}", "check the setting that names it"
     else:
         if data is not None:
+            if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):  # as editors of Windows save what was pasted there
+                return data.decode("utf-16", "replace")
             return data.decode("utf-8", "surrogateescape")
         reason, problem, remedy = Reason.TOO_LARGE, f"it is larger than {most} bytes", "is it the right file?"
     raise SourceError(source=source, reason=reason, where=str(path), problem=problem, remedy=remedy)

@@ -55,15 +55,23 @@ def unfinished(inputs: Inputs, container: Container, swap: Swap) -> Iterator[Fin
     If it lasts only a moment it is a swap in progress, otherwise one that stopped halfway.
     """
     candidate = ContainerChains.of(container.handle).asg_candidate
-    if candidate not in inputs.ruleset.chains("filter"):
+    chains = inputs.ruleset.chains("filter")
+    if candidate not in chains:
         return
-    decides = f"{swap.in_force} decides what passes" if candidate in swap.jumped else "nothing jumps to it"
+    if candidate not in swap.jumped:
+        decides = "is still there, and nothing jumps to it"
+    elif swap.in_force == candidate:
+        decides = "is still there and decides what passes"
+    elif swap.in_force in chains:
+        decides = f"is still there, and {swap.in_force} decides what passes"
+    else:
+        decides = f"is still there and empty, and {swap.in_force} is gone"
     yield describe.finding(
         Kind.CONTAINER_CHAIN_ORPHAN,
         subject=(container.handle, "filter", candidate),
         summary=(
-            f"A swap of the security groups of {container_name(inputs, container)} stopped halfway: {candidate} is "
-            f"still there, and {decides}."
+            f"A swap of the security groups of {container_name(inputs, container)} stopped halfway: {candidate} "
+            f"{decides}."
         ),
         remedy=ASG_SYNC,
         chain=candidate,

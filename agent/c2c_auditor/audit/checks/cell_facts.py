@@ -69,11 +69,13 @@ def lost_chains(inputs: Inputs) -> tuple[str, ...]:
     Empty unless FORWARD jumps to more of them than of chains whose containers are listed.
 
     A few such chains belong to containers that are being deleted. Many mean that the store was truncated; VPA's next
-    plan then lacks the lost containers (serial.go, ``DecodeAll``).
+    plan then lacks the lost containers (serial.go, ``DecodeAll``). But a store with a container that has no chain is
+    newer than the rules.
     """
-    if inputs.facts.store is None:
-        return ()
     store = inputs.facts.store
+    chains = inputs.ruleset.chains("filter")
+    if store is None or any(overlay(container.handle) not in chains for container in store.containers):
+        return ()
     listed = {
         overlay(handle)
         for handle in (

@@ -183,10 +183,10 @@ def _missing_rule(inputs: Inputs, plan: ChainPlan, rule: r.Rule, entry: Entry | 
     if deny and entry is None:
         summary = f"{container} has lost its default deny in {plan.name}: {everybody(inputs)} reaches it on all ports."
     elif entry is None:
-        summary = f"{container} lacks a rule in {plan.name}: {describe.does(effect)}."
+        summary = f"{container} lacks a rule in {plan.name}: {describe.does(effect, plan.family)}."
     else:
         names_ = ", ".join(fields.differing(rule, entry.rule))
-        summary = f"A rule of {container} in {plan.name} was changed ({names_}): {describe.does(effect)}."
+        summary = f"A rule of {container} in {plan.name} was changed ({names_}): {describe.does(effect, plan.family)}."
     return describe.finding(
         kind,
         subject=_subject(plan, rule),
@@ -225,7 +225,7 @@ def _extra_rule(inputs: Inputs, plan: ChainPlan, entry: Entry) -> Finding:
         subject=_subject(plan, entry.rule),
         summary=(
             f"Rule {entry.position} in {plan.name} of {container_name(inputs, plan.container)} is none that silk would "
-            f"write there: {describe.does(effect)}."
+            f"write there: {describe.does(effect, plan.family)}."
         ),
         remedy=ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=effect,
@@ -259,7 +259,7 @@ def _moved(inputs: Inputs, plan: ChainPlan, one: Moved) -> Finding:
         subject=_subject(plan, one.entry.rule),
         summary=(
             f"Rule {one.entry.position} in {plan.name} of {container_name(inputs, plan.container)} was moved: "
-            f"{describe.does(one.effect)}."
+            f"{describe.does(one.effect, plan.family)}."
         ),
         remedy=ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=one.effect,

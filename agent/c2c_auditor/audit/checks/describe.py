@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypedDict
 
 from c2c_auditor.audit.comparison import fields
@@ -11,7 +12,8 @@ from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import App, Finding, Place
 from c2c_auditor.model.kind import Effect, Kind
-from c2c_auditor.netfilter.render import render_ports, render_rule
+from c2c_auditor.netfilter.render import render_match, render_ports, render_rule
+from c2c_auditor.silk.chain_names import ChainFamily
 from c2c_auditor.silk.policy import Planned, Purpose
 
 REPLAN = (
@@ -25,6 +27,22 @@ _DOES = {
     Effect.OUTAGE: "traffic that should pass is refused",
     Effect.RESIDUE: "no traffic is affected",
     Effect.ADVICE: "all traffic is decided as it should be, but some is not logged",
+}
+_OUTWARD = {
+    Effect.BREACH: "it can send to the outside what should be refused",
+    Effect.OUTAGE: "it cannot send to the outside what should pass",
+}
+_INWARD = {
+    Effect.BREACH: "it can reach services of the cell that it should not",
+    Effect.OUTAGE: "it cannot reach services of the cell that it should",
+}
+_DOES_IN: Mapping[ChainFamily | None, Mapping[Effect, str]] = {
+    ChainFamily.ASG: _OUTWARD,
+    ChainFamily.ASG_CANDIDATE: _OUTWARD,
+    ChainFamily.NETOUT: _OUTWARD,
+    ChainFamily.NETOUT_LOG: _OUTWARD,
+    ChainFamily.RATE_LIMIT_LOG: _OUTWARD,
+    ChainFamily.INPUT: _INWARD,
 }
 _HARMLESS = "With the present rules this affects no traffic."
 
@@ -41,9 +59,9 @@ def text(rule: r.Rule) -> str:
     return render_rule(rule)
 
 
-def does(effect: Effect) -> str:
-    """The effect of a rule's loss or change, as the end of a sentence."""
-    return _DOES[effect]
+def does(effect: Effect, family: ChainFamily | None = None) -> str:
+    """The effect of a rule's loss or change in a chain of ``family``, as the end of a sentence about its container."""
+    return _DOES_IN.get(family, _DOES).get(effect, _DOES[effect])
 
 
 def harmless(summary: str, effect: Effect) -> str:
@@ -93,13 +111,18 @@ def finding(
         kind=kind,
         effects=frozenset({effect if effect is not None else kind.effect}),
         subject=subject,
-        summary=summary,
+        summary=_sentence(summary),
         remedy=remedy,
         place=place,
         found=entry.rule if entry is not None else None,
         expected=expected,
         **evidence,  # type: ignore[arg-type]  # names and types are Finding's own; attrs refuses any other
     )
+
+
+def _sentence(summary: str) -> str:
+    """An app without a name begins a sentence like every other word."""
+    return f"A{summary[1:]}" if summary.startswith(("app ", "an app ", "any ")) else summary
 
 
 def planned(
@@ -171,33 +194,33 @@ def missing(inputs: Inputs, plan: Planned) -> str:
 
 
 def changed(inputs: Inputs, plan: Planned, entry: Entry, name: str) -> str:
-    """One sentence for a rule that differs in one field."""
-    expected, found = fields.shown(plan.rule, name), fields.shown(entry.rule, name)
-    about = policy_text(inputs, plan)
-    if plan.container is not None:
-        about = (
-            f"{about} at {plan.container.address}"
-            if about
-            else f"{inputs.people.display_name(plan.container.app)} at {plan.container.address}"
-        )
-    what = {Purpose.MARK: "The MARK rule of", Purpose.LOG: "The LOG rule for"}.get(plan.purpose, "The ACCEPT rule for")
-    base = f"{what} {about or 'the whole overlay'} has {name} {found} where {expected} is expected."
-    return base + _consequence(inputs, plan, entry, name)
-
-
-def _consequence(inputs: Inputs, plan: Planned, entry: Entry, name: str) -> str:
-    people = inputs.people
+    """One or two sentences for a rule that differs in one field: what it does now, and for whom."""
+    expected, found = (fields.shown(rule, name).removeprefix("--dport ") for rule in (plan.rule, entry.rule))
+    people, container = inputs.people, plan.container
+    at = f" at {container.address}" if container is not None else ""
+    who = f"{people.display_name(container.app)}{at}" if container is not None else "the whole overlay"
+    about = f"{text_}{at}" if (text_ := policy_text(inputs, plan)) else who
     mark, target = fields.only(entry.rule, r.MarkMatch), entry.rule.target
-    if name == fields.MARK and isinstance(target, r.SetMark):
+    if name == fields.MARK and isinstance(target, r.SetMark) and isinstance(plan.rule.target, r.SetMark):
         return (
-            f" Its packets count as those of {people.holders(target.value)}, and are refused where its own policies "
-            "allow them."
+            f"{who} is marked {_tag(target)} instead of {_tag(plan.rule.target)}. Its packets count as those of "
+            f"{people.holders(target.value)}, and are refused where its own policies allow them."
         )
     if name == fields.MARK and plan.purpose is Purpose.ACCEPT and plan.policy is not None:
         if mark is None or mark.negated or mark.mask != r.ALL_BITS:
-            return " Other apps' packets pass as well."
-        return f" So {people.holders(mark.value)} passes instead of {people.display_name(plan.policy.source)}."
-    return ""
+            any_mark = "whatever its mark is" if mark is None else f"by {render_match(mark)}"
+            return f"{about} is accepted {any_mark}, not only with mark {expected}. Other apps' packets pass as well."
+        return (
+            f"{about} is accepted with mark {found} instead of {expected}. So {people.holders(mark.value)} passes, and "
+            f"{people.display_name(plan.policy.source)} does not."
+        )
+    what = {Purpose.MARK: "The MARK rule of", Purpose.LOG: "The LOG rule for"}.get(plan.purpose, "The ACCEPT rule for")
+    return f"{what} {about} has {name} {found} instead of {expected}."
+
+
+def _tag(target: r.SetMark) -> str:
+    """``0x5``; with its mask where it sets a part of the mark."""
+    return f"0x{target.value:x}" if target.mask == r.ALL_BITS else f"0x{target.value:x}/0x{target.mask:x}"
 
 
 def misplaced(inputs: Inputs, found: Misplaced) -> str:

@@ -206,7 +206,7 @@ def _unknown(inputs: Inputs, entry: Entry) -> Finding:
     return describe.finding(
         Kind.RULE_UNKNOWN,
         subject=(describe.text(entry.rule),),
-        summary=f"silk does not write rule {entry.position} of {entry.chain}, which {does}.{wide}",
+        summary=f"Rule {entry.position} of {entry.chain}, which silk did not write, {does}.{wide}",
         remedy="Find out who added it; restarting vxlan-policy-agent writes the chain afresh.",
         effect=effect,
         entry=entry,

@@ -48,7 +48,9 @@ def foreign_rules(inputs: Inputs) -> Iterator[Finding]:
         ours = [at for at, rule in enumerate(chain.rules, 1) if is_silks(rule)]
         last = max(ours, default=0)
         for at, rule in enumerate(chain.rules, 1):
-            if at not in ours and touches(rule, inputs.networks, source_only=name == "INPUT"):
+            if at in ours or inputs.declared.covers("filter", name, rule, chains):
+                continue
+            if touches(rule, inputs.networks, source_only=name == "INPUT"):
                 entry = Entry(chain=name, position=at, rule=rule)
                 traffic = "containers' IPv6 traffic" if inputs.ipv6 else "overlay traffic"
                 yield from _foreign(entry, reach, decides=at < last, inside=traffic if name == "FORWARD" else "")

@@ -26,7 +26,8 @@ def other_stages(inputs: Inputs) -> Iterator[Finding]:
         if stage.main:
             continue
         for at, rule in enumerate(stage.chains[stage.start].rules, 1):
-            if not is_silks(rule) and _concerns(inputs, stage, rule):
+            declared = inputs.declared.covers(stage.table, stage.start, rule, stage.chains)
+            if not declared and not is_silks(rule) and _concerns(inputs, stage, rule):
                 yield from _found(stage, Entry(chain=stage.start, position=at, rule=rule, table=stage.table))
         if stage.policy not in (None, "ACCEPT"):
             rule = r.Rule(target=r.Policy(chain=stage.start, table=stage.table))

@@ -150,6 +150,7 @@ def _foreign(inputs: Inputs, entries: Sequence[Entry]) -> Iterator[Finding]:
             and holds_on(rule.out_interface, vtep)
             and touches(rule, inputs.config.overlay_networks, source_only=True)
             and touches(_reversed(rule), inputs.config.overlay_networks, source_only=True)
+            and not inputs.declared.covers(_TABLE, _CHAIN, rule, {})
         ):
             yield describe.finding(
                 Kind.NAT_RULE_STALE,

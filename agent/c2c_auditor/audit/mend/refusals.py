@@ -33,6 +33,10 @@ _REASONS = {
     Kind.FLOW_BLOCKED: "no single rule is to blame: c2c-auditor explain shows which rules decide together",
     Kind.NAT_RULE_MISSING: "which of the cell's ports garden gave to the container is told by the lost rules only",
 }
+_SWAP = (
+    "the container runs, and its security groups stand in a chain under the name of the swap; these commands rename "
+    "no chain, and vxlan-policy-agent writes both afresh at its start"
+)
 BY_NO_COMMAND = frozenset(
     {
         Kind.STORE_SHRUNK,
@@ -154,6 +158,8 @@ def refusal(finding: Finding, inputs: Inputs, *, harm: str | None, conflicts: fr
         reason = "two containers with one address, or two apps with one tag, must be told apart first"
     elif finding.kind not in _REASONS and finding.place is not None and is_doubtful(inputs, finding.place):
         reason = "two programs read the rules of this chain differently (reader_disagrees)"
+    elif finding.kind is Kind.CONTAINER_CHAIN_ORPHAN and _is_listed(inputs, finding.subject[0]):
+        reason = _SWAP
     elif elsewhere(finding):
         reason = "it is about the backend that silk does not write to"
     elif finding.kind in _OF_OTHERS and foreign is None:
@@ -167,3 +173,8 @@ def refusal(finding: Finding, inputs: Inputs, *, harm: str | None, conflicts: fr
     else:
         reason = _REASONS.get(finding.kind, _UNTOLD)
     return Refusal(finding=finding, reason=reason, remedy=finding.remedy, foreign=foreign)
+
+
+def _is_listed(inputs: Inputs, handle: str) -> bool:
+    store = inputs.facts.store
+    return store is not None and any(container.handle == handle for container in store.containers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from attrs import frozen
 
@@ -12,12 +13,11 @@ from c2c_auditor.audit.checks.mapped_ports import wrong_mapping
 from c2c_auditor.audit.mend.ports import silks_port
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.policy_chains import jumped_chain
-from c2c_auditor.errors import SourceError, UsageError
+from c2c_auditor.errors import NotUnderstood, UsageError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Kind
-from c2c_auditor.netfilter.parse import RuleParser
-from c2c_auditor.netfilter.savefile import parse_save
+from c2c_auditor.netfilter.placed import parse_placed
 from c2c_auditor.silk.chain_names import ChainFamily, family_of
 from c2c_auditor.silk.netin import mapping_of
 
@@ -61,21 +61,11 @@ def parse_named(given: str) -> tuple[Named, ...]:
 
     Raises UsageError for anything else.
     """
-    words = given.strip()
-    table = "filter"
-    if words.startswith("-t "):
-        _, table, words = [*words.split(maxsplit=2), "", ""][:3]
-    chain, _, body = words.removeprefix("-A ").lstrip().partition(" ")
     found = []
-    for family in r.AddressFamily if chain else ():
-        try:
-            parsed = parse_save(
-                f"*filter\n-A {chain} {body}\nCOMMIT\n", where="--remove-foreign", parser=RuleParser(family)
-            )
-        except SourceError:
-            continue
-        (rule,) = parsed.chains("filter")[chain].rules
-        found.append(Named(table=table, chain=chain, rule=rule, text=given))
+    for family in r.AddressFamily:
+        with suppress(NotUnderstood):
+            placed = parse_placed(given, family)
+            found.append(Named(table=placed.table, chain=placed.chain, rule=placed.rule, text=given))
     if not found:
         message = f"--remove-foreign {given}: give chain and rule as c2c-auditor mend prints them, -A CHAIN RULE"
         raise UsageError(message)

@@ -45,11 +45,26 @@ def _notes(trip: Trip, source: End) -> Iterator[str]:
         yield "The packets leave without the mark that their app should have: every other cell rejects them."
     if first.leg.packet.mark is None:
         yield "The source's mark is not known: the packets may carry any."
+    yield from _of_declared(trip)
     yield from _of_rules([passed.leg.cell for passed in trip.there])
     if source.where is Where.OUTSIDE:
         yield from _of_mapping(first)
     elif not first.leg.cell.inputs.ipv6:
         yield from _of_source(first)
+
+
+def _of_declared(trip: Trip) -> Iterator[str]:
+    """Rules that decide and that the operator declared: what they do is meant to be."""
+    decided = {
+        step.rule for walk in trip.walks for step in (*walk.outcome.accepted, *walk.outcome.refused) if step.rule
+    }
+    for declared in dict.fromkeys(passed.leg.cell.inputs.declared for passed in trip.there):
+        for one in declared.present:
+            if one.rule in decided & declared.deciding:
+                yield (
+                    f"A rule of {one.chain} in {one.table} that decides here is declared in the agent's configuration "
+                    f"({one.reason}): what it does is meant to be."
+                )
 
 
 def _of_rules(cells: Sequence[Cell]) -> Iterator[str]:

@@ -44,6 +44,7 @@ def of_family(facts: CellFacts, family: AddressFamily) -> CellFacts:
         )
         if cni is not None
         else None,
+        declared_rules=facts.declared_rules,
         notes=facts.notes,
     )
 

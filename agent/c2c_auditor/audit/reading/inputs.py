@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 from c2c_auditor.audit.comparison import fields
 from c2c_auditor.audit.comparison.compare import Comparison, compare
 from c2c_auditor.audit.comparison.entry import Entry
+from c2c_auditor.audit.reading.declared import Declared
 from c2c_auditor.audit.reading.families import networks_of, of_family
 from c2c_auditor.audit.reading.people import People
 from c2c_auditor.audit.reading.policy_chains import PolicyChains
@@ -125,6 +126,12 @@ class Inputs:
     def stages(self) -> tuple[Stage, ...]:
         """The chains that a packet meets which the cell passes on."""
         return stages((self.ruleset, *self.beside))
+
+    @cached_property
+    def declared(self) -> Declared:
+        """The rules that the operator declared, beside those of this family that stand."""
+        of_family = [one for one in self.facts.declared_rules if one.family is self.ruleset.family]
+        return Declared.of(of_family, (self.ruleset, *self.beside))
 
 
 def _of_other_tables(ruleset: r.Ruleset) -> Iterator[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from c2c_auditor.audit.traffic.ends import Source
 from c2c_auditor.model import rule as r
@@ -13,7 +14,7 @@ from c2c_auditor.model.cell import Container
 from c2c_auditor.model.report import Passage
 from c2c_auditor.netfilter.decided import Rules
 from c2c_auditor.netfilter.disposition import Disposition
-from c2c_auditor.netfilter.flows import ALL, FlowSet, both, touched, union, without
+from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowSet, both, touched, union, without
 
 
 @frozen(kw_only=True)
@@ -23,7 +24,8 @@ class Row:
     ``intended`` by policy; ``passes`` for sure; ``may_pass`` for some packets only, or where the rules do not tell.
 
     ``dispositions`` are what the rules decide: first on the way there, then of the answers on their way back. ``count``
-    is how many sources the row speaks for.
+    is how many sources the row speaks for. ``declared`` are the flows that rules decide which the operator declared:
+    they are as they are meant to be.
     """
 
     source: Source
@@ -32,21 +34,44 @@ class Row:
     may_pass: FlowSet
     dispositions: tuple[Disposition, ...] = field(eq=False)
     count: int = 1
+    declared: FlowSet = NOTHING
 
     @property
     def blocked(self) -> FlowSet:
         """Allowed by policy, and stopped."""
-        return without(self.intended, union(self.passes, self.may_pass))
+        return without(without(self.intended, union(self.passes, self.may_pass)), self.declared)
 
     @property
     def doubtful(self) -> FlowSet:
         """Allowed by policy, and not sure to pass."""
-        return both(self.intended, self.may_pass)
+        return without(both(self.intended, self.may_pass), self.declared)
 
     @property
     def open(self) -> FlowSet:
         """Not allowed by any policy, and passing, or passing now and then."""
-        return without(union(self.passes, self.may_pass), self.intended)
+        return without(without(union(self.passes, self.may_pass), self.intended), self.declared)
+
+    @property
+    def differs(self) -> bool:
+        """Whether a flow is not as policies and declared rules say."""
+        if self.passes == self.intended and not self.may_pass:
+            return False
+        return not self.declared or bool(self.blocked or self.doubtful or self.open)
+
+    def with_declared(self, rules: AbstractSet[r.Rule]) -> Row:
+        """The row where ``rules`` are meant to decide as they do."""
+        if not rules or not self.differs:
+            return self
+        there, *back = self.dispositions
+        wrong = union(self.blocked, self.doubtful)
+        stopped = without(wrong, there.passes)
+        meant = union(both(wrong, there.passes), there.refused_only_by(rules, stopped))
+        for disposition in back:
+            unanswered = without(meant, disposition.answered[0])
+            lost = without(touched(unanswered), disposition.passes)
+            if disposition.refused_only_by(rules, lost) != lost:
+                meant = without(meant, unanswered)
+        return evolve(self, declared=union(meant, there.accepted_only_by(rules, self.open)))
 
     def deciding(self, flows: FlowSet) -> list[r.Rule | None]:
         """The rules that decide ``flows``, each once: those on the way there, or those that stop the answers.
@@ -82,7 +107,7 @@ class DestinationFlows:
     @classmethod
     def of(cls, app: str, container: Container | None, rows: tuple[Row, ...]) -> DestinationFlows:
         """With what follows from ``rows``."""
-        different = tuple(row for row in rows if row.passes != row.intended or row.may_pass)
+        different = tuple(row for row in rows if row.differs)
         return cls(
             app=app,
             container=container,
@@ -116,14 +141,15 @@ def _counted(rows: Iterable[Row], *, here: bool) -> Mapping[tuple[Passage, Passa
             counts[allow, allow] += row.count * len(row.passes)
             counts[deny, deny] += row.count * (here and row.passes != ALL)
             continue
-        forbidden = without(ALL, row.intended)
+        intended = union(without(row.intended, row.declared), both(row.passes, row.declared))
+        forbidden = without(ALL, intended)
         closed = without(forbidden, union(row.passes, row.may_pass))
         for key, flows in (
-            ((allow, allow), both(row.intended, row.passes)),
+            ((allow, allow), both(intended, row.passes)),
             ((allow, may), row.doubtful),
             ((allow, deny), row.blocked),
             ((deny, allow), both(row.passes, forbidden)),
-            ((deny, may), both(row.may_pass, forbidden)),
+            ((deny, may), without(both(row.may_pass, forbidden), row.declared)),
         ):
             counts[key] += row.count * len(flows)
         counts[deny, deny] += row.count * (here and bool(closed))

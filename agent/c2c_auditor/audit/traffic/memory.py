@@ -65,7 +65,8 @@ class DestinationKey:
 
     ``mark_owners`` are the apps behind each mark that counts here. ``apps_elsewhere`` is how many apps may send from
     other cells, None where they are not counted one by one. ``senders`` are the containers of this cell that have a
-    row, each with the mark that it is taken to start with, or what is `DispositionKey.own` of it.
+    row, each with the mark that it is taken to start with, or what is `DispositionKey.own` of it. ``declared`` are the
+    rules that are meant to decide as they do.
     """
 
     container: Container
@@ -77,6 +78,7 @@ class DestinationKey:
     apps_elsewhere: int | None
     senders: tuple[tuple[SenderKey, int | tuple[object, ...]], ...]
     itself: SenderKey
+    declared: frozenset[r.Rule]
 
 
 @frozen(kw_only=True)

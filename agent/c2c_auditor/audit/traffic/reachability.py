@@ -23,6 +23,7 @@ from c2c_auditor.audit.traffic.memory import (
     if_same_rules,
 )
 from c2c_auditor.audit.traffic.senders import Sender, Senders
+from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, Policy
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.report import Passage
@@ -68,7 +69,8 @@ def reachability(inputs: Inputs, previous: Reachability | None = None) -> Reacha
         work = _Destination(inputs, way, senders, container=container, policies=to.get(container.app, ()), old=old)
         memory[container.handle] = work.remembered()
     here = [found.reached for found in memory.values()]
-    away = list(_elsewhere(senders, of, frozenset(container.app for container in store.containers)))
+    apps = frozenset(container.app for container in store.containers)
+    away = list(_elsewhere(senders, of, apps, inputs.declared.deciding))
     unlisted = sum(senders.count - 1 - found.listed for found in memory.values())
     return Reachability(reached=(*here, *away), flows=_total((*here, *away), unlisted), senders=senders, memory=memory)
 
@@ -94,6 +96,7 @@ class _Destination:
         self._ingress = intent.ingress(container, inputs.config)
         self._ingress_tag = inputs.ingress_tag
         self._sender = senders.sender(container)
+        self._declared = inputs.declared.deciding
         # Rules that are the same as before have the same conditions and decide the same flows in the same way.
         self._before = if_same_rules(old, self._sender.inward)
         self._conditions = (
@@ -125,6 +128,7 @@ class _Destination:
             apps_elsewhere=self._senders.apps if self._open else None,
             senders=tuple((sender.key, start if start is not None else self._own(sender)) for sender, start in locals_),
             itself=self._sender.key,
+            declared=self._declared,
         )
         if self._before is not None and self._before.key == key:
             return self._before
@@ -178,7 +182,7 @@ class _Destination:
             or row.may_pass
             or (self._open and row.source.kind in (SourceKind.APP, SourceKind.MARK))
         ]
-        return tuple(kept), len(locals_) + counted
+        return tuple(row.with_declared(self._declared) for row in kept), len(locals_) + counted
 
     def _away(self, allowed: Mapping[str, FlowSet]) -> Iterator[tuple[Source, FlowSet]]:
         """Senders on other cells: each that a policy or a rule names, one for all others with a mark, one without.
@@ -247,7 +251,7 @@ class _Destination:
 
 
 def _elsewhere(
-    senders: Senders, of: Mapping[str, tuple[Policy, ...]], here: frozenset[str]
+    senders: Senders, of: Mapping[str, tuple[Policy, ...]], here: frozenset[str], declared: frozenset[r.Rule]
 ) -> Iterator[DestinationFlows]:
     """Apps that run on other cells only, as far as this cell decides: packets must leave with their source's mark."""
     rows: dict[str, list[Row]] = {}
@@ -271,7 +275,7 @@ def _elsewhere(
                 may_pass=without(possible, passes),
                 dispositions=(sender.egress, sender.replies),
             )
-            rows.setdefault(app, []).append(row)
+            rows.setdefault(app, []).append(row.with_declared(declared))
     for app, found in sorted(rows.items()):
         yield DestinationFlows.of(app, None, tuple(found))
 

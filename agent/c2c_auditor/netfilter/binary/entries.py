@@ -161,7 +161,7 @@ def _header(entry: bytes, at: int, end: int) -> tuple[str, int, bytes]:
     return text(name), revision, entry[at + _HEADER_SIZE : end]
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=1024)
 def _address(family: r.AddressFamily, address: bytes, mask: bytes, *, negated: bool) -> r.AddressMatch | None:
     bits = int.from_bytes(mask, "big")
     if bits == 0 and not negated:
@@ -170,7 +170,7 @@ def _address(family: r.AddressFamily, address: bytes, mask: bytes, *, negated: b
     return canonical.shared(r.AddressMatch(value=value, family=family, mask=bits, negated=negated))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _interface(field: bytes, mask: bytes, *, negated: bool) -> r.InterfaceMatch | None:
     """The mask covers a whole name with the zero byte after it; one that covers less makes a wildcard."""
     covered = len(mask) - len(mask.lstrip(b"\xff"))

@@ -18,7 +18,7 @@ from c2c_auditor.netfilter.binary.matches import MATCHES
 from c2c_auditor.netfilter.binary.target_data import TARGETS
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=1024)
 def decode_match(family: r.AddressFamily, module: str, revision: int, data: bytes) -> r.Match | None:
     """One match; None for one that matches everything. Remembered by its bytes: most matches of a cell repeat."""
     decoder = MATCHES[family].get((module, revision))
@@ -31,7 +31,7 @@ def decode_match(family: r.AddressFamily, module: str, revision: int, data: byte
     return r.OpaqueMatch(module=module, arguments=_opaque(revision, data))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def decode_target(family: r.AddressFamily, name: str, revision: int, data: bytes) -> r.Target:
     """One target that has a name of its own."""
     decoder = TARGETS[family].get((name, revision))

@@ -43,7 +43,7 @@ _STATES = {1: "INVALID", 2: "ESTABLISHED", 4: "RELATED", 8: "NEW", 64: "UNTRACKE
 _FIB_TYPE, _FIB_SOURCE, _FIB_DESTINATION, _FIB_IN, _FIB_OUT = 3, 1, 2, 8, 16
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def parts_of(family: r.AddressFamily, ask: Ask) -> tuple[Part, ...]:
     """What ``ask`` contributes to a rule of ``family``: nothing if it always holds, `NEVER` if it never does.
 

@@ -99,7 +99,7 @@ class _Plan:
     destination: int
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _plan(names: tuple[str, ...]) -> _Plan | None:
     """How rules of parts with these names are put together; None if `draft` must."""
     if len(set(names)) < len(names) or "" in names or ("target" in names and names[-1] != "target"):
@@ -118,7 +118,7 @@ def _plan(names: tuple[str, ...]) -> _Plan | None:
     )
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def _transport(number: int, source: r.PortRange | None, destination: r.PortRange | None) -> r.TransportMatch:
     return canonical.shared(r.TransportMatch(protocol=number, source=source, destination=destination))
 

@@ -16,7 +16,7 @@ from attrs import frozen
 from c2c_auditor.config import Config, host_service
 from c2c_auditor.decoding import parse_tag
 from c2c_auditor.errors import Reason, SourceError
-from c2c_auditor.model.cell import CellFacts, Store, VpaConfig
+from c2c_auditor.model.cell import CellFacts, DeclaredRule, Store, VpaConfig
 from c2c_auditor.model.cni import CniConfig
 from c2c_auditor.model.reading import FactsReading
 from c2c_auditor.model.report import ProcessStatus
@@ -96,6 +96,7 @@ class CellReader:
         clocks: Clocks | None = None,
     ) -> None:
         self._config = config
+        self._declared = _declared(config)
         self._clocks = clocks if clocks is not None else Clocks()
         self._policies = policies if policies is not None else PolicyFetcher(self._clocks)
         self._keep = keep
@@ -110,6 +111,7 @@ class CellReader:
         """Take other settings and read certificates anew; what was known stays known."""
         self._config = config
         self._client = None
+        self._declared = _declared(config)
 
     def read(self) -> FactsReading:
         """The facts as they are known now."""
@@ -143,6 +145,7 @@ class CellReader:
             cni=cni,
             lease=self._lease.read(clocks.steady(), cni).lease,
             host_services=tuple(map(host_service, config.host_services)) if config.host_services is not None else None,
+            declared_rules=self._declared,
             notes=tuple(
                 f"{source.name} is away; its data from {(source.age(clocks) or 0.0) // 60:.0f} min ago is still used."
                 for source, status in zip(sources, statuses, strict=True)
@@ -213,6 +216,10 @@ class CellReader:
             except OSError:
                 self._processes = now, ()  # nothing is said of processes that cannot be listed
         return self._processes[1]
+
+
+def _declared(config: Config) -> tuple[DeclaredRule, ...]:
+    return tuple(settings.value() for settings in config.declared_rules)
 
 
 def _discard(_: str) -> None:

@@ -11,6 +11,8 @@ Support case, offline audit and golden test are the same thing.
 | ``cni-wrapper-plugin.conflist`` | the CNI wrapper's configuration, in bundles made since the agent reads it |
 | ``policies.json``, ``policies_last_updated``, ``security_groups.json`` | the policy server's answers |
 | ``ingress_tag`` | the ingress router's tag, if it is known |
+| ``declared_rules.json`` | others' rules that the agent's settings declare, if there are any |
+| ``native-tables.json`` | nftables' own tables, and its chains in iptables' (`natives`), where there are any |
 | ``changes.json`` | the last changes to the rules, where an agent with a socket runs on the cell |
 | ``iptables-save.txt`` | the rules |
 | ``iptables-save.BACKEND.txt`` | the second backend's rules, on a cell with both in use |
@@ -22,26 +24,24 @@ A file that is not there, or that cannot be understood, is a fact that is not kn
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
-from c2c_auditor.decoding import DecodeError, decode, parse_tag
-from c2c_auditor.errors import Reason, SourceError, UsageError
-from c2c_auditor.model.cell import CellFacts, PolicySet
+from c2c_auditor.decoding import DecodeError, Dialect, decode, parse_tag
+from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.model.cell import CellFacts, DeclaredRule, PolicySet
 from c2c_auditor.model.change import Change
 from c2c_auditor.model.cni import Lease, LeaseSource
 from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import SourceStatus
+from c2c_auditor.model.table import READ_TABLES
 from c2c_auditor.netfilter.render import render_ruleset
+from c2c_auditor.sources.declared import DeclaredRuleSettings
 from c2c_auditor.sources.facts.cni_config import parse_cni_config
 from c2c_auditor.sources.facts.known import problem_of
 from c2c_auditor.sources.facts.policy_answers import parse_last_updated, parse_policies, parse_security_groups
@@ -49,10 +49,13 @@ from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from c2c_auditor.sources.files import read_text_file
 from c2c_auditor.sources.recordings.journal import parse_changes
+from c2c_auditor.sources.recordings.natives import Natives, natives_json, parse_natives
 
 RULES, RULES_IPV6 = "iptables-save.txt", "ip6tables-save.txt"
 CHANGES = "changes.json"
 CNI_CONFIG = "cni-wrapper-plugin.conflist"
+DECLARED = "declared_rules.json"
+NATIVES = "native-tables.json"
 # The file that holds what a source gave.
 FILE_OF = {
     "rules": RULES,
@@ -63,18 +66,7 @@ FILE_OF = {
     "security_groups": "security_groups.json",
     "agent": CHANGES,
 }
-_RULES_NAME = re.compile(r"ip6?tables-save(?:\.[a-z]+)?\.txt")
-_KNOWN = (
-    "store.json",
-    "vxlan-policy-agent.json",
-    CNI_CONFIG,
-    "policies.json",
-    "security_groups.json",
-    "policies_last_updated",
-    "ingress_tag",
-    "cell.json",
-    CHANGES,
-)
+_OLD = "The bundle is of an agent that did not read the tables raw and security: rules there were not judged."
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -87,9 +79,13 @@ class _Lease:
 
 @frozen(kw_only=True)
 class _Cell:
-    """``cell.json``. ``native_tables`` is how many of nftables' own there were; no bundle holds them."""
+    """``cell.json``. ``tables`` are iptables' that were read, ``native_tables`` how many of nftables' own there were.
+
+    Older bundles have no ``tables``, and of native tables the number alone.
+    """
 
     backend: str = ""
+    tables: tuple[str, ...] | None = None
     native_tables: int = 0
     underlay_interfaces: tuple[str, ...] | None = None
     time: float | None = None
@@ -97,18 +93,23 @@ class _Cell:
 
 
 @frozen(kw_only=True)
+class _Declared:
+    declared_rules: tuple[DeclaredRuleSettings, ...] = ()
+
+
+@frozen(kw_only=True)
 class Bundle:
     """A bundle as read: ``rules`` are texts by file name, the main backend's first.
 
     ``time`` is None in recordings without one. ``sources`` are the files that exist and cannot be understood.
-    ``native_tables`` is how many tables of nftables' own are left out. ``changes`` are those before the capture, the
-    oldest first.
+    ``natives`` are nftables' own tables, None where there were some that the bundle leaves out. ``changes`` are those
+    before the capture, the oldest first.
     """
 
     rules: Mapping[str, str]
     facts: CellFacts
     backend: str = ""
-    native_tables: int = 0
+    natives: Natives | None
     time: float | None = None
     sources: tuple[SourceStatus, ...] = ()
     changes: tuple[Change, ...] = ()
@@ -129,6 +130,9 @@ def read_bundle(directory: Path) -> Bundle:
     rules.update({path.name: read_text_file(path, source="rules") for path in others})
     facts = _Facts(directory)
     cell = facts.read("cell.json", _cell) or _Cell()
+    natives = facts.read(NATIVES, _natives, expected=False)
+    if cell.tables is None and cell.time is not None:
+        facts.notes.append(_OLD)
     changes = facts.read(CHANGES, parse_changes, expected=False) or ()
     return Bundle(
         rules=rules,
@@ -142,11 +146,12 @@ def read_bundle(directory: Path) -> Bundle:
             ingress_tag=facts.read("ingress_tag", _tag, expected=False),
             underlay_interfaces=cell.underlay_interfaces,
             cni=facts.read(CNI_CONFIG, parse_cni_config, expected=False),
+            declared_rules=facts.read(DECLARED, _declared, expected=False) or (),
             lease=Lease(network=cell.lease.network, source=cell.lease.source) if cell.lease is not None else None,
             notes=tuple(facts.notes),
         ),
         backend=cell.backend,
-        native_tables=cell.native_tables,
+        natives=natives if natives is not None or cell.native_tables else {},
         time=cell.time,
         sources=tuple(facts.sources),
         changes=changes,
@@ -197,6 +202,20 @@ def _cell(text: str, *, where: str) -> _Cell:
         raise _malformed(where, str(error)) from error
 
 
+def _declared(text: str, *, where: str) -> tuple[DeclaredRule, ...]:
+    try:
+        return tuple(one.value() for one in decode(text, _Declared, Dialect.OWN).declared_rules)
+    except (DecodeError, ValueError) as error:
+        raise _malformed(where, str(error)) from error
+
+
+def _natives(text: str, *, where: str) -> Natives:
+    try:
+        return parse_natives(text)
+    except ValueError as error:
+        raise _malformed(where, str(error)) from error
+
+
 def _tag(text: str, *, where: str) -> int:
     try:
         return parse_tag(text.strip())
@@ -213,6 +232,7 @@ def bundle_files(reading: Reading, texts: Mapping[str, str], *, ingress_tag: str
     problems = [status.problem for status in reading.sources if status.problem is not None]
     cell = {
         "backend": reading.rulesets[0].backend.value if reading.rulesets else None,
+        "tables": [table.name for table in READ_TABLES],
         "native_tables": len({table.name for ruleset in reading.rulesets for table in ruleset.natives}),
         "time": reading.time,
         "underlay_interfaces": list(interfaces) if interfaces else None,
@@ -224,43 +244,21 @@ def bundle_files(reading: Reading, texts: Mapping[str, str], *, ingress_tag: str
     }
     files: dict[str, str] = {}
     for ruleset in reading.rulesets:
+        if files and not ruleset.tables:
+            continue  # it holds native tables alone
         main = RULES if ruleset.family is AddressFamily.IPV4 else RULES_IPV6
         name = main.replace(".", f".{ruleset.backend.value}.", 1) if main in files else main
         files[name] = render_ruleset(ruleset)
     files |= {"cell.json": json.dumps(cell, indent=1), **texts}
     if ingress_tag is not None:
         files["ingress_tag"] = ingress_tag
+    if reading.facts.declared_rules:
+        declared = [asdict(DeclaredRuleSettings.of(one)) for one in reading.facts.declared_rules]
+        files[DECLARED] = json.dumps({"declared_rules": declared}, indent=1)
+    natives = natives_json(reading.rulesets)
+    if natives is not None:
+        files[NATIVES] = natives
     return files
-
-
-def write_bundle(directory: Path, files: Mapping[str, str]) -> None:
-    """Write ``files`` (text by name) as a bundle: all of it or nothing, readable by its owner only.
-
-    Raises UsageError if something is there already, if it cannot be written, or for a file that is no part of a bundle:
-    keys never are.
-    """
-    strange = [name for name in files if name not in _KNOWN and not _RULES_NAME.fullmatch(name)]
-    if strange:
-        raise UsageError(f"{', '.join(strange)}: no part of a bundle; its files are {RULES}, {', '.join(_KNOWN)}")
-    try:
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise UsageError(
-                f"{directory}: there is something already; give a directory that does not exist or is empty"
-            )
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    except OSError as error:
-        raise UsageError(f"{directory}: it cannot be made: {error.strerror}; give another directory") from error
-    try:
-        for name, text in files.items():
-            descriptor = os.open(made / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as opened:
-                opened.write(text.encode("utf-8", "surrogateescape"))
-        made.replace(directory)
-    except OSError as error:
-        raise UsageError(f"{directory}: it cannot be written: {error.strerror}; give another directory") from error
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def _malformed(where: str, problem: str) -> SourceError:

@@ -98,7 +98,8 @@ _PROGRAMS = frozenset({
 _TABLES = frozenset(table.name for table in TABLES) | {*FAMILY_NAMES.values()}
 _TARGETS = {*EXTENSION_TARGETS, *TARGETS[AddressFamily.IPV4], *TARGETS[AddressFamily.IPV6]}
 _NO_CHAINS = _TARGETS | BUILT_IN_CHAINS | {"ACCEPT", "DROP", "QUEUE", "RETURN"}
-_USER_CHAIN = re.compile(r"^:(\S+) - |^-N (\S+)", re.MULTILINE)
+_SET_NAME = re.compile(r'"@(?!(?:ll|nh|th|ih),)([^"]+)"')
+_CHAIN = re.compile(r"^:(\S+) |^-N (\S+)", re.MULTILINE)
 _CHAIN_NAME = re.compile(r"(^:|(?:^|\s)(?:-[ADEFILNPRXZjg]|--jump|--goto) )(\S+)", re.MULTILINE)
 
 
@@ -119,6 +120,10 @@ def _redact(name: str, text: str, pseudonyms: _Pseudonyms) -> str:
         return pseudonyms.changes(text)
     if name in _JSON:
         return pseudonyms.document(text, handles=name == "store.json") if text.strip() else text
+    if name == "native-tables.json":
+        return pseudonyms.natives(text)
+    if name == "declared_rules.json":
+        return pseudonyms.declared(text)
     return pseudonyms.rules(text) if name.startswith(("iptables-save", "ip6tables-save")) else text
 
 
@@ -200,13 +205,35 @@ class _Pseudonyms:
 
     def rules(self, text: str) -> str:
         """The text of iptables-save with pseudonyms; built-in chains and targets keep their names."""
-        declared = {first or second for first, second in _USER_CHAIN.findall(text)}
+        declared = {first or second for first, second in _CHAIN.findall(text)} - BUILT_IN_CHAINS
         foreign = {chain for chain in declared if not is_container_chain(chain) and policy_chain_time(chain) is None}
 
         def renamed(found: re.Match[str]) -> str:
             return found[1] + (self.numbered("chain", found[2]) if found[2] in foreign else found[2])
 
-        return _IN_RULES.sub(self.in_rule, _CHAIN_NAME.sub(renamed, text))
+        return self._without_sets(_IN_RULES.sub(self.in_rule, _CHAIN_NAME.sub(renamed, text)))
+
+    def _without_sets(self, text: str) -> str:
+        return _SET_NAME.sub(lambda found: f'"@{self.numbered("set", found[1])}"', text)
+
+    def declared(self, text: str) -> str:
+        """``declared_rules.json`` with the pseudonyms of the rules, and without the reasons."""
+        given = json.loads(text)
+        for entry in given["declared_rules"]:
+            entry.update(rule=self._changed_rule(entry["rule"]), reason="redacted")
+        return json.dumps(given, indent=1)
+
+    def natives(self, text: str) -> str:
+        """``native-tables.json`` with pseudonyms: of tables, chains, and the sets that rules name."""
+        given = json.loads(text)
+        for table in (table for tables in given.values() for table in tables):
+            table["name"] = " ".join(map(self._table, table["name"].split(" ")))
+            for chain in table["chains"]:
+                chain["name"] = self._chain_name(chain["name"])
+                place = "-t filter -A FORWARD "
+                rules = (self._changed_rule(f"{place}{rule}") for rule in chain["rules"])
+                chain["rules"] = [rule.removeprefix(place) for rule in rules]
+        return json.dumps(given, indent=1)
 
     def changes(self, text: str) -> str:
         """The last changes with pseudonyms; how processes were called is left out, for that is anybody's text."""
@@ -236,7 +263,10 @@ class _Pseudonyms:
     def _chain(self, words: str) -> str:
         """``TABLE CHAIN``, the table of nftables' own with its family before it."""
         *table, chain = words.split(" ")
-        return " ".join([*map(self._table, table), self.rules(f":{chain} - ")[1:-3]])
+        return " ".join([*map(self._table, table), self._chain_name(chain)])
+
+    def _chain_name(self, chain: str) -> str:
+        return chain if chain in _NO_CHAINS else self.rules(f":{chain} - ")[1:-3]
 
     def _changed_rule(self, line: str) -> str:
         """``-t TABLE -A CHAIN …``, in which nothing but its names tells a chain from a target."""

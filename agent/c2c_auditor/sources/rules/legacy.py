@@ -8,6 +8,8 @@ Nothing is changed, locked or created. libiptc does not know the xtables lock (i
 opening a legacy table that is not there *makes* it, so only tables that are there are opened. And importing
 python-iptables runs ``modprobe ip_tables``, so it is imported at the first reading that finds tables: ip_tables is in
 the kernel then, and modprobe has nothing to do.
+
+Where it cannot be loaded, iptables-legacy-save is read, and every reading says so.
 """
 
 from __future__ import annotations
@@ -17,16 +19,19 @@ import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from c2c_auditor.errors import NotUnderstood, Reason
+from c2c_auditor.errors import NotUnderstood, Reason, SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.change import Done
 from c2c_auditor.model.table import READ_TABLES, TableSpec
 from c2c_auditor.netfilter.binary.entries import LAYOUTS, is_jump
-from c2c_auditor.sources.rules.command import MOST_RULES
+from c2c_auditor.netfilter.parse import RuleParser
+from c2c_auditor.sources.rules.command import MOST_RULES, Limits
 from c2c_auditor.sources.rules.counting import PolledCounting
 from c2c_auditor.sources.rules.entry_rules import EntryRules
 from c2c_auditor.sources.rules.journal import Journal
 from c2c_auditor.sources.rules.libiptc import Libiptc, failed, load
+from c2c_auditor.sources.rules.saved import read_table
+from c2c_auditor.sources.rules.tools import Tools
 
 _ATTEMPTS = 4
 _NET = Path("/proc/thread-self/net")
@@ -75,7 +80,9 @@ class _Memory:
         self.numbers = struct.Struct(LAYOUTS[family].numbers)
         self.numbers_at = LAYOUTS[family].numbers_at
         self.libiptc: Libiptc | None = None
+        self.refused: SourceError | None = None
         self.rules = EntryRules(family)
+        self.parser = RuleParser(family)
         self.last: r.Ruleset | None = None
 
 
@@ -88,7 +95,16 @@ class LegacyReader:
     nothing changes, each call reads once.
     """
 
-    def __init__(self, *, tables: Sequence[TableSpec] = READ_TABLES) -> None:
+    def __init__(
+        self,
+        *,
+        bin_dir: Path | None = None,
+        limits: Limits | None = None,
+        tables: Sequence[TableSpec] = READ_TABLES,
+    ) -> None:
+        """``bin_dir`` (PATH if that is None) and ``limits`` are for iptables-legacy-save, where that is needed."""
+        self._limits = limits if limits is not None else Limits()
+        self._tools = Tools(bin_dir, self._limits.seconds)
         self._tables = tuple(tables)
         self._families: dict[r.AddressFamily, _Memory] = {}
         self._journal = Journal()
@@ -113,7 +129,8 @@ class LegacyReader:
     def read(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> r.Ruleset:
         """The rules in force.
 
-        Raises SourceError when they may not be read, libiptc is not to be had, or the rules keep changing.
+        Raises SourceError when they may not be read, neither libiptc nor iptables-legacy-save is to be had, or the
+        rules keep changing.
         """
         memory = self._families.get(family)
         if memory is None:
@@ -135,23 +152,45 @@ class LegacyReader:
 
     def _once(self, memory: _Memory) -> r.Ruleset:
         present, _ = _tables_present(memory.family, self._tables)
+        names = [table.name for table in self._tables if table.name in present]
+        if names and memory.libiptc is None and memory.refused is None:
+            try:
+                memory.libiptc = load(memory.family)
+            except SourceError as error:
+                memory.refused = error
+        if memory.refused is not None:
+            return self._from_program(memory, names, memory.refused)
         tables = {}
-        for table in self._tables:
-            if table.name in present:
-                chains = self._chains(table.name, memory)
-                if chains is not None:
-                    tables[table.name] = r.Table(name=table.name, chains=chains)
+        if memory.libiptc is not None:
+            for name in names:
+                with memory.libiptc.opened(name) as handle:
+                    if handle:
+                        tables[name] = r.Table(name=name, chains=_chains(memory.libiptc, handle, memory))
         memory.rules.forget_unused()
         return r.Ruleset(
             tables=tables, family=memory.family, backend=r.Backend.LEGACY, origin="libiptc", reader="libiptc"
         )
 
-    def _chains(self, table: str, memory: _Memory) -> dict[str, r.Chain] | None:
-        """The chains of ``table``; None if there is no such table."""
-        if memory.libiptc is None:
-            memory.libiptc = load(memory.family)
-        with memory.libiptc.opened(table) as handle:
-            return _chains(memory.libiptc, handle, memory) if handle else None
+    def _from_program(self, memory: _Memory, names: Sequence[str], refused: SourceError) -> r.Ruleset:
+        """The tables ``names`` as iptables-legacy-save prints them, because libiptc is ``refused``."""
+        if len(memory.parser) > MOST_RULES:
+            memory.parser.forget()
+        program = f"{memory.family.tool}-legacy-save"
+        try:
+            tool = self._tools.find_legacy(program, f"{memory.family.tool}-save")
+        except SourceError as error:
+            raise refused from error
+        tables: dict[str, r.Table] = {}
+        for name in names:
+            tables.update(read_table(tool, name, memory.parser, self._limits)[0])
+        return r.Ruleset(
+            tables=tables,
+            family=memory.family,
+            backend=r.Backend.LEGACY,
+            origin=tool.path,
+            reader=tool.version,
+            warnings=(f"The legacy rules were read with {program}: {refused.problem}",),
+        )
 
 
 def _chains(libiptc: Libiptc, handle: int, memory: _Memory) -> dict[str, r.Chain]:

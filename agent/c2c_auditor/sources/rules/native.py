@@ -21,7 +21,7 @@ from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.replica import Replica
 
 # Counting the rules takes a look at each chain, so it is not done for each commit.
-_FORGET_EVERY, _SPARE = 1000, 20_000
+_SPARE = 1000
 
 
 class NativeReader:
@@ -44,7 +44,7 @@ class NativeReader:
         self._follower = Follower(netlink, self._replica)
         self._current: dict[r.AddressFamily, r.Ruleset] = {}
         self._noted = 0
-        self._commits = 0
+        self._most = _SPARE
         self._journal = Journal(committers)
         self._counting = counting
 
@@ -98,17 +98,15 @@ class NativeReader:
                 for concerned in DECODED.get(family, tuple(r.AddressFamily)):
                     self._current.pop(concerned, None)
             self._journal.note(turn)
-        self._commits += len(self._follower.turns)
         self._follower.turns.clear()
         if lost:
             self._journal.forget_deeds()
-        if self._commits >= _FORGET_EVERY:
-            self._commits = 0
+        if sum(map(len, self._decoders.values())) > self._most:
             self._forget()
 
     def _forget(self) -> None:
         """Forget rules that are gone, where they are more than those that are there."""
-        most = 2 * self._replica.size() + _SPARE
-        for decoder in self._decoders.values():
-            if len(decoder) > most:
+        self._most = 2 * self._replica.size() + _SPARE
+        if sum(map(len, self._decoders.values())) > self._most:
+            for decoder in self._decoders.values():
                 decoder.forget()

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from c2c_auditor.errors import Reason, SourceError
+from c2c_auditor.errors import Reason
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.change import Done
 from c2c_auditor.model.table import READ_TABLES, TableSpec
 from c2c_auditor.netfilter.parse import RuleParser
-from c2c_auditor.netfilter.savefile import parse_save
-from c2c_auditor.sources.rules.command import Limits, Output, run
+from c2c_auditor.sources.rules.command import Limits
 from c2c_auditor.sources.rules.counting import PolledCounting
 from c2c_auditor.sources.rules.journal import Journal
 from c2c_auditor.sources.rules.older_reader import marked_if_older
+from c2c_auditor.sources.rules.saved import failed, read_table
 from c2c_auditor.sources.rules.tools import Tools
 
 _ATTEMPTS = 4
@@ -74,7 +74,7 @@ class NftReader:
                 if family is r.AddressFamily.IPV4:
                     self._counting.note(again)
                 return again
-        raise _failed(
+        raise failed(
             Reason.INCONSISTENT,
             f"{family.tool}-save",
             f"no two of {_ATTEMPTS} readings in a row agree",
@@ -90,9 +90,9 @@ class NftReader:
         tables: dict[str, r.Table] = {}
         warnings: dict[str, None] = {}
         for name in self._names:
-            output = self._run([tool.path, "-c", "-t", name])
-            tables.update(_table(name, output, f"{tool.path} -t {name}", parser))
-            warnings.update(dict.fromkeys(line for line in output.errors.splitlines() if line.startswith("# Warning")))
+            table, said = read_table(tool, name, parser, self._limits)
+            tables.update(table)
+            warnings.update(dict.fromkeys(said))
         ruleset = r.Ruleset(
             tables=tables,
             family=family,
@@ -107,41 +107,3 @@ class NftReader:
         """Drop all that was remembered of the rules."""
         self._parsers.clear()
         self._last.clear()
-
-    def _run(self, argv: Sequence[str]) -> Output:
-        output = run(argv, self._limits)
-        where = " ".join(argv)
-        if "incompatible" in output.errors or "is incompatible, use 'nft' tool" in output.text:
-            raise _failed(
-                Reason.INCOMPATIBLE,
-                where,
-                "iptables cannot show this table: it holds native nftables rules, or those of a newer iptables",
-                "look at it with `nft list ruleset`; if silk's iptables is newer, set iptables_bin_dir to its "
-                "directory",
-            )
-        if output.status != 0:
-            denied = "ermission denied" in output.errors or "not permitted" in output.errors
-            raise _failed(
-                Reason.PERMISSION if denied else Reason.FAILED,
-                where,
-                f"exit status {output.status}: {output.errors.strip() or 'no message'}",
-                "give the agent CAP_NET_ADMIN and CAP_NET_RAW" if denied else "run it by hand",
-            )
-        return output
-
-
-def _table(name: str, output: Output, where: str, parser: RuleParser) -> Mapping[str, r.Table]:
-    """Exit status 0 proves nothing: an empty answer, another table's, or one without COMMIT is a failed reading."""
-    found = parse_save(output.text, where=where, parser=parser).tables
-    if set(found) != {name}:
-        raise _failed(
-            Reason.MALFORMED,
-            where,
-            "it ended without an error and without printing the table",
-            "run it by hand; is it the stemcell's own iptables?",
-        )
-    return found
-
-
-def _failed(reason: Reason, where: str, problem: str, remedy: str) -> SourceError:
-    return SourceError(source="rules", reason=reason, where=where, problem=problem, remedy=remedy)

@@ -7,14 +7,27 @@ part of a cell's rules.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from attrs import evolve
 
 from c2c_auditor.errors import ParseError
 from c2c_auditor.model.family import AddressFamily
-from c2c_auditor.model.rule import Chain, Goto, Jump, Loss, Ruleset, Table
-from c2c_auditor.netfilter import pasted
+from c2c_auditor.model.rule import (
+    Chain,
+    CommentMatch,
+    Goto,
+    Jump,
+    Log,
+    Loss,
+    OpaqueMatch,
+    OpaqueTarget,
+    Rule,
+    Ruleset,
+    Table,
+)
+from c2c_auditor.netfilter import pasted, wrapped
 from c2c_auditor.netfilter.listing import parse_listing
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.netfilter.savefile import parse_save
@@ -25,6 +38,8 @@ from c2c_auditor.sources.rules.services import service_port
 _SAVED = re.compile(r"^(?:\*\w+|:\S+ \S+|(?:\[\d+:\d+\] )?-A \S+|-[PN] \S+|# Table .* is incompatible)", re.MULTILINE)
 _FRAMED = re.compile(r"^\*\w", re.MULTILINE)
 _NO_COMMENT = re.compile(r"^[^#\s]", re.MULTILINE)
+_WORD, _PREFIX = re.compile(r"\S*"), re.compile(r"(?:\S+ )*")
+_JOINED = "Lines of the text were broken, by a terminal or a mail program; they were joined again."
 _JUDGED_BUILT_IN_CHAINS = ("FORWARD", "INPUT")
 
 
@@ -48,6 +63,49 @@ def read_pasted(text: str, *, where: str) -> Ruleset:
     """
     pasted.refuse_several_machines(text, where=where)
     text = pasted.cleaned(text)
+    try:
+        return _read_cleaned(text, where)
+    except ParseError:
+        ruleset = _read_joined(text, where)
+        if ruleset is None:
+            raise
+        return ruleset
+
+
+def _read_joined(text: str, where: str) -> Ruleset | None:
+    """``text`` with its broken lines joined, in the way that leaves less that is not understood.
+
+    None if no line is broken, or if it is not certain how.
+    """
+    readings: list[tuple[int, Ruleset]] = []
+    for whole in wrapped.joined(text):
+        with suppress(ParseError):
+            ruleset = _read_cleaned(whole, where)
+            if all(ruleset.tables != other.tables for _, other in readings):
+                readings.append((sum(map(_is_odd, _rules(ruleset))), ruleset))
+    readings.sort(key=lambda reading: reading[0])
+    beside = readings[1][0] if len(readings) > 1 else 1
+    if not readings or readings[0][0] >= beside:
+        return None
+    ruleset = readings[0][1]
+    return evolve(ruleset, warnings=(*ruleset.warnings, _JOINED))
+
+
+def _rules(ruleset: Ruleset) -> Iterator[Rule]:
+    return (rule for table in ruleset.tables.values() for chain in table.chains.values() for rule in chain.rules)
+
+
+def _is_odd(rule: Rule) -> bool:
+    """Whether a rule looks broken elsewhere; silk's comments have no blanks, its log prefixes end in one."""
+    if isinstance(rule.target, Log) and not _PREFIX.fullmatch(rule.target.prefix):
+        return True
+    return isinstance(rule.target, OpaqueTarget) or any(
+        isinstance(match, OpaqueMatch) or (isinstance(match, CommentMatch) and not _WORD.fullmatch(match.text))
+        for match in rule.matches
+    )
+
+
+def _read_cleaned(text: str, where: str) -> Ruleset:
     pasted.refuse(text, where=where)
     readings = [_read(output, where) for output in pasted.outputs(text, where=where)]
     if not readings:
@@ -108,7 +166,10 @@ def _joined(readings: Sequence[Ruleset], where: str) -> Ruleset:
                     chains[name] = chain
                 elif known != chain and known.whole == chain.whole:
                     raise _apart(
-                        where, f"chain {name} of {table.name} stands there twice, with other rules", "give one reading"
+                        where,
+                        f"chain {name} of {table.name} stands there twice, with other rules",
+                        "give one reading: the output of iptables-save, or each command's in a file of its own "
+                        "(--rules FILE --rules FILE)",
                     )
     return evolve(
         first,

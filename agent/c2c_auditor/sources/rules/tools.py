@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -19,6 +19,7 @@ from c2c_auditor.model.rule import Backend
 from c2c_auditor.sources.rules.command import Limits, run
 
 _MOST = 1 << 16
+_NAMES = {Backend.NFT: "nf_tables", Backend.LEGACY: "legacy"}
 _VERSION = re.compile(r"^\S+ v\d\S*(?: \((?:nf_tables|legacy)\))?$", re.MULTILINE)
 
 
@@ -51,13 +52,20 @@ class Tools:
 
         Raises SourceError when there is none; the error names the program that was found instead.
         """
+        return self._find(Backend.NFT, names)
+
+    def find_legacy(self, *names: str) -> Tool:
+        """The same for a program of the legacy backend."""
+        return self._find(Backend.LEGACY, names)
+
+    def _find(self, backend: Backend, names: Sequence[str]) -> Tool:
         others: list[Tool] = []
         for name in names:
             path = shutil.which(name, path=str(self._bin_dir) if self._bin_dir is not None else None)
             if path is None:
                 continue
             tool = self._tool(path)
-            if tool.backend is not Backend.LEGACY:
+            if tool.backend in (None, backend):
                 return tool
             others.append(tool)
         where = str(self._bin_dir / names[0]) if self._bin_dir is not None else names[0]
@@ -76,7 +84,7 @@ class Tools:
             reason=Reason.MISSING,
             where=where,
             problem=f"there is no such program{found}",
-            remedy="install iptables, or set iptables_bin_dir to the directory of its nf_tables programs",
+            remedy=f"install iptables, or set iptables_bin_dir to the directory of its {_NAMES[backend]} programs",
         )
 
     def _paths(self, names: Iterable[str]) -> Iterator[Path]:

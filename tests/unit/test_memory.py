@@ -1,0 +1,74 @@
+"""Memory follows what a cell holds, not what it has held: containers come and go for months."""
+
+from __future__ import annotations
+
+import gc
+
+from c2c_auditor.audit.judge import judge
+from c2c_auditor.model.rule import CommentMatch, Rule
+from c2c_auditor.netfilter import canonical
+from c2c_auditor.netfilter.parse import RuleParser
+from c2c_auditor.netfilter.savefile import parse_save
+from c2c_auditor.silk.policy import Planned
+from c2c_auditor.silk.remembered import forget_unused, remembered
+from c2c_auditor.silk.shapes import ChainPlan
+from support.big_cell import big_cell
+
+
+def test_what_is_planned_is_worked_out_once_and_forgotten_with_the_container() -> None:
+    """An audit that does not ask for it any longer is the first of two; after the second it is gone."""
+    worked_out: list[str] = []
+
+    @remembered
+    def plan(container: str, *, garden: bool) -> tuple[str, bool]:
+        worked_out.append(container)
+        return container, garden
+
+    for present in ("ab", "ab", "b", "b", "ab"):
+        for container in present:
+            assert plan(container, garden=True) == (container, True)
+        forget_unused()
+    assert worked_out == ["a", "b", "a"]
+    assert plan("b", garden=False) == ("b", False)
+
+
+def test_a_process_that_never_forgets_is_bounded_all_the_same() -> None:
+    """Commands and tests have no audits after which to forget."""
+    held: list[int] = []
+
+    @remembered
+    def plan(_: int) -> Value:
+        return Value()
+
+    class Value:
+        def __init__(self) -> None:
+            held.append(1)
+
+        def __del__(self) -> None:
+            held.pop()
+
+    for number in range(20_000):
+        plan(number)
+    assert len(held) <= 2 * 4096 + 2
+
+
+def test_what_is_held_follows_the_cell() -> None:
+    """Cells with other containers, apps and marks, one after the other: what stays does not become more."""
+    held = [_held_after(seed) for seed in range(12)]
+    assert max(held[6:]) < 1.5 * held[1]
+
+
+def _held_after(seed: int) -> int:
+    cell = big_cell(containers=10, rules=100, seed=seed)
+    ruleset = parse_save(cell.save, where="generated", parser=RuleParser())
+    assert judge(cell.facts, ruleset, None).unmet == frozenset()
+    forget_unused()
+    del cell, ruleset
+    gc.collect()
+    return sum(1 for value in gc.get_objects() if isinstance(value, Rule | CommentMatch | ChainPlan | Planned))
+
+
+def test_equal_values_are_one_as_long_as_something_holds_them() -> None:
+    """Rules of the reading and of the plan are the same objects."""
+    one = canonical.shared(Rule(matches=(CommentMatch(text="src:here"),)))
+    assert canonical.shared(Rule(matches=(CommentMatch(text="src:here"),))) is one
