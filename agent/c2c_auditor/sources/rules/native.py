@@ -94,7 +94,7 @@ class NativeReader:
             self._noted = self._follower.listings
             self._current.clear()
         turns = self._follower.turns
-        while turns:  # an audit may be given up at any point: a commit is never noted twice, nor forgotten
+        while turns:  # an audit may be given up at any point: no ruleset outlives a commit, and none is noted twice
             for (family, _), _ in turns[0].applied.names:
                 for concerned in DECODED.get(family, tuple(r.AddressFamily)):
                     self._current.pop(concerned, None)
