@@ -21,11 +21,12 @@ from c2c_auditor.audit.scene import Scene, judge_cell
 from c2c_auditor.audit.settle import Grace, Memory, Settlement, settle
 from c2c_auditor.audit.staleness import Staleness
 from c2c_auditor.errors import Reason
-from c2c_auditor.model.change import Author, Change, Done, newest
+from c2c_auditor.model.change import Author, Change, Done, newest, newest_done
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Counters, Histogram, NetlinkStatus, Problem, Report, Result, SourceStatus
+from c2c_auditor.model.rule import Backend
 from c2c_auditor.silk.remembered import forget_unused
 from c2c_auditor.sources.clocks import Clocks
 
@@ -113,7 +114,7 @@ class Cycle:
 
     def _report(self, reading: Reading, judgement: Judgement, settlement: Settlement) -> Report:
         offset = (reading.time or 0.0) - self._clocks.steady()
-        self._blame(settlement)
+        self._blame(settlement, reading)
         report = judged_report(reading, judgement, self._told(settlement.findings, offset))
         if report.result is not Result.BLIND:
             self._last_conclusive = reading.time
@@ -128,12 +129,19 @@ class Cycle:
             )
         )
 
-    def _blame(self, settlement: Settlement) -> None:
-        """Find out what caused the findings that the audit before did not have; those that ended are kept once more."""
+    def _blame(self, settlement: Settlement, reading: Reading) -> None:
+        """Find out what caused the findings that the audit before did not have; those that ended are kept once more.
+
+        Findings are about the main backend, of which only nf_tables numbers its commits.
+        """
         known = self._memory.tracks
         self._blamed = {key: change for key, change in self._blamed.items() if key in known}
         new = [finding for finding in settlement.findings if finding.key not in known]
-        self._blamed.update((finding.key, change) for finding, change in blamed(new, self._done or ()))
+        done = self._done or []
+        if len({ruleset.backend for ruleset in reading.rulesets}) > 1:
+            numbered = reading.rulesets[0].backend is Backend.NFT
+            done = [one for one in done if (one.change.generation > 0) is numbered]
+        self._blamed.update((finding.key, change) for finding, change in blamed(new, done))
         self._done = []
 
     def _told(self, findings: Sequence[Finding], offset: float) -> tuple[Finding, ...]:
@@ -178,7 +186,7 @@ class Cycle:
             self._counters = evolve(self._counters, packets=reading.packets)
         self._journal = newest([*self._journal, *(done.change for done in reading.done)], _author)
         if self._done is not None:
-            self._done = newest([*self._done, *reading.done], _author_of)
+            self._done = newest_done([*self._done, *reading.done])
         self._count_seconds(reading.seconds)
         self._count_errors(reading.sources)
 
@@ -233,10 +241,6 @@ def _problem_of_bug(error: Exception) -> Problem:
 
 def _author(change: Change) -> Author:
     return change.author
-
-
-def _author_of(done: Done) -> Author:
-    return done.change.author
 
 
 def _effects(findings: Sequence[Finding]) -> list[Effect]:

@@ -33,6 +33,7 @@ _SOURCES = ("rules", "vpa_config", "store", "policy_server", "cni_config", "secu
 _FROM_SERVER = ("policy_server", "security_groups")
 # Numbers in the texts that stand for counters, which move.
 _AUDITS, _COMMITS, _PHASES, _SPENT = 7777, 5555, 3333, 66.66
+_ACCEPTED, _REFUSED = 8888, 4444
 _PROCESS = (
     "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes 9.4e+07\n"
     "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total @CPU@\n"
@@ -124,6 +125,8 @@ class Cells:
             b"@CPU@": f"{0.03 * audits:.2f}",
             b"@AUDITS@": f"{audits}.0",
             b"@COMMITS@": f"{audits // 3}.0",
+            b"@ACCEPTED@": f"{200 * audits}.0",
+            b"@REFUSED@": f"{10 * audits}.0",
             b"@SPENT@": f"{0.02 * audits:.2f}",
         }
         body = self._texts[state]
@@ -147,6 +150,8 @@ def _text(state: State) -> bytes:
         "1.7954e+09": "@SINCE@",
         f"{_AUDITS}.0": "@AUDITS@",
         f"{_COMMITS}.0": "@COMMITS@",
+        f"{_ACCEPTED}.0": "@ACCEPTED@",
+        f"{_REFUSED}.0": "@REFUSED@",
         f"{_PHASES}.0": "@AUDITS@",
         f"{_SPENT}": "@SPENT@",
     }
@@ -197,6 +202,6 @@ def _counters(away: tuple[str, ...], result: Result) -> Counters:
         audits={**dict.fromkeys(Result, 0), result: _AUDITS},
         source_errors={(name, "timeout"): 3 for name in away},
         ruleset_changes={"vpa": _COMMITS, "cni": 0, "foreign": 0},
-        packets={"accepted": 0, "refused": 0},
+        packets={"accepted": _ACCEPTED, "refused": _REFUSED},
         durations=dict.fromkeys(("rules", "facts", "judge"), durations),
     )

@@ -16,6 +16,7 @@ from attrs import define, evolve
 from c2c_auditor.audit.settle import Grace
 from c2c_auditor.cycle import Cycle
 from c2c_auditor.model.cell import BadRecord, CellFacts, PolicySet
+from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.reading import FactsReading
 from c2c_auditor.model.report import Result
@@ -59,7 +60,7 @@ def _cycle(script: _Script, netlink: Netlink) -> Cycle:
     return Cycle(rules=rules, facts=script, version="t", grace=grace, clocks=Clocks(steady=lambda: script.steady))
 
 
-def _raised(cycle: Cycle, script: _Script, kind: Kind, *, story: str, update: bool) -> None:
+def _raised(cycle: Cycle, script: _Script, kind: Kind, *, story: str, update: bool) -> Finding:
     """Pending at once, confirmed after the grace, and said as docs/findings/ shows it."""
     first = cycle.run()
     assert kind in {finding.kind for finding in first.findings}
@@ -70,6 +71,7 @@ def _raised(cycle: Cycle, script: _Script, kind: Kind, *, story: str, update: bo
     finding = next(finding for finding in report.confirmed if finding.kind is kind)
     said = f"{finding.effect.value.upper()} {kind.value} {finding.summary}"
     hold(kind, story=story, said=said, update=update)
+    return finding
 
 
 @pytest.mark.parametrize("backend", ["nft", "legacy"])
@@ -77,7 +79,7 @@ def _raised(cycle: Cycle, script: _Script, kind: Kind, *, story: str, update: bo
 def test_a_rule_changed_by_hand_is_raised_and_resolved(
     kind: Kind, backend: str, request: pytest.FixtureRequest
 ) -> None:
-    """With the backend's own iptables."""
+    """With the backend's own iptables; the finding names the commit, and on nf_tables who made it."""
     _by_hand(kind, backend, update=request.config.getoption("--update-golden"))
 
 
@@ -94,7 +96,13 @@ def _by_hand(kind: Kind, backend: str, *, update: bool) -> None:
         assert cycle.run().result is Result.CLEAN
         command = typed.replace("VPA", cell.policy_chain).split()
         subprocess.run((f"iptables-{backend}", "-w", *command), check=True, timeout=30)
-        _raised(cycle, script, kind, story=f"`iptables {typed.replace('VPA', 'vpa--<time>')}`", update=update)
+        story = f"`iptables {typed.replace('VPA', 'vpa--<time>')}`"
+        change = _raised(cycle, script, kind, story=story, update=update).changed_by
+        if kind is Kind.FLOW_BLOCKED:  # which is about no rule in particular
+            assert change is None
+        else:
+            assert change is not None
+            assert change.process == ("iptables-nft" if backend == "nft" else "")
         subprocess.run(restore, input=whole, check=True, timeout=30)
         last = cycle.run()
         assert (last.result, kind in {finding.kind for finding in last.resolved}) == (Result.CLEAN, True)

@@ -83,13 +83,18 @@ def test_who_started_the_process_tells_more_than_what_it_did(parent: str, author
     assert classified("iptables", parent, deed)[0] is author
 
 
-@pytest.mark.parametrize("parent", ["vxlan-policy-ag", ""])
-def test_whoever_starts_it_silk_does_no_such_thing(parent: str) -> None:
-    """Another program, a policy, a built-in chain that is gone: silk does none of these."""
+@pytest.mark.parametrize(("parent", "author"), [("vxlan-policy-ag", _VPA), ("", _FOREIGN)])
+def test_what_silk_is_not_known_to_do_is_silks_only_by_its_parent(parent: str, author: Author) -> None:
+    """A policy, a built-in chain that is gone, a rule of a shape that is new: part of nothing that silk does today."""
     chain = frozenset({_place("FORWARD")})
-    assert classified("nft", parent, _deed(["vpa--1795398014206300"]))[0] is _FOREIGN
-    assert classified("iptables", parent, Deed(chains=chain, policies=chain))[0] is _FOREIGN
-    assert classified("iptables-restor", parent, Deed(chains=chain, lost=chain))[0] is _FOREIGN
+    strange = _deed(["FORWARD"], added=("FORWARD -j ACCEPT",))
+    for deed in (Deed(chains=chain, policies=chain), Deed(chains=chain, lost=chain), strange):
+        assert classified("iptables", parent, deed) == (author, _OTHER)
+
+
+def test_another_program_is_nobody_of_silks() -> None:
+    """Whatever it writes, and whoever starts it: silk starts iptables by its plain name."""
+    assert classified("nft", "vxlan-policy-ag", _deed(["vpa--1795398014206300"])) == (_FOREIGN, _OTHER)
 
 
 def test_of_a_thousand_commits_of_silks_none_is_somebody_elses() -> None:

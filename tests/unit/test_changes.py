@@ -180,3 +180,6 @@ def test_pseudonyms_cover_the_changes() -> None:
     assert change.removed[0].endswith("-d 10.255.1.4/32 -j REJECT")
     assert re.fullmatch(r"process-\d+ \(4700\)", change.parent)
     assert redacted({"changes.json": "no json: secret"})["changes.json"] == "{"
+    without = redacted({"changes.json": changes_json((secret,))}, addresses=True)["changes.json"]
+    assert "10.255.1.4" not in without
+    assert parse_changes(without, where="x")[0].seen == NOW

@@ -49,7 +49,13 @@ class _Touched:
         key = id(rules), place
         if key not in self._sets:
             self._sets[key] = frozenset(rules[place])
-        return wanted in self._sets[key] or any(_is_planned(wanted, rule) for rule in rules[place])
+        return wanted in self._sets[key]
+
+    def has_planned(self, rules: Rules, place: ChainPlace, wanted: r.Rule) -> bool:
+        """The same of a rule that should be there, however it is spelled; few are spelled in more than one way."""
+        if self.has(rules, place, wanted):
+            return True
+        return _is_vague(wanted) and any(_is_planned(wanted, rule) for rule in rules.get(place, ()))
 
 
 def _cause(finding: Finding, touched: Sequence[_Touched]) -> Change | None:
@@ -72,10 +78,10 @@ def _did(finding: Finding, place: ChainPlace, one: _Touched, deed: Deed) -> bool
     if finding.found is not None:
         if isinstance(finding.found.target, r.Policy):
             return True if place in deed.policies or place in deed.made else None
-        did = _only(finding.found in deed.added.get(place, ()), finding.found in deed.removed.get(place, ()))
+        did = _only(one.has(deed.added, place, finding.found), one.has(deed.removed, place, finding.found))
         return did if did is not None else _lost_twin(finding, place, one, deed)
     if finding.expected is not None:
-        return _only(one.has(deed.removed, place, finding.expected), one.has(deed.added, place, finding.expected))
+        return _lost(finding.expected, place, one, deed)
     if finding.kind is Kind.POLICY_CHAIN_MISSING:
         return _only(_policy_chain(place, deed.lost), _policy_chain(place, deed.made))
     if finding.kind in _GONE:
@@ -91,7 +97,11 @@ def _lost_twin(finding: Finding, place: ChainPlace, one: _Touched, deed: Deed) -
     if finding.kind is not Kind.NAT_RULE_MISSING or finding.expected is None or twin is None:
         return None
     there = place._replace(table=twin)
-    return _only(one.has(deed.removed, there, finding.expected), one.has(deed.added, there, finding.expected))
+    return _lost(finding.expected, there, one, deed)
+
+
+def _lost(expected: r.Rule, place: ChainPlace, one: _Touched, deed: Deed) -> bool | None:
+    return _only(one.has_planned(deed.removed, place, expected), one.has_planned(deed.added, place, expected))
 
 
 def _only(did: bool, undid: bool) -> bool | None:  # noqa: FBT001 - two facts, told apart by their order
@@ -114,13 +124,15 @@ def _jumps(rules: Rules, to: ChainPlace) -> bool:
     )
 
 
-def _is_planned(wanted: r.Rule, rule: r.Rule) -> bool:
-    """Whether ``rule`` is a spelling of a planned one.
+def _is_vague(rule: r.Rule) -> bool:
+    """Whether a plan does not know all of a rule: of a jump its interface, of a MASQUERADE what it leaves out."""
+    if isinstance(rule.target, r.Jump):
+        return family_of(rule.target.chain) is not None
+    return isinstance(rule.target, r.Masquerade) and rule.source is not None
 
-    A plan does not know the interface of a jump, nor what a container's MASQUERADE leaves out.
-    """
-    if isinstance(wanted.target, r.Jump) and family_of(wanted.target.chain) is not None:
+
+def _is_planned(wanted: r.Rule, rule: r.Rule) -> bool:
+    """Whether ``rule`` is a spelling of ``wanted``, which is vague."""
+    if isinstance(wanted.target, r.Jump):
         return rule.target == wanted.target and (rule.source, rule.destination) == (wanted.source, wanted.destination)
-    if isinstance(wanted.target, r.Masquerade) and wanted.source is not None:
-        return isinstance(rule.target, r.Masquerade) and rule.source == wanted.source
-    return False
+    return isinstance(rule.target, r.Masquerade) and rule.source == wanted.source

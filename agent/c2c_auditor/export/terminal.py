@@ -30,9 +30,9 @@ class Page:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def say(self, *parts: Cell, indent: int = 0) -> None:
-        """One paragraph of (text, style)."""
-        self._print(Text(" " * indent), self._text(*parts), indent=indent)
+    def say(self, *parts: Cell, indent: int = 0, label: str = "") -> None:
+        """One paragraph of (text, style), all of it indented; ``label`` stands in front of its first line."""
+        self._print(self._text((f"{label:<{indent}}", "dim" if label else "")), self._text(*parts), indent=indent)
 
     def table(self, pairs: Iterable[tuple[str, str]], *, indent: int) -> None:
         """Foreign values beside their labels."""

@@ -19,6 +19,7 @@ from c2c_auditor.model.report import Result
 
 # silk creates a container by some thirty commits: for people the first of those that belong together stands for all.
 _TOGETHER_SECONDS = 5.0
+_INDENT = 9
 
 
 @frozen(kw_only=True)
@@ -125,8 +126,8 @@ class Printer:
             self._result(happening)
 
     def _say(self, seconds: float, *parts: Cell) -> None:
-        clock = f"{datetime.fromtimestamp(seconds, timezone.utc):%H:%M:%S} "
-        self._page.say((clock, "dim"), *parts)
+        clock = f"{datetime.fromtimestamp(seconds, timezone.utc):%H:%M:%S}"
+        self._page.say(*parts, indent=_INDENT, label=clock)
 
     def _change(self, seconds: float, change: Change) -> None:
         of = change.author, change.act
@@ -161,6 +162,3 @@ class Printer:
         elif happening.result is not None:
             clean = happening.result is Result.CLEAN
             self._say(happening.time, (happening.result.value.upper(), "bold green" if clean else "bold"))
-
-
-_INDENT = 9

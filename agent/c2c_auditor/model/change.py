@@ -13,6 +13,8 @@ from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.rule import Rule
 
 MOST_CHANGES = 100
+MOST_RULES = 300_000
+"""In all deeds that are kept: a dozen swaps of the largest policy chain."""
 T = TypeVar("T")
 
 
@@ -100,6 +102,13 @@ class Done:
     change: Change
     deed: Deed | None
 
+    @property
+    def size(self) -> int:
+        """How many rules the deed holds."""
+        if self.deed is None:
+            return 0
+        return sum(len(rules) for of in (self.deed.added, self.deed.removed) for rules in of.values())
+
 
 def newest(changes: Sequence[T], author: Callable[[T], Author]) -> list[T]:
     """The newest hundred of silk's and of others', in their order: silk's daily work never hides what others did."""
@@ -110,4 +119,14 @@ def newest(changes: Sequence[T], author: Callable[[T], Author]) -> list[T]:
         count[silks] += 1
         if count[silks] <= MOST_CHANGES:
             kept.append(change)
+    return kept[::-1]
+
+
+def newest_done(done: Sequence[Done]) -> list[Done]:
+    """The same; beyond `MOST_RULES` in all, the older ones without their deeds."""
+    kept: list[Done] = []
+    rules = 0
+    for one in reversed(newest(done, lambda each: each.change.author)):
+        rules += one.size
+        kept.append(one if rules <= MOST_RULES else Done(change=one.change, deed=None))
     return kept[::-1]

@@ -1,8 +1,8 @@
 """Who made a commit to the rules, VPA, the CNI plugin or somebody else, and what silk does with such a commit.
 
 silk starts iptables like a person does, so a process's name does not tell them apart. Its parent does, where it was
-still there to be looked at; else what the commit did. A person who does exactly what silk would do, from a program that
-is neither a shell nor known, is taken for silk.
+still there to be looked at: whatever VPA starts is VPA's work, and whatever a shell starts is not silk's. Else what the
+commit did tells. A person who does exactly what silk would do, from another program, is taken for silk.
 """
 
 from __future__ import annotations
@@ -29,14 +29,10 @@ def classified(process: str, parent: str, deed: Deed) -> tuple[Author, Act]:
     silk writes its own chains, jumps to them in built-in ones, and one MASQUERADE for each container. It takes rules
     out of a built-in chain one by one, each by a command of its own, so several at once are somebody's flush.
     """
-    others = Author.FOREIGN, Act.OTHER
-    if process not in _TOOLS or parent in _SHELLS or not _as_silk_does(deed):
-        return others
-    families = set(_families(deed))
-    if not families or None in families:
-        return others
-    act = _act(process, deed, families)
     known = _PARENTS.get(parent)
+    act = _act(process, deed) if _as_silk_does(deed) else Act.OTHER
+    if process not in _TOOLS or parent in _SHELLS or (known is None and act is Act.OTHER):
+        return Author.FOREIGN, Act.OTHER
     if known is not None:
         return known, act
     return Author.VPA if act in (Act.POLICY_SWAP, Act.SECURITY_GROUPS) else Author.CNI, act
@@ -69,13 +65,16 @@ def _family_in_built_in(rule: r.Rule) -> ChainFamily | None:
     return ChainFamily.NETOUT if of_a_container else None
 
 
-def _act(process: str, deed: Deed, families: set[ChainFamily | None]) -> Act:
-    """What silk does by such a commit.
+def _act(process: str, deed: Deed) -> Act:
+    """What silk does by such a commit; other if it is about anything that is not silk's, or about nothing.
 
     VPA hangs security groups into ``netout--`` and puts the closing REJECT there anew, by ``iptables``; the CNI plugin
     fills that chain by ``iptables-restore``. That a deleted container's security groups are taken away is not told
     apart from their replacement.
     """
+    families = set(_families(deed))
+    if not families or None in families:
+        return Act.OTHER
     if ChainFamily.POLICY in families:
         return Act.POLICY_SWAP
     if families & _OF_GROUPS:

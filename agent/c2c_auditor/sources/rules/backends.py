@@ -90,9 +90,8 @@ class Backends:
         return dict(total)
 
     def done(self) -> tuple[Done, ...]:
-        """What was done since the last call, the oldest first."""
-        every = (done for reader in self._readers for done in reader.done())
-        return tuple(sorted(every, key=lambda done: done.change.seen))
+        """What was done since the last call, of each backend the oldest first."""
+        return tuple(done for reader in self._readers for done in reader.done())
 
     def packets(self) -> Mapping[str, int] | None:
         """Packets by verdict since the start, of all backends; None as long as none has counted."""

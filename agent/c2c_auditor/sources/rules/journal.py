@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from attrs import evolve
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.change import MOST_CHANGES, Author, Deed, Done, newest
+from c2c_auditor.model.change import MOST_CHANGES, MOST_RULES, Author, Done, newest_done
 from c2c_auditor.silk.authorship import classified
 from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.rules.committers import Committers, process_of
 from c2c_auditor.sources.rules.deeds import deed_of, difference, told
 from c2c_auditor.sources.rules.follower import Turn
-
-# In all deeds that nobody has asked for yet: a dozen swaps of the largest policy chain.
-_MOST_RULES = 300_000
 
 
 class Journal:
@@ -37,8 +34,9 @@ class Journal:
         if process is None:
             process = process_of(commit)
         author, act = classified(commit.name, process.parent, deed)
+        seen = process.seen if process.seen is not None else self._clocks.wall()
         self._counts[author.value] += 1
-        change = told(deed, seen=self._clocks.wall(), author=author, act=act, by=process, generation=commit.generation)
+        change = told(deed, seen=seen, author=author, act=act, by=process, generation=commit.generation)
         self._keep(Done(change=change, deed=deed))
 
     def note_difference(self, before: r.Ruleset, after: r.Ruleset) -> None:
@@ -49,13 +47,11 @@ class Journal:
             self._keep(Done(change=change, deed=deed))
 
     def _keep(self, done: Done) -> None:
-        self._rules += _size(done.deed)
-        if self._rules > _MOST_RULES:
-            self.forget_deeds()
-            self._rules = _size(done.deed)
         self._done.append(done)
-        if len(self._done) > 4 * MOST_CHANGES:
-            self._done = newest(self._done, _done_by)
+        self._rules += done.size
+        if len(self._done) > 4 * MOST_CHANGES or self._rules > MOST_RULES:
+            self._done = newest_done(self._done)
+            self._rules = sum(one.size for one in self._done)
 
     def forget_deeds(self) -> None:
         """What came before may have been undone since, unheard: it proves nothing of what is there."""
@@ -68,13 +64,5 @@ class Journal:
 
     def take(self) -> tuple[Done, ...]:
         """What was done since the last call, the oldest first."""
-        taken, self._done, self._rules = newest(self._done, _done_by), [], 0
+        taken, self._done, self._rules = newest_done(self._done), [], 0
         return tuple(taken)
-
-
-def _size(deed: Deed | None) -> int:
-    return sum(len(rules) for of in (deed.added, deed.removed) for rules in of.values()) if deed is not None else 0
-
-
-def _done_by(done: Done) -> Author:
-    return done.change.author

@@ -93,12 +93,12 @@ class NativeReader:
         if lost:
             self._noted = self._follower.listings
             self._current.clear()
-        for turn in self._follower.turns:
-            for (family, _), _ in turn.applied.names:
+        turns = self._follower.turns
+        while turns:  # an audit may be given up at any point: no ruleset outlives a commit, and none is noted twice
+            for (family, _), _ in turns[0].applied.names:
                 for concerned in DECODED.get(family, tuple(r.AddressFamily)):
                     self._current.pop(concerned, None)
-            self._journal.note(turn)
-        self._follower.turns.clear()
+            self._journal.note(turns.popleft())
         if lost:
             self._journal.forget_deeds()
         if sum(map(len, self._decoders.values())) > self._most:
