@@ -110,7 +110,8 @@ def _rules(clock: Clock) -> str:
         for name, one in spec.items()
         if name.endswith(("_time", "evaluation_interval"))
     }
-    return render(JOB, given=times).files["c2c_auditor.alerts.yml"]
+    rates = f"[{clock.text('5m')}]"
+    return render(JOB, given=times).files["c2c_auditor.alerts.yml"].replace("[5m]", rates)
 
 
 def _alertmanager_config(clock: Clock) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from demo.fault import Fault
 from demo.faults import ALL, TOUR
 from demo.namespace import namespace
 from demo.policy_server import PolicyServer, Truth, make_certificates
-from demo.silk import RELEASES, Iptables, Silk
+from demo.silk import RELEASES, TABLES, Iptables, Silk
 from demo.world import SHOP
 
 pytestmark = [
@@ -53,8 +53,8 @@ def rules(tables: Iptables) -> list[str]:
     def about(name: re.Match[str]) -> str:
         return "vpa--now" if abs(int(name[1]) / 1e6 - time.time()) < 600 else "vpa--then"
 
-    lines = re.sub(r"vpa--(\d+)", about, tables.save()).splitlines()
-    return [line for line in lines if not re.match(r"#|:[A-Z]+ ", line)]
+    lines = re.sub(r"vpa--(\d+)", about, tables.save(*TABLES, "raw")).splitlines()
+    return [line for line in lines if not re.match(r"#|:[A-Z]+ |\*raw$|COMMIT$", line)]
 
 
 def facts(cell: Cell) -> tuple[Any, ...]:

@@ -265,8 +265,5 @@ def test_what_is_remembered_of_rules_that_are_gone_is_forgotten(monkeypatch: pyt
             subprocess.run(("iptables-nft-restore", "-w"), input=text, text=True, check=True, timeout=30)
             assert len(reader.read().chains("filter")["FORWARD"].rules) == 20
         assert reader.read() == _listed()
-    ipv4, ipv6 = forgotten[::2], forgotten[1::2]
-    assert ipv4
-    assert all(50 < count < 160 for count in ipv4), forgotten
-    assert not any(ipv6)
-    assert all(len(decoder) < 160 for decoder in decoders)
+    assert 50 < max(forgotten) < 100
+    assert all(len(decoder) < 100 for decoder in decoders)

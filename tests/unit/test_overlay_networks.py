@@ -56,8 +56,9 @@ def test_with_policy_disabled_everything_passes_from_each_network_to_each(
 
 
 def test_a_pair_that_is_missing_is_found() -> None:
-    """In the policy chain and in each security group chain."""
+    """In the policy chain and in each security group chain, where packets to the overlay never come."""
     found = judge(_facts(TWO), _opened(PAIRS[:-1]), None).findings
+    assert {one.effect for one in found if one.kind is Kind.ASG_MISSING} == {Effect.RESIDUE}
     assert {one.kind for one in found} == {Kind.ENFORCEMENT_DISABLED, Kind.ACCEPT_MISSING, Kind.ASG_MISSING}
     assert {one.expected for one in found if one.expected is not None} == {PAIRS[-1]}
 

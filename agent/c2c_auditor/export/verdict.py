@@ -22,7 +22,7 @@ _WORDS = {
     Effect.RESIDUE: ("left-over", "left-overs", "no effect on traffic"),
     Effect.ADVICE: ("hint", "hints", "worth a look"),
 }
-# Only an audit that could judge these may say that the policies' rules are clean.
+# Only an audit that could judge these may say that the policies' rules are as they should be.
 _OF_POLICIES = (Family.POLICY, Family.CHAIN)
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -30,7 +30,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 def verdict(report: Report) -> list[tuple[str, str]]:
     """The sentence as parts of (text, style).
 
-    It has the counts of findings, whether and why the audit was blind, and CLEAN only if policies were judged.
+    It has the counts of findings, whether and why the audit was blind, and CLEAN only if everything was judged.
     """
     counts = [
         (effect, sum(finding.effect is effect for finding in report.findings) + omitted(report, effect))
@@ -49,14 +49,18 @@ def verdict(report: Report) -> list[tuple[str, str]]:
         parts.append((" and " if summary else "", ""))
         parts.append(("COULD NOT LOOK", "bold magenta"))
         parts.append((f" at everything: {_why_blind(report)}", ""))
-    elif not summary and any(kind.family in _OF_POLICIES for kind in report.unknown):
-        parts.append(
-            (f"no contradiction found; {len(report.unknown)} of {len(Kind)} kinds of findings not judged", "bold")
-        )
     elif not summary:
-        checked = sum(count for (name, _), count in report.tally.rules.items() if name is RuleSetName.MATCHED)
-        parts += [("CLEAN", "bold green"), (f": {checked} policy rules are as they should be" if checked else "", "")]
+        unknown = f"no contradiction found; {len(report.unknown)} of {len(Kind)} kinds of findings not judged"
+        parts += [(unknown, "bold") if report.unknown else ("CLEAN", "bold green"), (_checked(report), "")]
     return parts
+
+
+def _checked(report: Report) -> str:
+    """``: 3 policy rules are as they should be``, where the rules of policies were judged and there are some."""
+    count = sum(count for (name, _), count in report.tally.rules.items() if name is RuleSetName.MATCHED)
+    if not count or any(kind.family in _OF_POLICIES for kind in report.unknown):
+        return ""
+    return f": {count} policy {'rules are as they' if count > 1 else 'rule is as it'} should be"
 
 
 def omitted(report: Report, effect: Effect, kind: Kind | None = None) -> int:

@@ -30,6 +30,7 @@ from c2c_auditor.netfilter import canonical
 from c2c_auditor.silk import chain_names
 from c2c_auditor.silk.chain_names import ChainFamily
 from c2c_auditor.silk.overlay import default_deny
+from c2c_auditor.silk.policy import open_rules
 from c2c_auditor.silk.shapes import ChainPlan
 
 _LOGS_LOST = (Kind.CONTAINER_CHAIN_MISSING, Effect.OUTAGE, "rules that log go nowhere")
@@ -179,6 +180,8 @@ def _missing_rule(inputs: Inputs, plan: ChainPlan, rule: r.Rule, entry: Entry | 
     deny = rule == default_deny(plan.container)
     kind = Kind.DEFAULT_DENY_MISSING if deny else Kind.ASG_MISSING if _is_asg(plan) else Kind.CONTAINER_RULE_MISSING
     effect = _effect_of_loss(rule, entry)
+    if entry is None and _is_asg(plan) and rule in open_rules(inputs.config.overlay_networks):
+        effect = Effect.RESIDUE  # what goes to the overlay leaves by the vtep, and netout-- is for the underlay alone
     container = container_name(inputs, plan.container)
     if deny and entry is None:
         summary = f"{container} has lost its default deny in {plan.name}: {everybody(inputs)} reaches it on all ports."
@@ -186,7 +189,7 @@ def _missing_rule(inputs: Inputs, plan: ChainPlan, rule: r.Rule, entry: Entry | 
         summary = f"{container} lacks a rule in {plan.name}: {describe.does(effect, plan.family)}."
     else:
         names_ = ", ".join(fields.differing(rule, entry.rule))
-        summary = f"A rule of {container} in {plan.name} was changed ({names_}): {describe.does(effect, plan.family)}."
+        summary = f"{container} has a changed rule in {plan.name} ({names_}): {describe.does(effect, plan.family)}."
     return describe.finding(
         kind,
         subject=_subject(plan, rule),
@@ -224,8 +227,8 @@ def _extra_rule(inputs: Inputs, plan: ChainPlan, entry: Entry) -> Finding:
         Kind.ASG_STALE if _is_asg(plan) else Kind.CONTAINER_RULE_STALE,
         subject=_subject(plan, entry.rule),
         summary=(
-            f"Rule {entry.position} in {plan.name} of {container_name(inputs, plan.container)} is none that silk would "
-            f"write there: {describe.does(effect, plan.family)}."
+            f"{container_name(inputs, plan.container)} has a rule in {plan.name} that silk does not write (rule "
+            f"{entry.position}): {describe.does(effect, plan.family)}."
         ),
         remedy=ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=effect,
@@ -258,8 +261,8 @@ def _moved(inputs: Inputs, plan: ChainPlan, one: Moved) -> Finding:
         stale if one.effect is Effect.BREACH else missing,
         subject=_subject(plan, one.entry.rule),
         summary=(
-            f"Rule {one.entry.position} in {plan.name} of {container_name(inputs, plan.container)} was moved: "
-            f"{describe.does(one.effect, plan.family)}."
+            f"{container_name(inputs, plan.container)} has a rule at a wrong place in {plan.name} (rule "
+            f"{one.entry.position}): {describe.does(one.effect, plan.family)}."
         ),
         remedy=ASG_SYNC if _is_asg(plan) else RECREATE,
         effect=one.effect,
