@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar, cast
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 from attrs import evolve
 
@@ -57,7 +57,7 @@ def matches_in_order(matches: list[r.Match]) -> tuple[r.Match, ...]:
 
 
 # Held weakly: on a cell whose containers come and go, values that are in no rule any longer would fill the memory.
-_first: WeakKeyDictionary[object, ref[object]] = WeakKeyDictionary()
+_first: dict[ref[object], ref[object]] = {}
 _PLAIN = (str, int, type(None))
 """What cannot be held weakly, and need not be shared."""
 
@@ -66,11 +66,12 @@ def shared(value: T) -> T:
     """The first value equal to ``value``, so that values of readers and plan are the same object and compare fast."""
     if isinstance(value, _PLAIN):
         return value
-    found = _first.get(value)
+    found = _first.get(ref(value))
     first = found() if found is not None else None
     if first is not None:
         return cast("T", first)
-    _first[value] = ref(value)
+    kept: ref[object] = ref(value, _first.pop)
+    _first[kept] = kept
     return value
 
 
