@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz soak fleet matrix golden docs pictures dashboards stage release packages vulnerabilities lock clean venv kernel
+.PHONY: help demo test check bench performance fuzz soak fleet matrix golden docs pictures dashboards stage release packages vulnerabilities lock clean venv kernel
 
 pytest := .venv/bin/pytest
 
@@ -24,6 +24,9 @@ check: venv ## style, types, and the project's own rules (layers, purity, sizes)
 
 bench: kernel ## time and memory, as ratios against iptables itself
 	$(pytest) tests/bench -rsP
+
+performance: kernel ## the benchmarks, how cost grows, and the daemon on a large cell, into docs/performance.md; some fifteen minutes
+	.venv/bin/python packaging/performance.py
 
 fuzz: kernel ## each parser fuzzed in turn, FUZZ_SECONDS=600 in all; what it finds stays in tests/fuzz/corpus
 	@packaging/setup.sh fuzz

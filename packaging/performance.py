@@ -55,7 +55,7 @@ _COMMITS = (1, 10, 50, 100, 200, 500)
 _SECONDS_A_RATE = 10.0
 _ACTS, _ACT_SECONDS = 12, 5.0
 _READY_SECONDS = 120.0
-_QUIET_SECONDS = 15.0  # longer than the agent rests after any audit
+_QUIET_SECONDS = 12.0  # longer than the agent rests after any audit
 
 
 @frozen(kw_only=True)
@@ -275,7 +275,7 @@ def _measured(cell: Cell, process: psutil.Process) -> Daemon:
     time.sleep(30)
     rest = (_spent(process) - before) / 30
     pending, resolved = [], []
-    for _ in range(5):
+    for _ in range(3):
         time.sleep(_QUIET_SECONDS)
         position, _ = cell.position(cell.policy_chain, "-j ACCEPT")
         cell.edit(f"-D {cell.policy_chain} {position}")
