@@ -18,6 +18,7 @@ from c2c_auditor.export.status import status_lines
 from c2c_auditor.export.text import print_report
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import CellFacts
+from c2c_auditor.model.change import Author, Change
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Report
@@ -169,6 +170,17 @@ def test_the_terminal_needs_a_screen_for_what_took_a_hundred_lines() -> None:
     assert text.count("→") == 1
     status = list(status_lines(report, NOW))
     assert "  FORWARD lost all of silk's jumps." in status
+
+
+def test_who_did_it_stands_with_what_happened() -> None:
+    """On the terminal and in `status`, once for all findings."""
+    report = audited(FLEET.facts, CASES["FORWARD flushed"][0])
+    change = Change(seen=NOW - 60, author=Author.FOREIGN, pid=4711, process="iptables", command="iptables -F FORWARD")
+    findings = (evolve(finding, changed_by=change) if finding.cause else finding for finding in report.findings)
+    report = evolve(report, findings=tuple(findings))
+    for lines in (_lines(report), list(status_lines(report, NOW))):
+        begin = next(at for at, line in enumerate(lines) if "FORWARD lost" in line)
+        assert sum("iptables -F FORWARD" in line for line in lines[begin : begin + 20]) == 1
 
 
 def test_the_json_has_the_parts_and_names_their_cause() -> None:

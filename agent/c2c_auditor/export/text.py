@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from c2c_auditor.export.causes import Group, Part, causes
-from c2c_auditor.export.changes import change_rules, last_of, since_change
+from c2c_auditor.export.changes import change_rules, changes_behind, last_of, since_change
 from c2c_auditor.export.details import facts
 from c2c_auditor.export.pairs import print_pairs
 from c2c_auditor.export.plain import plain
@@ -41,6 +41,8 @@ def _print_group(page: Page, group: Group, now: float) -> None:
     page.say((f" {group.effect.value.upper()} ", STYLES[group.effect]), (f" {plain(group.summary)}", "bold"))
     if 0 < group.first_seen <= now - 1:
         page.say((f"since {since(group.first_seen, now)}", ""), indent=2)
+    for change in changes_behind(group.findings)[:1]:
+        page.say((f"changed {since_change(change)}", ""), indent=2)
     pending = " (pending: silk may correct it)" if group.pending else ""
     page.say((f"{group.count} findings come of it{pending}; -o json has all of them:", "dim"), indent=2)
     for part in group.parts:
