@@ -383,6 +383,7 @@ _SAVE = "save all rules with iptables-save"
         ("-N vpa--1\n-A vpa--1 -s 10.0.0.1/32 -m other --x 1\n-j ACCEPT\n", 2, "broke this line"),
         ('-N vpa--1\n-A vpa--1 -s 10.0.0.1/32 -m comment --comment "src:6b\n-A vpa--1 -j ACCEPT\n', 2, _SAVE),
         ("-N vpa--1\n-A vpa--1 -s 10.0.0.1/32 -j\nx y z\n", 2, "could not have printed"),
+        ("-N vpa--1\nx y z\n-A vpa--1 -j ACCEPT\n", 2, "not a line that"),
         (
             "$ iptables -S\n-P FORWARD ACCEPT\n$ iptables -S\n-P FORWARD DROP\n",
             1,
