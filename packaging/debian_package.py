@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
-import tarfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +47,7 @@ def make(into: Path, staged: Sequence[Path], materials: Path, *, epoch: int, wor
     _control(root, version)
     _settle(root, epoch)
     package = into / f"c2c-auditor_{version}_amd64.deb"
-    command = (dpkg, "--root-owner-group", "-Zxz", "--build", str(root), str(package))
+    command = (dpkg, "--root-owner-group", "-Zxz", "-z2", "--build", str(root), str(package))
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}
     subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True, timeout=300)
     return package
@@ -72,7 +72,7 @@ def _environment(home: Path, staged: Sequence[Path], *, compiler: str, work: Pat
     for file in staged:
         if file.suffix == ".whl":
             with zipfile.ZipFile(file) as wheel:
-                wheel.extractall(library)  # noqa: S202 - held to the lock file's hash
+                wheel.extractall(library)
             if file.name.startswith("c2c_auditor-"):
                 version = file.name.split("-")[1]
         elif file.name.startswith(stage_release.FROM_SOURCE.replace("-", "_")):
@@ -87,9 +87,11 @@ def _environment(home: Path, staged: Sequence[Path], *, compiler: str, work: Pat
 
 def _build(source: Path, library: Path, compiler: str, work: Path) -> None:
     """python-iptables: its modules, and a C library that includes nothing of Python's."""
-    with tarfile.open(source) as archive:
-        archive.extractall(work, filter="data")
-    (unpacked,) = work.glob("python_iptables-*/")
+    for name, content in archives.unpack(source.read_bytes()).items():
+        file = work / "python-iptables" / name.partition("/")[2]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.data)
+    unpacked = work / "python-iptables"
     shutil.copytree(unpacked / "iptc", library / "iptc")
     shutil.copy(unpacked / "NOTICE", library / "iptc" / "NOTICE")
     flags = ("-shared", "-fPIC", "-O2", "-w", "-s", "-fstack-protector-strong", "-Wl,-z,relro,-z,now")
@@ -114,15 +116,7 @@ def _around(root: Path, materials: Path, *, version: str, epoch: int) -> None:
         (_FILES / "command", root / "usr" / "bin" / "c2c-auditor"),
         (_FILES / "lintian-overrides", root / "usr" / "share" / "lintian" / "overrides" / "c2c-auditor"),
         (materials, documents / materials.name),
-        (
-            share / "bash-completion" / "completions" / "c2c-auditor",
-            root / "usr/share/bash-completion/completions/c2c-auditor",
-        ),
-        (share / "zsh" / "site-functions" / "_c2c-auditor", root / "usr/share/zsh/vendor-completions/_c2c-auditor"),
-        (
-            share / "fish" / "vendor_completions.d" / "c2c-auditor.fish",
-            root / "usr/share/fish/vendor_completions.d/c2c-auditor.fish",
-        ),
+        *((share / here, root / "usr" / "share" / there) for here, there in _COMPLETION),
     ):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
@@ -146,6 +140,7 @@ def _control(root: Path, version: str) -> None:
         "MAINTAINER": debian_documents.MAINTAINER,
         "SIZE": str(-(-size // 1024)),
         "NEWEST": str(_PYTHONS.stop),
+        "GLIBC": _glibc(root),
     }
     for name, value in values.items():
         template = template.replace(f"@{name}@", value)
@@ -159,6 +154,13 @@ def _control(root: Path, version: str) -> None:
         if not path.is_symlink()
     }
     (control / "md5sums").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()), encoding="utf-8")
+
+
+def _glibc(root: Path) -> str:
+    """The oldest glibc that has every function which the libraries below ``root`` name."""
+    named = b"".join(library.read_bytes() for library in root.rglob("*.so"))
+    versions = re.findall(rb"GLIBC_(\d+)\.(\d+)", named)
+    return ".".join(map(str, max((int(major), int(minor)) for major, minor in versions)))
 
 
 def _settle(root: Path, epoch: int) -> None:

@@ -57,6 +57,9 @@ def make() -> int:
     staged = stage_release.stage()
     (wheel,) = (file for file in staged if file.name.startswith("c2c_auditor-"))
     version, repository, epoch = wheel.name.split("-")[1], _repository(), archives.moment(ROOT)
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    if newest is None or newest[1] != version:
+        raise stage_release.StagingError(f"CHANGELOG.md does not begin with the version {version}")
     work = ROOT / "build"
     work.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work, prefix="release-") as folder:

@@ -22,7 +22,7 @@ readonly atheris_version=3.0.0
 
 # Debian packages by purpose. python-iptables comes as source only: it needs a compiler, but not Python's headers.
 readonly build_packages=(python3-venv gcc libc6-dev)
-readonly kernel_packages=(iptables iproute2 nftables procps util-linux curl ruby prometheus prometheus-alertmanager)
+readonly kernel_packages=(iptables iproute2 nftables procps util-linux curl systemd ruby prometheus prometheus-alertmanager)
 readonly release_packages=(ruby)
 readonly root_packages=(debootstrap systemd-container lintian)
 readonly browser_packages=(chromium chromium-driver fonts-dejavu-core)
@@ -44,6 +44,7 @@ works() {
         procps) command -v ps ;;
         util-linux) command -v setpriv && command -v unshare ;;
         curl) command -v curl ;;
+        systemd) command -v systemd-analyze ;;
         ruby) command -v ruby ;;
         debootstrap) command -v debootstrap ;;
         systemd-container) command -v systemd-nspawn ;;

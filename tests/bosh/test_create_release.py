@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from c2c_auditor import __version__
-from support.bosh_cli import bosh, bosh_cli, clean_clone
+from support.bosh_cli import bosh, clean_clone
 from support.erb import parse_yaml
-from support.release import clone, dist
-from support.staging import ROOT, staged
+from support.release import clone, handed_out
+from support.staging import ROOT, script, staged
 
 pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of the CLI, whatever runs beside
 
@@ -24,11 +24,13 @@ NAME = f"c2c-auditor-bosh-{__version__}"
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The release, unpacked."""
-    bosh_cli()
     folder = tmp_path_factory.mktemp("release")
-    with tarfile.open(dist() / f"{NAME}.tgz") as archive:
-        assert archive.next().name == "release.MF"  # type: ignore[union-attr]  # it has a first entry
-        archive.extractall(folder, filter="data")
+    tarball = handed_out(f"{NAME}.tgz")
+    with tarfile.open(tarball) as archive:
+        assert archive.getnames()[0] == "release.MF"
+    for name, content in script("archives").unpack(tarball.read_bytes()).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content.data)
     return folder
 
 
@@ -68,9 +70,8 @@ def test_the_package_holds_what_was_staged_and_its_packaging_script(released: Pa
 
 def test_the_snippet_names_the_release_and_its_digest() -> None:
     """As a manifest takes it: version, address at the project, SHA-256."""
-    bosh_cli()
-    (release,) = parse_yaml((dist() / f"{NAME}.yml").read_text())["releases"]
-    digest = hashlib.sha256((dist() / f"{NAME}.tgz").read_bytes()).hexdigest()
+    (release,) = parse_yaml(handed_out(f"{NAME}.yml").read_text())["releases"]
+    digest = hashlib.sha256(handed_out(f"{NAME}.tgz").read_bytes()).hexdigest()
     assert (release["name"], release["version"]) == ("c2c-auditor", __version__)
     assert release["sha1"] == f"sha256:{digest}"
     (repository,) = re.findall(r'^Repository = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
@@ -87,8 +88,7 @@ def test_without_staging_the_cli_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_an_operator_makes_a_release_of_what_is_staged(tmp_path: Path) -> None:
     """Without `make release`: the same fingerprints, by which a director knows what it has."""
-    bosh_cli()
-    dist()  # it stages
+    made = handed_out(f"{NAME}.tgz")
     tarball = tmp_path / "release.tgz"
     bosh(
         "create-release",
@@ -97,7 +97,7 @@ def test_an_operator_makes_a_release_of_what_is_staged(tmp_path: Path) -> None:
         f"--dir={clone() / 'bosh-release'}",
         f"--tarball={tarball}",
     )
-    by_hand, by_make = (_fingerprints(path) for path in (tarball, dist() / f"{NAME}.tgz"))
+    by_hand, by_make = (_fingerprints(path) for path in (tarball, made))
     assert by_hand == by_make
 
 

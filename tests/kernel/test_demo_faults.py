@@ -54,7 +54,7 @@ def rules(tables: Iptables) -> list[str]:
         return "vpa--now" if abs(int(name[1]) / 1e6 - time.time()) < 600 else "vpa--then"
 
     lines = re.sub(r"vpa--(\d+)", about, tables.save(*TABLES, "raw")).splitlines()
-    return [line for line in lines if not re.match(r"#|:[A-Z]+ |COMMIT|\*raw", line)]
+    return [line for line in lines if not re.match(r"#|:[A-Z]+ |\*raw$|COMMIT$", line)]
 
 
 def facts(cell: Cell) -> tuple[Any, ...]:

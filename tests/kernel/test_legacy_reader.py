@@ -336,4 +336,9 @@ def test_the_report_says_that_the_program_was_read() -> None:
     _restore((CELLS / "pair" / "iptables-save.txt").read_text())
     judged = judge_cell(Reading(facts=recording("pair").facts, rulesets=(LegacyReader().read(),)))
     assert judged.judgement.findings == ()
-    assert [note for note in judged.judgement.notes if "iptables-legacy-save: python-iptables cannot" in note]
+    said = [note for note in judged.judgement.notes if "iptables-legacy-save: python-iptables cannot" in note]
+    assert len(said) == 1
+    main = recording("pair").ruleset
+    _restore("*filter\n-F\n-X\n-A FORWARD -s 198.51.100.1 -j DROP\nCOMMIT\n")
+    judged = judge_cell(Reading(facts=recording("pair").facts, rulesets=(main, LegacyReader().read())))
+    assert [note for note in judged.judgement.notes if note in said] == said

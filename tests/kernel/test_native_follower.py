@@ -243,7 +243,6 @@ def test_two_hundred_commits_a_second_make_nobody_blind() -> None:
 @in_namespace
 def test_what_is_remembered_of_rules_that_are_gone_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell whose containers come and go for months holds no more than one that was just started."""
-    monkeypatch.setattr(native, "_FORGET_EVERY", 4)
     monkeypatch.setattr(native, "_SPARE", 10)
     decoders: list[RuleDecoder] = []
     forgotten: list[int] = []
@@ -266,6 +265,5 @@ def test_what_is_remembered_of_rules_that_are_gone_is_forgotten(monkeypatch: pyt
             subprocess.run(("iptables-nft-restore", "-w"), input=text, text=True, check=True, timeout=30)
             assert len(reader.read().chains("filter")["FORWARD"].rules) == 20
         assert reader.read() == _listed()
-    assert forgotten
-    assert all(50 < count < 160 for count in forgotten)
-    assert all(len(decoder) < 160 for decoder in decoders)
+    assert 50 < max(forgotten) < 100
+    assert all(len(decoder) < 100 for decoder in decoders)

@@ -30,10 +30,9 @@ CELL = Path("/srv/cell")
 LIBRARY = Path("/opt/c2c-auditor/lib/python3/site-packages")
 NOTIFY = "/run/notify"
 SECONDS = 120
-# What changes in a root whatever is installed.
-PASSING = frozenset(
-    "/dev /proc /run /sys /tmp /srv /mnt /root /var/cache /var/log /var/lib/dpkg /var/tmp".split()  # noqa: SIM905
-)
+# Where packages put files, and what changes there whatever is installed.
+PLACES = ("/etc", "/opt", "/usr", "/var")
+PASSING = frozenset({"/var/cache", "/var/lib/dpkg", "/var/log", "/var/tmp"})  # noqa: S108
 
 
 def main(init: str, folder: Path) -> None:
@@ -59,6 +58,8 @@ def main(init: str, folder: Path) -> None:
             up = {source["name"]: source["up"] for source in report["sources"]}
             assert (up["rules"], up["store"], up["vpa_config"]) == (True, True, True), up
             assert report["counts"]["rules"]["present_mark"], "it sees silk's rules"
+            if init == "systemd":
+                run("systemctl", "reload", PACKAGE)
             sys.stdout.write(f"reads {backend}\n")
         unload(backend)
     with started(init):
@@ -179,12 +180,12 @@ exec prlimit --nofile={settings["LimitNOFILE"]} \\
 
 
 def files() -> set[str]:
-    """Every file of the root but what changes by itself; copies that the user database keeps are none of ours."""
+    """Every file where packages put them; the copies that the user database keeps of itself are none of ours."""
     found = set()
-    for folder, folders, names in os.walk("/"):
+    for folder, folders, names in (step for place in PLACES for step in os.walk(place)):
         here = Path(folder)
         folders[:] = [name for name in folders if str(here / name) not in PASSING]
-        found |= {str(here / name) for name in names if not (folder == "/etc" and name.endswith("-"))}
+        found |= {f"{folder}/{name}" for name in names if not (folder == "/etc" and name.endswith("-"))}
     return found
 
 

@@ -12,7 +12,7 @@ import pytest
 from support.debian_roots import in_another_version, run_in_copy
 from support.namespaces import in_namespace
 from support.recordings import CELLS
-from support.release import dist
+from support.release import handed_out
 from support.staging import ROOT, script
 
 pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of the CLI, whatever runs beside
@@ -40,7 +40,7 @@ def test_the_package_lives_and_leaves_nothing_behind(tmp_path: Path) -> None:
     for program in ("dpkg", "adduser", "setpriv"):
         if shutil.which(program) is None:
             pytest.skip(f"needs Debian's {program}, to install in a copy of this machine")
-    (package,) = dist().glob("*.deb")
+    package = handed_out("*.deb")
     given = tmp_path / "given"
     given.mkdir()
     shutil.copy(package, given / "old.deb")
@@ -75,3 +75,14 @@ def test_the_changelog_is_the_projects_own(monkeypatch: pytest.MonkeyPatch) -> N
         "c2c-auditor (0.1.0) stable; urgency=medium\n\n  * Four.\n\n"
         f"{signed}  Thu, 24 Dec 2026 00:00:00 +0000\n"
     )
+
+
+def test_the_package_asks_for_what_its_libraries_need() -> None:
+    """A glibc that has every function; Debian 12's is enough. Each Python that there is a folder for."""
+    package = handed_out("*.deb")
+    told = subprocess.run(
+        ("dpkg-deb", "--field", package, "Depends"), capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    (glibc,) = re.findall(r"libc6 \(>= 2\.(\d+)\)", told)
+    assert 7 <= int(glibc) <= 36
+    assert "python3 (>= 3.10), python3 (<< 3.15)" in told

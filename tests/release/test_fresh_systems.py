@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from c2c_auditor import __version__
-from support.bosh_cli import bosh_cli
 from support.debian_roots import boot_copy, in_another_version, run_in_copy
 from support.namespaces import in_namespace
 from support.recordings import CELLS
-from support.release import dist
+from support.release import dist, handed_out
 from support.staging import script, staged
 
 pytestmark = [pytest.mark.packages, pytest.mark.xdist_group("release")]
@@ -44,7 +43,7 @@ def given(tmp_path: Path) -> Path:
     folder = tmp_path / "given"
     shutil.copytree(dist(), folder / "dist")
     shutil.copytree(staged(), folder / "staged")
-    (package,) = dist().glob("*.deb")
+    package = handed_out("*.deb")
     shutil.copy(package, folder / "old.deb")
     in_another_version(package, folder / "new.deb", tmp_path / "work")
     shutil.copytree(CELLS / "pair-nft", folder / "cell")
@@ -103,7 +102,7 @@ def test_pip_installs_it(file: str, given: Path, tmp_path: Path) -> None:
 
 def test_the_bosh_release_compiles(given: Path, tmp_path: Path) -> None:
     """As on a compilation VM, from the tarball that is handed out."""
-    bosh_cli()
+    handed_out("*.tgz")
     commands = f"""
     mkdir -p /srv/release /srv/compile /srv/package
     tar -xzf /mnt/dist/c2c-auditor-bosh-{__version__}.tgz -C /srv/release
@@ -121,7 +120,7 @@ def test_lintian_finds_nothing() -> None:
     """Neither error nor warning beyond those that the package overrides with a reason."""
     if shutil.which("lintian") is None:
         pytest.skip("needs lintian (Debian package lintian)")
-    (package,) = dist().glob("*.deb")
+    package = handed_out("*.deb")
     command = ("lintian", "--allow-root", "--fail-on", "error,warning", package)
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (0, "")

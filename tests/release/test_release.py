@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from c2c_auditor import __version__
-from support.bosh_cli import bosh_cli
-from support.release import NOT_ALL, clone, dist, make
+from support.release import NOT_ALL, clone, dist, handed_out, make
 from support.staging import ROOT, script, staged
 
 pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of the CLI, whatever runs beside
@@ -29,7 +29,8 @@ MATERIALS = {f"c2c-auditor-{__version__}.cdx.json"}
 
 def test_everything_is_made_and_has_a_checksum() -> None:
     """All of one version; the checkout is as clean as before."""
-    bosh_cli()
+    for pattern in ("*.tgz", "*.deb", "*.alerts.yml"):
+        handed_out(pattern)
     names = BOSH | PLAIN | DEBIAN | PYTHON | MATERIALS
     assert {file.name for file in dist().iterdir()} == {*names, "SHA256SUMS"}
     checked = subprocess.run(
@@ -82,24 +83,40 @@ def test_what_cannot_be_made_is_said(tmp_path: Path) -> None:
     assert {file.name for file in (other / "dist").iterdir()} == {*PYTHON, *MATERIALS, "SHA256SUMS"}
 
 
-def test_the_rules_load_as_they_are() -> None:
-    """As any Prometheus takes them, nothing left to render."""
+def test_a_version_that_the_changelog_does_not_begin_with_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What changed is told from one place: nothing is made, and what was made before stays."""
+    monkeypatch.syspath_prepend(ROOT / "packaging")
+    module = script("make_release")
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## 0.0.1 (2020-01-01)\n")
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module.stage_release, "stage", lambda: [*staged().iterdir()])
+    with pytest.raises(module.stage_release.StagingError, match=f"does not begin with the version {__version__}"):
+        module.make()
+
+
+def test_rules_and_scrape_job_load_as_they_are(tmp_path: Path) -> None:
+    """As any Prometheus takes them, nothing left to render; the scrape job is that of docs/platforms.md."""
     if shutil.which("promtool") is None:
         pytest.skip("promtool is missing (Debian package prometheus)")
-    checked = subprocess.run(
-        ("promtool", "check", "rules", dist() / "c2c_auditor.alerts.yml"),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
+    shutil.copy(handed_out("c2c_auditor.alerts.yml"), tmp_path)
+    (config,) = re.findall(
+        r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "platforms.md").read_text(), re.MULTILINE | re.DOTALL
     )
-    assert checked.returncode == 0, checked.stderr
+    (tmp_path / "prometheus.yml").write_text(config)
+    for what, file in (("rules", "c2c_auditor.alerts.yml"), ("config", "prometheus.yml")):
+        checked = subprocess.run(
+            ("promtool", "check", what, tmp_path / file), capture_output=True, text=True, check=False, timeout=60
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @pytest.mark.parametrize("name", ["c2c_auditor_fleet.json", "c2c_auditor_cell.json"])
 def test_the_dashboards_are_the_jobs_own(name: str) -> None:
     """Grafana asks for the data source when it imports them."""
-    text = (dist() / name).read_text()
+    text = handed_out(name).read_text()
     assert text == (ROOT / "bosh-release" / "jobs" / "c2c_auditor_dashboards" / "templates" / name).read_text()
     assert [one["name"] for one in json.loads(text)["__inputs"]] == ["DS_PROMETHEUS"]
 

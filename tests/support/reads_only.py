@@ -13,7 +13,7 @@ ROOM = "c2c_auditor"
 # The one module that starts programs, and the one that makes files (where an operator asks for a capture). TLS writes
 # to a file in memory, because OpenSSL takes a key by name only. The agent's own socket is removed before it is made.
 RUNNER = f"{ROOM}/sources/rules/command.py"
-CAPTURE = f"{ROOM}/sources/recordings/bundle.py"
+CAPTURE = f"{ROOM}/sources/recordings/writing.py"
 WRITERS = frozenset({CAPTURE, f"{ROOM}/server/tls.py", f"{ROOM}/server/local.py"})
 # libc's own functions are called for the agent's capabilities alone.
 PRIVILEGES = f"{ROOM}/privileges.py"

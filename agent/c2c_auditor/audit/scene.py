@@ -96,7 +96,9 @@ def judge_cell(reading: Reading, previous: Scene | None = None) -> Scene:
 def _judged(reading: Reading, rulesets: Sequence[Ruleset], previous: Judgement | None) -> Judged:
     """The rulesets of one family: those of all backends in use, the main one first."""
     first, *others = rulesets
-    inputs = evolve(Inputs.of(reading.facts, first, reading.time), beside=tuple(others))
+    inputs = Inputs.of(reading.facts, first, reading.time)
+    said = (warning for other in others for warning in other.warnings)
+    inputs = evolve(inputs, beside=tuple(others), notes=(*inputs.notes, *said))
     judgement = judge_inputs(inputs, previous.reach if previous is not None else None)
     others = [other for other in others if silks(other)]
     for other in others:  # silk's rules there are in force as well, so they are judged as silk's
