@@ -354,16 +354,6 @@ def test_a_wiped_table_beside_its_facts_is_an_outage(tmp_path: Path) -> None:
     assert (status, "policy_chain_missing" in output) == (1, True)
 
 
-def test_a_text_beside_its_facts_is_not_called_clean_while_anything_was_not_judged(tmp_path: Path) -> None:
-    """Security groups have no option; what was judged, the policies' rules, is said to be right all the same."""
-    (tmp_path / "rules").write_text(_printed("pair-source-cell", "iptables -L", slip=False))
-    names = {"store": "store", "policies": "policies", "vpa-config": "vxlan-policy-agent"}
-    facts = [f"--{option}={CELLS / 'pair-source-cell' / name}.json" for option, name in names.items()]
-    status, output = _audit(tmp_path / "rules", *facts)
-    assert (status, "CLEAN" in output) == (0, False)
-    assert output.startswith("no contradiction found; 2 of 46 kinds of findings not judged: 1 policy rule is as it")
-
-
 _SAVE = "save all rules with iptables-save"
 
 
@@ -383,6 +373,7 @@ _SAVE = "save all rules with iptables-save"
         ("-N vpa--1\n-A vpa--1 -s 10.0.0.1/32 -m other --x 1\n-j ACCEPT\n", 2, "broke this line"),
         ('-N vpa--1\n-A vpa--1 -s 10.0.0.1/32 -m comment --comment "src:6b\n-A vpa--1 -j ACCEPT\n', 2, _SAVE),
         ("-N vpa--1\n-A vpa--1 -s 10.0.0.1/32 -j\nx y z\n", 2, "could not have printed"),
+        ("-N vpa--1\nx y z\n-A vpa--1 -j ACCEPT\n", 2, "not a line that"),
         (
             "$ iptables -S\n-P FORWARD ACCEPT\n$ iptables -S\n-P FORWARD DROP\n",
             1,

@@ -11,25 +11,28 @@ from collections.abc import Sequence
 
 from c2c_auditor.netfilter import pasted
 
-_BEGINS = re.compile(
-    r"\*\w|:\S+ (?:-|[A-Z]+)(?: \[|$)|\[\d+:\d+\] -|-[APN] |#|COMMIT\b"  # iptables-save and -S
-    r"|Chain \S|\s*(?:num\s+)?(?:pkts\s|target\s)"  # -L, and of it a rule: target, protocol, options
-    r"|(?:\s*\d+)?(?:\s*\d+[KMGT]?\s+\d+[KMGT]?)?\s*\S*\s+\S+\s+(?:--|-f|!f)\s"
+# Lines that are long enough to be broken: rules, comments and the head of a listing with -v.
+_LONG = re.compile(
+    r"(?:\[\d{1,20}:\d{1,20}\] )?-A |#"  # of iptables-save and -S
+    r"| {0,16}(?:num {1,8})?(?: {0,16}pkts |target )"  # of -L
+    r"|.{0,120}? (?:--|-f|!f) "  # of it a rule: behind target and protocol the options
 )
+_SHORT = re.compile(r"\*\w|:\S{1,64} (?:-|[A-Z]{1,16})(?: \[|$)|-[PN] |COMMIT\b|Chain \S")
 
 
 def joined(text: str) -> tuple[str, ...]:
     """``text``, cleaned, with broken lines joined: as a mail program broke them, and as a terminal did.
 
-    Empty if no line is broken.
+    Empty if no line is broken, or if one goes on that is too short for that.
     """
     lines: list[list[str]] = []
     for line in text.split("\n"):
-        begins = not line.strip() or _BEGINS.match(line) or pasted.is_command(line)
-        if begins or not lines or not lines[-1][-1].strip():
+        if not line.strip() or _LONG.match(line) or _SHORT.match(line) or pasted.is_command(line):
             lines.append([line])
-        else:
+        elif lines and _LONG.match(lines[-1][0]):
             lines[-1].append(line)
+        else:
+            return ()
     width = max((len(part) for parts in lines for part in parts[:-1]), default=0)
     if not width:
         return ()
