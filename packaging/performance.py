@@ -7,8 +7,6 @@ of 250 containers and 20,000 policy rules. Some ten minutes on two cores; needs 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import re
 import statistics
 import subprocess
@@ -17,18 +15,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import date
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import matplotlib as mpl
 import psutil
-from attrs import frozen
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from performance_page import Daemon, Growth, Rate, page, plot_growth, plot_rates
 
 from c2c_auditor.sources.rules.native import NativeReader
 from c2c_auditor.sources.rules.netlink import Netlink
@@ -44,9 +41,6 @@ from support.commits import commits_to
 from support.namespaces import in_child, unshare_network
 from support.network import entered
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, PICTURES = ROOT / "docs" / "performance.md", ROOT / "docs" / "pictures"
 _ROW = re.compile(r"^(?P<what>\S.{10,70}?) {2,}(?P<value>\S.*?) {3}target (?P<target>.+)$", re.MULTILINE)
@@ -56,38 +50,6 @@ _SECONDS_A_RATE = 10.0
 _ACTS, _ACT_SECONDS = 12, 5.0
 _READY_SECONDS = 120.0
 _QUIET_SECONDS = 12.0  # longer than the agent rests after any audit
-
-
-@frozen(kw_only=True)
-class Growth:
-    """One size of a cell: seconds of each, iptables' own beside the agent's."""
-
-    rules: int
-    first: float
-    changed: float
-    save: float
-    listed: float
-
-
-@frozen(kw_only=True)
-class Rate:
-    """Readings while others commit ``commits`` times a second: 99th percentile in seconds, share of a core."""
-
-    commits: float
-    late: float
-    share: float
-
-
-@frozen(kw_only=True)
-class Daemon:
-    """The running agent on one cell. Seconds, share of a core, bytes; ``started`` says whether it ran programs."""
-
-    pending: float
-    resolved: float
-    rest: float
-    churn: float
-    memory: int
-    started: bool
 
 
 def _json_of(work: Callable[[], object]) -> Any:  # noqa: ANN401 - JSON
@@ -309,159 +271,16 @@ def _benchmarks() -> list[tuple[str, str, str]]:
     return [(found["what"], found["value"], found["target"]) for found in _ROW.finditer(done.stdout)]
 
 
-def _plot_growth(grown: Sequence[Growth]) -> None:
-    figure, axes = plt.subplots(figsize=(8, 4.5))
-    sizes = [one.rules for one in grown]
-    for label, values, style in (
-        ("first reading", [one.first for one in grown], "o-"),
-        ("iptables-nft-save -c", [one.save for one in grown], "s--"),
-        ("iptables-nft -S of the policy chain", [one.listed for one in grown], "d--"),
-        ("one rule changed: digested", [one.changed for one in grown], "o-"),
-    ):
-        axes.plot(sizes, [value * 1e3 for value in values], style, label=label)
-    axes.set(xscale="log", yscale="log", xlabel="rules", ylabel="milliseconds", title="Cost by the number of rules")
-    axes.grid(visible=True, alpha=0.3)
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(PICTURES / "performance-rules.png", dpi=100)
-
-
-def _plot_rates(rates: Sequence[Rate]) -> None:
-    figure, left = plt.subplots(figsize=(8, 4.5))
-    right = left.twinx()
-    commits = [one.commits for one in rates]
-    lines = [
-        *left.plot(
-            commits, [one.late * 1e3 for one in rates], "o-", color="tab:blue", label="reading, 99th percentile"
-        ),
-        *right.plot(commits, [one.share * 100 for one in rates], "s--", color="tab:orange", label="processor time"),
-    ]
-    left.set(
-        xscale="log",
-        xlabel="commits a second to another chain",
-        ylabel="milliseconds",
-        title="Readings of 20,000 policy rules while others commit",
-    )
-    right.set(ylabel="% of a core")
-    left.set_ylim(bottom=0)
-    right.set_ylim(bottom=0)
-    left.grid(visible=True, alpha=0.3)
-    left.legend(handles=lines)
-    figure.tight_layout()
-    figure.savefig(PICTURES / "performance-commits.png", dpi=100)
-
-
-_PAGE = """\
-# Performance
-
-Written by `make performance`; do not edit this page by hand. Measured on {day} with Linux {kernel} ({machine}), {cores}
-cores, CPython {python}, {iptables}. Figures are the best of several runs, and ratios are of one run: machines differ.
-
-## Against iptables' own tools
-
-250 containers and 20,000 policy rules, unless it says otherwise.
-
-| what | measured | target |
-|---|---|---|
-{rows}
-
-Not every target is reached:
-
-- **First reading.** The kernel's own dump of these rules takes what the second row says, and no reader can save that.
-  The rest is Python: some 7 µs for a rule of which each part was seen before, twice that for one with a new part. It
-  happens once per start, and after a loss of announcements.
-- **Silk's swap** brings 20,000 new rules in one commit, each announced with its expressions. They are looked up part by
-  part: the same 7 µs a rule.
-- **One policy changed** costs the plan of two containers, a comparison of identities over 20,000 rules, and the rows of
-  reachability that the rule touches.
-
-## How cost grows
-
-![Cost by the number of rules](pictures/performance-rules.png)
-
-| rules | first reading | `iptables-nft-save -c` | one rule changed | `iptables-nft -S` of the policy chain |
-|---|---|---|---|---|
-{growth}
-
-![Readings while others commit](pictures/performance-commits.png)
-
-| commits a second | reading, 99th percentile | processor time |
-|---|---|---|
-{rates}
-
-## The daemon
-
-The real process beside a cell at work, with its default settings, on the nft backend. A change is made with iptables;
-pending is when the API shows the finding. An act is a policy added or removed, for which silk writes the whole policy
-chain anew.
-
-| what | 250 containers, 20,000 policy rules | 6 containers, 20 policy rules | target |
-|---|---|---|---|
-{daemons}
-
-At rest an audit every 15 seconds reads each source again. Under churn nearly all is judging: of each of silk's swaps
-the daemon reads 20,000 new rules and works out what they decide, which takes as long as the rows *silk's swap*, *plan
-+ compare + settle* and *reachability* together. 0.2 % of a core, an act every five seconds, would be 10 ms an act: a
-small cell comes near that, a cell of 20,000 rules cannot. After each audit the agent rests for twenty times the
-processor time that it took, so it never costs more than some 5 % of a core; a change is seen at once when the one
-before it was longer ago than that.
-
-## A thousand cells
-
-What 1,000 agents ask of one policy server, at rest, at a policy change and after it was down, is measured by `make
-fleet` with the agent's own schedule: [operating.md](operating.md) has the table.
-"""
-
-
-_Show = Callable[[Any], str]
-
-
-def _page(
-    rows: Sequence[tuple[str, str, str]],
-    grown: Sequence[Growth],
-    rates: Sequence[Rate],
-    daemons: Sequence[Daemon],
-) -> str:
-    version = run(("iptables-nft", "--version"), "", (0,)).strip()
-    pairs: tuple[tuple[str, str, _Show, str], ...] = (
-        ("a change until the finding is pending", "pending", lambda one: f"{one * 1e3:.0f} ms", "300 ms"),
-        ("its undoing until the cell is clean", "resolved", lambda one: f"{one * 1e3:.0f} ms", ""),
-        ("processor time at rest", "rest", lambda one: f"{one * 100:.2f} % of a core", ""),
-        ("processor time with an act every 5 s", "churn", lambda one: f"{one * 100:.2f} % of a core", "0.2 %"),
-        ("memory of both processes (PSS)", "memory", lambda one: f"{one / 2**20:.0f} MiB", "100 MiB"),
-        ("programs started after the start", "started", lambda one: "some" if one else "none", "none"),
-    )
-    measured = (
-        f"| {what} | {' | '.join(shown(getattr(one, name)) for one in daemons)} | {target} |"
-        for what, name, shown, target in pairs
-    )
-    return _PAGE.format(
-        day=f"{date.today():%d %B %Y}",  # noqa: DTZ011 - the machine's day
-        kernel=platform.release(),
-        machine=platform.machine(),
-        cores=os.cpu_count(),
-        python=platform.python_version(),
-        iptables=version,
-        rows="\n".join(f"| {what} | {value} | {target} |" for what, value, target in rows),
-        growth="\n".join(
-            f"| {one.rules:,} | {one.first * 1e3:.0f} ms | {one.save * 1e3:.0f} ms | {one.changed * 1e3:.2f} ms | "
-            f"{one.listed * 1e3:.0f} ms |"
-            for one in grown
-        ),
-        rates="\n".join(f"| {one.commits:.0f} | {one.late * 1e3:.1f} ms | {one.share * 100:.1f} % |" for one in rates),
-        daemons="\n".join(measured),
-    )
-
-
 def main() -> None:
     """Measure everything, draw, and write the page."""
     small, large = _daemon(6, 20), _daemon(250, 20_000)
     grown = [Growth(**_json_of(partial(_growth, count))) for count in _RULES]
     rates = [Rate(**_json_of(partial(_rate, rate))) for rate in _COMMITS]
     PICTURES.mkdir(exist_ok=True)
-    _plot_growth(grown)
-    _plot_rates(rates)
-    PAGE.write_text(_page(_benchmarks(), grown, rates, (large, small)))
+    plot_growth(grown, PICTURES)
+    plot_rates(rates, PICTURES)
+    version = run(("iptables-nft", "--version")).strip()
+    PAGE.write_text(page(_benchmarks(), grown, rates, (large, small), iptables=version))
 
 
 if __name__ == "__main__":
