@@ -12,9 +12,9 @@ help: ## this list
 demo: kernel ## a small cell, faults injected and found; options in DEMO_ARGS
 	PYTHONPATH=tests .venv/bin/python -m demo $(DEMO_ARGS)
 
-test: kernel ## every test but benchmarks, soaks and fresh Debian systems, two at a time; options for pytest in TEST_ARGS
+test: kernel ## every test but benchmarks, soaks and fresh Debian systems, three at a time; options for pytest in TEST_ARGS
 	@packaging/setup.sh browser
-	$(pytest) tests -m "not bench and not soak and not packages" -n 2 --dist loadgroup $(TEST_ARGS)
+	$(pytest) tests -m "not bench and not soak and not packages" -n 3 --dist loadgroup $(TEST_ARGS)
 
 check: venv ## style, types, and the project's own rules (layers, purity, sizes)
 	.venv/bin/ruff check
