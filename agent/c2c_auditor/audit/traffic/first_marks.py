@@ -37,7 +37,8 @@ class FirstMarks:
         self._left = _MOST_RULES
         for number, part in enumerate(way.parts):
             self._read(part.paths, part.paths.start, (number,))
-        self._last = max((place for marks in self._marks.values() for place, _ in marks), default=())
+        self._marked = {source: _settled(marks) for source, marks in self._marks.items()}
+        self._last = max((place for place, _ in self._marked.values()), default=())
 
     def usual(self, source: int) -> int | None:
         """The mark that ``source`` can be taken to start with, wherever that comes early enough.
@@ -46,7 +47,7 @@ class FirstMarks:
         """
         if source in self.own:
             return None
-        return max(self._marks[source])[1] if source in self._marks else 0
+        return self._marked[source][1] if source in self._marked else 0
 
     def of(self, source: int, destination: int) -> int | None:
         """The mark that ``source`` can be taken to start with on its way to ``destination``.
@@ -54,9 +55,9 @@ class FirstMarks:
         None if it has to be walked by itself.
         """
         usual = self.usual(source)
-        if not usual or source not in self._marks:
+        if not usual or source not in self._marked:
             return usual
-        return usual if max(self._marks[source])[0] < self._limit(destination) else None
+        return usual if self._marked[source][0] < self._limit(destination) else None
 
     def too_late(self, destination: int) -> bool:
         """Whether there is a source whose mark comes too late for ``destination``."""
@@ -110,6 +111,19 @@ class FirstMarks:
     def _vanishes(self, rule: r.Rule) -> bool:
         out = rule.out_interface
         return out is not None and not out.negated and not out.name.endswith("+") and not out.name.startswith(self._out)
+
+
+def _settled(marks: list[tuple[_Place, int]]) -> tuple[_Place, int]:
+    """The mark that a source ends with, and the place from which on no rule gives it another one.
+
+    While silk replaces the policy chain, two of them are in force, and each source is marked twice alike.
+    """
+    *earlier, (place, last) = sorted(marks)
+    for before, mark in reversed(earlier):
+        if mark != last:
+            break
+        place = before
+    return place, last
 
 
 def _neutral(rule: r.Rule, paths: Paths) -> bool:
