@@ -147,9 +147,8 @@ core, an act every five seconds, would be 10 ms an act: a small cell comes near 
 After each audit the agent rests for twenty times the processor time that it took, so auditing never costs more than 5 %
 of a core in the long run; a change is seen at once when the one before it was longer ago than that.
 
-Memory is what 250 containers' rows of reachability take (some 45 MiB: 33,000 pairs of ends with their flows), the rules
-and their parts (some 25 MiB), and the two generations of both that an audit in the middle of a swap holds; Python and
-the libraries are some 35 MiB in each of the two processes, most of it shared.
+Memory beyond that of the small cell: reading the rules takes some 25 MiB, the rows of reachability some 45 MiB (33,000
+pairs of ends with their flows), and an audit in the middle of a swap some 50 MiB, which Python does not give back.
 
 ## A thousand cells
 
