@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from c2c_auditor.model import rule as r
@@ -239,6 +239,103 @@ def test_equal_outlines_give_equal_answers(table: dict[str, r.Chain], packet: Pa
     before, after = Paths(table, "FORWARD"), Paths(renamed, "FORWARD")
     assert before.outline(packet.destination) == after.outline(packet.destination)
     assert before.disposition(packet).passes == after.disposition(packet).passes
+
+
+_FEW_ENDS: tuple[r.Target, ...] = (
+    *(r.ACCEPT, r.DROP, r.RETURN, r.RETURN, r.Verdict(name="QUEUE"), r.OpaqueTarget(name="CONNMARK")),
+    *(r.SetMark(value=value, mask=mask) for value in (1, 2) for mask in (r.ALL_BITS, 1)),
+)
+
+
+@st.composite
+def repeating(draw: st.DrawFn) -> dict[str, r.Chain]:
+    """A table in which the same few rules come again, as they do while silk has two policy chains in force."""
+    tcp = r.Rule(protocol=canonical.protocol(r.TCP))
+    conditions = st.sampled_from(
+        (
+            *(r.Rule(), tcp, r.Rule(in_interface=r.InterfaceMatch(name="silk-vtep"))),
+            *(r.Rule(matches=(canonical.mark(value),)) for value in (1, 2)),
+            r.Rule(matches=(r.LimitMatch(period=100),)),
+        )
+    )
+    few = [
+        r.Rule(
+            matches=(canonical.mark(draw(st.sampled_from((1, 2)))),), target=draw(st.sampled_from((r.ACCEPT, r.DROP)))
+        ),
+        evolve(draw(conditions), target=canonical.set_mark(draw(st.sampled_from((1, 2))))),
+        evolve(tcp, target=r.RETURN),
+        *(evolve(draw(conditions), target=target) for target in draw(st.lists(st.sampled_from(_FEW_ENDS), max_size=3))),
+    ]
+    names = ("FORWARD", *CHAINS)
+    table = {}
+    for depth, name in enumerate(names):
+        calls = [
+            evolve(asked, target=target(chain=deeper))
+            for deeper in names[depth + 1 :]
+            for asked in (r.Rule(), tcp)
+            for target in (r.Jump, r.Jump, r.Goto)
+        ]
+        drawn = draw(st.lists(st.sampled_from([*few, *few, *calls]), max_size=6))
+        table[name] = r.Chain(name=name, policy="ACCEPT" if depth == 0 else None, rules=tuple(drawn))
+    return table
+
+
+def _table_of(outline: tuple[object, ...]) -> dict[str, r.Chain]:
+    """Chains that hold what an outline says."""
+    policy, *parts = outline
+    assert policy is None or isinstance(policy, str)
+    found: dict[str, list[r.Rule]] = {"FORWARD": []}
+    path = ["FORWARD"]
+    for part in parts:
+        if part is None:
+            path.pop()
+            continue
+        assert isinstance(part, r.Rule)
+        target = part.target
+        if isinstance(target, r.Jump | r.Goto):
+            name = f"chain-{len(found)}"
+            found[path[-1]].append(evolve(part, target=type(target)(chain=name)))
+            found[name] = []
+            path.append(name)
+        else:
+            found[path[-1]].append(part)
+    return {
+        name: r.Chain(name=name, rules=tuple(rules), policy=policy if name == "FORWARD" else None)
+        for name, rules in found.items()
+    }
+
+
+def _twice(*rules: r.Rule) -> dict[str, r.Chain]:
+    """A chain that is jumped to twice."""
+    jump = r.Rule(target=r.Jump(chain="one"))
+    return {
+        "FORWARD": r.Chain(name="FORWARD", policy="ACCEPT", rules=(jump, jump)),
+        "one": r.Chain(name="one", rules=rules),
+    }
+
+
+_ENDS = Packet(source=HOSTS[0], destination=HOSTS[1], protocol=0, in_interface="silk-vtep", mark=0)
+_DROPS_MARKED = r.Rule(matches=(canonical.mark(1),), target=r.DROP)
+
+
+@settings(max_examples=1000, deadline=None)
+@example(
+    table=_twice(_DROPS_MARKED, r.Rule(matches=(r.LimitMatch(period=100),), target=canonical.set_mark(1))),
+    packet=_ENDS,
+)
+@example(table=_twice(_DROPS_MARKED, r.Rule(target=r.SetMark(value=1, mask=1))), packet=_ENDS)
+@given(table=repeating(), packet=packets())
+def test_an_outline_says_all_that_decides(table: dict[str, r.Chain], packet: Packet) -> None:
+    """Rules made from an outline decide every flow as the rules that it was made from, with the same marks."""
+    whole = Paths(table, "FORWARD")
+    outlined = Paths(_table_of(whole.outline(packet.destination, packet.source)), "FORWARD")
+    before, after = whole.disposition(packet), outlined.disposition(packet)
+    assert (before.passes, before.may_pass) == (after.passes, after.may_pass)
+    assert before.marks == after.marks
+    for flows in (before.passes, before.may_pass):
+        assert {rule for rules in before.deciding(flows) for rule in rules} == {
+            rule for rules in after.deciding(flows) for rule in rules
+        }
 
 
 INTERVALS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 12)), max_size=6).map(

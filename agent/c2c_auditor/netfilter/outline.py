@@ -1,0 +1,108 @@
+"""What decides about packets to one end: the rules that can concern it, without chains' names, and each only once.
+
+While silk replaces the policy chain, two that are nearly equal are in force. What the first of them did with a packet,
+equal rules of the second cannot do again. So they are left out, and rules that decide alike have one outline: what was
+worked out for the one chain holds while there are two, and for the other one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import evolve
+
+from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.actions import MARKING, Action
+from c2c_auditor.netfilter.indexed import DEEPEST, Indexed
+from c2c_auditor.netfilter.walk import MOST_STEPS, too_many_steps
+
+Outline = tuple[object, ...]
+_Ends = tuple[int | None, int]
+# The rules that all packets which come here have been through with the marks that they have now.
+_Passed = set[r.Rule]
+_ONCE = (Action.ACCEPT, Action.REFUSE, Action.GO_ON)
+
+
+class Outliner:
+    """Makes outlines of the rules of ``rules``."""
+
+    def __init__(self, rules: Indexed) -> None:
+        self._rules = rules
+        self._jumps: dict[r.Rule, r.Rule] = {}
+        self._steps = 0
+
+    def outline(self, destination: int, source: int | None = None) -> Outline:
+        """The first chain's policy, then rules, those of a chain between the jump to it and None.
+
+        Of rules for one source alone, only ``source``'s are part of it. Equal outlines give equal answers, whatever the
+        chains are called and wherever their rules stand. Raises EvaluationError for more rules than any real ruleset
+        has for two ends.
+        """
+        self._steps = 0
+        start = self._rules.start
+        rules, _ = self._chain(start, (source, destination), 0, set())
+        return self._rules.chains[start].policy, *rules
+
+    def _chain(self, chain: str, ends: _Ends, depth: int, passed: _Passed) -> tuple[list[r.Rule | None], _Passed]:
+        """One chain's rules, and what packets have been through that come out of it; ``passed`` is used up."""
+        index = self._rules.index(chain)
+        found: list[r.Rule | None] = []
+        left: list[_Passed] = []
+        for at in index.concerning(*ends, (None,)):
+            rule = index.rules[at]
+            does = self._rules.action(rule)
+            self._steps += 1
+            if self._steps > MOST_STEPS:
+                raise too_many_steps(self._rules.start)
+            if isinstance(rule.target, r.Jump | r.Goto) and does is not Action.DOUBT and depth < DEEPEST:
+                bare = rule == r.Rule(target=rule.target)
+                inner, behind = self._chain(rule.target.chain, ends, depth + 1, passed.copy())
+                if does is Action.GOTO:
+                    left.append(behind)
+                elif inner:
+                    passed = behind if bare else passed & behind
+                else:
+                    continue  # nothing happens there
+                found += (self._nameless(rule, rule.target), *inner, None)
+            elif does in _ONCE or _sets_whole_mark(rule):
+                if rule not in passed:
+                    found.append(rule)
+                    passed = passed if does in _ONCE else set(_unmarked(passed))
+                    passed.add(rule)
+            else:
+                found.append(rule)
+                if does is Action.RETURN:
+                    left.append(passed.copy())
+                elif does in MARKING or does is Action.DOUBT:
+                    passed = set(_unmarked(passed))
+        return found, passed.intersection(*left)
+
+    def _nameless(self, rule: r.Rule, target: r.Jump | r.Goto) -> r.Rule:
+        """A jump without its chain's name."""
+        found = self._jumps.get(rule)
+        if found is None:
+            found = self._jumps[rule] = evolve(rule, target=type(target)(chain=""))
+        return found
+
+
+def _sets_whole_mark(rule: r.Rule) -> bool:
+    """Whether ``rule`` gives all packets of its ends one mark: doing that twice is doing it once.
+
+    Not so where it asks for more: a rate may spare a packet the first time.
+    """
+    plain = r.Rule(
+        source=rule.source,
+        destination=rule.destination,
+        matches=tuple(match for match in rule.matches if isinstance(match, r.CommentMatch)),
+        target=rule.target,
+    )
+    return isinstance(rule.target, r.SetMark) and rule.target.mask == r.ALL_BITS and rule == plain
+
+
+def _asks_for_mark(rule: r.Rule) -> bool:
+    return any(isinstance(match, r.MarkMatch) for match in rule.matches)
+
+
+def _unmarked(passed: _Passed) -> Iterator[r.Rule]:
+    """Those that other marks make no difference to."""
+    return (rule for rule in passed if not isinstance(rule.target, r.SetMark) and not _asks_for_mark(rule))
