@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from operator import attrgetter
 
 from attrs import field, frozen
 
@@ -137,19 +138,7 @@ class Rule:
 
     @_hash.default
     def _hash_once(self) -> int:
-        return hash(self._parts())
-
-    def _parts(self) -> tuple[object, ...]:
-        return (
-            self.source,
-            self.destination,
-            self.in_interface,
-            self.out_interface,
-            self.protocol,
-            self.fragment,
-            self.matches,
-            self.target,
-        )
+        return hash(_parts(self))
 
     def __hash__(self) -> int:
         return self._hash
@@ -157,16 +146,19 @@ class Rule:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Rule):
             return NotImplemented
-        return self._hash == other._hash and self._parts() == other._parts()
+        return self._hash == other._hash and _parts(self) == _parts(other)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Rebuilt from its parts: a hash of strings is another one in another process."""
-        return _rebuilt, self._parts()
+        return _rebuilt, _parts(self)
+
+
+_PARTS = ("source", "destination", "in_interface", "out_interface", "protocol", "fragment", "matches", "target")
+_parts = attrgetter(*_PARTS)
 
 
 def _rebuilt(*parts: object) -> Rule:
-    names = ("source", "destination", "in_interface", "out_interface", "protocol", "fragment", "matches", "target")
-    return Rule(**dict(zip(names, parts, strict=True)))  # type: ignore[arg-type]  # what `Rule.__reduce__` gave
+    return Rule(**dict(zip(_PARTS, parts, strict=True)))  # type: ignore[arg-type]  # what `Rule.__reduce__` gave
 
 
 class Backend(str, Enum):

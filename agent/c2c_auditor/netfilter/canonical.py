@@ -58,6 +58,7 @@ def matches_in_order(matches: list[r.Match]) -> tuple[r.Match, ...]:
 
 # Held weakly: on a cell whose containers come and go, values that are in no rule any longer would fill the memory.
 _first: dict[ref[object], ref[object]] = {}
+_forget = _first.pop  # one object for all of tens of thousands of references
 _PLAIN = (str, int, type(None))
 """What cannot be held weakly, and need not be shared."""
 
@@ -70,7 +71,7 @@ def shared(value: T) -> T:
     first = found() if found is not None else None
     if first is not None:
         return cast("T", first)
-    kept: ref[object] = ref(value, _first.pop)
+    kept: ref[object] = ref(value, _forget)
     _first[kept] = kept
     return value
 

@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.actions import Action, action
+from c2c_auditor.netfilter.derived import Derived
 from c2c_auditor.netfilter.known_ends import KnownEnds
 from c2c_auditor.netfilter.packet import end_part
 
@@ -45,21 +46,15 @@ class _Marked:
         return [*self.any, *chain.from_iterable(self.exact.values())]
 
 
-class ChainIndex:
-    """One chain's rules by what they name.
-
-    ``general`` are those that concern all hosts.
-
-    ``runs``: rules of ``general`` that stand next to each other and do the same on every walk (`decided.Run`), by the
-    position of the first: the position behind the last, and what they ask of the ends.
-    """
+class Named:
+    """One chain's rules by what they name; ``general`` are those that concern all hosts, as positions."""
 
     def __init__(self, rules: tuple[r.Rule, ...], scope_of: Callable[[str], Scope | None]) -> None:
         """``scope_of`` a chain's name says which hosts the chain concerns, None for all."""
         self.rules = rules
         self.general: list[int] = []
-        self._sources: dict[int, list[int]] = {}
-        self._destinations: dict[int, _Marked] = {}
+        self.sources: dict[int, list[int]] = {}
+        self.destinations: dict[int, _Marked] = {}
         self._further_sources: set[int] = set()
         for at, rule in enumerate(rules):
             to, of = _host(rule.destination), _host(rule.source)
@@ -68,22 +63,70 @@ class ChainIndex:
                 if of is not None:
                     self._further_sources.add(of)
             elif of is not None:
-                self._sources.setdefault(of, []).append(at)
+                self.sources.setdefault(of, []).append(at)
             else:
                 scope = scope_of(rule.target.chain) if isinstance(rule.target, r.Jump | r.Goto) else None
                 # A goto ends its chain for all hosts.
                 self._jump(at, scope if isinstance(rule.target, r.Jump) else None)
+        self.hosts: Hosts = frozenset().union(self.sources, self.destinations, self._further_sources)
+        """Every host that a rule of this chain names, or of one that it jumps to for some hosts alone."""
+
+    @classmethod
+    def of(cls, chain: r.Chain) -> Named | None:
+        """A chain's rules by what they name, None where that depends on other chains: where it jumps to some."""
+        if any(isinstance(rule.target, r.Jump | r.Goto) for rule in chain.rules):
+            return None
+        return cls(chain.rules, lambda _: None)
+
+    def _jump(self, at: int, scope: Scope | None) -> None:
+        if scope is None:
+            self.general.append(at)
+            return
+        for source in scope.sources:
+            self.sources.setdefault(source, []).append(at)
+        for destination in scope.destinations:
+            self._destination(destination, at, None)
+
+    def _destination(self, destination: int, at: int, mark: int | None) -> None:
+        marked = self.destinations.get(destination)
+        if marked is None:
+            marked = self.destinations[destination] = _Marked()
+        if mark is None:
+            marked.any.append(at)
+        else:
+            marked.exact.setdefault(mark, []).append(at)
+
+
+_alone = Derived(Named.of)
+
+
+class ChainIndex:
+    """The rules of one chain that traffic can meet.
+
+    ``general`` are those that concern all hosts.
+
+    ``runs``: rules of ``general`` that stand next to each other and do the same on every walk (`decided.Run`), by the
+    position of the first: the position behind the last, and what they ask of the ends.
+    """
+
+    def __init__(self, chain: r.Chain, scope_of: Callable[[str], Scope | None]) -> None:
+        """``scope_of``: as of `Named`."""
+        self._named = _alone(chain) or Named(chain.rules, scope_of)
+        self.rules = chain.rules
+        self.general = self._named.general
         self._found_runs()
 
     @property
     def hosts(self) -> Hosts:
-        """Every host that a rule of this chain names, or of one that it jumps to for some hosts alone."""
-        return frozenset().union(self._sources, self._destinations, self._further_sources)
+        """`Named.hosts`."""
+        return self._named.hosts
 
     def narrow(self, ends: KnownEnds) -> None:
         """Forget the rules for all hosts that no packet between ``ends`` can meet."""
-        self.general = [at for at in self.general if ends.can_meet(self.rules[at])]
-        self._found_runs()
+        general = [at for at in self.general if ends.can_meet(self.rules[at])]
+        if len(general) < len(self.general):
+            self.general = general
+            self._found_runs()
 
     def _found_runs(self) -> None:
         self.runs: dict[int, tuple[int, r.Rule]] = {}
@@ -101,29 +144,9 @@ class ChainIndex:
     @property
     def scope(self) -> Scope | None:
         """The hosts that the chain concerns, None for all."""
-        return (
-            None
-            if self.general
-            else Scope(sources=frozenset(self._sources), destinations=frozenset(self._destinations))
-        )
-
-    def _jump(self, at: int, scope: Scope | None) -> None:
-        if scope is None:
-            self.general.append(at)
-            return
-        for source in scope.sources:
-            self._sources.setdefault(source, []).append(at)
-        for destination in scope.destinations:
-            self._destination(destination, at, None)
-
-    def _destination(self, destination: int, at: int, mark: int | None) -> None:
-        marked = self._destinations.get(destination)
-        if marked is None:
-            marked = self._destinations[destination] = _Marked()
-        if mark is None:
-            marked.any.append(at)
-        else:
-            marked.exact.setdefault(mark, []).append(at)
+        if self.general:
+            return None
+        return Scope(sources=frozenset(self._named.sources), destinations=frozenset(self._named.destinations))
 
     def concerning(self, source: int | None, destination: int, marks: tuple[int | None, ...]) -> list[int]:
         """Positions, ascending, of the rules that can take a packet between the two with one of ``marks``.
@@ -139,19 +162,19 @@ class ChainIndex:
     def _concerning(
         self, general: list[int], source: int | None, destination: int, marks: tuple[int | None, ...]
     ) -> list[int]:
-        to = self._destinations.get(destination)
+        to = self._named.destinations.get(destination)
         found = general + (to.asking(marks[0]) if len(marks) == 1 else to.all()) if to is not None else general
-        if source in self._sources:
-            found = [*{*found, *self._sources[source]}]  # a jump may concern both ends
+        if source in self._named.sources:
+            found = [*{*found, *self._named.sources[source]}]  # a jump may concern both ends
         return sorted(found)
 
     def sources(self) -> Mapping[int, list[int]]:
         """The positions of the rules that are for one source, by source."""
-        return self._sources
+        return self._named.sources
 
     def destinations(self) -> Iterator[tuple[int, list[int]]]:
         """The positions of the rules that are for one destination, by destination."""
-        for destination, marked in self._destinations.items():
+        for destination, marked in self._named.destinations.items():
             yield destination, marked.all()
 
 

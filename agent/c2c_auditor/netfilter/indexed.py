@@ -51,7 +51,7 @@ class Indexed:
         found = self._indexes.get(chain)
         if found is None:
             self._reading.append(chain)
-            found = self._indexes[chain] = ChainIndex(self._chains[chain].rules, self._scope)
+            found = self._indexes[chain] = ChainIndex(self._chains[chain], self._scope)
             self._reading.pop()
         return found
 

@@ -206,7 +206,7 @@ class RuleParser:
         """
         found = self._bodies.get(body)
         if found is None:
-            found = self._bodies[body] = canonical.shared(self._build(body))
+            found = self._bodies[body] = self._build(body)
         return found
 
     def forget(self) -> None:

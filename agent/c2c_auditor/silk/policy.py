@@ -168,7 +168,7 @@ def _accepts(container: Container, policies: tuple[Policy, ...], logged: VpaConf
         if logged is not None:
             planned.append(
                 Planned(
-                    rule=canonical.shared(log_rule(container, policy, logged)),
+                    rule=log_rule(container, policy, logged),
                     purpose=Purpose.LOG,
                     container=container,
                     policy=policy,
@@ -176,7 +176,7 @@ def _accepts(container: Container, policies: tuple[Policy, ...], logged: VpaConf
             )
         planned.append(
             Planned(
-                rule=canonical.shared(accept_rule(container, policy)),
+                rule=accept_rule(container, policy),
                 purpose=Purpose.ACCEPT,
                 container=container,
                 policy=policy,

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from c2c_auditor.audit.comparison.entry import Entry
 from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.derived import Derived
 from c2c_auditor.silk import chain_names
 
 
@@ -47,10 +48,13 @@ class PolicyChains:
             )
         )
         read = active or tuple(found[-1:])
-        rules = tuple(
-            Entry(chain=name, position=at, rule=rule) for name in read for at, rule in enumerate(chains[name].rules, 1)
-        )
+        rules = tuple(entry for name in read for entry in _entries(chains[name]))
         return cls(names=tuple(found), active=active, jumps=jumps, rules=rules)
+
+
+@Derived
+def _entries(chain: r.Chain) -> tuple[Entry, ...]:
+    return tuple(Entry(chain=chain.name, position=at, rule=rule) for at, rule in enumerate(chain.rules, 1))
 
 
 def jumped_chain(rule: r.Rule) -> str:
