@@ -245,10 +245,10 @@ def test_every_row_and_every_absence_of_one_is_what_packets_say(drawn: Damaged) 
     assert reach is not None
     stretches = _stretches(ruleset)
     bits = _compares_bits(ruleset)
-    for reached in reach.reached:
+    for reached, found in reach.rows():
         if reached.container is None:
             continue
-        rows = {_key(row): row for row in reached.rows}
+        rows = {_key(row): row for row in found}
         for key, there, back in _sources(reach, inputs, reached.container):
             # One row speaks for all that come from elsewhere and that no policy and no rule on the way names.
             named = key in rows or key[0] not in (SourceKind.APP, SourceKind.MARK)
@@ -269,7 +269,7 @@ def test_what_is_taken_over_is_never_stale(drawn: Change) -> None:
     after, afresh = reachability(inputs, first), reachability(inputs)
     assert after is not None
     assert afresh is not None
-    assert (after.reached, after.flows) == (afresh.reached, afresh.flows)
+    assert (after.reached, after.flows, *after.rows()) == (afresh.reached, afresh.flows, *afresh.rows())
 
 
 def test_senders_that_single_bits_tell_apart_are_in_doubt_together() -> None:
@@ -279,8 +279,8 @@ def test_senders_that_single_bits_tell_apart_are_in_doubt_together() -> None:
     forward = cell.ruleset.chains("filter")["FORWARD"].rules
     reach = reachability(Inputs.of(cell.facts, with_rules(cell.ruleset, "FORWARD", (rule, *forward)), None))
     assert reach is not None
-    for reached in reach.reached:
-        (row,) = [row for row in reached.rows if row.source.kind is SourceKind.STRANGER]
+    for _, rows in reach.rows():
+        (row,) = [row for row in rows if row.source.kind is SourceKind.STRANGER]
         assert (row.passes, bool(row.may_pass)) == ((), True)
 
 
@@ -299,4 +299,4 @@ def test_what_one_source_may_by_a_rule_of_its_own_is_not_taken_over() -> None:
         after, afresh = reachability(inputs, first), reachability(inputs)
         assert after is not None
         assert afresh is not None
-        assert (after.reached, after.flows) == (afresh.reached, afresh.flows)
+        assert (after.reached, after.flows, *after.rows()) == (afresh.reached, afresh.flows, *afresh.rows())

@@ -212,11 +212,11 @@ def test_every_recorded_cells_matrix_is_what_its_policies_say() -> None:
         assert judgement.reach is not None
         if name == "pair-policy-disabled":
             assert {finding.effect for finding in judgement.findings} == {Effect.BREACH}
-            assert all(shown(row.passes) == "everything" for to in judgement.reach.reached for row in to.rows)
+            assert all(shown(row.passes) == "everything" for _, rows in judgement.reach.rows() for row in rows)
             continue
         assert judgement.statements == ()
-        for to in judgement.reach.reached:
-            for row in to.rows:
+        for to, rows in judgement.reach.rows():
+            for row in rows:
                 allowed: dict[str, set[int]] = {"tcp": set(), "udp": set()}
                 for policy in cell.facts.policies.policies:
                     if (policy.source, policy.destination) == (row.source.app, to.app):

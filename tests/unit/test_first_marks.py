@@ -43,7 +43,7 @@ def test_while_silk_replaces_the_policy_chain_nobody_is_walked_alone() -> None:
     whole, plain = reachability(_beside(RULES)), reachability(Inputs.of(CELL.facts, CELL.ruleset, None))
     assert whole is not None
     assert plain is not None
-    assert [(to.app, to.rows) for to in whole.reached] == [(to.app, to.rows) for to in plain.reached]
+    assert [(to.app, rows) for to, rows in whole.rows()] == [(to.app, rows) for to, rows in plain.rows()]
 
 
 def test_another_mark_in_the_other_chain_is_looked_at() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from attrs import evolve, frozen
 
@@ -72,7 +73,8 @@ def both(left: FlowSet, right: FlowSet) -> FlowSet:
             i += 1
         else:
             j += 1
-    return tuple(found)
+    met = tuple(found)
+    return left if met == left else met  # one object for what tens of thousands of rules and walks have in common
 
 
 def without(left: FlowSet, right: FlowSet) -> FlowSet:
@@ -148,8 +150,9 @@ def joined(*parts: FlowsByMark) -> FlowsByMark:
     return flows_by_mark
 
 
+@lru_cache(maxsize=4096)
 def ports(protocol: int, first: int, last: int) -> FlowSet:
-    """Destination ports ``first`` to ``last`` of a protocol that has ports."""
+    """Destination ports ``first`` to ``last`` of a protocol that has ports: one object for all who ask."""
     base = _BASES[protocol]
     return ((base + first, base + last),)
 

@@ -17,36 +17,39 @@ from c2c_auditor.netfilter.indexed import DEEPEST, Indexed
 from c2c_auditor.netfilter.walk import MOST_STEPS, too_many_steps
 
 Outline = tuple[object, ...]
-_Ends = tuple[int | None, int]
+Nameless = dict[r.Rule, tuple[r.Rule, bool]]
+"""Jumps without their chains' names, and whether they have no condition."""
 # The rules that all packets which come here have been through with the marks that they have now.
 _Passed = set[r.Rule]
 _ONCE = (Action.ACCEPT, Action.REFUSE, Action.GO_ON)
 
 
-class Outliner:
-    """Makes outlines of the rules of ``rules``."""
+class Outlining:
+    """Makes the outline for ``ends``, source and destination; of rules for one source alone only that one's count.
 
-    def __init__(self, rules: Indexed) -> None:
+    ``nameless`` is kept from one to the next.
+    """
+
+    def __init__(self, rules: Indexed, ends: tuple[int | None, int], nameless: Nameless) -> None:
         self._rules = rules
-        self._jumps: dict[r.Rule, tuple[r.Rule, bool]] = {}
+        self._ends = ends
+        self._known = nameless
         self._steps = 0
 
-    def outline(self, destination: int, source: int | None = None) -> Outline:
+    def outline(self) -> Outline:
         """The first chain's policy, then rules, those of a chain between the jump to it and None.
 
-        Of rules for one source alone, only ``source``'s are part of it. Equal outlines give equal answers, whatever the
-        chains are called and wherever their rules stand. Raises EvaluationError for more rules than any real ruleset
-        has for two ends.
+        Equal outlines give equal answers, whatever the chains are called and wherever their rules stand. Raises
+        EvaluationError for more rules than any real ruleset has for two ends.
         """
-        self._steps = 0
         start = self._rules.start
-        rules, _ = self._chain(start, (source, destination), 0, set())
+        rules, _ = self._chain(start, 0, set())
         return self._rules.chains[start].policy, *rules
 
-    def _chain(self, chain: str, ends: _Ends, depth: int, passed: _Passed) -> tuple[list[r.Rule | None], _Passed]:
+    def _chain(self, chain: str, depth: int, passed: _Passed) -> tuple[list[r.Rule | None], _Passed]:
         """One chain's rules, and what packets have been through that come out of it; ``passed`` is used up."""
         index = self._rules.index(chain)
-        concerning = index.concerning(*ends, (None,))
+        concerning = index.concerning(*self._ends, (None,))
         self._steps += len(concerning)
         if self._steps > MOST_STEPS:
             raise too_many_steps(self._rules.start)
@@ -62,7 +65,7 @@ class Outliner:
                     passed = passed if does in _ONCE else set(_unmarked(passed))
                     passed.add(rule)
             elif isinstance(rule.target, r.Jump | r.Goto) and does is not Action.DOUBT and depth < DEEPEST:
-                inner, behind = self._chain(rule.target.chain, ends, depth + 1, passed.copy())
+                inner, behind = self._chain(rule.target.chain, depth + 1, passed.copy())
                 jump, bare = self._nameless(rule, rule.target)
                 if does is Action.GOTO:
                     left.append(behind)
@@ -81,10 +84,10 @@ class Outliner:
 
     def _nameless(self, rule: r.Rule, target: r.Jump | r.Goto) -> tuple[r.Rule, bool]:
         """A jump without its chain's name, and whether it has no condition."""
-        found = self._jumps.get(rule)
+        found = self._known.get(rule)
         if found is None:
             nameless = evolve(rule, target=type(target)(chain=""))
-            found = self._jumps[rule] = nameless, nameless == r.Rule(target=nameless.target)
+            found = self._known[rule] = nameless, nameless == r.Rule(target=nameless.target)
         return found
 
 

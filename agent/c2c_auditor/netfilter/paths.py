@@ -12,7 +12,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import ALL, FlowsByMark
 from c2c_auditor.netfilter.indexed import Indexed
-from c2c_auditor.netfilter.outline import Outliner
+from c2c_auditor.netfilter.outline import Nameless, Outline, Outlining
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.walk import Walk
 
@@ -24,7 +24,7 @@ class Paths(Indexed):
 
     def __init__(self, chains: Mapping[str, r.Chain], start: str, *, redirects: bool = False) -> None:
         super().__init__(chains, start, redirects=redirects)
-        self.outline = Outliner(self).outline
+        self._nameless: Nameless = {}
 
     def disposition(self, packet: Packet, coming: FlowsByMark | None = None) -> Disposition:
         """What becomes of all flows of ``packet``'s ends, state and first mark; its protocol and ports do not count.
@@ -39,3 +39,7 @@ class Paths(Indexed):
         if left:
             walk.end(left, None, passes=self._chains[self._start].policy != "DROP")
         return walk.disposition()
+
+    def outline(self, destination: int, source: int | None = None) -> Outline:
+        """What decides about packets to ``destination``: see `outline`. Raises EvaluationError as `disposition`."""
+        return Outlining(self, (source, destination), self._nameless).outline()

@@ -20,6 +20,7 @@ _MOST_SOURCES = 4
 # Sources that stand for all that no rule and no policy names.
 _EVERYBODY = (SourceKind.STRANGER, SourceKind.BEYOND)
 Ends = tuple[str, str, Source]
+_Destination = tuple[DestinationFlows, tuple[Row, ...]]
 
 
 @frozen(kw_only=True)
@@ -74,7 +75,7 @@ def outcome(before: Scene, after: Scene) -> Outcome:
 class _Change:
     """One source's flows to one destination: what passes now, and then, perhaps or (``sure``: now, then) surely."""
 
-    to: DestinationFlows
+    to: _Destination
     source: Source
     intended: FlowSet
     was: FlowSet
@@ -96,13 +97,13 @@ class _Rows:
     """The rows of one reading by their ends."""
 
     def __init__(self, reach: Reachability) -> None:
-        self.by_ends: dict[Ends, tuple[DestinationFlows, Row]] = {}
+        self.by_ends: dict[Ends, tuple[_Destination, Row]] = {}
         self._strangers: dict[tuple[str, str], Row] = {}
-        for to in reach.reached:
+        for to, rows in reach.rows():
             end = to.app, to.container.handle if to.container is not None else ""
-            for row in to.rows:
+            for row in rows:
                 key: Ends = (*end, row.source)
-                self.by_ends[key] = to, row
+                self.by_ends[key] = (to, rows), row
                 if row.source.kind is SourceKind.STRANGER:
                     self._strangers[end] = row
 
@@ -140,7 +141,7 @@ def _possible(row: Row | None) -> FlowSet:
 
 
 def _worse(change: _Change, people: People, *, may_open: bool) -> Iterator[str]:
-    name, to = change.source.name(people), destination_name(change.to, people)
+    name, to = change.source.name(people), destination_name(change.to[0], people)
     wrongly_open = without(change.opened, change.intended)
     if wrongly_open and not may_open:
         yield f"{name} would reach {to} on {flows_text(wrongly_open)}"
@@ -155,7 +156,7 @@ def _told(changes: Iterable[tuple[_Change, FlowSet]], verb: str, people: People)
     grouped: dict[tuple[str, FlowSet], list[_Change]] = {}
     for change, flows in changes:
         if flows:
-            grouped.setdefault((destination_name(change.to, people), flows), []).append(change)
+            grouped.setdefault((destination_name(change.to[0], people), flows), []).append(change)
     for (to, flows), found in grouped.items():
         yield f"{verb} {to} on {flows_text(flows)} to {_sources(found, people)}"
 
@@ -163,5 +164,5 @@ def _told(changes: Iterable[tuple[_Change, FlowSet]], verb: str, people: People)
 def _sources(found: Sequence[_Change], people: People) -> str:
     if not any(change.source.kind in _EVERYBODY for change in found):
         return listed([change.source.name(people) for change in found], _MOST_SOURCES, "sources")
-    allowed = [row.source.name(people) for row in found[0].to.rows if row.intended]
+    allowed = [row.source.name(people) for row in found[0].to[1] if row.intended]
     return f"everybody but {listed(allowed, _MOST_SOURCES, 'sources')}" if allowed else "everybody"

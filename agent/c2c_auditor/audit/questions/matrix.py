@@ -137,8 +137,9 @@ def _rows(
     inputs: Inputs, reach: Reachability, only: Wanted, *, differences: bool
 ) -> Iterator[tuple[Inputs, Places, DestinationFlows, Row]]:
     places = Places(inputs)
-    for to in reach.reached:
-        for row in to.different if differences else to.rows:
+    found = ((to, to.different) for to in reach.reached) if differences else reach.rows()
+    for to, rows in found:
+        for row in rows:
             if only.takes(inputs.people, to, row):
                 yield inputs, places, to, row
 

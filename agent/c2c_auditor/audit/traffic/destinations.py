@@ -16,6 +16,9 @@ from c2c_auditor.netfilter.decided import Rules
 from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowSet, both, touched, union, without
 
+Outcome = tuple[FlowSet, FlowSet]
+"""The flows that pass for sure, and those that may (`Disposition`), without the rules that decide so."""
+
 
 @frozen(kw_only=True)
 class Row:
@@ -23,16 +26,16 @@ class Row:
 
     ``intended`` by policy; ``passes`` for sure; ``may_pass`` for some packets only, or where the rules do not tell.
 
-    ``dispositions`` are what the rules decide: first on the way there, then of the answers on their way back. ``count``
-    is how many sources the row speaks for. ``declared`` are the flows that rules decide which the operator declared:
-    they are as they are meant to be.
+    ``dispositions`` are what the rules decide: first on the way there, then of the answers on their way back; none of a
+    row that is as it should be. ``count`` is how many sources the row speaks for. ``declared`` are the flows that rules
+    decide which the operator declared: they are as they are meant to be.
     """
 
     source: Source
     intended: FlowSet
     passes: FlowSet
     may_pass: FlowSet
-    dispositions: tuple[Disposition, ...] = field(eq=False)
+    dispositions: tuple[Disposition, ...] = field(default=(), eq=False)
     count: int = 1
     declared: FlowSet = NOTHING
 
@@ -94,39 +97,33 @@ class Row:
 class DestinationFlows:
     """One destination: a container here, or an app elsewhere as far as this cell decides.
 
-    Sources that no policy names and that reach nothing have no row. ``different`` are the rows where intent and rules
-    differ, ``flows`` as in `Reachability`.
+    ``different`` are the rows where intent and rules differ, ``flows`` as in `Reachability`. The other rows are not
+    kept: a large cell has tens of thousands, and few ask for them (`Reachability.rows`).
     """
 
     app: str
     container: Container | None
-    rows: tuple[Row, ...]
     different: tuple[Row, ...]
     flows: Mapping[tuple[Passage, Passage], int] = field(eq=False)
 
     @classmethod
     def of(cls, app: str, container: Container | None, rows: tuple[Row, ...]) -> DestinationFlows:
-        """With what follows from ``rows``."""
-        different = tuple(row for row in rows if row.differs)
+        """With what follows from all its ``rows``."""
         return cls(
             app=app,
             container=container,
-            rows=rows,
-            different=different,
+            different=tuple(row for row in rows if row.differs),
             flows=_counted(rows, here=container is not None),
         )
 
 
-def row_of(source: Source, intended: FlowSet, dispositions: tuple[Disposition, ...]) -> Row:
-    """A flow passes if its packets pass and the answers to them do."""
-    passes, possible = ALL, ALL
-    for index, disposition in enumerate(dispositions):
-        sure, perhaps = (disposition.passes, disposition.may_pass) if index == 0 else disposition.answered
-        possible = both(possible, union(sure, perhaps))
-        passes = both(passes, sure)
-    return Row(
-        source=source, intended=intended, passes=passes, may_pass=without(possible, passes), dispositions=dispositions
-    )
+def row_of(source: Source, intended: FlowSet, there: Outcome, back: Disposition) -> Row:
+    """A flow passes if its packets pass and the answers to them do; without the dispositions."""
+    sure, perhaps = there
+    answered, perhaps_answered = back.answered
+    passes = both(sure, answered)
+    possible = both(union(sure, perhaps), union(answered, perhaps_answered))
+    return Row(source=source, intended=intended, passes=passes, may_pass=without(possible, passes))
 
 
 def _counted(rows: Iterable[Row], *, here: bool) -> Mapping[tuple[Passage, Passage], int]:

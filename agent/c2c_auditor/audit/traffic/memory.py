@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 from attrs import frozen
 
-from c2c_auditor.audit.traffic.destinations import DestinationFlows
+from c2c_auditor.audit.traffic.destinations import DestinationFlows, Outcome
 from c2c_auditor.audit.traffic.senders import SenderKey
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, Policy
-from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import FlowSet
 from c2c_auditor.netfilter.packet import end_part
 
@@ -47,16 +46,21 @@ class SenderConditions:
         )
 
 
-class DispositionKey(NamedTuple):
-    """What one sender's flows to one container depend on: senders with equal keys have equal flows.
+class Asked(NamedTuple):
+    """What one sender's flows to one container depend on beside its mark: with equal ones senders have equal flows.
 
-    ``mark`` is None for every mark that no rule asks for, ``conditions_met`` one value for each of
-    `SenderConditions.others`, ``own`` only for a sender whose walk is its own: its address, and the rules that decide.
+    ``conditions_met`` is one value for each of `SenderConditions.others`, ``own`` only for a sender whose walk is its
+    own: its address, and the rules that decide.
     """
 
-    mark: int | None
-    conditions_met: tuple[object, ...]
-    own: tuple[object, ...] | None
+    conditions_met: tuple[object, ...] = ()
+    own: tuple[object, ...] | None = None
+
+
+_Start = int | tuple[object, ...] | None
+"""The mark that a sender is taken to start with, or `Asked.own` of it."""
+Outcomes = dict[Asked, dict[int | None, Outcome]]
+"""What becomes of the flows to one container; the mark is None for every one that no rule asks for."""
 
 
 @frozen(kw_only=True)
@@ -65,7 +69,7 @@ class DestinationKey:
 
     ``mark_owners`` are the apps behind each mark that counts here. ``apps_elsewhere`` is how many apps may send from
     other cells, None where they are not counted one by one. ``senders`` are the containers of this cell that have a
-    row, each with the mark that it is taken to start with, or what is `DispositionKey.own` of it. ``declared`` are the
+    row, each with the mark that it is taken to start with, or what is `Asked.own` of it. ``declared`` are the
     rules that are meant to decide as they do.
     """
 
@@ -76,7 +80,7 @@ class DestinationKey:
     stranger: int
     mark_owners: tuple[tuple[int, tuple[str, ...]], ...]
     apps_elsewhere: int | None
-    senders: tuple[tuple[SenderKey, int | tuple[object, ...]], ...]
+    senders: tuple[tuple[SenderKey, _Start], ...]
     itself: SenderKey
     declared: frozenset[r.Rule]
 
@@ -85,13 +89,13 @@ class DestinationKey:
 class Remembered:
     """The rows of one container and what they were worked out from.
 
-    ``dispositions`` hold as long as the rules do, ``reached`` as long as the key does too. ``listed`` is how many
-    sources were looked at one by one.
+    ``outcomes`` hold as long as the rules do, ``reached`` as long as the key does too. ``listed`` is how many sources
+    were looked at one by one.
     """
 
     conditions: SenderConditions
     key: DestinationKey
-    dispositions: dict[DispositionKey, Disposition]
+    outcomes: Outcomes
     reached: DestinationFlows
     listed: int
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from attrs import evolve, field, frozen
 
 from c2c_auditor.audit.reading.inputs import Inputs
-from c2c_auditor.audit.traffic.ends import LARGEST_TAG, Overlay
+from c2c_auditor.audit.traffic.ends import LARGEST_TAG, Overlay, Source, SourceKind
 from c2c_auditor.audit.traffic.first_marks import FirstMarks
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.family import Address
@@ -56,6 +56,13 @@ class Sender:
     inward: _Outline = field(repr=False)
     outward: _Outline = field(repr=False)
     key: SenderKey = field(init=False, eq=False, repr=False)
+    usually: tuple[SenderKey, int | None] = field(init=False, eq=False, repr=False)
+    """`key` and `mark`, as one object for the hundreds of containers that remember it."""
+
+    @property
+    def source(self) -> Source:
+        """The sender as rows name it."""
+        return Source(kind=SourceKind.CONTAINER, app=self.container.app, container=self.container)
 
     @property
     def served(self) -> bool:
@@ -73,6 +80,10 @@ class Sender:
             self.answers.passes,
             self.answers.may_pass,
         )
+
+    @usually.default
+    def _usually(self) -> tuple[SenderKey, int | None]:
+        return self.key, self.mark
 
 
 class Senders:
@@ -117,9 +128,8 @@ class Senders:
         found = {}
         for container in containers:
             old = previous.get(container.handle) if previous is not None else None
-            found[container.handle] = evolve(
-                _sender(way, overlay, container, old), mark=first.usual(int(container.address))
-            )
+            sender, mark = _sender(way, overlay, container, old), first.usual(int(container.address))
+            found[container.handle] = sender if sender.mark == mark else evolve(sender, mark=mark)
         owners = {mark: tuple(sorted(holders & apps)) for mark, holders in inputs.people.tag_owners.items()}
         return cls(found, first=first, overlay=overlay, owners=owners, apps=len(apps))
 
