@@ -8,6 +8,7 @@ a thread without capabilities (`server.questions`). So an attacker who takes ove
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import random
 import resource
@@ -26,11 +27,16 @@ from c2c_auditor.model.finding import State
 from c2c_auditor.model.report import Report
 from c2c_auditor.privileges import drop_in_thread
 
-# After an audit the next one waits this many times its processor time: at most 5 % of a core, whatever happens on the
-# cell. Time spent waiting costs nothing and is not counted.
-_REST = 20
+# Audits take at most this part of a core in the long run, whatever happens on the cell, and half of one for a while:
+# they may use so many seconds of processor time before they have been saved. So a change is seen at once also soon
+# after another one, or after the start. Time spent waiting costs nothing and is not counted.
+_SHARE = 0.05
+_AT_ONCE_SECONDS = 5.0
 # Changes come in bursts (a policy swap is six commits); a moment's wait makes one audit of each burst.
 _GATHER_SECONDS = 0.1
+_MOST_GATHER_SECONDS = 0.8
+# After an audit of more processor time than this, what it left behind is worth looking for.
+_LARGE_SECONDS = 0.2
 _JITTER = 0.1
 _ALIVE_SECONDS = 10.0
 
@@ -121,13 +127,29 @@ class Hooks:
     """What the loop calls.
 
     ``audit`` makes a report, ``publish`` takes it, ``reload`` reads configuration and certificates again (SIGHUP),
-    ``alive`` is called every ten seconds while nothing is to be done, and after each audit.
+    ``alive`` is called every ten seconds while nothing is to be done, and after each audit. ``unfinished`` says whether
+    what began to change will soon have changed further, so that an audit now would be made again at once.
     """
 
     audit: Callable[[], Report]
     publish: Callable[[Report], None]
     reload: Callable[[], None]
     alive: Callable[[], None] = lambda: None
+    unfinished: Callable[[], bool] = lambda: False
+
+
+class Allowance:
+    """The processor time that audits may take; ``now`` is seconds of a steady clock."""
+
+    def __init__(self, now: float) -> None:
+        self._left = _AT_ONCE_SECONDS
+        self._then = now
+
+    def rest(self, cost: float, now: float) -> float:
+        """Seconds to rest after an audit that took ``cost`` seconds of processor time and ended ``now``."""
+        self._left = min(_AT_ONCE_SECONDS, self._left + (now - self._then) * _SHARE) - cost
+        self._then = now
+        return max(cost, -self._left / _SHARE)
 
 
 class Loop:
@@ -155,15 +177,18 @@ class Loop:
             selector.register(wake, selectors.EVENT_READ, "signal")
             if self._alive is not None:
                 selector.register(self._alive, selectors.EVENT_READ, "server")
+            allowance, spent = Allowance(time.monotonic()), processor_seconds()
             while True:
                 if self._reloading:
                     self._reloading = False
                     self._hooks.reload()
-                started = processor_seconds()
                 report = self._hooks.audit()
                 self._hooks.publish(report)
-                cost = processor_seconds() - started
-                if self._wait(selector, wake, rest=_REST * cost, until=self._pause(report)) == "server":
+                before, spent = spent, processor_seconds()
+                if spent - before > _LARGE_SECONDS:
+                    give_back_memory()
+                rest = allowance.rest(spent - before, time.monotonic())
+                if self._wait(selector, wake, rest=rest, until=self._pause(report)) == "server":
                     return 1
         return 0
 
@@ -207,13 +232,26 @@ class Loop:
                 if "server" in what:
                     return "server"
                 if "change" in what:
-                    time.sleep(_GATHER_SECONDS)
+                    self._gather()
                     return "change"
                 if time.monotonic() >= deadline:
                     return "clock"
         finally:
             for descriptor in self._changes if listening else ():
                 selector.unregister(descriptor)
+
+    def _gather(self) -> None:
+        """Wait for the rest of what has begun, for a person's change as little as a program's burst takes."""
+        until = time.monotonic() + _MOST_GATHER_SECONDS
+        time.sleep(_GATHER_SECONDS)
+        while self._hooks.unfinished() and time.monotonic() < until:
+            time.sleep(_GATHER_SECONDS)
+
+
+def give_back_memory() -> None:
+    """Have the C library give free memory back to the system; other libraries than glibc have no such call."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def processor_seconds() -> float:

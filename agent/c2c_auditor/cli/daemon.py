@@ -91,7 +91,9 @@ def daemon(*, config_file: Path) -> int:
         audits = WatchedAudits(cycle, bound, output.overdue)
         audits.start()
         loop = Loop(
-            hooks=Hooks(audit=audits.audit, publish=publish, reload=reload, alive=supervisor.alive),
+            hooks=Hooks(
+                audit=audits.audit, publish=publish, reload=reload, alive=supervisor.alive, unfinished=rules.unfinished
+            ),
             interval=config.interval,
             changes=tuple(source.fileno() for source in (rules.netlink, policies) if source is not None),
             alive=server.sentinel,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -75,6 +76,14 @@ class Rules:
             listings=self.netfilter.reader.listings,
             witnessed=None if witness is None else witness.witnessed,
         )
+
+    def unfinished(self) -> bool:
+        """Whether silk is replacing the policy chain right now, as far as commits are announced."""
+        if self.netfilter is None:
+            return False
+        with suppress(SourceError):  # the next audit says it
+            return self.netfilter.reader.swapping(time.time())
+        return False
 
     def close(self) -> None:
         """Close the sockets."""

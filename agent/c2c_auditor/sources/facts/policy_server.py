@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote
 
@@ -70,7 +71,7 @@ class PolicyServer:
             ssl_context=mutual_tls(ca_file, certificate_file, key_file),
             headers={"Accept": "application/json"},
         )
-        self._last_answer: tuple[list[str], PolicySet] | None = None
+        self._last_answer: tuple[list[bytes], PolicySet] | None = None
 
     def close(self) -> None:
         """Close the connections."""
@@ -96,16 +97,17 @@ class PolicyServer:
 
         No policies for no guids, without a request. Raises SourceError.
 
-        The identical object when the answer is the last one's, letter by letter: 20,000 policies are 4 MB and 0.15 s to
-        understand.
+        The identical object when the answer is the last one's, by its digest: 20,000 policies are 4 MB to keep and
+        0.15 s to understand.
         """
         texts = list(self.policy_texts(guids))
-        if self._last_answer is None or self._last_answer[0] != texts:
+        digests = [blake2b(text.encode()).digest() for text in texts]
+        if self._last_answer is None or self._last_answer[0] != digests:
             where = f"{self._url}{_API}/policies"
             answer = merged(parse_policies(text, where=where) for text in texts)
             if len(answer.policies) > MOST_POLICIES:
                 raise too_many(len(answer.policies), where)
-            self._last_answer = texts, answer
+            self._last_answer = digests, answer
         return self._last_answer[1]
 
     def policy_texts(self, guids: Iterable[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.change import Done
 from c2c_auditor.model.table import READ_TABLES, TableSpec
 from c2c_auditor.netfilter.native.rules import RuleDecoder
+from c2c_auditor.silk.chain_names import policy_chain_time
 from c2c_auditor.sources.rules import rulesets
 from c2c_auditor.sources.rules.committers import Committers
 from c2c_auditor.sources.rules.counting import NativeCounting
@@ -22,6 +23,8 @@ from c2c_auditor.sources.rules.replica import Replica
 
 # Counting the rules takes a look at each chain, so it is not done for each commit.
 _SPARE = 1000
+# Longer than silk needs to write a policy chain and to delete the one before. A swap that hangs is judged as it is.
+_SWAP_SECONDS = 5.0
 
 
 class NativeReader:
@@ -74,6 +77,18 @@ class NativeReader:
         if ruleset is None:
             ruleset = self._current[family] = rulesets.ruleset(self._replica.tables, family, self._tables)
         return ruleset
+
+    def swapping(self, now: float) -> bool:
+        """Whether a policy chain stands beside another one since a few seconds; ``now`` is seconds since the epoch.
+
+        Such a state is about to pass, and judging it costs more than one. Raises SourceError as `read`.
+        """
+        self._follower.catch_up()
+        filtering = self._replica.tables.get((r.AddressFamily.IPV4.nfproto, "filter"))
+        made = [
+            made for name in (filtering.names if filtering is not None else ()) if (made := policy_chain_time(name))
+        ]
+        return len(made) > 1 and now - max(made) < _SWAP_SECONDS
 
     def changes(self) -> Mapping[str, int]:
         """Commits seen since the last call, by author."""
