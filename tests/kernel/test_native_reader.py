@@ -17,6 +17,7 @@ from c2c_auditor.model.change import Act, Author
 from c2c_auditor.model.table import READ_TABLES
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
+from c2c_auditor.silk.chain_names import policy_chain_name
 from c2c_auditor.sources.recordings.natives import natives_json, parse_natives, with_natives
 from c2c_auditor.sources.rules.native import NativeReader
 from c2c_auditor.sources.rules.netlink import Netlink
@@ -280,3 +281,21 @@ def test_each_commit_is_counted_for_who_made_it_and_others_are_told() -> None:
         assert (change.process, change.chains, change.added) == ("iptables", ("filter FORWARD",), ())
         assert len(change.removed) + change.left_out == before
         assert all(line.startswith("-t filter -A FORWARD ") for line in change.removed)
+
+
+@in_namespace
+def test_a_policy_chain_beside_a_new_one_is_a_swap_for_a_few_seconds() -> None:
+    """From silk's first commit to its last; one that hangs is judged as it is, and so are chains of others."""
+    began = 1_795_679_340.0
+    old, new = policy_chain_name(began - 3600), policy_chain_name(began)
+    with native() as reader:
+        reader.read()
+        seen = []
+        for command in (f"-N {old}", "-N mine", f"-N {new}", f"-I FORWARD -j {new}", f"-X {old}"):
+            _run("iptables-nft", *command.split())
+            seen.append(reader.swapping(began + 1.0))
+        assert seen == [False, False, True, True, False]
+        _run("iptables-nft", "-N", old)
+        assert reader.swapping(began + 1.0)
+        assert not reader.swapping(began + 60.0)
+        assert {old, new, "mine"} <= reader.read().chains("filter").keys()

@@ -14,7 +14,7 @@ import pytest
 from attrs import define, field
 
 from c2c_auditor.audit.reporting import overdue_problem, overdue_report
-from c2c_auditor.daemon import Hooks, Loop, WatchedAudits, processor_seconds
+from c2c_auditor.daemon import Allowance, Hooks, Loop, WatchedAudits, processor_seconds
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.report import Report, Result
 from support.reports import flushed_report
@@ -167,3 +167,32 @@ def test_the_loop_says_that_it_lives() -> None:
         os.close(change)
     assert said
     assert set(said) == {1}
+
+
+def test_an_allowance_is_spent_at_once_and_saved_slowly() -> None:
+    """Five seconds of processor time without more rest than work; then twenty times what is owed."""
+    allowance = Allowance(0.0)
+    assert [allowance.rest(1.0, 0.0) for _ in range(5)] == [1.0] * 5
+    assert allowance.rest(1.0, 0.0) == pytest.approx(20.0)
+    assert allowance.rest(0.5, 20.0) == pytest.approx(10.0)
+    assert allowance.rest(0.25, 10_000.0) == 0.25
+    assert [allowance.rest(1.0, 10_000.0) for _ in range(5)] == [1.0] * 4 + [pytest.approx(5.0)]
+
+
+def test_what_began_to_change_is_waited_for_but_not_for_long() -> None:
+    """One audit of a swap of silk's; where it never ends, an audit all the same."""
+    change, asked = os.eventfd(1), 0
+
+    def unfinished() -> bool:
+        nonlocal asked
+        asked += 1
+        return len(audits.steps) == 1 or asked < 4
+
+    audits = Scripted([lambda: None, lambda: None, lambda: os.eventfd_read(change)])
+    hooks = Hooks(audit=audits.run, publish=audits.published.append, reload=lambda: None, unfinished=unfinished)
+    try:
+        assert Loop(hooks=hooks, interval=_NEVER, changes=(change,), alive=None).run() == 0
+    finally:
+        os.close(change)
+    assert asked > 4
+    assert audits.steps == []

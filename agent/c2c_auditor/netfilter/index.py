@@ -7,6 +7,7 @@ that each concern one container. A question about two ends needs those few, in o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from itertools import chain
 
 from attrs import field, frozen
@@ -40,10 +41,12 @@ class _Marked:
     exact: dict[int, list[int]] = field(factory=dict)
 
     def asking(self, mark: int | None) -> list[int]:
-        return self.any + self.exact.get(mark, []) if mark is not None else self.all()
+        return sorted(self.any + self.exact.get(mark, [])) if mark is not None else self.all
 
+    @cached_property
     def all(self) -> list[int]:
-        return [*self.any, *chain.from_iterable(self.exact.values())]
+        """Those for any mark and for each; asked for when the chain has been read."""
+        return sorted((*self.any, *chain.from_iterable(self.exact.values())))
 
 
 class Named:
@@ -163,10 +166,14 @@ class ChainIndex:
         self, general: list[int], source: int | None, destination: int, marks: tuple[int | None, ...]
     ) -> list[int]:
         to = self._named.destinations.get(destination)
-        found = general + (to.asking(marks[0]) if len(marks) == 1 else to.all()) if to is not None else general
+        found = general
+        if to is not None:
+            found = to.asking(marks[0]) if len(marks) == 1 else to.all
+            if general:
+                found = sorted(general + found)
         if source in self._named.sources:
-            found = [*{*found, *self._named.sources[source]}]  # a jump may concern both ends
-        return sorted(found)
+            found = sorted({*found, *self._named.sources[source]})  # a jump may concern both ends
+        return found
 
     def sources(self) -> Mapping[int, list[int]]:
         """The positions of the rules that are for one source, by source."""
@@ -175,7 +182,7 @@ class ChainIndex:
     def destinations(self) -> Iterator[tuple[int, list[int]]]:
         """The positions of the rules that are for one destination, by destination."""
         for destination, marked in self._named.destinations.items():
-            yield destination, marked.all()
+            yield destination, marked.all
 
 
 def exact_mark(rule: r.Rule) -> int | None:

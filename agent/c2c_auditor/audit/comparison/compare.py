@@ -6,7 +6,7 @@ where it does). What remains on both sides is paired when it differs in one fiel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from attrs import frozen
@@ -49,23 +49,31 @@ class Comparison(Generic[W]):
     repeated: tuple[Entry, ...] = ()
 
 
-def compare(planned: Sequence[W], present: Sequence[Entry], pairable: Callable[[W, Entry], bool]) -> Comparison[W]:
-    """``pairable`` may reject a pair of rules that differ in one field only, if it is no change of one rule."""
-    waiting: dict[r.Rule, list[Entry]] = {}
-    for entry in present:
-        waiting.setdefault(entry.rule, []).append(entry)
+def compare(
+    planned: Sequence[W],
+    present: Sequence[Entry],
+    pairable: Callable[[W, Entry], bool],
+    first: Mapping[r.Rule, Entry] | None = None,
+) -> Comparison[W]:
+    """``pairable`` may reject a pair of rules that differ in one field only, if it is no change of one rule.
+
+    ``first`` are ``present`` by value, of equal ones the first, where that is known already.
+    """
+    if first is None:
+        first = {entry.rule: entry for entry in reversed(present)}
     matched: list[tuple[W, Entry]] = []
     missing: dict[r.Rule, W] = {}
     used: set[int] = set()
     for plan in planned:
-        entries = waiting.get(plan.rule)
-        if entries is None:
+        entry = first.get(plan.rule)
+        if entry is None:
             missing.setdefault(plan.rule, plan)
-        elif id(entries) not in used:
-            used.add(id(entries))
-            matched.append((plan, entries[0]))
-    extra = [entries[0] for entries in waiting.values() if id(entries) not in used]
-    repeated = [entry for entries in waiting.values() if len(entries) > 1 for entry in _again(entries)]
+        elif id(entry) not in used:
+            used.add(id(entry))
+            matched.append((plan, entry))
+    left = {id(entry) for entry in first.values()} - used if len(used) < len(first) else set()
+    extra = [entry for entry in present if id(entry) in left] if left else []
+    repeated = _repeated(present) if len(first) < len(present) else []
     changed = _paired(tuple(missing.values()), extra, pairable) if missing and extra else []
     gone = {id(pair.planned) for pair in changed}, {id(pair.entry) for pair in changed}
     return Comparison(
@@ -77,14 +85,18 @@ def compare(planned: Sequence[W], present: Sequence[Entry], pairable: Callable[[
     )
 
 
-def _again(entries: Sequence[Entry]) -> list[Entry]:
+def _repeated(present: Iterable[Entry]) -> list[Entry]:
     """The copies after the first within each chain: a rule that two chains hold is a swap, not a repetition."""
-    seen: set[str] = set()
+    by_rule: dict[r.Rule, list[Entry]] = {}
+    for entry in present:
+        by_rule.setdefault(entry.rule, []).append(entry)
     again = []
-    for entry in entries:
-        if entry.chain in seen:
-            again.append(entry)
-        seen.add(entry.chain)
+    for entries in by_rule.values():
+        seen: set[str] = set()
+        for entry in entries:
+            if entry.chain in seen:
+                again.append(entry)
+            seen.add(entry.chain)
     return again
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 
@@ -109,7 +109,9 @@ class Inputs:
             people=people,
             chains=chains,
             planned=planned,
-            comparison=compare_planned(planned, chains.rules, people) if planned is not None and chains.names else None,
+            comparison=compare_planned(planned, chains.rules, people, chains.first)
+            if planned is not None and chains.names
+            else None,
             ingress_tag=tag,
             networks=networks_of(facts, ruleset),
             notes=tuple(notes),
@@ -186,8 +188,13 @@ def _unjudged(facts: CellFacts, config: VpaConfig) -> Iterator[str]:
         )
 
 
-def compare_planned(planned: Sequence[Planned], present: Sequence[Entry], people: People) -> Comparison[Planned]:
-    """The policy chain's plan beside rules that stand there."""
+def compare_planned(
+    planned: Sequence[Planned],
+    present: Sequence[Entry],
+    people: People,
+    first: Mapping[r.Rule, Entry] | None = None,
+) -> Comparison[Planned]:
+    """The policy chain's plan beside rules that stand there; ``first``: see `compare`."""
 
     def pairable(plan: Planned, entry: Entry) -> bool:
         """A rule at another live container's address is that container's matter.
@@ -199,7 +206,7 @@ def compare_planned(planned: Sequence[Planned], present: Sequence[Entry], people
         address = entry.rule.source or entry.rule.destination
         return address is None or address.value not in people.by_address
 
-    return compare(planned, present, pairable)
+    return compare(planned, present, pairable, first)
 
 
 def _inferred(config: VpaConfig, rules: list[r.Rule]) -> VpaConfig:

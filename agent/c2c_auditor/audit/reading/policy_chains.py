@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import chain
+
 from attrs import frozen
 
-from c2c_auditor.audit.comparison.entry import Entry
+from c2c_auditor.audit.comparison.entry import Entry, entries, first_entries
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter.derived import Derived
 from c2c_auditor.silk import chain_names
 
 
@@ -17,13 +19,14 @@ class PolicyChains:
     ``active`` are those that FORWARD jumps to without condition, in its order, each once.
 
     While VPA swaps chains there are two of them; what a packet meets is the one after the other, so the rules in force
-    are those of both.
+    are those of both. ``first`` are they by value, of equal ones the one that a packet meets first.
     """
 
     names: tuple[str, ...]
     active: tuple[str, ...]
     jumps: tuple[Entry, ...]
     rules: tuple[Entry, ...]
+    first: Mapping[r.Rule, Entry]
 
     @classmethod
     def of(cls, ruleset: r.Ruleset) -> PolicyChains:
@@ -48,13 +51,13 @@ class PolicyChains:
             )
         )
         read = active or tuple(found[-1:])
-        rules = tuple(entry for name in read for entry in _entries(chains[name]))
-        return cls(names=tuple(found), active=active, jumps=jumps, rules=rules)
-
-
-@Derived
-def _entries(chain: r.Chain) -> tuple[Entry, ...]:
-    return tuple(Entry(chain=chain.name, position=at, rule=rule) for at, rule in enumerate(chain.rules, 1))
+        return cls(
+            names=tuple(found),
+            active=active,
+            jumps=jumps,
+            rules=tuple(entry for name in read for entry in entries(chains[name])),
+            first=dict(chain.from_iterable(first_entries(chains[name]).items() for name in reversed(read))),
+        )
 
 
 def jumped_chain(rule: r.Rule) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 
-from c2c_auditor.audit.comparison.entry import Entry
+from c2c_auditor.audit.comparison.entry import Entry, first_entries
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.people import People
 from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row
@@ -43,20 +43,24 @@ class Places:
 
     def __init__(self, inputs: Inputs) -> None:
         self._stages = sorted(inputs.stages, key=lambda stage: not stage.main)
+        self._known: dict[r.Rule, Entry | None] = {}
 
     @cached_property
-    def _found(self) -> Mapping[r.Rule, Entry]:
-        found: dict[r.Rule, Entry] = {}
-        for table, chains in {stage.table: stage.chains for stage in self._stages}.items():
-            for name, chain in chains.items():
-                if family_of(name) not in _OUTWARD:
-                    for at, rule in enumerate(chain.rules, 1):
-                        found.setdefault(rule, Entry(chain=name, position=at, rule=rule, table=table))
-        return found
+    def _chains(self) -> tuple[tuple[str, r.Chain], ...]:
+        tables = {stage.table: stage.chains for stage in self._stages}
+        return tuple(
+            (table, chain)
+            for table, chains in tables.items()
+            for name, chain in chains.items()
+            if family_of(name) not in _OUTWARD
+        )
 
     def of(self, rule: r.Rule) -> Entry | None:
         """Where ``rule`` stands."""
-        return self._found.get(rule)
+        if rule not in self._known:
+            found = ((table, first_entries(chain).get(rule)) for table, chain in self._chains)
+            self._known[rule] = next((entry._replace(table=table) for table, entry in found if entry is not None), None)
+        return self._known[rule]
 
     def name(self, rule: r.Rule | None) -> str:
         """``rule 3 of vpa--…``; None is the policy of FORWARD."""
