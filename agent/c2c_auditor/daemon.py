@@ -8,7 +8,6 @@ a thread without capabilities (`server.questions`). So an attacker who takes ove
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import random
 import resource
@@ -25,7 +24,7 @@ from attrs import frozen
 from c2c_auditor.audit.settle import Grace
 from c2c_auditor.model.finding import State
 from c2c_auditor.model.report import Report
-from c2c_auditor.privileges import drop_in_thread
+from c2c_auditor.privileges import drop_in_thread, give_back_memory
 
 # Audits take at most this part of a core in the long run, whatever happens on the cell, and half of one for a while:
 # they may use so many seconds of processor time before they have been saved. So a change is seen at once also soon
@@ -246,12 +245,6 @@ class Loop:
         time.sleep(_GATHER_SECONDS)
         while self._hooks.unfinished() and time.monotonic() < until:
             time.sleep(_GATHER_SECONDS)
-
-
-def give_back_memory() -> None:
-    """Have the C library give free memory back to the system; other libraries than glibc have no such call."""
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def processor_seconds() -> float:
