@@ -24,6 +24,9 @@ from bosh_cli import MissingToolError
 _FILES = stage_release.ROOT / "packaging" / "debian"
 _HOME = "opt/c2c-auditor"
 _PYTHONS = range(10, 15)
+# The unit's root directory: links as in every Debian system, and the places that systemd mounts something at.
+_LINKS = ("bin", "lib", "lib64", "sbin")
+_MOUNT_POINTS = ("dev", "etc", "home", _HOME, "proc", "root", "run", "sys", "tmp", "usr", "var/tmp", "var/vcap")
 # Where the wheel has it, and where Debian's shells look, both below share.
 _COMPLETION = (
     ("bash-completion/completions/c2c-auditor", "bash-completion/completions/c2c-auditor"),
@@ -82,6 +85,10 @@ def _environment(home: Path, staged: Sequence[Path], *, compiler: str, work: Pat
     (home / "bin").mkdir()
     (home / "bin" / "python3").symlink_to("/usr/bin/python3")
     (home / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n", encoding="ascii")
+    for place in _MOUNT_POINTS:
+        (home / "root" / place).mkdir(parents=True)
+    for link in _LINKS:
+        (home / "root" / link).symlink_to(f"usr/{link}")
     return version
 
 

@@ -19,14 +19,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 PACKAGE = "c2c-auditor"
 UNIT = Path(f"/lib/systemd/system/{PACKAGE}.service")
 CONFIG = Path(f"/etc/{PACKAGE}/config.json")
+DROP_IN = Path(f"/etc/systemd/system/{PACKAGE}.service.d/cell.conf")
 CELL = Path("/srv/cell")
+METRICS = "http://127.0.0.1:9763/metrics"
 LIBRARY = Path("/opt/c2c-auditor/lib/python3/site-packages")
 NOTIFY = "/run/notify"
 SECONDS = 120
@@ -51,6 +54,10 @@ def main(init: str, folder: Path) -> None:
         "interval": 0.5,
     }
     CONFIG.write_text(json.dumps(settings))
+    lease()
+    with started(init):
+        assert f"BindReadOnlyPaths={CELL}" in remedy("store"), "the service says why it does not see the file"
+    show(CELL)
     for backend in ("nft", "legacy"):
         load(backend)
         with started(init):
@@ -58,6 +65,11 @@ def main(init: str, folder: Path) -> None:
             up = {source["name"]: source["up"] for source in report["sources"]}
             assert (up["rules"], up["store"], up["vpa_config"]) == (True, True, True), up
             assert report["counts"]["rules"]["present_mark"], "it sees silk's rules"
+            notes = " ".join(report["notes"])
+            assert "this cell's lease, 10.255.1.0/24; its source: the address of silk-vtep" in notes, notes
+            if backend == "nft":
+                wait_for_witness()
+                assert "witness" not in notes, notes
             if init == "systemd":
                 run("systemctl", "reload", PACKAGE)
             sys.stdout.write(f"reads {backend}\n")
@@ -72,6 +84,7 @@ def main(init: str, folder: Path) -> None:
     assert not LIBRARY.exists(), "nothing of the package stays"
     assert CONFIG.exists(), "but its settings"
     run("dpkg", "-P", PACKAGE)
+    hide()
     left = files() - before
     assert not left, f"left behind: {sorted(left)}"
     assert PACKAGE not in {entry.pw_name for entry in pwd.getpwall()}, "the user is gone"
@@ -89,6 +102,32 @@ def installed() -> str:
     return status
 
 
+def lease() -> None:
+    """The interface and the route that show it, as silk-daemon makes them; it does not answer itself."""
+    for command in (
+        "link set lo up",
+        "link add silk-vtep type veth peer name underlay",
+        "address add 10.255.1.0/16 dev silk-vtep",
+        "link set silk-vtep up",
+        "link set underlay up",
+        "route add 10.255.2.0/24 via 10.255.2.0 dev silk-vtep onlink",
+    ):
+        run("ip", *command.split())
+
+
+def show(folder: Path) -> None:
+    """Add ``folder`` to what the service sees, as an operator does."""
+    DROP_IN.parent.mkdir(parents=True)
+    DROP_IN.write_text(f"[Service]\nBindReadOnlyPaths={folder}\n")
+    if Path("/run/systemd/system").exists():
+        run("systemctl", "daemon-reload")
+
+
+def hide() -> None:
+    """As it was."""
+    shutil.rmtree(DROP_IN.parent)
+
+
 def load(backend: str) -> None:
     """The recording's rules, in the kernel."""
     rules = (CELL / "iptables-save.txt").read_bytes()
@@ -104,15 +143,38 @@ def unload(backend: str) -> None:
 
 def report_of(backend: str) -> dict:  # type: ignore[type-arg]  # as JSON has it
     """The running agent's report, once it has read rules of ``backend``."""
+    return wait_for(lambda report: report["backend"] == backend and report["counts"]["rules"])
+
+
+def remedy(source: str) -> str:
+    """What the running agent says to do about a source that is away."""
+    (found,) = (one for one in wait_for(lambda _: True)["sources"] if one["name"] == source)
+    return str(found["problem"]["remedy"])
+
+
+def wait_for(wanted: Callable[[dict], object]) -> dict:  # type: ignore[type-arg]  # as JSON has it
+    """The running agent's report, once it is as ``wanted``."""
     deadline = time.monotonic() + SECONDS
     while True:
         asked = subprocess.run(
             (PACKAGE, "status", "-o", "json"), capture_output=True, text=True, check=False, timeout=SECONDS
         )
-        report = json.loads(asked.stdout) if asked.stdout else {}
-        if report.get("backend") == backend and report["counts"]["rules"]:
+        report: dict = json.loads(asked.stdout) if asked.stdout else {}  # type: ignore[type-arg]
+        if report and wanted(report):
             return report
         assert time.monotonic() < deadline, f"{asked.stderr}{asked.stdout[-2000:]}"
+        time.sleep(0.3)
+
+
+def wait_for_witness() -> None:
+    """Until the rules that iptables-nft prints were held against what was read."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        with urllib.request.urlopen(METRICS, timeout=SECONDS) as answer:
+            text = answer.read().decode()
+        if "\nc2c_auditor_witness_timestamp_seconds " in text:
+            return
+        assert time.monotonic() < deadline, text
         time.sleep(0.3)
 
 
@@ -121,6 +183,7 @@ def started(init: str) -> Iterator[None]:
     """The daemon runs."""
     if init == "systemd":
         run("systemctl", "restart", PACKAGE)
+        run("systemctl", "reset-failed", PACKAGE)  # else the sixth start within ten seconds is refused
         yield
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
@@ -138,9 +201,10 @@ def started(init: str) -> Iterator[None]:
 
 
 def unit() -> dict[str, str]:
-    """The unit's settings; of one that comes several times, all of it."""
+    """The unit's settings and the drop-in's; of one that comes several times, all of it."""
     found: dict[str, str] = {}
-    for line in UNIT.read_text().splitlines():
+    texts = [path.read_text() for path in (UNIT, DROP_IN) if path.exists()]
+    for line in "".join(texts).splitlines():
         name, equals, value = line.partition("=")
         if equals and not line.startswith("#"):
             found[name] = f"{found[name]} {value}" if name in found else value
@@ -149,7 +213,12 @@ def unit() -> dict[str, str]:
 
 def environment() -> dict[str, str]:
     """As systemd sets it."""
-    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "LANG": "C.UTF-8", "NOTIFY_SOCKET": NOTIFY}
+    return {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
+        "LANG": "C.UTF-8",
+        "NOTIFY_SOCKET": NOTIFY,
+        "INVOCATION_ID": "0" * 32,
+    }
 
 
 def as_unit(settings: dict[str, str]) -> str:
@@ -159,20 +228,33 @@ def as_unit(settings: dict[str, str]) -> str:
     runtime.mkdir(exist_ok=True)
     os.chown(runtime, user.pw_uid, user.pw_gid)
     assert settings["ProtectSystem"] == "strict"
+    assert settings["ProtectHome"] == "yes"
     assert settings["CapabilityBoundingSet"] == settings["AmbientCapabilities"]
     capabilities = ",".join(
         ("-all", *(f"+{one.removeprefix('CAP_').lower()}" for one in settings["AmbientCapabilities"].split()))
     )
+    root = settings["RootDirectory"]
+    paths = [path.removeprefix("-") for path in settings["BindReadOnlyPaths"].split()]
+    shown = " ".join(path for path in paths if Path(path).exists())
     return f"""
 mount --make-rprivate /
-mount --bind {runtime} {runtime}
-mount -o remount,bind,ro /
-mount -o remount,bind,ro /run
-for hidden in /root /home; do mount -t tmpfs -o ro,mode=0000 tmpfs $hidden; done
-for private in /tmp /var/tmp; do mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs $private; done
-mount -t proc -o hidepid={settings["ProtectProc"]} proc /proc
+mount --bind {root} {root}
+mount -t tmpfs -o mode=0755 tmpfs {root}/run
+mkdir {root}{runtime}
+mount --bind {runtime} {root}{runtime}
+touch {root}{NOTIFY}
+mount --bind {NOTIFY} {root}{NOTIFY}
+for shown in {shown}; do
+    mkdir -p {root}$shown
+    mount --rbind $shown {root}$shown
+    mount -o remount,bind,ro {root}$shown
+done
+for bound in dev sys; do mount --rbind /$bound {root}/$bound; done
+for private in tmp var/tmp; do mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs {root}/$private; done
+mount -t proc -o hidepid={settings["ProtectProc"]},subset={settings["ProcSubset"]} proc {root}/proc
+for closed in "" /run; do mount -o remount,bind,ro {root}$closed; done
 umask {settings["UMask"]}
-exec prlimit --nofile={settings["LimitNOFILE"]} \\
+exec prlimit --nofile={settings["LimitNOFILE"]} chroot {root} \\
     setpriv --reuid {user.pw_uid} --regid {user.pw_gid} --clear-groups --no-new-privs \\
     --bounding-set {capabilities} --inh-caps {capabilities} --ambient-caps {capabilities} \\
     {shlex.join(settings["ExecStart"].split())}

@@ -82,6 +82,17 @@ def test_a_missing_file_and_a_path_through_a_file_are_errors(tmp_path: Path) -> 
     assert _failure(tmp_path / "x" / "y").reason is Reason.FAILED
 
 
+def test_a_service_that_may_hide_a_folder_says_what_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where the whole folder is out of sight, and only in a service of systemd's."""
+    folder = tmp_path / "silk"
+    monkeypatch.delenv("INVOCATION_ID", raising=False)
+    assert "BindReadOnlyPaths" not in _failure(folder / "store.json").remedy
+    monkeypatch.setenv("INVOCATION_ID", "5e1c")
+    assert f"BindReadOnlyPaths={folder}" in _failure(folder / "store.json").remedy
+    folder.mkdir()
+    assert "BindReadOnlyPaths" not in _failure(folder / "store.json").remedy
+
+
 def test_an_empty_file_is_known_without_reading_it(tmp_path: Path) -> None:
     """Only a regular one; a FIFO has the size 0 as well."""
     (tmp_path / "empty").touch()

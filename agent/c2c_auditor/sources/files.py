@@ -13,6 +13,8 @@ _MOST_BYTES = 64 << 20
 _CHUNK = 1 << 20
 # Without O_NONBLOCK opening a FIFO waits for a writer, without O_NOCTTY a terminal may become the agent's own.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+# systemd sets it for each service, which may have a root directory of its own (systemd.exec(5)).
+_SERVICE = "INVOCATION_ID"
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -37,6 +39,10 @@ def read_text_file(path: Path, *, source: str, most: int = _MOST_BYTES) -> str:
     except FileNotFoundError:
         reason, problem = Reason.MISSING, "there is no such file"
         remedy = "check the path, and whether the job that writes it runs here"
+        if _SERVICE in os.environ and not path.parent.exists():
+            remedy += (
+                f"; if {path.parent} exists, the service hides it: add BindReadOnlyPaths={path.parent} to its unit"
+            )
     except PermissionError:
         reason, problem = Reason.PERMISSION, "it may not be read"
         remedy = "run as the file's owner, or give the agent read access"

@@ -28,7 +28,7 @@ from c2c_auditor.sources.files import read_text_file
 _SECONDS = 1.0
 _REFRESH_SECONDS = 60.0
 _MOST_BYTES = 1 << 16
-_ROUTES = Path("/proc/net/route")
+_ROUTES = Path("/proc/thread-self/net/route")  # as /proc/net/route is, which a service with ProcSubset=pid lacks
 _BITS = 32
 _MASK = 7  # its column
 
@@ -115,7 +115,7 @@ def _by_interface(vtep_name: str, routes: Path) -> IPv4Network | None:
 def _lease_lengths(text: str, vtep_name: str) -> set[int]:
     """The prefix lengths of the routes through other cells' VTEPs. A lease of one address is a VM's without containers.
 
-    A line of ``/proc/net/route``: interface, destination, gateway, flags, three numbers, mask, ...; addresses are
+    A line of ``/proc/PID/net/route``: interface, destination, gateway, flags, three numbers, mask, ...; addresses are
     hexadecimal in the machine's byte order (kernel net/ipv4/fib_trie.c, fib_route_seq_show).
     """
     lines = [line.split() for line in text.splitlines()[1:]]
