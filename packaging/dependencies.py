@@ -48,7 +48,7 @@ JUDGED: Mapping[str, tuple[str, str]] = {
         (
             "2025-04; few downloads, source only, a compiler at install time: the weakest one here. It is "
             "imported only where the kernel has legacy tables, its Rule objects are not used, and where it cannot be "
-            "loaded `iptables-legacy-save` is read instead"
+            "loaded `iptables-legacy-save` is read instead, or without CAP_NET_RAW the kernel's own copy"
         ),
     ),
     "rich": ("the terminal: wrapping, tables, colours", "2026-04; among the 100 most downloaded"),

@@ -1,8 +1,9 @@
 """L7: the agent's loop: when to audit, and what ends it. It audits by the clock and when rules or policies change.
 
-Two processes. The one that audits needs CAP_NET_ADMIN and CAP_NET_RAW; the one that listens on the network has dropped
-every capability. Reports go from the first to the second over a pipe; what comes back are short questions, answered by
-a thread without capabilities (`server.questions`). So an attacker who takes over the listener cannot change rules.
+Two processes. The one that audits needs CAP_NET_ADMIN, and for libiptc CAP_NET_RAW; the one that listens on the network
+has dropped every capability. Reports go from the first to the second over a pipe; what comes back are short questions,
+answered by a thread without capabilities (`server.questions`). So an attacker who takes over the listener cannot change
+rules.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from c2c_auditor.model.family import AddressFamily
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.rule import Rule, Ruleset
 from c2c_auditor.netfilter.binary.entries import decode_entry, is_jump, parts_of
+from c2c_auditor.netfilter.binary.tables import chains_in
 from c2c_auditor.netfilter.listing import parse_listing
 from c2c_auditor.netfilter.native.messages import chain_message, table_message
 from c2c_auditor.netfilter.native.parts import drafted, part_of
@@ -90,7 +91,12 @@ def _rendered(parse: Callable[..., Ruleset], data: bytes) -> None:
 
 
 def _entry(data: bytes) -> None:
-    """The bytes of a legacy entry are a Rule that renders to a text, the same through its layout, or NotUnderstood."""
+    """The bytes of a legacy entry are a Rule that renders to a text, the same through its layout, or NotUnderstood.
+
+    The bytes of several are a table, or NotUnderstood.
+    """
+    with suppress(NotUnderstood):
+        chains_in(data, {"FORWARD": 0}, AddressFamily.IPV4)
     try:
         target_offset = int.from_bytes(data[88:90], "little")
         chain = "chain" if len(data) >= 152 and target_offset + 2 < len(data) and is_jump(data, target_offset) else None

@@ -15,8 +15,9 @@ ROOM = "c2c_auditor"
 RUNNER = f"{ROOM}/sources/rules/command.py"
 CAPTURE = f"{ROOM}/sources/recordings/writing.py"
 WRITERS = frozenset({CAPTURE, f"{ROOM}/server/tls.py", f"{ROOM}/server/local.py"})
-# libc's own functions are called for the agent's capabilities alone.
+# libc's own functions are called for the agent's capabilities, and to copy a legacy table.
 PRIVILEGES = f"{ROOM}/privileges.py"
+SOCKOPT = f"{ROOM}/sources/rules/sockopt.py"
 LIBIPTC = f"{ROOM}/sources/rules/libiptc.py"
 
 # Options of iptables and iptables-save that only show.
@@ -132,8 +133,10 @@ def _called(node: ast.Call, name: str, path: str) -> Iterator[str]:
         yield f"starts a program: {name}"
     if name in _DYNAMIC and not (name == "exec" and owner):
         yield f"runs what cannot be read here: {name}"
-    if name in {"CDLL", "PyDLL"} and path != PRIVILEGES:
+    if name in {"CDLL", "PyDLL"} and path not in {PRIVILEGES, SOCKOPT}:
         yield f"calls C functions: {name}"
+    if path == SOCKOPT and owner == "libc" and name != "getsockopt":
+        yield f"calls a C function that does more than read: {name}"
     if _LIBIPTC_WRITES.fullmatch(name):
         yield f"calls a function of libiptc that writes: {name}"
     if path not in WRITERS and (

@@ -9,7 +9,8 @@ opening a legacy table that is not there *makes* it, so only tables that are the
 python-iptables runs ``modprobe ip_tables``, so it is imported at the first reading that finds tables: ip_tables is in
 the kernel then, and modprobe has nothing to do.
 
-Where it cannot be loaded, iptables-legacy-save is read, and every reading says so.
+Where it cannot be loaded, iptables-legacy-save is read, and every reading says so. Without CAP_NET_RAW neither can
+work, and the tables are copied here (`sockopt`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.change import Done
 from c2c_auditor.model.table import READ_TABLES, TableSpec
 from c2c_auditor.netfilter.binary.entries import LAYOUTS, is_jump
+from c2c_auditor.netfilter.binary.tables import EntryChain
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.sources.rules.command import MOST_RULES, Limits
 from c2c_auditor.sources.rules.counting import PolledCounting
@@ -31,6 +33,7 @@ from c2c_auditor.sources.rules.entry_rules import EntryRules
 from c2c_auditor.sources.rules.journal import Journal
 from c2c_auditor.sources.rules.libiptc import Libiptc, failed, load
 from c2c_auditor.sources.rules.saved import read_table
+from c2c_auditor.sources.rules.sockopt import copied, may_make_raw_sockets
 from c2c_auditor.sources.rules.tools import Tools
 
 _ATTEMPTS = 4
@@ -153,6 +156,8 @@ class LegacyReader:
     def _once(self, memory: _Memory) -> r.Ruleset:
         present, _ = _tables_present(memory.family, self._tables)
         names = [table.name for table in self._tables if table.name in present]
+        if names and not may_make_raw_sockets():
+            return _copies(memory, names)
         if names and memory.libiptc is None and memory.refused is None:
             try:
                 memory.libiptc = load(memory.family)
@@ -193,6 +198,47 @@ class LegacyReader:
         )
 
 
+def _copies(memory: _Memory, names: Sequence[str]) -> r.Ruleset:
+    """The tables ``names`` without libiptc."""
+    tables = {}
+    for name in names:
+        found = copied(name, memory.family)
+        if found is not None:
+            _bound(sum(len(chain.entries) for chain in found))
+            chains = [_copied_chain(chain, memory) for chain in found]
+            tables[name] = r.Table(name=name, chains={chain.name: chain for chain in chains})
+    memory.rules.forget_unused()
+    return r.Ruleset(
+        tables=tables, family=memory.family, backend=r.Backend.LEGACY, origin="getsockopt", reader="getsockopt"
+    )
+
+
+def _copied_chain(chain: EntryChain, memory: _Memory) -> r.Chain:
+    rules = []
+    for entry in chain.entries:
+        try:
+            rules.append(memory.rules.rule(entry.content, entry.chain))
+        except NotUnderstood as error:
+            raise _malformed(entry.content) from error
+    return r.Chain(
+        name=chain.name.decode("utf-8", "surrogateescape"),
+        policy=chain.policy,
+        rules=tuple(rules),
+        packets=tuple(entry.packets for entry in chain.entries),
+    )
+
+
+def _bound(rules: int) -> None:
+    if rules > MOST_RULES:
+        raise failed(Reason.TOO_LARGE, f"a table has more than {MOST_RULES} rules", "find out who adds rules")
+
+
+def _malformed(entry: bytes) -> SourceError:
+    return failed(
+        Reason.MALFORMED, f"an entry that no kernel writes: {entry.hex()}", "report it, with the output of uname -a"
+    )
+
+
 def _chains(libiptc: Libiptc, handle: int, memory: _Memory) -> dict[str, r.Chain]:
     found: dict[str, r.Chain] = {}
     counters = ctypes.create_string_buffer(16)
@@ -204,8 +250,7 @@ def _chains(libiptc: Libiptc, handle: int, memory: _Memory) -> dict[str, r.Chain
         found[chain] = r.Chain(
             name=chain, policy=None if policy is None else policy.decode(), rules=rules, packets=packets
         )
-        if sum(len(chain.rules) for chain in found.values()) > MOST_RULES:
-            raise failed(Reason.TOO_LARGE, f"a table has more than {MOST_RULES} rules", "find out who adds rules")
+        _bound(sum(len(chain.rules) for chain in found.values()))
         name = libiptc.next_chain(handle)
     return found
 
@@ -225,11 +270,7 @@ def _rules(
         try:
             rules.append(rule(entry, libiptc.get_target(at, handle) if is_jump(entry, target_offset) else None))
         except NotUnderstood as error:
-            raise failed(
-                Reason.MALFORMED,
-                f"an entry that no kernel writes: {entry.hex()}",
-                "report it, with the output of uname -a",
-            ) from error
+            raise _malformed(entry) from error
         packets.append(count)
         at = next_rule(at, handle)
     return tuple(rules), tuple(packets)

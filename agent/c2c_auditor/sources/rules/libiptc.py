@@ -17,7 +17,8 @@ from attrs import frozen
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.family import AddressFamily
 
-_ABSENT = (errno.ENOENT, errno.ENOPROTOOPT)
+ABSENT = (errno.ENOENT, errno.ENOPROTOOPT)
+"""What the kernel says of a table that is not there."""
 
 
 @frozen(kw_only=True)
@@ -44,7 +45,7 @@ class Libiptc:
         """
         handle = self.init(table.encode())
         number = ctypes.get_errno()
-        if not handle and number not in _ABSENT:
+        if not handle and number not in ABSENT:
             denied = number in (errno.EPERM, errno.EACCES)
             raise failed(
                 Reason.PERMISSION if denied else Reason.FAILED,
