@@ -17,6 +17,7 @@ from attrs import field, frozen
 
 from c2c_auditor.config import TlsSettings
 from c2c_auditor.errors import ConfigError
+from c2c_auditor.sources.files import shown_by
 
 # A bundle of every public CA is a quarter of this.
 _MOST_BYTES = 1 << 20
@@ -50,7 +51,8 @@ def _contents(path: Path) -> bytes:
                 raise ConfigError(f"{path}: it is no regular file (server.tls)")
             contents = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror} (server.tls)") from error
+        remedy = shown_by(path) if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"{path}: cannot be read: {error.strerror} (server.tls){remedy}") from error
     if len(contents) > _MOST_BYTES:
         raise ConfigError(f"{path}: it is larger than {_MOST_BYTES} bytes (server.tls)")
     return contents

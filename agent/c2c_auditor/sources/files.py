@@ -38,11 +38,7 @@ def read_text_file(path: Path, *, source: str, most: int = _MOST_BYTES) -> str:
         data = _read(path, most)
     except FileNotFoundError:
         reason, problem = Reason.MISSING, "there is no such file"
-        remedy = "check the path, and whether the job that writes it runs here"
-        if _SERVICE in os.environ and not path.parent.exists():
-            remedy += (
-                f"; if {path.parent} exists, the service hides it: add BindReadOnlyPaths={path.parent} to its unit"
-            )
+        remedy = f"check the path, and whether the job that writes it runs here{shown_by(path)}"
     except PermissionError:
         reason, problem = Reason.PERMISSION, "it may not be read"
         remedy = "run as the file's owner, or give the agent read access"
@@ -59,6 +55,13 @@ def read_text_file(path: Path, *, source: str, most: int = _MOST_BYTES) -> str:
             return data.decode("utf-8", "surrogateescape")
         reason, problem, remedy = Reason.TOO_LARGE, f"it is larger than {most} bytes", "is it the right file?"
     raise SourceError(source=source, reason=reason, where=str(path), problem=problem, remedy=remedy)
+
+
+def shown_by(path: Path) -> str:
+    """What shows the agent's service a missing folder of ``path``, to go on with a sentence; empty outside systemd."""
+    if _SERVICE not in os.environ or path.parent.exists():
+        return ""
+    return f"; if {path.parent} exists, the service hides it: add BindReadOnlyPaths={path.parent} to its unit"
 
 
 def is_empty_file(path: Path) -> bool:
