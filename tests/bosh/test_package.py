@@ -11,7 +11,6 @@ import signal
 import ssl
 import stat
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -30,6 +29,7 @@ from demo.world import SHOP
 from support.bosh_layout import job as job_of
 from support.namespaces import in_namespace
 from support.staging import ROOT, staged
+from support.waiting import turns
 
 pytestmark = pytest.mark.xdist_group("release")  # one staging, one building of the CLI, whatever runs beside
 
@@ -257,15 +257,14 @@ def _container(job: Path, log: Path) -> Iterator[Path]:
 
 
 def _until_ready(log: Path) -> None:
-    for _ in range(300):
+    for _ in turns(pause=0.1):
         try:
             connection = HTTPConnection("127.0.0.1", 9764, timeout=5)
             connection.request("GET", "/readyz")
             if connection.getresponse().status == 200:
                 return
         except (OSError, HTTPException):
-            pass
-        time.sleep(0.1)
+            continue
     pytest.fail(f"never ready: {log.read_text()[-3000:]}")
 
 

@@ -17,6 +17,7 @@ from support.browser import Browser, browser
 from support.mutations import with_rules
 from support.recordings import recording
 from support.reports import blind_report, clean_report, flushed_report, hostile_report
+from support.waiting import turns
 
 pytestmark = pytest.mark.e2e
 TAB, ENTER = "\ue004", "\ue007"  # as WebDriver names keys
@@ -66,22 +67,20 @@ def _show(server: ServerProcess, window: Browser, report: Report, expected: str)
     now = time.time()
     findings = tuple(finding.settled(finding.state, first_seen=now - 750, since=now) for finding in report.findings)
     server.publish(evolve(report, time=now, last_conclusive=now, findings=findings))
-    for _ in range(100):
+    for _ in turns():
         window.open(f"http://{server.address}/")
         if expected in window.text():
             return
-        time.sleep(0.1)
     pytest.fail(f"the page never said {expected!r}")
 
 
 def _settled(window: Browser, expected: str) -> str:
     """The page's text once it holds what is ``expected`` of the page behind a link or a form."""
     text = ""
-    for _ in range(100):
+    for _ in turns():
         text = window.text()
         if expected in text:
             return text
-        time.sleep(0.1)
     pytest.fail(f"never came to {expected!r}: {text[:500]!r}")
 
 
@@ -126,11 +125,10 @@ def test_the_matrix_is_filtered(server: ServerProcess, window: Browser) -> None:
     window.type("input[name=from]", "other cells")
     window.click("button")
     fewer = every
-    for _ in range(100):
+    for _ in turns():
         fewer = window.run(rows)
         if fewer < every:
             break
-        time.sleep(0.1)
     assert 0 < fewer < every
     assert window.run("return document.querySelector('input[name=from]').value") == "other cells"
     window.click("input[type=checkbox]")

@@ -7,7 +7,6 @@ import os
 import pwd
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from c2c_auditor.errors import ConfigError
 from c2c_auditor.server import ServerProcess, listener
 from c2c_auditor.server.questions import Answer, refusal
 from support.clients import certificates, client_context, connect, half_hello, many, memory, scrape
+from support.waiting import turns
 
 AGENT = Path(__file__).parents[2] / "agent"
 _as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes its user: needs root")
@@ -102,13 +102,12 @@ def test_many_halves_of_a_request_keep_no_scrape_waiting(plain: ServerProcess) -
 def test_a_client_that_never_finishes_its_request_is_hung_up_on(plain: ServerProcess) -> None:
     """Also when a byte comes now and then: a place among the waiting is kept for a few seconds only."""
     with connect(plain.address) as client:
-        for _ in range(100):
+        for _ in turns(pause=0.1):
             try:
                 client.sendall(b"y")
-                time.sleep(0.1)
             except OSError:
                 return
-    pytest.fail("it was kept for ten seconds")
+    pytest.fail("it was kept for two minutes")
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
@@ -224,10 +223,9 @@ def test_a_new_certificate_that_only_the_agent_may_read_is_taken(
         file.chmod(0o600)
     server.reload()
     context = client_context(successor)
-    for _ in range(100):
+    for _ in turns():
         if scrape(server.address, context) == "200":
             break
-        time.sleep(0.05)
     assert scrape(server.address, context) == "200"
     assert scrape(server.address, client_context(ca)) == "closed"
 

@@ -117,7 +117,7 @@ if (middle := os.fork()) == 0:
 os.close(writing)
 stopped = int(os.read(reading, 16))
 os.waitpid(middle, 0)
-for _ in range(200):
+for _ in range(2400):
     try:
         state = open(f"/proc/{stopped}/stat").read().rpartition(")")[2].split()[0]
     except OSError:

@@ -21,6 +21,7 @@ from support.mutations import with_rules
 from support.recordings import CELLS, recording
 from support.reports import judged_report, with_change
 from support.terminals import typed
+from support.waiting import turns
 
 README = Path(__file__).parents[2] / "README.md"
 _BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.DOTALL | re.MULTILINE)
@@ -62,10 +63,9 @@ def _agent(folder: Path) -> Iterator[None]:
         server.publish(
             with_change(evolve(report, time=now, last_conclusive=now, sources=sources, processes=()), ago=750)
         )
-        for _ in range(200):
+        for _ in turns():
             if "mark_missing" in typed(("status", "--socket", "agent.sock"), width=WIDTH)[0]:
                 break
-            time.sleep(0.05)
         yield
 
 

@@ -38,6 +38,7 @@ from c2c_auditor.server import ServerProcess
 from c2c_auditor.server.questions import Answer, refusal
 from support.clients import certificates
 from support.reports import blind_report, clean_report, flushed_report
+from support.waiting import turns
 
 
 def _silent(subject: str, arguments: Mapping[str, str]) -> Answer:
@@ -67,11 +68,10 @@ def _get(
 
 def _until(server: ServerProcess, path: str, status: int) -> bytes:
     """The body once the published report has arrived on the other side of the pipe."""
-    for _ in range(100):
+    for _ in turns():
         response, body = _get(server, path)
         if response.status == status:
             return body
-        time.sleep(0.05)
     pytest.fail(f"{path} never answered {status}")
 
 
@@ -282,10 +282,9 @@ def test_a_listening_process_that_takes_no_reports_holds_up_no_audit(server: Ser
     for number in range(4):
         server.publish(_large(clean_report(), number))
     os.kill(child, signal.SIGCONT)
-    for _ in range(200):
+    for _ in turns():
         if b"report 3, note 49999" in _get(server, "/api/v1/report")[1]:
             return
-        time.sleep(0.05)
     pytest.fail("the last report never arrived")
 
 
@@ -406,11 +405,10 @@ def test_sighup_takes_new_certificates(tmp_path: Path) -> None:
         certificates(tmp_path, new)
         server.reload()
         context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
-        for _ in range(50):
+        for _ in turns():
             with contextlib.suppress(ssl.SSLError):
                 assert _status(server.address, context) == 200
                 return
-            time.sleep(0.1)
         pytest.fail("the new certificate was never served")
 
 
@@ -460,10 +458,9 @@ def test_a_supervisor_without_a_certificate_learns_how_the_agent_is(guarded: Ser
     assert _ask_health(guarded, "/healthz") == (200, b"alive\n")
     assert _ask_health(guarded, "/readyz")[0] == 503
     guarded.publish(_now(clean_report()))
-    for _ in range(100):
+    for _ in turns():
         if _ask_health(guarded, "/readyz")[0] == 200:
             return
-        time.sleep(0.05)
     pytest.fail("never ready")
 
 

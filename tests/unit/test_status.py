@@ -8,6 +8,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from c2c_auditor.server.questions import Answer, refusal
 from c2c_auditor.sources.running_agent import ask
 from support.reports import NOW, blind_report, clean_report, flushed_report, hostile_report
 from support.terminals import printed
+from support.waiting import turns
 
 
 def _silent(subject: str, arguments: Mapping[str, str]) -> Answer:
@@ -49,12 +51,9 @@ def server(path: Path) -> Iterator[ServerProcess]:
 def _publish(server: ServerProcess, path: Path, report: Report) -> None:
     """Hand over a report of this moment, and wait until the other side has it."""
     server.publish(evolve(report, time=time.time(), last_conclusive=time.time()))
-    for _ in range(200):
-        try:
+    for _ in turns():
+        with suppress(SourceError):
             ask(path, "/api/v1/report")
-        except SourceError:
-            time.sleep(0.05)
-        else:
             return
     pytest.fail("the report never came")
 
