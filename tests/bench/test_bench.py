@@ -67,6 +67,13 @@ def _load(backend: str, cell: BigCell) -> None:
     subprocess.run((f"iptables-{backend}-restore", "-w"), input=cell.save, text=True, check=True, timeout=300)
 
 
+def _collect_as_the_agent() -> None:
+    """What the collector does after the agent's first audit."""
+    gc.freeze()
+    gc.enable()
+    gc.set_threshold(10_000)
+
+
 def _memory() -> str:
     """Peak of this process so far; the child of a benchmark is a process of its own."""
     return f"{peak_mib():.0f} MiB peak"
@@ -84,9 +91,7 @@ def test_nft_20000_policy_rules() -> None:
         reader = NativeReader(netlink)
         ruleset = reader.read()
         first = time.perf_counter() - first
-        gc.freeze()
-        gc.enable()
-        gc.set_threshold(10_000)
+        _collect_as_the_agent()
         assert judge(cell.facts, ruleset, None).unmet == frozenset()
         whole = _best(_tool(*save), 3)
         dump = _best(partial(_dumped, netlink, reader), 3)
@@ -262,8 +267,7 @@ def test_judging_20000_policy_rules() -> None:
     started = time.perf_counter()
     before = judge(cell.facts, ruleset, None)
     _row("plan + compare + reachability: cold", f"{(time.perf_counter() - started) * 1e3:.0f} ms", "-")
-    gc.freeze()
-    gc.enable()
+    _collect_as_the_agent()
     gone = iter(range(len(policies)))
     reaching: list[float] = []
 
@@ -301,8 +305,7 @@ def test_reachability_of_250_containers() -> None:
     started = time.perf_counter()
     whole = reachability(inputs)
     _row("reachability: cold, 250 containers, 20,000 policy rules", f"{time.perf_counter() - started:.2f} s", "1.5 s")
-    gc.freeze()
-    gc.enable()
+    _collect_as_the_agent()
     assert whole is not None
     assert not list(whole.differences())
     for what, at in (("an ACCEPT gone", -5), ("a MARK gone", 3)):

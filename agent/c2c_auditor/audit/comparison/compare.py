@@ -61,17 +61,19 @@ def compare(
     """
     if first is None:
         first = {entry.rule: entry for entry in reversed(present)}
-    matched: list[tuple[W, Entry]] = []
+    found = list(map(first.get, [plan.rule for plan in planned]))
     missing: dict[r.Rule, W] = {}
-    used: set[int] = set()
-    for plan in planned:
-        entry = first.get(plan.rule)
+    for plan, entry in zip(planned, found, strict=True):
         if entry is None:
             missing.setdefault(plan.rule, plan)
-        elif id(entry) not in used:
-            used.add(id(entry))
-            matched.append((plan, entry))
-    left = {id(entry) for entry in first.values()} - used if len(used) < len(first) else set()
+    matched = [(plan, entry) for plan, entry in zip(planned, found, strict=True) if entry is not None]
+    used = {id(entry) for _, entry in matched}
+    if len(used) < len(matched):  # planned twice
+        once: dict[int, tuple[W, Entry]] = {}
+        for plan, entry in matched:
+            once.setdefault(id(entry), (plan, entry))
+        matched = [*once.values()]
+    left = {id(entry) for entry in first.values() if id(entry) not in used} if len(used) < len(first) else set()
     extra = [entry for entry in present if id(entry) in left] if left else []
     repeated = _repeated(present) if len(first) < len(present) else []
     changed = _paired(tuple(missing.values()), extra, pairable) if missing and extra else []
