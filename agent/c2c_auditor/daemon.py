@@ -33,7 +33,7 @@ from c2c_auditor.privileges import drop_in_thread, give_back_memory
 _SHARE = 0.05
 _AT_ONCE_SECONDS = 5.0
 # Changes come in bursts (a policy swap is six commits); a moment's wait makes one audit of each burst.
-_GATHER_SECONDS = 0.1
+_GATHER_SECONDS = 0.05
 _MOST_GATHER_SECONDS = 0.8
 # After an audit of more processor time than this, what it left behind is worth looking for.
 _LARGE_SECONDS = 0.2

@@ -44,7 +44,7 @@ class Reachability:
     def rows(self) -> Iterator[tuple[DestinationFlows, tuple[Row, ...]]]:
         """All rows by destination; sources that no policy names and that reach nothing have none.
 
-        They are put together from what is remembered: some 0.1 s for 250 containers.
+        They are put together from what is remembered: some 0.3 s for 250 containers and 20,000 policy rules.
         """
         known = {to.container.handle if to.container is not None else to.app: to for to in self.reached}
         ends = _Ends(self._inputs, self)
