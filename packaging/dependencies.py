@@ -52,9 +52,8 @@ JUDGED: Mapping[str, tuple[str, str]] = {
         ),
     ),
     "rich": ("the terminal: wrapping, tables, colours", "2026-04; among the 100 most downloaded"),
-    "structlog": ("log lines as JSON", "2026-06"),
     "typing-extensions": (
-        "cattrs, structlog and exceptiongroup on older Pythons",
+        "cattrs and exceptiongroup on older Pythons",
         ("2026-07; among the 100 most downloaded"),
     ),
     "urllib3": (

@@ -6,15 +6,14 @@ by `export.events`; this module only writes them.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any, TextIO, cast
-
-import structlog
+from typing import TextIO
 
 from c2c_auditor.export.events import events
 from c2c_auditor.model.report import Report
@@ -62,7 +61,7 @@ class LineWriter:
             self._changed.notify()
 
     def flush(self) -> None:
-        """The thread keeps nothing back; the logger calls this after each line."""
+        """The thread keeps nothing back; `Events` calls this after each line."""
 
     def close(self) -> None:
         """Write what still waits, as far as that takes a moment only."""
@@ -99,66 +98,54 @@ def standard_output() -> LineWriter:
     return LineWriter(sys.stdout.fileno() if sys.stdout is not None else -1)
 
 
-def configure(stream: TextIO | LineWriter | None = None) -> structlog.stdlib.BoundLogger:
-    """A logger that writes to ``stream``, else to standard output; no global setting is touched."""
-    logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-        structlog.WriteLogger(
-            cast("TextIO", stream if stream is not None else standard_output())
-        ),  # it writes, no more
-        processors=[_lager, structlog.processors.JSONRenderer()],
-        wrapper_class=structlog.BoundLogger,
-    )
-    return logger
-
-
-def _lager(_: object, level: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    message = event.pop("event")
-    now = datetime.now(timezone.utc)
-    return {
-        "timestamp": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "level": level,
-        "source": _SOURCE,
-        "message": f"{_SOURCE}.{message}",
-        "data": dict(event),
-    }
-
-
 class Events:
     """The daemon's log: its own life, and what changes from one report to the next."""
 
-    def __init__(self, logger: structlog.stdlib.BoundLogger) -> None:
-        self._logger = logger
+    def __init__(self, stream: TextIO | LineWriter) -> None:
+        self._stream = stream
         self._before: Report | None = None
         self._bug = ""
 
     def started(self, **data: object) -> None:
         """The agent runs."""
-        self._logger.info("started", **data)
+        self._line("info", "started", data)
 
     def stopped(self, status: int) -> None:
         """The agent ends with ``status``."""
-        self._logger.info("stopped", status=status)
+        self._line("info", "stopped", {"status": status})
 
     def reloaded(self, config: str) -> None:
         """Configuration and certificates were read again."""
-        self._logger.info("reloaded", config=config)
+        self._line("info", "reloaded", {"config": config})
 
     def refused(self, problem: str) -> None:
         """A new configuration was not taken; the old one stays in force."""
-        self._logger.error("reload-refused", problem=problem)
+        self._line("error", "reload-refused", {"problem": problem})
 
     def bug(self, trace: str) -> None:
         """An audit failed because of a bug in the agent; the same traceback is not logged twice in a row."""
         if trace != self._bug:
-            self._logger.error("audit-failed", traceback=trace)
+            self._line("error", "audit-failed", {"traceback": trace})
         self._bug = trace
 
     def overdue(self, seconds: float) -> None:
         """An audit takes longer than it may."""
-        self._logger.error("audit-overdue", seconds=seconds)
+        self._line("error", "audit-overdue", {"seconds": seconds})
 
     def report(self, report: Report) -> None:
         """One line per finding confirmed or resolved, and per source that fails or comes back."""
         for event in events(report, self._before):
-            getattr(self._logger, event.level)(event.message, **event.data)
+            self._line(event.level, event.message, event.data)
         self._before = report
+
+    def _line(self, level: str, message: str, data: Mapping[str, object]) -> None:
+        now = datetime.now(timezone.utc)
+        line = {
+            "timestamp": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "level": level,
+            "source": _SOURCE,
+            "message": f"{_SOURCE}.{message}",
+            "data": dict(data),
+        }
+        self._stream.write(f"{json.dumps(line)}\n")
+        self._stream.flush()

@@ -31,7 +31,6 @@ IMPURE_MODULES = frozenset(
         "shutil",
         "signal",
         "socket",
-        "structlog",
         "subprocess",
         "tempfile",
         "threading",

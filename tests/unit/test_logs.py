@@ -15,7 +15,7 @@ import pytest
 from attrs import evolve
 
 from c2c_auditor import logs
-from c2c_auditor.logs import Events, LineWriter, configure
+from c2c_auditor.logs import Events, LineWriter
 from support.reports import blind_report, clean_report, hostile_report
 
 
@@ -26,7 +26,7 @@ def _lines(stream: io.StringIO) -> list[dict[str, Any]]:
 def test_a_line_has_the_shape_of_lager() -> None:
     """Timestamp in RFC 3339 and UTC, level, source, message, data."""
     stream = io.StringIO()
-    Events(configure(stream)).started(version="1.2.3", address="127.0.0.1:9763")
+    Events(stream).started(version="1.2.3", address="127.0.0.1:9763")
     (line,) = _lines(stream)
     time = datetime.fromisoformat(line.pop("timestamp").replace("Z", "+00:00"))
     assert time.tzinfo == timezone.utc
@@ -41,7 +41,7 @@ def test_a_line_has_the_shape_of_lager() -> None:
 def test_a_source_that_stays_away_is_one_line() -> None:
     """One when it fails, one when the reason changes, one when it is back."""
     stream = io.StringIO()
-    events = Events(configure(stream))
+    events = Events(stream)
     blind = blind_report()
     (status,) = blind.sources
     assert status.problem is not None
@@ -58,7 +58,7 @@ def test_a_source_that_stays_away_is_one_line() -> None:
 def test_findings_that_stay_are_not_said_again() -> None:
     """Once when they are confirmed, once when they are resolved, both under one id."""
     stream = io.StringIO()
-    events = Events(configure(stream))
+    events = Events(stream)
     broken = hostile_report()
     for report in (
         evolve(broken, confirmed=broken.findings),
@@ -80,7 +80,7 @@ def test_foreign_text_stays_within_its_line() -> None:
     """
     stream = io.StringIO()
     broken = hostile_report()
-    Events(configure(stream)).report(evolve(broken, confirmed=broken.findings))
+    Events(stream).report(evolve(broken, confirmed=broken.findings))
     text = stream.getvalue()
     assert text.isascii()
     assert text.removesuffix("\n").isprintable()
@@ -93,8 +93,8 @@ def test_foreign_text_stays_within_its_line() -> None:
 def test_two_loggers_do_not_meet() -> None:
     """Nothing is configured for the whole process."""
     one, two = io.StringIO(), io.StringIO()
-    Events(configure(one)).stopped(0)
-    Events(configure(two)).refused("no such key")
+    Events(one).stopped(0)
+    Events(two).refused("no such key")
     assert [line["message"] for line in _lines(one)] == ["c2c-auditor.stopped"]
     assert [(line["level"], line["message"]) for line in _lines(two)] == [("error", "c2c-auditor.reload-refused")]
 
@@ -109,7 +109,7 @@ def test_lines_reach_a_descriptor_whole_and_in_order() -> None:
     """Those that still wait at the end, too."""
     reading, writing = os.pipe()
     writer = LineWriter(writing)
-    events = Events(configure(writer))
+    events = Events(writer)
     for number in range(50):
         events.stopped(number)
     writer.close()
@@ -128,7 +128,7 @@ def test_a_log_that_cannot_be_written_costs_its_lines_only(kind: str) -> None:
         reading, descriptor = os.pipe()
         os.close(reading)
     writer = LineWriter(descriptor)
-    events = Events(configure(writer))
+    events = Events(writer)
     for number in range(3):
         events.stopped(number)
     writer.close()

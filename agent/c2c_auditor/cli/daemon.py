@@ -18,7 +18,7 @@ from c2c_auditor.config import Config, load_config
 from c2c_auditor.cycle import Cycle
 from c2c_auditor.daemon import Hooks, Loop, WatchedAudits
 from c2c_auditor.errors import ConfigError
-from c2c_auditor.logs import Events, LineWriter, configure, standard_output
+from c2c_auditor.logs import Events, LineWriter, standard_output
 from c2c_auditor.model.report import Report
 from c2c_auditor.server import Answers, ServerProcess
 from c2c_auditor.sources.clocks import Clocks
@@ -49,11 +49,8 @@ def daemon(*, config_file: Path) -> int:
     """
     config = load_config(config_file)
     log = standard_output()
-    events = Events(configure(log))
+    events = Events(log)
     supervisor = Supervisor(os.environ)
-    # What the first audit makes lives as long as the agent: the collector need not go through a large cell's rules
-    # then, nor at each later audit.
-    gc.disable()
     answers = Answers()
     with (
         ServerProcess(config.server, answers.answer) as server,  # forks, so it comes before every thread
@@ -115,6 +112,9 @@ class _Output:
         self._server = server
         self._log = log
         self._last: Report | None = None
+        # What the first audit makes lives as long as the agent: the collector need not go through a large cell's rules
+        # then, nor at each later audit.
+        gc.disable()
 
     def publish(self, report: Report, scene: Scene | None) -> None:
         """One audit's report and scene."""

@@ -67,7 +67,6 @@ def _serve(pipes: _ChildPipes, settings: ServerSettings, credentials: Credential
     accepts and a fixed number of threads that answer.
     """
     gc.freeze()  # what the fork brought along lives as long as this process
-    gc.enable()  # the auditing process starts without: what clients leave behind here would never be freed
     latest = LatestReport()
     try:
         listeners = _listeners(settings, latest, pipes, credentials)
