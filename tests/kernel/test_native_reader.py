@@ -293,9 +293,9 @@ def test_a_policy_chain_beside_a_new_one_is_a_swap_for_a_few_seconds() -> None:
         seen = []
         for command in (f"-N {old}", "-N mine", f"-N {new}", f"-I FORWARD -j {new}", f"-X {old}"):
             _run("iptables-nft", *command.split())
-            seen.append(reader.swapping(began + 1.0))
-        assert seen == [False, False, True, True, False]
+            seen.append(reader.replacing(began + 1.0))
+        assert seen == [None, None, began, began, None]
         _run("iptables-nft", "-N", old)
-        assert reader.swapping(began + 1.0)
-        assert not reader.swapping(began + 60.0)
+        assert reader.replacing(began + 1.0) == began
+        assert reader.replacing(began + 60.0) is None
         assert {old, new, "mine"} <= reader.read().chains("filter").keys()

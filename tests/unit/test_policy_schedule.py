@@ -74,6 +74,18 @@ def test_a_swap_of_the_policy_chain_is_asked_about_at_once_and_once() -> None:
     assert schedule.due(changed=False) == 11.0
 
 
+def test_a_swap_that_is_told_of_before_its_end_is_the_one_that_an_audit_sees_later() -> None:
+    """One request for both."""
+    schedule = Schedule(STEADY, 0.0)
+    assert not schedule.replaced(1)
+    _asked(schedule, 0.0)
+    assert schedule.replaced(2)
+    assert schedule.due(changed=False) <= 1.0
+    _asked(schedule, 1.0)
+    schedule.heed(_swapped(2))
+    assert schedule.due(changed=False) == 11.0
+
+
 def test_a_swap_while_a_fetch_is_under_way_is_asked_about_after_it() -> None:
     """The answer under way may be older than the swap."""
     schedule = Schedule(STEADY, 0.0)

@@ -159,6 +159,27 @@ def test_what_is_known_already_is_not_announced_again() -> None:
         assert not _readable(thread, 0)
 
 
+def test_policies_are_expected_from_a_swap_until_they_have_been_asked_for() -> None:
+    """Neither the first chain that is seen is a swap, nor the same one again."""
+    fetcher = Scripted([lambda: _knowing(1), lambda: _knowing(2)])
+    with _thread(fetcher) as thread:
+        thread.expect(1.0)
+        assert [thread.expecting] == [False]
+        thread.read(QUERY)
+        fetcher.go.release()
+        assert _readable(thread)
+        thread.expect(1.0)
+        assert [thread.expecting] == [False]
+        thread.expect(2.0)
+        assert [thread.expecting] == [True]
+        thread.read(QUERY)
+        fetcher.go.release()
+        assert _readable(thread)
+        thread.join(0.1)  # what is known is announced just before the fetch is over
+        thread.expect(2.0)
+        assert [thread.expecting] == [False]
+
+
 def test_a_bug_in_a_fetch_is_a_failed_source_and_the_thread_lives_on() -> None:
     """Policies would grow old unnoticed otherwise."""
 

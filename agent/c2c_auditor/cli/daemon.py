@@ -13,7 +13,7 @@ from c2c_auditor import __version__
 from c2c_auditor.audit.reporting import overdue_report
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.audit.settle import Grace
-from c2c_auditor.cli.wiring import open_rules, policy_pace
+from c2c_auditor.cli.wiring import Rules, open_rules, policy_pace
 from c2c_auditor.config import Config, load_config
 from c2c_auditor.cycle import Cycle
 from c2c_auditor.daemon import Hooks, Loop, WatchedAudits
@@ -60,13 +60,9 @@ def daemon(*, config_file: Path) -> int:
         rules = open_rules(config, witness=True, lasting=True)
         cell = CellReader(config, policies=policies)
         output = _Output(events, answers, server, log)
+        source, grace = rules.source, _grace(config)
         cycle = Cycle(
-            rules=rules.source,
-            facts=cell,
-            version=__version__,
-            grace=_grace(config),
-            on_bug=events.bug,
-            netlink=rules.status,
+            rules=source, facts=cell, version=__version__, grace=grace, on_bug=events.bug, netlink=rules.status
         )
 
         def reload() -> None:
@@ -89,7 +85,11 @@ def daemon(*, config_file: Path) -> int:
         audits.start()
         loop = Loop(
             hooks=Hooks(
-                audit=audits.audit, publish=publish, reload=reload, alive=supervisor.alive, unfinished=rules.unfinished
+                audit=audits.audit,
+                publish=publish,
+                reload=reload,
+                alive=supervisor.alive,
+                unfinished=_Replacement(rules, policies).unfinished,
             ),
             interval=config.interval,
             changes=tuple(source.fileno() for source in (rules.netlink, policies) if source is not None),
@@ -101,6 +101,21 @@ def daemon(*, config_file: Path) -> int:
         events.stopped(status)
         log.close()
         return status
+
+
+class _Replacement:
+    """Silk's replacement of the policy chain. It follows from other policies, so these are asked for meanwhile."""
+
+    def __init__(self, rules: Rules, policies: PolicyThread) -> None:
+        self._rules = rules
+        self._policies = policies
+
+    def unfinished(self) -> bool:
+        """Whether an audit should wait for its end, and for the policies behind it."""
+        made = self._rules.replacing()
+        if made is not None:
+            self._policies.expect(made)
+        return made is not None or self._policies.expecting
 
 
 class _Output:

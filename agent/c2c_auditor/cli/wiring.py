@@ -77,13 +77,13 @@ class Rules:
             witnessed=None if witness is None else witness.witnessed,
         )
 
-    def unfinished(self) -> bool:
-        """Whether silk is replacing the policy chain right now, as far as commits are announced."""
+    def replacing(self) -> float | None:
+        """`NativeReader.replacing`, as far as commits are announced."""
         if self.netfilter is None:
-            return False
+            return None
         with suppress(SourceError):  # the next audit says it
-            return self.netfilter.reader.swapping(time.time())
-        return False
+            return self.netfilter.reader.replacing(time.time())
+        return None
 
     def close(self) -> None:
         """Close the sockets."""

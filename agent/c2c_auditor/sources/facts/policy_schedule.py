@@ -55,10 +55,15 @@ class Schedule:
     def heed(self, report: Report) -> None:
         """Take note of what an audit saw: whether a finding waits for silk, and whether the policy chain is another."""
         self._pending = any(finding.state is State.PENDING and finding.effect.harms for finding in report.findings)
-        chain_time = report.tally.policy_chain_time
-        if chain_time is not None:
-            self._swapped = self._swapped or self._chain_time not in (None, chain_time)
-            self._chain_time = chain_time
+        if report.tally.policy_chain_time is not None:
+            self.replaced(report.tally.policy_chain_time)
+
+    def replaced(self, chain_time: float) -> bool:
+        """The policy chain was made at ``chain_time`` (seconds); whether it is another one than before."""
+        other = self._chain_time not in (None, chain_time)
+        self._swapped = self._swapped or other
+        self._chain_time = chain_time
+        return other
 
     def due(self, *, changed: bool) -> float:
         """When to fetch next; ``changed``: what is wanted is not what the last fetch asked for."""

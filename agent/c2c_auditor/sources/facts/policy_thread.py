@@ -55,6 +55,7 @@ class PolicyThread(threading.Thread):
         self._done: PolicyQuery | None = None
         self._latest = fetcher.latest
         self._asked_at: float | None = None
+        self._expecting = False
         self._fetched = False
         self._waited = False
         self._ended = False
@@ -88,6 +89,19 @@ class PolicyThread(threading.Thread):
         with self._condition:
             self._schedule.heed(report)
             self._condition.notify_all()
+
+    def expect(self, chain_time: float) -> None:
+        """Silk writes a policy chain, made at ``chain_time`` (`Schedule.replaced`), so policies may be others."""
+        with self._condition:
+            self._expecting = self._schedule.replaced(chain_time) or self._expecting
+            self._condition.notify_all()
+
+    @property
+    def expecting(self) -> bool:
+        """Whether those policies are being asked for, or are about to be."""
+        with self._condition:
+            asked = self._asked_at is not None or self._schedule.due(changed=True) <= time.monotonic()
+            return self._expecting and asked
 
     def read(self, query: PolicyQuery) -> PolicyKnowledge:
         """What is known now; from now on the thread fetches ``query``."""
@@ -144,7 +158,7 @@ class PolicyThread(threading.Thread):
         except Exception as error:  # noqa: BLE001 - the thread must outlive a bug, or policies would age unnoticed
             self._publish(self._fetcher.latest.failed(_bug_report(error)))
         with self._condition:
-            self._fetched, self._asked_at = True, None
+            self._fetched, self._asked_at, self._expecting = True, None, False
             self._schedule.ended(failed=self._latest.policies.problem is not None)
             self._condition.notify_all()
 

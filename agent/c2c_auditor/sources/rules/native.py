@@ -78,17 +78,17 @@ class NativeReader:
             ruleset = self._current[family] = rulesets.ruleset(self._replica.tables, family, self._tables)
         return ruleset
 
-    def swapping(self, now: float) -> bool:
-        """Whether a policy chain stands beside another one since a few seconds; ``now`` is seconds since the epoch.
+    def replacing(self, now: float) -> float | None:
+        """When silk made the policy chain that it is replacing another one with; None if it is not doing that.
 
-        Such a state is about to pass, and judging it costs more than one. Raises SourceError as `read`.
+        ``now`` and the result are seconds since the epoch. Such a state is about to pass. Raises SourceError as `read`.
         """
         self._follower.catch_up()
         filtering = self._replica.tables.get((r.AddressFamily.IPV4.nfproto, "filter"))
         made = [
             made for name in (filtering.names if filtering is not None else ()) if (made := policy_chain_time(name))
         ]
-        return len(made) > 1 and now - max(made) < _SWAP_SECONDS
+        return max(made) if len(made) > 1 and now - max(made) < _SWAP_SECONDS else None
 
     def changes(self) -> Mapping[str, int]:
         """Commits seen since the last call, by author."""
