@@ -38,11 +38,15 @@ class Rate:
 
 @frozen(kw_only=True)
 class Daemon:
-    """The running agent on one cell. Seconds, share of a core, bytes; ``started`` says whether it ran programs."""
+    """The running agent on one cell. Seconds (``act`` of processor time), shares of a core, bytes.
+
+    ``started`` says whether it ran programs.
+    """
 
     pending: float
     resolved: float
     rest: float
+    act: float
     churn: float
     memory: int
     started: bool
@@ -173,7 +177,8 @@ def page(
         ("a change until the finding is pending", "pending", lambda one: f"{one * 1e3:.0f} ms", "300 ms"),
         ("its undoing until the cell is clean", "resolved", lambda one: f"{one * 1e3:.0f} ms", ""),
         ("processor time at rest", "rest", lambda one: f"{one * 100:.2f} % of a core", ""),
-        ("processor time with an act every 5 s", "churn", lambda one: f"{one * 100:.2f} % of a core", "0.2 %"),
+        ("processor time for an act", "act", lambda one: f"{one * 1e3:.0f} ms", "10 ms"),
+        ("processor time with an act every 5 s for long", "churn", lambda one: f"{one * 100:.2f} % of a core", "0.2 %"),
         ("memory of both processes (PSS)", "memory", lambda one: f"{one / 2**20:.0f} MiB", "100 MiB"),
         ("programs started after the start", "started", lambda one: "some" if one else "none", "none"),
     )
