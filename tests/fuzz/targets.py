@@ -30,7 +30,7 @@ from c2c_auditor.netfilter.binary.tables import chains_in
 from c2c_auditor.netfilter.listing import parse_listing
 from c2c_auditor.netfilter.native.messages import chain_message, table_message
 from c2c_auditor.netfilter.native.parts import drafted, part_of
-from c2c_auditor.netfilter.native.rules import RuleDecoder
+from c2c_auditor.netfilter.native.rules import RuleDecoder, flat
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.server import Answers
@@ -147,9 +147,9 @@ def _native(data: bytes) -> None:
     for family in AddressFamily:
         decoder = RuleDecoder(family)
         with suppress(NotUnderstood):
-            first = decoder.rules(data)
-            assert decoder.rules(data) == first
-            assert first == drafted([part_of(data, family)], family)
+            first = decoder.entry(data)
+            assert decoder.entry(data) is first
+            assert flat([first]) == drafted([part_of(data, family)], family)
 
 
 def _facts(parse: Callable[..., object], data: bytes) -> None:

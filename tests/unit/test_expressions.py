@@ -10,7 +10,8 @@ import pytest
 from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.parts import drafted, part_of
-from c2c_auditor.netfilter.native.rules import RuleDecoder, packets_of
+from c2c_auditor.netfilter.native.rule_messages import beginning_of, handle_in, packets_of, position_in
+from c2c_auditor.netfilter.native.rules import RuleDecoder, flat
 from c2c_auditor.netfilter.render import render_rule
 from fuzz.harness import CORPUS
 
@@ -91,7 +92,7 @@ LOG = expression("log", attribute(2, b"a \0"))
 
 def rules(*parts: bytes, family: r.AddressFamily = IPV4, userdata: bytes = b"") -> list[str]:
     """What a rule of these expressions is, as iptables would print it."""
-    return [render_rule(rule) for rule in RuleDecoder(family).rules(b"".join(parts), userdata)]
+    return [render_rule(rule) for rule in flat([RuleDecoder(family).entry(b"".join(parts), userdata)])]
 
 
 @pytest.mark.parametrize(
@@ -216,8 +217,54 @@ def test_packets_are_counted_and_make_no_other_rule() -> None:
     decoder = RuleDecoder(IPV4)
     first, again = TCP + counter(5) + DROP, TCP + counter(9) + DROP
     assert (packets_of(first), packets_of(again), packets_of(TCP + DROP)) == (5, 9, 0)
-    assert decoder.rules(first) is decoder.rules(again)
+    assert decoder.entry(first) is decoder.entry(again)
     assert len(decoder) == 1
+
+
+def message(expressions: bytes, handle: int, *, position: int = 0, userdata: bytes = b"") -> tuple[bytes, int]:
+    """A message about a rule, and where the number of its handle begins."""
+    names = b"\2\0\0\0" + attribute(1, b"filter\0") + attribute(2, b"vpa--1\0")
+    place = attribute(6, struct.pack("!Q", position)) if position else b""
+    beside = attribute(7, userdata) if userdata else b""
+    rest = attribute(3, struct.pack("!Q", handle)) + place + attribute(4, expressions) + beside
+    return names + rest, len(names) + 4
+
+
+def test_messages_are_read_alike_at_once_and_step_by_step() -> None:
+    """With and without counter, position and user data; the first of a length is learned, others are looked up."""
+    decoder = RuleDecoder(IPV4)
+    for port in (80, 81, 80, 82):
+        asked = (TCP, payload(TRANSPORT, 2, 2), compared(struct.pack("!H", port)))
+        for packets, counted in ((0, ()), (5, (counter(5),)), (1 << 40, (counter(1 << 40),))):
+            for position in (0, 6):
+                for userdata in (b"", bytes((0, 3)) + b"ab\0"):
+                    expressions = b"".join((*asked, *counted, DROP))
+                    given, start = message(expressions, 7, position=position, userdata=userdata)
+                    assert given.startswith(beginning_of(given))
+                    assert len(beginning_of(given)) == start
+                    assert (handle_in(given, start), position_in(given, start)) == (7, position)
+                    expected = RuleDecoder(IPV4).entry(expressions, userdata)
+                    assert decoder.message(given, start) == (7, packets, expected)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "packets"),
+    [
+        (b"counter\0", b"account\0", 0),
+        (b"\7" + struct.pack("=HH", 12, 2), b"\7" + struct.pack("=HH", 12, 3), 0),
+        (struct.pack("=HH", 176, 4), struct.pack("=HH", 176, 0x8004), 5),
+    ],
+)
+def test_what_is_not_as_in_the_message_before_is_read_step_by_step(old: bytes, new: bytes, packets: int) -> None:
+    """Another expression in the counter's place, another attribute in the packets', a list with another flag."""
+    expressions = TCP + counter(5) + DROP
+    given, start = message(expressions, 7)
+    assert given.count(old) == 1
+    decoder = RuleDecoder(IPV4)
+    assert decoder.message(given, start)[1] == 5
+    other = given.replace(old, new)
+    expected = RuleDecoder(IPV4).entry(expressions.replace(old, new))
+    assert decoder.message(other, start) == (7, packets, expected)
 
 
 def test_a_comment_beside_a_rule_is_its_comment() -> None:
@@ -231,7 +278,7 @@ def test_a_comment_beside_a_rule_is_its_comment() -> None:
 def test_bytes_that_are_no_expressions_are_refused(data: bytes) -> None:
     """Lengths of nothing, and beyond the end."""
     with pytest.raises(NotUnderstood):
-        RuleDecoder(IPV4).rules(data)
+        RuleDecoder(IPV4).entry(data)
 
 
 def test_both_ways_to_read_a_rule_give_the_same() -> None:
@@ -240,4 +287,4 @@ def test_both_ways_to_read_a_rule_give_the_same() -> None:
         decoder = RuleDecoder(family)
         for seed in sorted((CORPUS / "native").iterdir()):
             data = seed.read_bytes()
-            assert decoder.rules(data) == drafted([part_of(data, family)], family), seed.name
+            assert flat([decoder.entry(data)]) == drafted([part_of(data, family)], family), seed.name

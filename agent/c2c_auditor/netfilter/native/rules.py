@@ -1,38 +1,37 @@
 """Decodes rules of nf_tables, and remembers their parts: equal bytes give the identical `Rule`.
 
 Few of a cell's parts (`parts`) differ, so a rule is cut into parts, and each is looked up by its bytes. Where to cut is
-known from a rule of the same length. That is no guess: a part's own bytes say where it ends, so parts that are
-understood one behind the other, up to the end, are the rule's. Counters belong to no rule.
+known from a message of the same length (`rule_messages.Frame`). That is no guess: a part's own bytes say where it ends,
+so parts that are understood one behind the other, up to the end, are the rule's. Counters belong to no rule.
 """
 
 from __future__ import annotations
 
-import struct
-
-from attrs import frozen
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import accumulate
+from typing import cast
 
 from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.attributes import text
 from c2c_auditor.netfilter.native.effects import elements, only_loads
 from c2c_auditor.netfilter.native.parts import Part, not_understood, part_of, rules_of
+from c2c_auditor.netfilter.native.rule_messages import (
+    COUNTER_SIZE,
+    Frame,
+    as_message,
+    handle_in,
+    is_counter,
+    packets_of,
+    rule_in,
+)
 
-Rules = tuple[r.Rule, ...]
+Entry = r.Rule | tuple[r.Rule, ...]
+"""What one rule of the kernel does to packets of one family: mostly one `Rule`; else one for each action, or none."""
 
-_COUNTER_HEAD = struct.pack("=HHHH8sHHHH", 44, 1, 12, 1, b"counter\0", 28, 2, 12, 1)
-"""A counter's element up to its bytes; its packets follow behind another header."""
-_COUNTER_TAIL = struct.pack("=HH", 12, 2)
-_COUNTER_SIZE, _TAIL_AT, _PACKETS_AT = 44, 32, 36
 _COMMENT = 0
-_MOST_LAYOUTS = 8
-
-
-@frozen(eq=False)
-class _Layout:
-    """Where the parts of a rule stand, and its counter; -1 if it has none."""
-
-    cut: struct.Struct
-    counter_at: int
+_MOST_FRAMES = 8
 
 
 class RuleDecoder:
@@ -41,41 +40,61 @@ class RuleDecoder:
     def __init__(self, family: r.AddressFamily) -> None:
         self.family = family
         self._parts: dict[bytes, Part] = {}
-        self._rules: dict[tuple[Part, ...] | tuple[bytes, tuple[Part, ...]], Rules] = {}
-        self._layouts: dict[int, list[_Layout]] = {}
+        self._entries: dict[tuple[Part, ...] | tuple[bytes, tuple[Part, ...]], Entry] = {}
+        self._frames: dict[int, list[Frame]] = {}
 
     def __len__(self) -> int:
-        return len(self._rules)
+        return len(self._entries)
 
-    def forget(self) -> None:
-        """Drop everything remembered; rules in use stay valid."""
-        self._parts, self._rules, self._layouts = {}, {}, {}
+    def message(self, payload: bytes, start: int) -> tuple[int, int, Entry]:
+        """Handle, packets, and what the rule does; ``start`` is the length of the message's `beginning_of`.
 
-    def rules(self, expressions: bytes, userdata: bytes = b"") -> Rules:
-        """What a rule does to packets of the family: one rule for each action, none if it never matches such packets.
+        Raises NotUnderstood for bytes that the kernel cannot have given.
+        """
+        for frame in self._frames.get(len(payload) - start, ()):
+            numbers = frame.numbers.unpack_from(payload, start)
+            if numbers[1:-1] == frame.fixed:
+                entry = self._found(frame.parts.unpack_from(payload, start))
+                if entry is not None:
+                    return numbers[0], numbers[-1] or 0, entry
+        expressions, userdata = rule_in(payload, start)
+        return handle_in(payload, start), packets_of(expressions), self.entry(expressions, userdata)
+
+    def entry(self, expressions: bytes, userdata: bytes = b"") -> Entry:
+        """What a rule does to packets of the family.
 
         ``expressions`` and ``userdata`` are the values of the attributes of these names. Raises NotUnderstood for bytes
         that the kernel cannot have given.
         """
-        for layout in self._layouts.get(len(expressions), ()):
-            at = layout.counter_at
-            if at < 0 or (
-                expressions.startswith(_COUNTER_HEAD, at) and expressions.startswith(_COUNTER_TAIL, at + _TAIL_AT)
-            ):
-                pieces = layout.cut.unpack(expressions)
-                parts = tuple(map(self._parts.get, pieces))
-                if None in parts:
-                    parts = tuple(part or self._part(piece) for part, piece in zip(parts, pieces, strict=True))
-                if None not in parts:
-                    return self._made(parts, userdata)  # type: ignore[arg-type]  # none of them is None
+        message = as_message(expressions)
+        for frame in self._frames.get(len(message), ()):
+            if frame.numbers.unpack_from(message)[1:-1] == frame.fixed:
+                entry = self._found(frame.parts.unpack(message), userdata)
+                if entry is not None:
+                    return entry
         return self._learned(expressions, userdata)
 
-    def _made(self, parts: tuple[Part, ...], userdata: bytes) -> Rules:
+    def keep(self, used: AbstractSet[int]) -> None:
+        """Forget the rules that are not ``used`` (by ``id``), and the parts that only they have."""
+        self._entries = {key: entry for key, entry in self._entries.items() if id(entry) in used}
+        parts = {part for key in self._entries for part in (key[1] if key and isinstance(key[0], bytes) else key)}
+        self._parts = {piece: part for piece, part in self._parts.items() if part in parts}
+
+    def _found(self, pieces: Sequence[bytes], userdata: bytes = b"") -> Entry | None:
+        """The rule of ``pieces``; None if one of them is no part by itself."""
+        parts = tuple(map(self._parts.get, pieces))
         key = (userdata, parts) if userdata else parts
-        found = self._rules.get(key)
-        if found is None:
-            found = self._rules[key] = rules_of(parts, self.family, _comment(userdata) if userdata else "")
-        return found
+        found = self._entries.get(key)  # type: ignore[arg-type]  # no key has None in it
+        if found is not None:
+            return found
+        known = [self._part(piece) if part is None else part for part, piece in zip(parts, pieces, strict=True)]
+        if None in known:
+            return None
+        whole = cast("tuple[Part, ...]", tuple(known))
+        rules = rules_of(whole, self.family, _comment(userdata) if userdata else "")
+        entry = rules[0] if len(rules) == 1 else rules
+        self._entries[(userdata, whole) if userdata else whole] = entry
+        return entry
 
     def _part(self, piece: bytes) -> Part | None:
         """The part that ``piece`` is, None if it is none by itself."""
@@ -85,27 +104,23 @@ class RuleDecoder:
             return None
         return part
 
-    def _learned(self, expressions: bytes, userdata: bytes) -> Rules:
-        """A rule that no known layout fits."""
-        pieces, counter_at = self._cut(expressions)
-        sizes = [f"{len(piece)}s" for piece in pieces]
-        if counter_at >= 0:
-            before, at = 0, 0
-            while at < counter_at:
-                at += len(pieces[before])
-                before += 1
-            sizes.insert(before, f"{_COUNTER_SIZE}x")
-        layouts = self._layouts.setdefault(len(expressions), [])
-        layouts[:] = [_Layout(struct.Struct("=" + "".join(sizes)), counter_at), *layouts[: _MOST_LAYOUTS - 1]]
-        parts = tuple(self._parts.get(piece) or self._part(piece) or self._opaque(piece) for piece in pieces)
-        return self._made(parts, userdata)
-
-    def _opaque(self, piece: bytes) -> Part:
-        part = self._parts[piece] = not_understood(piece)
-        return part
+    def _learned(self, expressions: bytes, userdata: bytes) -> Entry:
+        """A rule that no known frame fits."""
+        pieces, counter = self._cut(expressions)
+        sizes = [len(piece) for piece in pieces]
+        for positioned in (False, True):
+            frame = Frame(sizes, counter, positioned=positioned)
+            frames = self._frames.setdefault(frame.size, [])
+            frames[:] = [frame, *frames[: _MOST_FRAMES - 1]]
+        for piece in pieces:
+            if piece not in self._parts and self._part(piece) is None:
+                self._parts[piece] = not_understood(piece)
+        entry = self._found(pieces, userdata)
+        assert entry is not None  # noqa: S101 - each of the pieces is a part now
+        return entry
 
     def _cut(self, expressions: bytes) -> tuple[list[bytes], int]:
-        """The parts of a rule, and where its counter stands if that is between two of them.
+        """The parts of a rule, and in front of which of them stands its counter; -1 if it does not stand between two.
 
         A part ends with an expression that does more than load; one that uses what an earlier part loaded is one part
         with it, and with what stands between them.
@@ -113,37 +128,33 @@ class RuleDecoder:
         pieces: list[bytes] = []
         counter_at, at, pending = -1, 0, b""
         for element in elements(expressions):
-            if not pending and counter_at < 0 and _is_counter(element):
+            if not pending and counter_at < 0 and is_counter(element):
                 counter_at = at
             else:
                 pending += element
                 if not only_loads(element):
                     while self._parts.get(pending) is None and self._part(pending) is None and pieces:
                         before = at + len(element) - len(pending)
-                        if counter_at == before - _COUNTER_SIZE:
-                            pending, counter_at = expressions[counter_at : counter_at + _COUNTER_SIZE] + pending, -1
+                        if counter_at == before - COUNTER_SIZE:
+                            pending, counter_at = expressions[counter_at : counter_at + COUNTER_SIZE] + pending, -1
                         else:
                             pending = pieces.pop() + pending
                     pieces.append(pending)
                     pending = b""
             at += len(element)
-        return ([*pieces, pending] if pending else pieces), counter_at
+        pieces += [pending] if pending else []
+        return pieces, _before(pieces, counter_at)
 
 
-def packets_of(expressions: bytes) -> int:
-    """How many packets met a rule; 0 for one that does not count."""
-    at = expressions.rfind(_COUNTER_HEAD)
-    if at < 0 or not expressions.startswith(_COUNTER_TAIL, at + _TAIL_AT):
-        return 0
-    return int.from_bytes(expressions[at + _PACKETS_AT : at + _COUNTER_SIZE], "big")
+def flat(entries: Iterable[Entry]) -> tuple[r.Rule, ...]:
+    """All of their rules."""
+    return tuple([rule for one in entries for rule in ((one,) if isinstance(one, r.Rule) else one)])
 
 
-def _is_counter(element: bytes) -> bool:
-    return (
-        len(element) == _COUNTER_SIZE
-        and element.startswith(_COUNTER_HEAD)
-        and element.startswith(_COUNTER_TAIL, _TAIL_AT)
-    )
+def _before(pieces: list[bytes], place: int) -> int:
+    """Which of ``pieces`` begins at ``place``, the number of them for their end; -1 for none."""
+    ends = (0, *accumulate(map(len, pieces)))
+    return ends.index(place) if place in ends else -1
 
 
 def _comment(userdata: bytes) -> str:

@@ -19,7 +19,7 @@ from c2c_auditor.errors import SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.attributes import attributes, number
 from c2c_auditor.netfilter.native.messages import HEADER, IPV4, IPV6
-from c2c_auditor.netfilter.native.rules import packets_of
+from c2c_auditor.netfilter.native.rule_messages import packets_of
 from c2c_auditor.silk.chain_names import ChainFamily, family_of
 from c2c_auditor.sources.clocks import Clocks
 from c2c_auditor.sources.rules.applied import TableKey

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby, islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.change import Act, Author, ChainPlace, Change, Deed, Rules
 from c2c_auditor.model.table import TABLES
 from c2c_auditor.netfilter.native.messages import FAMILY_NAMES, IPV4, IPV6
+from c2c_auditor.netfilter.native.rules import Entry, flat
 from c2c_auditor.netfilter.render import render_rule
-from c2c_auditor.sources.rules.applied import Applied, ChainName, ChangedRule
+from c2c_auditor.sources.rules.applied import Applied, ChainName
 from c2c_auditor.sources.rules.committers import Process
 
 _OWN_TABLES = frozenset(table.name for table in TABLES)
@@ -86,13 +87,14 @@ def _place(name: ChainName) -> ChainPlace:
     return ChainPlace(family, f"{FAMILY_NAMES.get(proto, str(proto))} {table}", chain)
 
 
-def _by_place(changed: Iterable[ChangedRule]) -> Rules:
-    """The rules of each chain; a commit names one chain after the other, mostly a single one."""
+def _by_place(changed: Mapping[ChainName, Sequence[Entry]]) -> Rules:
+    """The rules of each chain that has some; two families' chains of one name are one place."""
     found: dict[ChainPlace, tuple[r.Rule, ...]] = {}
-    for name, group in groupby(changed, key=lambda one: (one[0], one[1])):
-        place = _place(name)
-        rules = tuple(rule for _, _, one in group for rule in ((one,) if isinstance(one, r.Rule) else one))
-        found[place] = found[place] + rules if place in found else rules
+    for name, entries in changed.items():
+        rules = flat(entries)
+        if rules:
+            place = _place(name)
+            found[place] = found[place] + rules if place in found else rules
     return found
 
 

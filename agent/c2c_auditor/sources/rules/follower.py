@@ -18,11 +18,8 @@ from attrs import frozen
 from c2c_auditor.errors import NotUnderstood, Reason, SourceError
 from c2c_auditor.sources.rules.applied import Applied, ChainKey
 from c2c_auditor.sources.rules.command import MOST_RULES
-from c2c_auditor.sources.rules.netlink import (
-    Commit,
-    Message,
-    Netlink,
-)
+from c2c_auditor.sources.rules.heard import Announced
+from c2c_auditor.sources.rules.netlink import Commit, Netlink
 from c2c_auditor.sources.rules.replica import Replica
 
 _LISTINGS = 4
@@ -55,8 +52,8 @@ class Follower:
         self._requests = netlink.requests
         self._announcements = netlink.announcements
         self._replica = replica
-        self._heard: list[Message | Commit | None] = []
-        self._batch: list[Message] = []
+        self._heard = replica.hearing()
+        self._batch: list[Announced] = []
         self.generation: int | None = None
         self.listings = 0
         self.turns: deque[Turn] = deque(maxlen=_MOST_HEARD)
@@ -74,13 +71,19 @@ class Follower:
             except NotUnderstood as error:
                 self.generation = None
                 raise _failed(Reason.MALFORMED, f"rules that no kernel gives: {error}"[:300]) from error
+            except SourceError:
+                raise
+            except BaseException:  # given up: what was just taken out of the socket may be lost
+                self.generation = None
+                raise
             else:
                 return
         raise _failed(Reason.INCONSISTENT, f"announcements were lost during each of {_LISTINGS} listings")
 
     def _list(self) -> None:
-        self._listen(most=None)
-        self._heard.clear()
+        for _ in self._announcements.read():
+            pass
+        self._heard.take()
         self._batch.clear()
         self.listings += 1
         for _ in range(_TRIES):
@@ -95,8 +98,8 @@ class Follower:
 
     def _listen(self, most: int | None = _MOST_HEARD) -> None:
         """Take what was announced out of the socket."""
-        if most is None or len(self._heard) < most:
-            self._heard.extend(self._announcements.read())
+        if most is None or self._heard.messages < most:
+            self._heard.extend(self._announcements.read(), whole=bool(self._replica.stale))
 
     def _follow(self, until: int, suspect: Collection[ChainKey] = ()) -> set[ChainKey]:
         """Apply all commits up to ``until``; which chains they touched. Raises _Lost.
@@ -108,8 +111,7 @@ class Follower:
         self._replica.stale.update(suspect)
         while True:
             self._listen(most=None)
-            heard, self._heard = self._heard, []
-            for announced in heard:
+            for announced in self._heard.take():
                 if announced is None:
                     raise _Lost
                 if isinstance(announced, Commit):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
+from itertools import compress
 
 from attrs import define, evolve, field
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.messages import INET, IPV4, IPV6, ChainMessage, TableMessage
-from c2c_auditor.netfilter.native.rules import Rules
+from c2c_auditor.netfilter.native.rules import Entry, flat
 
 DECODED = {
     IPV4: (r.AddressFamily.IPV4,),
@@ -19,44 +22,50 @@ DECODED = {
 """The families of packets that the tables of a family meet; tables of others are known by name alone."""
 # Up to so many rules are taken out one by one; of more, what stays is copied once.
 _FEW = 8
-
-
-Entry = r.Rule | Rules
-"""What one rule of the kernel does: mostly one `Rule`, which is then not put in a tuple: that makes chains quickly."""
-
-
-def entry(rules: Rules) -> Entry:
-    """``rules`` as they are held."""
-    return rules[0] if len(rules) == 1 else rules
+HANDLES = "Q"
+"""The type of arrays of handles."""
 
 
 @define(eq=False)
 class HeldChain:
-    """A chain. ``entries`` are lists parallel to ``handles``, one for each of its families.
+    """A chain. ``entries`` are sequences parallel to ``handles``, one for each of its families.
 
-    ``plain`` says that all entries are rules. ``made`` is what `frozen` made of the chain, as long as nothing changes.
-    ``packets`` are those of a dump, in the same order; None once a commit changed the chain, for commits do not tell.
+    ``plain`` says that all entries are rules. ``made`` is what `frozen` made of the chain, as long as nothing changes;
+    both hold the same tuple of rules. ``packets`` are those of a dump, in the same order; None once a commit changed
+    the chain, for commits do not tell.
     """
 
     message: ChainMessage
-    handles: list[int] = field(factory=list)
-    packets: list[int] | None = None
-    entries: tuple[list[Entry], ...] = ()
+    handles: array[int] = field(factory=lambda: array(HANDLES))
+    packets: tuple[int, ...] | None = None
+    entries: list[Sequence[Entry]] = field(factory=list)
     plain: bool = True
     made: dict[r.AddressFamily, r.Chain] = field(factory=dict)
     _targets: frozenset[str] | None = None
 
+    def fill(self, handles: array[int], packets: Sequence[int], entries: Iterable[Sequence[Entry]]) -> None:
+        """Hold these rules, and no others."""
+        self.handles, self.packets = handles, tuple(packets) if any(packets) else _zeros(len(packets))
+        self.entries = [tuple(held) for held in entries]
+        self.plain = all(set(map(type, held)) <= {r.Rule} for held in self.entries)
+        self.changed()
+
     def clear(self) -> None:
         """Forget all rules."""
-        self.handles, self.packets = [], None
-        self.entries = tuple([] for _ in DECODED[self.message.family])
-        self.plain = True
-        self.changed()
+        self.fill(array(HANDLES), (), [()] * len(DECODED[self.message.family]))
+        self.packets = None
 
     def changed(self) -> None:
         """What was made of the chain before does not hold any longer."""
         self.made.clear()
         self._targets = None
+
+    def _lists(self) -> list[list[Entry]]:
+        """The entries, to be changed."""
+        lists = [held if isinstance(held, list) else list(held) for held in self.entries]
+        self.entries, self.packets = [*lists], None
+        self.changed()
+        return lists
 
     def find(self, handle: int) -> int | None:
         """The place of a rule. The last is looked at first: rules are mostly appended."""
@@ -70,11 +79,16 @@ class HeldChain:
     def insert(self, at: int, handle: int, entries: Sequence[Entry]) -> None:
         """Put a rule in front of the one at place ``at``."""
         self.handles.insert(at, handle)
-        self.packets = None
-        for held, one in zip(self.entries, entries, strict=True):
+        for held, one in zip(self._lists(), entries, strict=True):
             held.insert(at, one)
             self.plain = self.plain and isinstance(one, r.Rule)
-        self.changed()
+
+    def append(self, handles: array[int], entries: Sequence[Sequence[Entry]]) -> None:
+        """Put rules behind all others."""
+        self.handles += handles
+        for held, added in zip(self._lists(), entries, strict=True):
+            held.extend(added)
+            self.plain = self.plain and set(map(type, added)) <= {r.Rule}
 
     def take(self, handle: int) -> tuple[int, Entry] | None:
         """Take a rule out: its place, and what it did to packets of the first family; None if it is not there."""
@@ -83,10 +97,8 @@ class HeldChain:
             return None
         taken = self.entries[0][at]
         del self.handles[at]
-        for held in self.entries:
+        for held in self._lists():
             del held[at]
-        self.packets = None
-        self.changed()
         return at, taken
 
     def remove(self, gone: AbstractSet[int]) -> list[Entry] | None:
@@ -94,10 +106,10 @@ class HeldChain:
         if len(gone) <= _FEW:
             taken = [found for handle in gone if (found := self.take(handle)) is not None]
             return [entry for _, entry in taken] if len(taken) == len(gone) else None
-        removed = [one for handle, one in zip(self.handles, self.entries[0], strict=True) if handle in gone]
-        kept = [at for at, handle in enumerate(self.handles) if handle not in gone]
-        self.handles, self.packets = [self.handles[at] for at in kept], None
-        self.entries = tuple([held[at] for at in kept] for held in self.entries)
+        removed = self.those(gone)
+        kept = [handle not in gone for handle in self.handles]
+        self.handles, self.packets = array(HANDLES, compress(self.handles, kept)), None
+        self.entries = [list(compress(held, kept)) for held in self.entries]
         self.changed()
         return removed if len(removed) == len(gone) else None
 
@@ -111,35 +123,34 @@ class HeldChain:
             self._targets = frozenset(
                 rule.target.chain
                 for held in self.entries
-                for rule in _flat(held)
+                for rule in flat(held)
                 if isinstance(rule.target, r.Jump | r.Goto)
             )
         if old in self._targets:
-            for held in self.entries:
-                held[:] = [
-                    _renamed(one, old, new) if isinstance(one, r.Rule) else tuple(_renamed(x, old, new) for x in one)
-                    for one in held
-                ]
+            self.entries = [tuple(_renamed_in(one, old, new) for one in held) for held in self.entries]
             self.changed()
 
     def frozen(self, family: r.AddressFamily, *, own: bool) -> r.Chain:
         """The chain as a value; the identical one as long as nothing changes. ``own``: its hook is iptables' own."""
         found = self.made.get(family)
         if found is None:
-            held = self.entries[DECODED[self.message.family].index(family)]
-            rules: tuple[r.Rule, ...] = tuple(held) if self.plain else _flat(held)  # type: ignore[arg-type]  # plain
+            at = DECODED[self.message.family].index(family)
+            held = self.entries[at] = tuple(self.entries[at])
+            rules: tuple[r.Rule, ...] = held if self.plain else flat(held)  # type: ignore[assignment]  # plain
             found = self.made[family] = r.Chain(
                 name=self.message.name,
                 policy=self.message.policy,
                 base=None if own else self.message.base,
                 rules=rules,
-                packets=tuple(self.packets) if self.packets and len(rules) == len(self.packets) else None,
+                packets=self.packets if self.packets and len(rules) == len(self.packets) else None,
             )
         return found
 
 
-def _flat(entries: list[Entry]) -> tuple[r.Rule, ...]:
-    return tuple(rule for one in entries for rule in ((one,) if isinstance(one, r.Rule) else one))
+@lru_cache(maxsize=256)
+def _zeros(count: int) -> tuple[int, ...]:
+    """What rules that no packet met have counted: one object for all chains of a size."""
+    return (0,) * count
 
 
 @define(eq=False)
@@ -149,6 +160,10 @@ class HeldTable:
     message: TableMessage
     chains: dict[int, HeldChain] = field(factory=dict)
     names: dict[str, int] = field(factory=dict)
+
+
+def _renamed_in(one: Entry, old: str, new: str) -> Entry:
+    return _renamed(one, old, new) if isinstance(one, r.Rule) else tuple(_renamed(rule, old, new) for rule in one)
 
 
 def _renamed(rule: r.Rule, old: str, new: str) -> r.Rule:

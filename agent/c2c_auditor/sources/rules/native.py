@@ -120,8 +120,8 @@ class NativeReader:
             self._forget()
 
     def _forget(self) -> None:
-        """Forget rules that are gone, where they are more than those that are there."""
-        self._most = 2 * self._replica.size() + _SPARE
-        if sum(map(len, self._decoders.values())) > self._most:
-            for decoder in self._decoders.values():
-                decoder.forget()
+        """Forget what is known of rules that are gone."""
+        used = self._replica.used()
+        for decoder in self._decoders.values():
+            decoder.keep(used)
+        self._most = sum(map(len, self._decoders.values())) * 5 // 4 + _SPARE

@@ -175,25 +175,24 @@ class Announcements:
         """The descriptor that becomes readable when something is committed."""
         return self._socket.fileno()
 
-    def read(self) -> list[Message | Commit | None]:
+    def read(self) -> Iterator[Message | Commit | None]:
         """What was announced and not yet read, in order: a commit's messages, then the `Commit`. Never waits.
 
         None stands where announcements were lost. Raises SourceError.
         """
-        heard: list[Message | Commit | None] = []
         while True:
             try:
                 data = self._socket.recv(_MOST)
             except BlockingIOError:
-                return heard
+                return
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise _failed(error) from error
                 self.overflows += 1
-                heard.append(None)
+                yield None
                 continue
             for kind, flags, _, payload in messages_in(data):
-                heard.append((kind, flags, payload) if kind != NEWGEN else commit_in(payload))
+                yield (kind, flags, payload) if kind != NEWGEN else commit_in(payload)
 
 
 class Netlink:

@@ -9,25 +9,17 @@ again alone. Sources: Linux net/netfilter/nf_tables_api.c (``nf_tables_newrule``
 
 from __future__ import annotations
 
-import struct
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 
-from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter.native.attributes import attributes, number, text
-from c2c_auditor.netfilter.native.messages import HEADER, chain_message, table_message
-from c2c_auditor.netfilter.native.rules import RuleDecoder, packets_of
-from c2c_auditor.sources.rules.applied import NO_CHAIN, Applied, ChainKey, NewRule, TableKey, Values
-from c2c_auditor.sources.rules.held import DECODED, Entry, HeldChain, HeldTable, entry
-from c2c_auditor.sources.rules.netlink import DELCHAIN, DELRULE, DELTABLE, NEWCHAIN, NEWRULE, NEWTABLE, Message
-
-_TABLE, _CHAIN, _HANDLE, _EXPRESSIONS, _POSITION, _USERDATA = 1, 2, 3, 4, 6, 7
-_APPENDED = 0x800
-_NAMES_END = 1024
-"""Names have at most 255 bytes (NFT_NAME_MAXLEN)."""
-_HANDLE_SIZE = 12
-_HANDLE_HEAD = struct.pack("=HH", _HANDLE_SIZE, _HANDLE)
-_ATTRIBUTE, _TYPE = struct.Struct("=HH"), 0x3FFF
+from c2c_auditor.netfilter.native.messages import chain_message, table_message
+from c2c_auditor.netfilter.native.rule_messages import beginning_of
+from c2c_auditor.netfilter.native.rules import Entry, RuleDecoder
+from c2c_auditor.sources.rules.applied import Applied, ChainKey, ChainName, NewRule, TableKey
+from c2c_auditor.sources.rules.heard import Announced, DeletedRules, Heard, NewRules
+from c2c_auditor.sources.rules.held import DECODED, HANDLES, HeldChain, HeldTable
+from c2c_auditor.sources.rules.netlink import DELCHAIN, DELTABLE, NEWCHAIN, NEWTABLE
 
 
 class Replica:
@@ -50,50 +42,60 @@ class Replica:
 
     def fill_chain(self, key: ChainKey, payloads: Iterable[bytes]) -> None:
         """Take the rules of a stale chain from its dump. Raises NotUnderstood for bytes that no kernel gives."""
-        chain = self.tables[key[0]].chains[key[1]]
-        chain.clear()
-        packets: list[int] = []
-        families = DECODED[key[0][0]]
-        decoders = [(held, self._decoders[family].rules) for held, family in zip(chain.entries, families, strict=True)]
-        start = 0
+        handles, packets = array(HANDLES), list[int]()
+        filled = [(list[Entry](), self._decoders[family].message) for family in DECODED[key[0][0]]]
+        beginning = b"?"  # what no message begins with: that is its family's number
+        handle = count = start = 0
         for payload in payloads:
-            start = start or len(_beginning(payload))  # all messages of a dump begin with the same names
-            handle, expressions, userdata = _rule(payload, start)
-            chain.handles.append(handle)
-            packets.append(packets_of(expressions))
-            for held, decoded in decoders:
-                held.append(entry(decoded(expressions, userdata)))
-        chain.packets = packets
-        chain.plain = all(set(map(type, held)) <= {r.Rule} for held in chain.entries)
+            if not payload.startswith(beginning):
+                beginning = beginning_of(payload)
+                start = len(beginning)
+            for held, message in filled:
+                handle, count, one = message(payload, start)
+                held.append(one)
+            handles.append(handle)
+            packets.append(count)
+        self.tables[key[0]].chains[key[1]].fill(handles, packets, [held for held, _ in filled])
         self.stale.discard(key)
+
+    def hearing(self) -> Heard:
+        """What takes announcements as `apply` wants them."""
+        return Heard(self._decoders)
 
     def size(self) -> int:
         """How many rules there are."""
         return sum(len(chain.handles) for table in self.tables.values() for chain in table.chains.values())
 
-    def apply(self, messages: Sequence[Message]) -> Applied:
+    def used(self) -> set[int]:
+        """The ``id`` of each entry that is held."""
+        chains = (chain for table in self.tables.values() for chain in table.chains.values())
+        return {id(one) for chain in chains for held in chain.entries for one in held}
+
+    def apply(self, announced: Sequence[Announced]) -> Applied:
         """Apply one commit. Raises NotUnderstood."""
         turn = Applied()
-        for kind, flags, payload in messages:
-            if kind == NEWRULE:
-                self._new_rule(turn, flags, payload)
-                turn.before = None
-                continue
-            if kind == DELRULE:
-                self._del_rule(turn, payload)
-                continue
-            turn.before, turn.named = None, NO_CHAIN
-            if kind == NEWCHAIN:
-                renamed = self._new_chain(payload, turn)
-                turn.touched |= {renamed} if renamed is not None else set()
-            elif kind == DELCHAIN:
-                self._del_chain(payload, turn)
-            elif kind == NEWTABLE:
-                turn.names.add((self._new_table(payload), ""))
-            elif kind == DELTABLE:
-                self._del_table(payload, turn)
+        for one in announced:
+            if isinstance(one, NewRules):
+                self._new_rules(turn, one)
+            elif isinstance(one, DeletedRules):
+                self._deleted_rules(turn, one)
+            elif isinstance(one, tuple):
+                self._apply_other(turn, *one)
         self._finish(turn)
         return turn
+
+    def _apply_other(self, turn: Applied, kind: int, _: int, payload: bytes) -> None:
+        """A message about a table or a chain; others are of no account."""
+        turn.before = None
+        if kind == NEWCHAIN:
+            renamed = self._new_chain(payload, turn)
+            turn.touched |= {renamed} if renamed is not None else set()
+        elif kind == DELCHAIN:
+            self._del_chain(payload, turn)
+        elif kind == NEWTABLE:
+            turn.names.add((self._new_table(payload), ""))
+        elif kind == DELTABLE:
+            self._del_table(payload, turn)
 
     def _finish(self, turn: Applied) -> None:
         """Take out what a commit deleted."""
@@ -106,75 +108,77 @@ class Replica:
             if removed is None or len(removed) < len(gone):
                 self.stale.add(key)
                 turn.doubtful.add((key[0], chain.message.name))
-            turn.removed += [(key[0], chain.message.name, one) for one in removed or ()]
+            turn.took((key[0], chain.message.name), removed or ())
         self.stale |= {key for key, _ in turn.waiting if self._held(key) is not None}
 
     def _held(self, key: ChainKey) -> HeldChain | None:
         table = self.tables.get(key[0])
         return None if table is None else table.chains.get(key[1])
 
-    def _named(self, turn: Applied, payload: bytes) -> tuple[ChainKey | None, int]:
-        """The chain that a rule's message names, and where the attributes behind its name begin.
+    def _named(self, turn: Applied, name: ChainName) -> ChainKey | None:
+        """The chain that messages name; None for families that are not read, and for one that is gone by then."""
+        table, chain = name
+        turn.names.add(name)
+        handle = self.tables[table].names.get(chain) if table in self.tables else None
+        if handle is None or table[0] not in DECODED:
+            return None
+        turn.touched.add((table, handle))
+        return table, handle
 
-        None for families that are not read, and for a chain that is gone by then.
-        """
-        beginning, key = turn.named
-        if not payload.startswith(beginning):
-            beginning = _beginning(payload)
-            found = attributes(beginning, HEADER)
-            table_key, name = (payload[0], text(found[_TABLE])), text(found[_CHAIN])
-            table = self.tables.get(table_key)
-            handle = None if table is None else table.names.get(name)
-            key = None if handle is None or payload[0] not in DECODED else (table_key, handle)
-            turn.named = beginning, key
-            turn.names.add((table_key, name))
-            if key is not None:
-                turn.touched.add(key)
-        return key, len(beginning)
+    def _new_rules(self, turn: Applied, new: NewRules) -> None:
+        key = self._named(turn, new.chain)
+        if key is not None:
+            turn.gave(new.chain, new.entries[0])
+            self._new_rule(turn, key, new, 0)
+            if self._follow_the_first(turn, key, new):
+                chain = self.tables[key[0]].chains[key[1]]
+                chain.append(new.handles[1:], [held[1:] for held in new.entries])
+            else:
+                for at in range(1, len(new.handles)):
+                    self._new_rule(turn, key, new, at)
+        turn.before = None
 
-    def _new_rule(self, turn: Applied, flags: int, payload: bytes) -> None:
-        key, start = self._named(turn, payload)
-        if key is None:
-            return
-        found = attributes(payload, start)
-        rule = number(found.get(_HANDLE, b"")), self._decoded(key, found)
-        turn.added.append((key[0], self.tables[key[0]].chains[key[1]].message.name, rule[1][0]))
+    def _follow_the_first(self, turn: Applied, key: ChainKey, new: NewRules) -> bool:
+        """Whether the first rule stands at the end of its chain now, and each of the others behind the one before."""
+        if key in self.stale or turn.waiting or turn.gone.get(key):
+            return False
+        before, told = new.handles[:-1], new.positions[1:]
+        if new.appended and told and not told[-1]:  # as of the last one of a chain
+            told[-1] = before[-1]
+        return told == before and self.tables[key[0]].chains[key[1]].handles[-1:] == new.handles[:1]
+
+    def _new_rule(self, turn: Applied, key: ChainKey, new: NewRules, index: int) -> None:
         if key in self.stale:
             return
-        at = self._place(turn, key, flags, found)
+        rule = new.handles[index], [held[index] for held in new.entries]
+        at = self._place(turn, key, new, index)
         if at is not None:
             self._insert(turn, key, at, rule)
-            return
-        behind = number(found.get(_POSITION, b""))
-        if _POSITION not in found or (key, behind) in turn.waiting:
+        elif not new.positions[index] or (key, new.positions[index]) in turn.waiting:
             self.stale.add(key)
         else:
-            turn.waiting[key, behind] = rule
+            turn.waiting[key, new.positions[index]] = rule
+        turn.before = None
 
-    def _decoded(self, key: ChainKey, found: Values) -> list[Entry]:
-        """What a rule does to packets of each of its families."""
-        given = found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
-        return [entry(self._decoders[family].rules(*given)) for family in DECODED[key[0][0]]]
-
-    def _place(self, turn: Applied, key: ChainKey, flags: int, found: Values) -> int | None:
+    def _place(self, turn: Applied, key: ChainKey, new: NewRules, index: int) -> int | None:
         """Where a new rule stands; None if that is not known, or not yet.
 
         Its message names the rule in front of it if it is neither the first nor the last. A replaced rule is deleted by
         the message before; the new one has its handle on newer kernels, and on others is said to be appended.
         """
         chain, gone = self.tables[key[0]].chains[key[1]], turn.gone.get(key, set())
-        handle = number(found.get(_HANDLE, b""))
+        handle, position = new.handles[index], new.positions[index]
         if handle in gone:
             gone.remove(handle)
             taken = chain.take(handle)
             if taken is None:
                 return None
-            turn.removed.append((key[0], chain.message.name, taken[1]))
+            turn.took((key[0], chain.message.name), [taken[1]])
             return taken[0]
-        if _POSITION in found:
-            before = chain.find(number(found[_POSITION]))
+        if position:
+            before = chain.find(position)
             return None if before is None else before + 1
-        if not flags & _APPENDED:
+        if not new.appended:
             return 0
         if turn.before is not None and turn.before[0] == key and len(chain.handles) > len(gone):
             at = chain.find(turn.before[1])
@@ -193,20 +197,17 @@ class Replica:
                 return
             at, rule = at + 1, behind
 
-    def _del_rule(self, turn: Applied, payload: bytes) -> None:
-        key, start = self._named(turn, payload)
+    def _deleted_rules(self, turn: Applied, deleted: DeletedRules) -> None:
+        key = self._named(turn, deleted.chain)
         if key is None:
             return
-        if key in self.stale:  # what it held is not known, but the message tells
-            name, found = self.tables[key[0]].chains[key[1]].message.name, attributes(payload, start)
-            if _EXPRESSIONS in found:
-                turn.removed.append((key[0], name, self._decoded(key, found)[0]))
-            else:
-                turn.doubtful.add((key[0], name))
+        if key in self.stale:  # what it held is not known, but the messages may tell
+            turn.took(deleted.chain, deleted.told)
+            if len(deleted.told) < len(deleted.handles):
+                turn.doubtful.add(deleted.chain)
             return
-        handle = number(attributes(payload[: start + _HANDLE_SIZE], start).get(_HANDLE, b""))
-        turn.gone.setdefault(key, set()).add(handle)
-        turn.before = key, handle
+        turn.gone.setdefault(key, set()).update(deleted.handles)
+        turn.before = key, deleted.handles[-1]
 
     def _new_table(self, payload: bytes) -> TableKey:
         message = table_message(payload)
@@ -270,22 +271,3 @@ class Replica:
             self.stale.discard((key, message.handle))
             if table.names.get(held.message.name) == message.handle:
                 del table.names[held.message.name]
-
-
-def _beginning(payload: bytes) -> bytes:
-    """A rule's message up to its handle: table and chain. Raises NotUnderstood if it begins otherwise."""
-    found = attributes(payload[:_NAMES_END], HEADER)
-    if list(found)[:2] != [_TABLE, _CHAIN]:
-        raise NotUnderstood(payload[:_NAMES_END].hex())
-    return payload[: HEADER + sum((len(found[kind]) + 7) & ~3 for kind in (_TABLE, _CHAIN))]
-
-
-def _rule(payload: bytes, start: int) -> tuple[int, bytes, bytes]:
-    """Handle, expressions and user data of a rule whose names end at ``start``."""
-    at = start + _HANDLE_SIZE
-    if payload.startswith(_HANDLE_HEAD, start) and at + 4 <= len(payload):
-        length, kind = _ATTRIBUTE.unpack_from(payload, at)
-        if kind & _TYPE == _EXPRESSIONS and at + length == len(payload):  # as of all rules without user data
-            return int.from_bytes(payload[start + 4 : at], "big"), payload[at + 4 :], b""
-    found = attributes(payload, start)
-    return number(found.get(_HANDLE, b"")), found.get(_EXPRESSIONS, b""), found.get(_USERDATA, b"")
