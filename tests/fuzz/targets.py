@@ -29,8 +29,8 @@ from c2c_auditor.netfilter.binary.entries import decode_entry, is_jump, parts_of
 from c2c_auditor.netfilter.binary.tables import chains_in
 from c2c_auditor.netfilter.listing import parse_listing
 from c2c_auditor.netfilter.native.messages import chain_message, table_message
-from c2c_auditor.netfilter.native.parts import drafted, part_of
-from c2c_auditor.netfilter.native.rules import RuleDecoder, flat
+from c2c_auditor.netfilter.native.parts import drafted, flat, part_of
+from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.server import Answers

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.table import READ_TABLES
 from c2c_auditor.netfilter.native.rules import RuleDecoder
-from c2c_auditor.sources.rules import native, rulesets
+from c2c_auditor.sources.rules import ahead, follower, native, rulesets
 from c2c_auditor.sources.rules.follower import Follower
 from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.replica import Replica
@@ -172,6 +172,29 @@ def test_what_is_lost_leads_to_a_new_listing() -> None:
         assert follows.rules() == _listed()
         assert follows.announcements.overflows > 0
         assert follows.follower.listings > 1
+
+
+@in_namespace
+def test_what_a_thread_receives_ahead_is_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every chain by the thread, with little room; it ends with the reading, and with one that fails halfway."""
+    _run("iptables-nft-restore", given=(CELLS / "fleet-40" / "iptables-save.txt").read_text())
+    many = "\n".join(f"-A FORWARD -s {_address(number)} -j ACCEPT" for number in range(2000))
+    _run("iptables-nft-restore", "-n", given=f"*filter\n{many}\nCOMMIT\n")
+    expected = _listed()
+    monkeypatch.setattr(follower, "_LARGE", 0)
+    monkeypatch.setattr(ahead, "_WAITING", 1)
+    assert _listed() == expected
+    with followed() as follows:
+        monkeypatch.setattr(follows.replica, "fill_chain", lambda _, payloads: [one.given_up for one in payloads])
+        with pytest.raises(AttributeError, match="given_up"):
+            follows.rules()
+        assert follows.follower.generation is None
+        monkeypatch.undo()
+        assert follows.rules() == expected
+    deadline = time.monotonic() + 30
+    while any(thread.name == "dumps" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @in_namespace

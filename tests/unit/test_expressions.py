@@ -9,9 +9,10 @@ import pytest
 
 from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter.native.parts import drafted, part_of
+from c2c_auditor.netfilter.native import asked as asked_module
+from c2c_auditor.netfilter.native.parts import drafted, flat, part_of
 from c2c_auditor.netfilter.native.rule_messages import beginning_of, handle_in, packets_of, position_in
-from c2c_auditor.netfilter.native.rules import RuleDecoder, flat
+from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.netfilter.render import render_rule
 from fuzz.harness import CORPUS
 
@@ -272,6 +273,30 @@ def test_a_comment_beside_a_rule_is_its_comment() -> None:
     userdata = bytes((0, 5)) + b"ssh!\0"
     assert rules(DROP, userdata=userdata) == ['-m comment --comment "ssh!" -j DROP']
     assert rules(DROP, userdata=b"\x01\x02a\0" + userdata) == ['-m comment --comment "ssh!" -j DROP']
+
+
+def test_a_comparison_with_another_value_is_read_as_one_that_was_never_seen() -> None:
+    """Values of each width, masked, flipped and in ranges; what only ends with the same bytes is another thing."""
+    ranged = expression("range", number(1, 1), number(2, 0), *(attribute(at, attribute(1, b"\0\x50")) for at in (3, 4)))
+    flipped = payload(NETWORK, 12, 4) + masked(b"\xff\xff\0\0", b"\0\1\0\0")
+    asked = [
+        TCP,
+        payload(TRANSPORT, 2, 2) + compared(b"\0\x50"),
+        payload(TRANSPORT, 2, 2) + ranged,
+        payload(NETWORK, 12, 4) + compared(HOST),
+        payload(NETWORK, 12, 4) + masked(b"\xff\xff\0\0") + compared(HOST),
+        flipped + compared(HOST),
+        flipped + compared(bytes(4)),
+        payload(NETWORK, 12, 4) + compared(bytes(4)) + counter(0),
+    ]
+    for known in asked:
+        for value in (b"\0\x50", b"\0\x51", HOST[2:], bytes(2)):
+            data = known[:-2] + value
+            asked_module._known.clear()  # noqa: SLF001 - as at the start
+            expected = part_of(data, IPV4).effects
+            asked_module._known.clear()  # noqa: SLF001 - as at the start
+            part_of(known, IPV4)
+            assert part_of(data, IPV4).effects == expected
 
 
 @pytest.mark.parametrize("data", [b"\1", b"\4\0\1", bytes(8), b"\xff\xff\1\0" + bytes(8)])

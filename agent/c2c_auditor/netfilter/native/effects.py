@@ -18,6 +18,7 @@ from c2c_auditor.netfilter.native.walk import Effect, Unknown, Walk
 HEADER = 4
 """Bytes before an expression's attributes."""
 _NOTHING = frozenset({"counter", "last"})
+_COMPARISONS = frozenset({"cmp", "range"})
 
 
 def elements(data: bytes) -> tuple[bytes, ...]:
@@ -60,6 +61,11 @@ def only_loads(element: bytes) -> bool:
     name, values = _expression(element)
     filled = LOADS.get(name)
     return filled is not None and filled in values and number(values[filled]) != 0
+
+
+def ends_with_comparison(data: bytes) -> bool:
+    """Whether the last expression in ``data`` compares."""
+    return _expression(elements(data)[-1])[0] in _COMPARISONS
 
 
 def _step(walk: Walk, name: str, values: Values) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
 
 from c2c_auditor.model.rule import Base
 from c2c_auditor.model.table import Hook
@@ -30,7 +30,8 @@ class TableMessage:
 class ChainMessage:
     """A chain. ``handle`` stays when it is renamed.
 
-    ``elsewhere`` is True for a base chain on a hook that iptables has none of (ingress); its ``base`` is None.
+    ``elsewhere`` is True for a base chain on a hook that iptables has none of (ingress); its ``base`` is None. ``uses``
+    counts its rules and those that jump to it, when the message was made; it is no part of equality.
     """
 
     family: int
@@ -40,6 +41,7 @@ class ChainMessage:
     base: Base | None
     policy: str | None
     elsewhere: bool
+    uses: int = field(default=0, eq=False)
 
 
 def table_message(payload: bytes) -> TableMessage:
@@ -63,6 +65,7 @@ def chain_message(payload: bytes) -> ChainMessage:
         base=base,
         policy=_POLICIES.get(number(found[5])) if hook is not None and 5 in found else None,  # noqa: PLR2004 - NFTA_CHAIN_POLICY
         elsewhere=hook is not None and base is None,
+        uses=number(found.get(6, b"")),
     )
 
 

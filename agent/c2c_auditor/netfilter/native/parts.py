@@ -7,22 +7,27 @@ take the way of `draft`. A property holds the two to each other.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from attrs import frozen
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical
+from c2c_auditor.netfilter.native.asked import asked_as_before, remember_how
 from c2c_auditor.netfilter.native.attributes import text
 from c2c_auditor.netfilter.native.conditions import parts_of
 from c2c_auditor.netfilter.native.draft import PORTS, WITH_PORTS, Draft
-from c2c_auditor.netfilter.native.effects import effects_of
+from c2c_auditor.netfilter.native.effects import effects_of, ends_with_comparison
 from c2c_auditor.netfilter.native.loads import Ask
 from c2c_auditor.netfilter.native.walk import Act, Effect, End, Never, Unknown
 
 _CHANGES_THE_MARK = frozenset({"CONNMARK", "HMARK"})
 _FIELDS = frozenset({"source", "destination", "in_interface", "out_interface", "protocol", "fragment", "target"})
+
+
+Entry = r.Rule | tuple[r.Rule, ...]
+"""What one rule of the kernel does to packets of one family: mostly one `Rule`; else one for each action, or none."""
 
 
 @frozen(eq=False)
@@ -46,14 +51,18 @@ def _comment_head() -> bytes:
 
 _COMMENT_SIZE = 256
 _COMMENT_HEAD = _comment_head()
+_COMMENT = f"match {canonical.rank(canonical.comment(''))}"
 
 
 def part_of(data: bytes, family: r.AddressFamily) -> Part:
     """The part that is ``data``. Raises NotUnderstood if that is none, or uses what an earlier part loaded."""
     if data.startswith(_COMMENT_HEAD) and len(data) == len(_COMMENT_HEAD) + _COMMENT_SIZE:
         comment = canonical.comment(text(data[len(_COMMENT_HEAD) :]))  # most distinct parts of a cell are these
-        return Part((comment,), f"match {canonical.rank(comment)}", comment)
-    effects = effects_of(data, family)
+        return Part((comment,), _COMMENT, comment)
+    asked = asked_as_before(data)
+    effects = effects_of(data, family) if asked is None else (asked,)
+    if asked is None and len(effects) == 1 and isinstance(effects[0], Ask) and ends_with_comparison(data):
+        remember_how(data, effects[0])
     name, value = _field(effects, family)
     return Part(effects, name, value)
 
@@ -119,35 +128,40 @@ def _plan(names: tuple[str, ...]) -> _Plan | None:
 
 
 @lru_cache(maxsize=4096)
-def _transport(number: int, source: r.PortRange | None, destination: r.PortRange | None) -> r.TransportMatch:
-    return canonical.shared(r.TransportMatch(protocol=number, source=source, destination=destination))
+def _transport(number: int, source: object, destination: object) -> r.TransportMatch:
+    return canonical.shared(r.TransportMatch(protocol=number, source=source, destination=destination))  # type: ignore[arg-type]  # what `_ports_field` gave
 
 
-def rules_of(parts: Sequence[Part], family: r.AddressFamily, comment: str = "") -> tuple[r.Rule, ...]:
-    """The rules of a sequence of parts, one for each action; none if no packet of ``family`` meets it.
-
-    ``comment`` is what stands beside the rule.
-    """
+def entry_of(parts: Sequence[Part], family: r.AddressFamily, comment: str = "") -> Entry:
+    """What a sequence of parts does to packets of ``family``; ``comment`` is what stands beside the rule."""
     plan = _plan(tuple([part.name for part in parts])) if not comment else None
-    rule = None if plan is None else _put_together(plan, [part.value for part in parts])
-    return (rule,) if rule is not None else drafted(parts, family, comment)
+    rule = None if plan is None else _put_together(plan, parts)
+    if rule is not None:
+        return rule
+    rules = drafted(parts, family, comment)
+    return rules[0] if len(rules) == 1 else rules
 
 
-def _put_together(plan: _Plan, values: list[object]) -> r.Rule | None:
-    matches = tuple([values[index] for index in plan.matches])
+def flat(entries: Iterable[Entry]) -> tuple[r.Rule, ...]:
+    """All of their rules."""
+    return tuple([rule for one in entries for rule in ((one,) if isinstance(one, r.Rule) else one)])
+
+
+def _put_together(plan: _Plan, parts: Sequence[Part]) -> r.Rule | None:
+    matches = [parts[index].value for index in plan.matches]
     if plan.protocol >= 0:
-        protocol = values[plan.protocol]
+        protocol = parts[plan.protocol].value
         assert isinstance(protocol, r.ProtocolMatch)  # noqa: S101 - the field's own type
         if protocol.negated or protocol.number not in WITH_PORTS:
             return None
-        source = values[plan.source] if plan.source >= 0 else None
-        destination = values[plan.destination] if plan.destination >= 0 else None
-        matches = (_transport(protocol.number, source, destination), *matches)
-    return r.Rule(matches=matches, **{name: values[index] for name, index in plan.fields})  # type: ignore[arg-type]  # parts are named after Rule's fields
+        source = parts[plan.source].value if plan.source >= 0 else None
+        destination = parts[plan.destination].value if plan.destination >= 0 else None
+        matches.insert(0, _transport(protocol.number, source, destination))
+    return r.Rule(matches=tuple(matches), **{name: parts[index].value for name, index in plan.fields})  # type: ignore[arg-type]  # parts are named after Rule's fields
 
 
 def drafted(parts: Sequence[Part], family: r.AddressFamily, comment: str = "") -> tuple[r.Rule, ...]:
-    """What `rules_of` gives, for any parts."""
+    """The rules of any parts, one for each action; none if no packet of ``family`` meets them."""
     draft, acted, unknown = Draft(family), False, ""
     rules: list[r.Rule | None] = []
     if comment:

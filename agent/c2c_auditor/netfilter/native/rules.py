@@ -7,7 +7,7 @@ so parts that are understood one behind the other, up to the end, are the rule's
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from itertools import accumulate
 from typing import cast
@@ -16,7 +16,7 @@ from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.attributes import text
 from c2c_auditor.netfilter.native.effects import elements, only_loads
-from c2c_auditor.netfilter.native.parts import Part, not_understood, part_of, rules_of
+from c2c_auditor.netfilter.native.parts import Entry, Part, entry_of, not_understood, part_of
 from c2c_auditor.netfilter.native.rule_messages import (
     COUNTER_SIZE,
     Frame,
@@ -26,9 +26,6 @@ from c2c_auditor.netfilter.native.rule_messages import (
     packets_of,
     rule_in,
 )
-
-Entry = r.Rule | tuple[r.Rule, ...]
-"""What one rule of the kernel does to packets of one family: mostly one `Rule`; else one for each action, or none."""
 
 _COMMENT = 0
 _MOST_FRAMES = 8
@@ -91,8 +88,7 @@ class RuleDecoder:
         if None in known:
             return None
         whole = cast("tuple[Part, ...]", tuple(known))
-        rules = rules_of(whole, self.family, _comment(userdata) if userdata else "")
-        entry = rules[0] if len(rules) == 1 else rules
+        entry = entry_of(whole, self.family, _comment(userdata) if userdata else "")
         self._entries[(userdata, whole) if userdata else whole] = entry
         return entry
 
@@ -144,11 +140,6 @@ class RuleDecoder:
             at += len(element)
         pieces += [pending] if pending else []
         return pieces, _before(pieces, counter_at)
-
-
-def flat(entries: Iterable[Entry]) -> tuple[r.Rule, ...]:
-    """All of their rules."""
-    return tuple([rule for one in entries for rule in ((one,) if isinstance(one, r.Rule) else one)])
 
 
 def _before(pieces: list[bytes], place: int) -> int:

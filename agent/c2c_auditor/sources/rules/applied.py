@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define, field
 
-from c2c_auditor.netfilter.native.rules import Entry
+from c2c_auditor.netfilter.native.parts import Entry
 from c2c_auditor.sources.rules.held import HeldChain
 
 TableKey = tuple[int, str]

@@ -10,7 +10,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.model.change import Act, Author, ChainPlace, Change, Deed, Rules
 from c2c_auditor.model.table import TABLES
 from c2c_auditor.netfilter.native.messages import FAMILY_NAMES, IPV4, IPV6
-from c2c_auditor.netfilter.native.rules import Entry, flat
+from c2c_auditor.netfilter.native.parts import Entry, flat
 from c2c_auditor.netfilter.render import render_rule
 from c2c_auditor.sources.rules.applied import Applied, ChainName
 from c2c_auditor.sources.rules.committers import Process

@@ -11,11 +11,12 @@ from __future__ import annotations
 import select
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from attrs import frozen
 
 from c2c_auditor.errors import NotUnderstood, Reason, SourceError
+from c2c_auditor.sources.rules.ahead import Ahead
 from c2c_auditor.sources.rules.applied import Applied, ChainKey
 from c2c_auditor.sources.rules.command import MOST_RULES
 from c2c_auditor.sources.rules.heard import Announced
@@ -31,6 +32,8 @@ _LATE = 5.0
 _HALF, _WHOLE = 1 << 31, 1 << 32
 _MOST_HEARD = 200_000
 """Messages that are kept while chains are dumped; the rest waits in the socket."""
+_LARGE = 200
+"""More rules than that are received by a thread of their own."""
 
 
 class _Lost(Exception):  # noqa: N818 - no error: everything is listed again
@@ -148,16 +151,25 @@ class Follower:
             filled = sorted(self._replica.stale)
             if not filled:
                 return
-            for table, handle in filled:
-                name = self._replica.tables[table].chains[handle].message.name
-                self._replica.fill_chain((table, handle), self._requests.rules(*table, name))
-                self._listen()
+            self._fill(filled)
             if self._replica.size() > MOST_RULES:
                 self.generation = None
                 raise _failed(Reason.TOO_LARGE, f"there are more than {MOST_RULES} rules", "find out who adds rules")
             touched = self._follow(self._requests.generation(), filled)
             self._replica.stale.difference_update(set(filled) - touched)
         raise _failed(Reason.INCONSISTENT, f"the same chains changed during each of {_ROUNDS} readings")
+
+    def _fill(self, keys: Sequence[ChainKey]) -> None:
+        chains = [(key, self._replica.tables[key[0]].chains[key[1]].message) for key in keys]
+        large = [(key, chain) for key, chain in chains if chain.uses > _LARGE]
+        with Ahead([(*table, chain.name) for (table, _), chain in large]) as ahead:
+            for key, chain in chains:
+                if chain.uses <= _LARGE:
+                    self._replica.fill_chain(key, self._requests.rules(*key[0], chain.name))
+                    self._listen()
+            for key, _ in large:
+                self._replica.fill_chain(key, ahead.next_rules())
+                self._listen()
 
 
 def _next(generation: int) -> int:

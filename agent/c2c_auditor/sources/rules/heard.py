@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import define, field
 
 from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.native.parts import Entry
 from c2c_auditor.netfilter.native.rule_messages import beginning_of, handle_in, names_in, position_in, rule_in
-from c2c_auditor.netfilter.native.rules import Entry, RuleDecoder
+from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.sources.rules.applied import ChainName
 from c2c_auditor.sources.rules.held import DECODED, HANDLES
 from c2c_auditor.sources.rules.netlink import DELRULE, NEWRULE, Commit, Message

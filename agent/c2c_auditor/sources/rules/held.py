@@ -12,7 +12,7 @@ from attrs import define, evolve, field
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.messages import INET, IPV4, IPV6, ChainMessage, TableMessage
-from c2c_auditor.netfilter.native.rules import Entry, flat
+from c2c_auditor.netfilter.native.parts import Entry, flat
 
 DECODED = {
     IPV4: (r.AddressFamily.IPV4,),

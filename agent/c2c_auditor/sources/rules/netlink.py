@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import socket
 import struct
@@ -104,24 +105,31 @@ class Requests:
         SourceError.
         """
         asked = self._next()
-        return self._dump(asked, _HEADER.pack(_LEAST + 4, _GETTABLE, _REQUEST | _DUMP, asked, 0) + _ALL)
+        header = _HEADER.pack(_LEAST + 4, _GETTABLE, _REQUEST | _DUMP, asked, 0)
+        return itertools.chain.from_iterable(self._dump(asked, header + _ALL))
 
     def chains(self) -> Iterator[bytes]:
         """The same of all chains."""
         asked = self._next()
-        return self._dump(asked, _HEADER.pack(_LEAST + 4, _GETCHAIN, _REQUEST | _DUMP, asked, 0) + _ALL)
+        header = _HEADER.pack(_LEAST + 4, _GETCHAIN, _REQUEST | _DUMP, asked, 0)
+        return itertools.chain.from_iterable(self._dump(asked, header + _ALL))
 
     def rules(self, family: int, table: str, chain: str) -> Iterator[bytes]:
         """The same of one chain's rules; nothing comes of a chain that is not there."""
+        return itertools.chain.from_iterable(self.rules_together(family, table, chain))
+
+    def rules_together(self, family: int, table: str, chain: str) -> Iterator[list[bytes]]:
+        """The same, as many together as come at a time."""
         asked = self._next()
         body = struct.pack("=BBH", family, 0, 0) + _attribute(1, table) + _attribute(2, chain)
         header = _HEADER.pack(_LEAST + len(body), _GETRULE, _REQUEST | _DUMP, asked, 0)
         return self._dump(asked, header + body)
 
-    def _dump(self, asked: int, request: bytes) -> Iterator[bytes]:
+    def _dump(self, asked: int, request: bytes) -> Iterator[list[bytes]]:
         with failures():
             self._socket.send(request)
             while True:
+                payloads: list[bytes] = []
                 for answer, _, sequence, payload in messages_in(self._socket.recv(_MOST)):
                     if sequence != asked:
                         continue  # the rest of an answer that nobody waited for
@@ -129,8 +137,10 @@ class Requests:
                         code = -int.from_bytes(payload[:4], sys.byteorder, signed=True) if answer == _ERROR else 0
                         if code not in (0, errno.ENOENT):
                             raise OSError(code, os.strerror(code))
+                        yield payloads
                         return
-                    yield payload
+                    payloads.append(payload)
+                yield payloads
 
     def _next(self) -> int:
         self._number = self._number % 0xFFFFFFFF + 1

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.messages import chain_message, table_message
+from c2c_auditor.netfilter.native.parts import Entry
 from c2c_auditor.netfilter.native.rule_messages import beginning_of
-from c2c_auditor.netfilter.native.rules import Entry, RuleDecoder
+from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.sources.rules.applied import Applied, ChainKey, ChainName, NewRule, TableKey
 from c2c_auditor.sources.rules.heard import Announced, DeletedRules, Heard, NewRules
 from c2c_auditor.sources.rules.held import DECODED, HANDLES, HeldChain, HeldTable
