@@ -21,7 +21,7 @@ from c2c_auditor.sources.rules.journal import Journal
 from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.replica import Replica
 
-# Counting the rules takes a look at each chain, so it is not done for each commit.
+# What is known of rules that are gone is forgotten when so many, and a quarter of all, may be gone: it takes some 30 ms.
 _SPARE = 1000
 # Longer than silk needs to write a policy chain and to delete the one before. A swap that hangs is judged as it is.
 _SWAP_SECONDS = 5.0
@@ -47,7 +47,7 @@ class NativeReader:
         self._follower = Follower(netlink, self._replica)
         self._current: dict[r.AddressFamily, r.Ruleset] = {}
         self._noted = 0
-        self._most = _SPARE
+        self._most = 0
         self._journal = Journal(committers)
         self._counting = counting
 
@@ -104,7 +104,7 @@ class NativeReader:
 
     def _note(self) -> None:
         """Forget the rulesets that commits concern, and note who committed."""
-        lost = self._noted != self._follower.listings
+        first, lost = self._noted == 0, self._noted != self._follower.listings
         if lost:
             self._noted = self._follower.listings
             self._current.clear()
@@ -116,12 +116,13 @@ class NativeReader:
             self._journal.note(turns.popleft())
         if lost:
             self._journal.forget_deeds()
-        if sum(map(len, self._decoders.values())) > self._most:
-            self._forget()
+        known = sum(map(len, self._decoders.values()))
+        if known > self._most:
+            self._most = (known if first else self._forget()) * 5 // 4 + _SPARE
 
-    def _forget(self) -> None:
-        """Forget what is known of rules that are gone."""
+    def _forget(self) -> int:
+        """Forget what is known of rules that are gone; how many are known then."""
         used = self._replica.used()
         for decoder in self._decoders.values():
             decoder.keep(used)
-        self._most = sum(map(len, self._decoders.values())) * 5 // 4 + _SPARE
+        return sum(map(len, self._decoders.values()))
