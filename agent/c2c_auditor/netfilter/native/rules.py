@@ -79,17 +79,15 @@ class RuleDecoder:
 
     def _found(self, pieces: Sequence[bytes], userdata: bytes = b"") -> Entry | None:
         """The rule of ``pieces``; None if one of them is no part by itself."""
-        parts = tuple(map(self._parts.get, pieces))
+        parts = cast("tuple[Part, ...]", tuple(map(self._parts.get, pieces)))  # None is in no key
         key = (userdata, parts) if userdata else parts
-        found = self._entries.get(key)  # type: ignore[arg-type]  # no key has None in it
+        found = self._entries.get(key)
         if found is not None:
             return found
-        known = [self._part(piece) if part is None else part for part, piece in zip(parts, pieces, strict=True)]
-        if None in known:
-            return None
-        whole = cast("tuple[Part, ...]", tuple(known))
-        entry = entry_of(whole, self.family, _comment(userdata) if userdata else "")
-        self._entries[(userdata, whole) if userdata else whole] = entry
+        if not all(parts):
+            known = [self._parts.get(piece) or self._part(piece) for piece in pieces]
+            return self._found(pieces, userdata) if all(known) else None
+        entry = self._entries[key] = entry_of(parts, self.family, _comment(userdata) if userdata else "")
         return entry
 
     def _part(self, piece: bytes) -> Part | None:

@@ -30,9 +30,9 @@ HANDLES = "Q"
 class HeldChain:
     """A chain. ``entries`` are sequences parallel to ``handles``, one for each of its families.
 
-    ``plain`` says that all entries are rules. ``made`` is what `frozen` made of the chain, as long as nothing changes;
-    both hold the same tuple of rules. ``packets`` are those of a dump, in the same order; None once a commit changed
-    the chain, for commits do not tell.
+    ``plain`` says that all entries are rules. ``made`` is what `frozen` made of them, by family, as long as nothing
+    changes; it holds the same tuple of rules, but for chains that change ``often``: those would be copied each time.
+    ``packets`` are those of a dump, in the same order; None once a commit changed the chain, for commits do not tell.
     """
 
     message: ChainMessage
@@ -40,7 +40,8 @@ class HeldChain:
     packets: tuple[int, ...] | None = None
     entries: list[Sequence[Entry]] = field(factory=list)
     plain: bool = True
-    made: dict[r.AddressFamily, r.Chain] = field(factory=dict)
+    often: bool = False
+    made: list[r.Chain | None] = field(factory=list)
     _targets: frozenset[str] | None = None
 
     def fill(self, handles: array[int], packets: Sequence[int], entries: Iterable[Sequence[Entry]]) -> None:
@@ -57,11 +58,12 @@ class HeldChain:
 
     def changed(self) -> None:
         """What was made of the chain before does not hold any longer."""
-        self.made.clear()
+        self.made = [None] * len(self.entries)
         self._targets = None
 
     def _lists(self) -> list[list[Entry]]:
         """The entries, to be changed."""
+        self.often = self.often or any(isinstance(held, tuple) and held for held in self.entries)
         lists = [held if isinstance(held, list) else list(held) for held in self.entries]
         self.entries, self.packets = [*lists], None
         self.changed()
@@ -130,14 +132,18 @@ class HeldChain:
             self.entries = [tuple(_renamed_in(one, old, new) for one in held) for held in self.entries]
             self.changed()
 
-    def frozen(self, family: r.AddressFamily, *, own: bool) -> r.Chain:
-        """The chain as a value; the identical one as long as nothing changes. ``own``: its hook is iptables' own."""
-        found = self.made.get(family)
+    def frozen(self, at: int, *, own: bool) -> r.Chain:
+        """The chain as a value, for its family ``at``; the identical one as long as nothing changes.
+
+        ``own``: its hook is iptables' own.
+        """
+        found = self.made[at]
         if found is None:
-            at = DECODED[self.message.family].index(family)
-            held = self.entries[at] = tuple(self.entries[at])
+            held = tuple(self.entries[at])
+            if not self.often:
+                self.entries[at] = held
             rules: tuple[r.Rule, ...] = held if self.plain else flat(held)  # type: ignore[assignment]  # plain
-            found = self.made[family] = r.Chain(
+            found = self.made[at] = r.Chain(
                 name=self.message.name,
                 policy=self.message.policy,
                 base=None if own else self.message.base,

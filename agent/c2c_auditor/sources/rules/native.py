@@ -21,7 +21,7 @@ from c2c_auditor.sources.rules.journal import Journal
 from c2c_auditor.sources.rules.netlink import Netlink
 from c2c_auditor.sources.rules.replica import Replica
 
-# What is known of rules that are gone is forgotten when so many, and a quarter of all, may be gone: it takes some 30 ms.
+# So many rules, and a quarter of all that are known, may be gone before they are forgotten, which takes some 30 ms.
 _SPARE = 1000
 # Longer than silk needs to write a policy chain and to delete the one before. A swap that hangs is judged as it is.
 _SWAP_SECONDS = 5.0

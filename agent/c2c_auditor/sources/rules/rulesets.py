@@ -29,7 +29,7 @@ def ruleset(tables: Mapping[TableKey, HeldTable], family: r.AddressFamily, wante
         (key, table) for key, table in sorted(tables.items(), key=lambda item: item[0]) if _is_native(key, family)
     ]
     return r.Ruleset(
-        tables={spec.name: _own_table(spec, tables.get((family.nfproto, spec.name)), family) for spec in wanted},
+        tables={spec.name: _own_table(spec, tables.get((family.nfproto, spec.name))) for spec in wanted},
         natives=tuple(_native_table(key, table, family) for key, table in natives),
         family=family,
         backend=r.Backend.NFT,
@@ -44,24 +44,25 @@ def _is_native(key: TableKey, family: r.AddressFamily) -> bool:
     return proto == INET or (proto == family.nfproto and name not in _SPECS)
 
 
-def _own_table(spec: TableSpec, held: HeldTable | None, family: r.AddressFamily) -> r.Table:
+def _own_table(spec: TableSpec, held: HeldTable | None) -> r.Table:
     """One of iptables' tables. Built-in chains accept everything if they are not there, or the table is dormant."""
     chains = {hook.value: r.Chain(name=hook.value, policy="ACCEPT") for hook in spec.hooks}
     if held is not None and not held.message.dormant:
         for chain in held.chains.values():
-            chains[chain.message.name] = chain.made.get(family) or _own_chain(spec.name, chain, family)
+            chains[chain.message.name] = chain.made[0] or _own_chain(spec.name, chain)
     return r.Table(name=spec.name, chains=chains)
 
 
-def _own_chain(table: str, chain: HeldChain, family: r.AddressFamily) -> r.Chain:
-    return chain.frozen(family, own=_OWN_HOOKS.get((table, chain.message.name)) == chain.message.base)
+def _own_chain(table: str, chain: HeldChain) -> r.Chain:
+    return chain.frozen(0, own=_OWN_HOOKS.get((table, chain.message.name)) == chain.message.base)
 
 
 def _native_table(key: TableKey, held: HeldTable, family: r.AddressFamily) -> r.Table:
     """A dormant table's chains hang on no hook."""
+    at = DECODED[key[0]].index(family)
     return r.Table(
         name=f"{FAMILY_NAMES[key[0]]} {key[1]}",
-        chains={chain.message.name: chain.frozen(family, own=held.message.dormant) for chain in held.chains.values()},
+        chains={chain.message.name: chain.frozen(at, own=held.message.dormant) for chain in held.chains.values()},
     )
 
 
