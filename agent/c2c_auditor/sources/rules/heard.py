@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attrs import define, field
 
@@ -16,49 +16,57 @@ from c2c_auditor.sources.rules.held import DECODED, HANDLES
 from c2c_auditor.sources.rules.netlink import DELRULE, NEWRULE, Commit, Message
 
 _APPENDED = 0x800
+_OF_RULES = (NEWRULE, DELRULE)
 
 
 @define(eq=False)
 class NewRules:
-    """Rules of one chain that one commit announced one behind the other, in messages with the same ``beginning``.
+    """Rules of one chain that one commit announced one behind the other.
 
     ``entries`` are lists parallel to ``handles``, one for each family of the table's packets. ``positions`` are the
     handles of the rules in front of them, 0 where none was named: such a rule is the last of its chain then if they are
     ``appended``, and else the first.
     """
 
-    beginning: bytes
     chain: ChainName
     appended: bool
-    entries: tuple[list[Entry], ...]
+    entries: list[list[Entry]] = field(factory=list)
     handles: array[int] = field(factory=lambda: array(HANDLES))
     positions: array[int] = field(factory=lambda: array(HANDLES))
 
-    def add(self, payload: bytes, decoders: Sequence[RuleDecoder]) -> None:
-        """Add a rule with the same beginning."""
-        handle, start = 0, len(self.beginning)
-        for decoder, held in zip(decoders, self.entries, strict=True):
-            handle, _, entry = decoder.message(payload, start)
-            held.append(entry)
-        self.handles.append(handle)
-        self.positions.append(position_in(payload, start))
+    def adding(self, decoders: Sequence[RuleDecoder], start: int) -> Callable[[bytes], None]:
+        """What adds a message that begins with ``start`` bytes of `beginning_of`."""
+        self.entries = [[] for _ in decoders]
+        decoding = [(decoder.message, held.append) for decoder, held in zip(decoders, self.entries, strict=True)]
+
+        def add(payload: bytes) -> None:
+            handle = 0
+            for message, hold in decoding:
+                handle, _, entry = message(payload, start)
+                hold(entry)
+            self.handles.append(handle)
+            self.positions.append(position_in(payload, start))
+
+        return add
 
 
 @define(eq=False)
 class DeletedRules:
     """The same of deleted ones. ``told`` is what they did to packets of the first family, where it was asked for."""
 
-    beginning: bytes
     chain: ChainName
     handles: array[int] = field(factory=lambda: array(HANDLES))
     told: list[Entry] = field(factory=list)
 
-    def add(self, payload: bytes, decoders: Sequence[RuleDecoder]) -> None:
-        """Add a rule with the same beginning; what it did if there is one of ``decoders``, and the kernel told it."""
-        start = len(self.beginning)
-        self.handles.append(handle_in(payload, start))
-        if decoders and rule_in(payload, start)[0]:
-            self.told.append(decoders[0].message(payload, start)[2])
+    def adding(self, decoders: Sequence[RuleDecoder], start: int) -> Callable[[bytes], None]:
+        """The same; what the rule did is added if there is a decoder, and if the kernel told it."""
+
+        def add(payload: bytes) -> None:
+            self.handles.append(handle_in(payload, start))
+            if decoders and rule_in(payload, start)[0]:
+                self.told.append(decoders[0].message(payload, start)[2])
+
+        return add
 
 
 Announced = NewRules | DeletedRules | Message | Commit | None
@@ -80,34 +88,27 @@ class Heard:
 
     def extend(self, announced: Iterable[Message | Commit | None], *, whole: bool) -> None:
         """Add what was announced. ``whole``: what deleted rules did is wanted too. Raises NotUnderstood."""
-        last: Announced = None
+        add: Callable[[bytes], None] | None = None
+        before, beginning = (0, 0), b""
         for one in announced:
             self.messages += 1
-            if isinstance(one, tuple) and one[0] in (NEWRULE, DELRULE):
-                last = self._rule(last, *one, whole=whole)
-            else:
-                last = one
+            if not isinstance(one, tuple) or one[0] not in _OF_RULES:
+                add = None
                 self._items.append(one)
+                continue
+            kind, flags, payload = one
+            if add is None or (kind, flags) != before or not payload.startswith(beginning):
+                before, beginning = (kind, flags), beginning_of(payload)
+                add = self._begun(kind, flags, beginning, whole=whole)
+            add(payload)
 
-    def _rule(self, last: Announced, kind: int, flags: int, payload: bytes, *, whole: bool) -> Announced:
-        """Add a rule to ``last``, or to what is then the last."""
-        decoders = self._decoders.get(payload[0], [])
+    def _begun(self, kind: int, flags: int, beginning: bytes, *, whole: bool) -> Callable[[bytes], None]:
+        table, chain = names_in(beginning)
+        name, decoders = ((beginning[0], table), chain), self._decoders.get(beginning[0], [])
         if kind == NEWRULE:
-            appended = bool(flags & _APPENDED)
-            if not isinstance(last, NewRules) or last.appended != appended or not payload.startswith(last.beginning):
-                beginning, chain = _names(payload)
-                last = NewRules(beginning, chain, appended, tuple([] for _ in decoders))
-                self._items.append(last)
-            last.add(payload, decoders)
-        else:
-            if not isinstance(last, DeletedRules) or not payload.startswith(last.beginning):
-                last = DeletedRules(*_names(payload))
-                self._items.append(last)
-            last.add(payload, decoders if whole else [])
-        return last
-
-
-def _names(payload: bytes) -> tuple[bytes, ChainName]:
-    beginning = beginning_of(payload)
-    table, chain = names_in(beginning)
-    return beginning, ((payload[0], table), chain)
+            new = NewRules(name, bool(flags & _APPENDED))
+            self._items.append(new)
+            return new.adding(decoders, len(beginning))
+        deleted = DeletedRules(name)
+        self._items.append(deleted)
+        return deleted.adding(decoders if whole else [], len(beginning))
