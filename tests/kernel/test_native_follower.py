@@ -176,7 +176,7 @@ def test_what_is_lost_leads_to_a_new_listing() -> None:
 
 @in_namespace
 def test_what_a_thread_receives_ahead_is_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every chain by the thread, with little room; it ends with the reading, and with one that fails halfway."""
+    """Every chain by the thread, with little room; it ends with the reading, also with one that fails, as it may."""
     _run("iptables-nft-restore", given=(CELLS / "fleet-40" / "iptables-save.txt").read_text())
     many = "\n".join(f"-A FORWARD -s {_address(number)} -j ACCEPT" for number in range(2000))
     _run("iptables-nft-restore", "-n", given=f"*filter\n{many}\nCOMMIT\n")
@@ -189,6 +189,9 @@ def test_what_a_thread_receives_ahead_is_what_is_there(monkeypatch: pytest.Monke
         with pytest.raises(AttributeError, match="given_up"):
             follows.rules()
         assert follows.follower.generation is None
+        monkeypatch.setattr(ahead, "Requests", lambda: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            follows.rules()
         monkeypatch.undo()
         assert follows.rules() == expected
     deadline = time.monotonic() + 30

@@ -72,10 +72,11 @@ class RuleDecoder:
         return self._learned(expressions, userdata)
 
     def keep(self, used: AbstractSet[int]) -> None:
-        """Forget the rules that are not ``used`` (by ``id``), and the parts that only they have."""
+        """Forget the rules that are not ``used`` (by ``id``), and the parts that only they have; frames come again."""
         self._entries = {key: entry for key, entry in self._entries.items() if id(entry) in used}
         parts = {part for key in self._entries for part in (key[1] if key and isinstance(key[0], bytes) else key)}
         self._parts = {piece: part for piece, part in self._parts.items() if part in parts}
+        self._frames = {}
 
     def _found(self, pieces: Sequence[bytes], userdata: bytes = b"") -> Entry | None:
         """The rule of ``pieces``; None if one of them is no part by itself."""

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 
-from c2c_auditor.errors import SourceError
 from c2c_auditor.sources.rules.netlink import Requests
 
 Place = tuple[int, str, str]
@@ -28,7 +27,7 @@ class Ahead:
 
     def __init__(self, chains: Sequence[Place]) -> None:
         self._chains = chains
-        self._received: SimpleQueue[list[bytes] | SourceError | None] = SimpleQueue()
+        self._received: SimpleQueue[list[bytes] | BaseException | None] = SimpleQueue()
         self._room: SimpleQueue[None] = SimpleQueue()
         for _ in range(_WAITING):
             self._room.put(None)
@@ -44,9 +43,9 @@ class Ahead:
         self._room.put(None)
 
     def next_rules(self) -> Iterator[bytes]:
-        """What stands behind the headers of the next chain's messages. Raises SourceError."""
+        """What stands behind the headers of the next chain's messages. Raises what the thread met."""
         while (received := self._received.get()) is not None:
-            if isinstance(received, SourceError):
+            if isinstance(received, BaseException):
                 raise received
             yield from received
             self._room.put(None)
@@ -61,5 +60,5 @@ class Ahead:
                             return
                         self._received.put(together)
                     self._received.put(None)
-        except SourceError as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, who waits must hear of it
             self._received.put(error)
