@@ -236,7 +236,12 @@ def test_messages_are_read_alike_at_once_and_step_by_step() -> None:
     decoder = RuleDecoder(IPV4)
     for port in (80, 81, 80, 82):
         asked = (TCP, payload(TRANSPORT, 2, 2), compared(struct.pack("!H", port)))
-        for packets, counted in ((0, ()), (5, (counter(5),)), (1 << 40, (counter(1 << 40),))):
+        for packets, counted in (
+            (0, ()),
+            (5, (counter(5),)),
+            (1 << 40, (counter(1 << 40),)),
+            (2, (counter(9), counter(2))),
+        ):
             for position in (0, 6):
                 for userdata in (b"", bytes((0, 3)) + b"ab\0"):
                     expressions = b"".join((*asked, *counted, DROP))

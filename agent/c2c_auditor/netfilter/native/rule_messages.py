@@ -108,6 +108,11 @@ def packets_of(expressions: bytes) -> int:
     return int.from_bytes(expressions[at + _PACKETS_AT : at + COUNTER_SIZE], "big")
 
 
+def counters_in(expressions: bytes) -> int:
+    """How many counters there are, or bytes that look like some."""
+    return expressions.count(_COUNTER_HEAD)
+
+
 def is_counter(element: bytes) -> bool:
     """Whether an expression is a counter, and nothing else."""
     return (

@@ -21,6 +21,7 @@ from c2c_auditor.netfilter.native.rule_messages import (
     COUNTER_SIZE,
     Frame,
     as_message,
+    counters_in,
     handle_in,
     is_counter,
     packets_of,
@@ -103,7 +104,8 @@ class RuleDecoder:
         """A rule that no known frame fits."""
         pieces, counter = self._cut(expressions)
         sizes = [len(piece) for piece in pieces]
-        for positioned in (False, True):
+        # Which of several counters counts the rule's packets is not known from where one of them stands.
+        for positioned in (False, True) if counters_in(expressions) <= 1 else ():
             frame = Frame(sizes, counter, positioned=positioned)
             frames = self._frames.setdefault(frame.size, [])
             frames[:] = [frame, *frames[: _MOST_FRAMES - 1]]
