@@ -30,6 +30,7 @@ from c2c_auditor.netfilter.binary.tables import chains_in
 from c2c_auditor.netfilter.listing import parse_listing
 from c2c_auditor.netfilter.native.messages import chain_message, table_message
 from c2c_auditor.netfilter.native.parts import drafted, flat, part_of
+from c2c_auditor.netfilter.native.rule_messages import as_message
 from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
@@ -149,6 +150,7 @@ def _native(data: bytes) -> None:
         with suppress(NotUnderstood):
             first = decoder.entry(data)
             assert decoder.entry(data) is first
+            assert decoder.message(as_message(data), 0)[2] is first
             assert flat([first]) == drafted([part_of(data, family)], family)
 
 
