@@ -50,13 +50,14 @@ class Totals:
     def add(self, verdicts: Mapping[Hashable, str], packets: Mapping[Hashable, int]) -> None:
         """One reading: the rules that are there, and what those of them showed that could be read."""
         if self._last is None:
-            self._last = dict(packets)
+            self._last = {rule: count for rule, count in packets.items() if count}
             return
         for rule, count in packets.items():
             if rule in verdicts:
                 before = self._last.get(rule, 0)
                 self._sums[verdicts[rule]] += count - before if count >= before else count
-        self._last = {rule: count for rule, count in {**self._last, **packets}.items() if rule in verdicts}
+        # Most rules have met no packet, and need not be kept.
+        self._last = {rule: count for rule, count in {**self._last, **packets}.items() if count and rule in verdicts}
 
     def sums(self) -> Mapping[str, int] | None:
         """The totals; None before the first reading."""
