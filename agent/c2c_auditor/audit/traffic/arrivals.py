@@ -118,7 +118,8 @@ class Arrivals:
         late = senders.unusual(self._address)
         some: Iterable[Sender] = senders.all
         if self._conditions.whole_marks and not self._conditions.others and not late and not self._open:
-            some = senders.that(apps={policy.source for policy in self._policies}, marks=self._conditions.marks)
+            apps = dict.fromkeys(policy.source for policy in self._policies)  # no set: its order is not the next run's
+            some = senders.that(apps=apps, marks=self._conditions.marks)
         for sender in some:
             if sender is not self._sender:
                 yield sender, senders.start(sender, self._address) if late else sender.mark
