@@ -233,7 +233,7 @@ def _daemon(containers: int, rules: int) -> Daemon:
 
 def _measured(cell: Cell, process: psutil.Process) -> Daemon:
     _until(lambda report: report["result"] == "clean")
-    time.sleep(20)  # the first readings of every source, and the witness
+    time.sleep(30)  # the first readings of every source, and the witness
     before, programs = _spent(process), _ran_programs(process)
     time.sleep(30)
     rest = (_spent(process) - before) / 30

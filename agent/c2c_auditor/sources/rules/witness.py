@@ -1,7 +1,8 @@
 """A second witness of the rules: iptables-nft, which has the version that wrote them.
 
-At the start, and then once in a while, all rules are read through it too, by a thread of its own, and held against what
-netlink said of the same generation. While somebody commits all the time no such reading is possible: it is tried again
+After the first audit, and then once in a while, all rules are read through it too, by a thread of its own, and held
+against what netlink said of the same generation. Beside the first audit it would leave holes in the memory that this
+fills for good. While somebody commits all the time no such reading is possible: it is tried again
 later, a few times, and then at the next turn.
 """
 
@@ -46,6 +47,7 @@ class WitnessedReader:
 
     def __init__(self, native: NativeReader, text: NftReader, interval: float, clocks: Clocks | None = None) -> None:
         self._native = native
+        self._begun: set[r.AddressFamily] = set()
         self._text = text
         self._interval = interval
         self._clocks = clocks if clocks is not None else Clocks()
@@ -77,7 +79,9 @@ class WitnessedReader:
         """The rules in force, with what the witness said of chains that are unchanged since. Raises SourceError."""
         ruleset = self._native.read(family)
         self._collect()
-        if self._thread is None and self._clocks.steady() >= self._due.get(family, float("-inf")):
+        due = family in self._begun and self._clocks.steady() >= self._due.get(family, float("-inf"))
+        self._begun.add(family)
+        if self._thread is None and due:
             self._ask(family, ruleset)
         return self._with_what_was_heard(family, ruleset)
 
