@@ -189,7 +189,7 @@ def page(
         ("its undoing until the cell is clean", "resolved", lambda one: f"{one * 1e3:.0f} ms", ""),
         ("processor time at rest", "rest", lambda one: f"{one * 100:.2f} % of a core", ""),
         ("processor time for an act", "act", lambda one: f"{one * 1e3:.0f} ms", "10 ms"),
-        ("processor time with an act every 5 s, for 80 s", "churn", lambda one: f"{one * 100:.2f} % of a core", "0.2 %"),
+        ("processor time with an act every 5 s (80 s)", "churn", lambda one: f"{one * 100:.2f} % of a core", "0.2 %"),
         ("memory of both processes (PSS)", "memory", lambda one: f"{one / 2**20:.0f} MiB", "100 MiB"),
         ("programs started after the start", "started", lambda one: "some" if one else "none", "none"),
     )
