@@ -122,7 +122,7 @@ Not every target is reached:
   both takes the rest.
 - **One policy changed** costs the plan of two containers, a comparison of 20,000 rules by value, and an outline for
   each container, which shows that nothing else has changed.
-- **A MARK gone** concerns its sender's flows to each container: 20,000 are looked up again.
+- **A MARK gone** concerns its sender's flows to each container: 33,000 pairs of ends are put together again.
 
 ## How cost grows
 
@@ -162,8 +162,8 @@ not counted with auditing.
 Memory beyond that of the small cell: reading the rules takes some 20 MiB (at 306,000 rules 16 MiB: most are the same
 in each container and one object, which costs a chain 16 bytes), the plan 5, its comparison 3, the index of the policy
 chain 4, what becomes of all flows 6, policies 2. The rest, some 30 MiB, Python holds and does not use: what an audit
-takes for a while leaves holes. Of the small cell's, two thirds are the interpreter, libraries and the code itself,
-shared by both processes as far as Python's counting of references leaves them shared.
+takes for a while leaves holes. The small cell's is nearly all interpreter, libraries and the code itself, 47 MiB once
+they are imported. The second process begins with the same pages, and Python's counting of references writes to them.
 
 ## A thousand cells
 

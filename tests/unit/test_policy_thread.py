@@ -17,6 +17,7 @@ from c2c_auditor.sources.facts.known import Known
 from c2c_auditor.sources.facts.policy_fetcher import PolicyFetcher, PolicyKnowledge, PolicyQuery
 from c2c_auditor.sources.facts.policy_schedule import Pace
 from c2c_auditor.sources.facts.policy_thread import PolicyThread
+from support.waiting import turns
 
 _BOUND = 20.0  # seconds after which a test has failed
 _NEVER = 3600.0
@@ -175,7 +176,9 @@ def test_policies_are_expected_from_a_swap_until_they_have_been_asked_for() -> N
         thread.read(QUERY)
         fetcher.go.release()
         assert _readable(thread)
-        thread.join(0.1)  # what is known is announced just before the fetch is over
+        for _ in turns():  # what is known is announced just before the fetch is over
+            if not thread.expecting:
+                break
         thread.expect(2.0)
         assert [thread.expecting] == [False]
 

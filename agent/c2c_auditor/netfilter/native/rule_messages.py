@@ -1,6 +1,6 @@
 """What stands in a message about a rule: table, chain, handle, the rule in front of it, expressions and user data.
 
-`RuleMessage` reads any message. A `Frame` reads the numbers of messages of one length at once, and cuts their rules
+The functions read any message. A `Frame` reads the numbers of messages of one length at once, and cuts their rules
 into parts, where everything else is as it was in another message. Sources: Linux
 include/uapi/linux/netfilter/nf_tables.h (``enum nft_rule_attributes``); net/netfilter/nf_tables_api.c
 (``nf_tables_fill_rule_info``), nft_counter.c.
