@@ -277,30 +277,32 @@ def test_judging_20000_policy_rules() -> None:
     _row("plan + compare + reachability: cold", f"{(time.perf_counter() - started) * 1e3:.0f} ms", "-")
     _collect_as_the_agent()
     gone = iter(range(len(policies)))
-    reaching: list[float] = []
 
-    def one_policy_fewer() -> float:
+    def one_policy_fewer() -> CellFacts:
         at = next(gone)
-        facts = evolve(cell.facts, policies=PolicySet(policies=tuple(policies[:at] + policies[at + 1 :])))
-        inputs = Inputs.of(facts, ruleset, None)
-        started = time.perf_counter()
-        reach = reachability(inputs, before.reach)
-        reaching.append(time.perf_counter() - started)
-        assert reach is not None
-        assert sum(1 for _ in reach.differences()) > 0
+        return evolve(cell.facts, policies=PolicySet(policies=tuple(policies[:at] + policies[at + 1 :])))
+
+    def judged() -> float:
+        facts = one_policy_fewer()
         started = time.perf_counter()
         judgement = judge(facts, ruleset, None, previous=before)
         settle(Memory(), judgement, 0.0, Grace())
-        whole = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         assert any(finding.kind.value == "accept_stale" for finding in judgement.findings)
-        return whole - reaching[-1]
+        return seconds
 
-    _row(
-        "plan + compare + settle: one policy changed",
-        f"{min(one_policy_fewer() for _ in range(9)) * 1e3:.0f} ms",
-        "60 ms",
-    )
-    _row("reachability: one policy changed", f"{min(reaching) * 1e3:.0f} ms", "60 ms")
+    def reached() -> float:
+        inputs = Inputs.of(one_policy_fewer(), ruleset, None)
+        started = time.perf_counter()
+        reach = reachability(inputs, before.reach)
+        seconds = time.perf_counter() - started
+        assert reach is not None
+        assert sum(1 for _ in reach.differences()) > 0
+        return seconds
+
+    whole, reaching = min(judged() for _ in range(9)), min(reached() for _ in range(9))
+    _row("plan + compare + settle: one policy changed", f"{(whole - reaching) * 1e3:.0f} ms", "60 ms")
+    _row("reachability: one policy changed", f"{reaching * 1e3:.0f} ms", "60 ms")
 
 
 @in_namespace

@@ -36,9 +36,10 @@ from c2c_auditor.audit.traffic.statements import Places, sentences
 from c2c_auditor.audit.unknown import unknown_kinds
 from c2c_auditor.errors import EvaluationError
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.cell import CellFacts, Policy
+from c2c_auditor.model.cell import CellFacts, Policy, PolicySet, Store
 from c2c_auditor.model.finding import Finding, in_order
 from c2c_auditor.model.rule import Loss
+from c2c_auditor.netfilter.derived import derived
 from c2c_auditor.silk.chain_names import policy_chain_time
 
 Check = Callable[[Inputs], Iterable[Finding]]
@@ -86,13 +87,14 @@ def judge(
     previous: Judgement | None = None,
 ) -> Judgement:
     """`judge_inputs` for facts and a ruleset; ``others``: see `Inputs.of`."""
-    return judge_inputs(Inputs.of(facts_, ruleset, now, others), previous.reach if previous is not None else None)
+    compared = previous.comparison if previous is not None else None
+    return judge_inputs(Inputs.of(facts_, ruleset, now, others, previous=compared), previous)
 
 
-def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgement:
+def judge_inputs(inputs: Inputs, previous: Judgement | None = None) -> Judgement:
     """Every difference in this reading, worst first. Pure: equal inputs give equal judgements.
 
-    ``previous`` is the reachability before this one, of which what did not change is taken over.
+    ``previous`` is the judgement before this one; of its reachability what did not change is taken over.
     """
     unknown = unknown_kinds(inputs)
     findings = [finding for check in (CHECKS_IPV6 if inputs.ipv6 else CHECKS) for finding in check(inputs)]
@@ -100,7 +102,7 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
         findings = [finding for finding in findings if finding.kind not in unknown]
     if is_part(inputs.ruleset):
         findings = list(proved(inputs, findings))
-    reach, notes = _work_out_reachability(inputs, previous)
+    reach, notes = _work_out_reachability(inputs, previous.reach if previous is not None else None)
     statements: tuple[str, ...] = ()
     if reach is not None:
         places = Places(inputs)
@@ -112,7 +114,7 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
         judged = of_ipv6(inputs, findings)
         return evolve(judged, unknown=unknown, notes=(*judged.notes, *notes), statements=statements, reach=reach)
     outcome = inputs.comparison
-    carried = _carried_policies(inputs)
+    carried = _carried_policies(inputs.facts.store, inputs.facts.policies)
     tally = count_tally(inputs)
     holds_from, holds_until = policy_chain.time_bounds(inputs)
     return Judgement(
@@ -125,6 +127,7 @@ def judge_inputs(inputs: Inputs, previous: Reachability | None = None) -> Judgem
         statements=statements,
         policy_chain_time=policy_chain_time(inputs.chains.names[-1]) if inputs.chains.names else None,
         reach=reach,
+        comparison=outcome,
         holds_from=holds_from,
         holds_until=holds_until,
     )
@@ -154,9 +157,9 @@ def _work_out_reachability(
     return None, (f"Reachability was not worked out: {reason}.",)
 
 
-def _carried_policies(inputs: Inputs) -> frozenset[Policy] | None:
+@derived
+def _carried_policies(store: Store | None, policies: PolicySet | None) -> frozenset[Policy] | None:
     """The policies whose destination runs here: those that this cell's ACCEPT rules carry out."""
-    store, policies = inputs.facts.store, inputs.facts.policies
     if store is None or policies is None:
         return None
     here = {container.app for container in store.containers}

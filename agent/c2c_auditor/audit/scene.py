@@ -96,10 +96,11 @@ def judge_cell(reading: Reading, previous: Scene | None = None) -> Scene:
 def _judged(reading: Reading, rulesets: Sequence[Ruleset], previous: Judgement | None) -> Judged:
     """The rulesets of one family: those of all backends in use, the main one first."""
     first, *others = rulesets
-    inputs = Inputs.of(reading.facts, first, reading.time)
+    compared = previous.comparison if previous is not None else None
+    inputs = Inputs.of(reading.facts, first, reading.time, previous=compared)
     said = (warning for other in others for warning in other.warnings)
     inputs = evolve(inputs, beside=tuple(others), notes=(*inputs.notes, *said))
-    judgement = judge_inputs(inputs, previous.reach if previous is not None else None)
+    judgement = judge_inputs(inputs, previous)
     others = [other for other in others if silks(other)]
     for other in others:  # silk's rules there are in force as well, so they are judged as silk's
         second = judge_inputs(Inputs.of(reading.facts, other, reading.time))

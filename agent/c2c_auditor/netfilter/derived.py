@@ -1,29 +1,39 @@
-"""What was worked out of an object, kept as long as that very object lives.
+"""What was worked out of objects, kept as long as those very objects live.
 
-From one audit to the next, chains that nothing changed are the same objects, and most audits find one chain changed.
+From one audit to the next, what nothing changed is the same object, and most audits find one chain or one list changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from functools import wraps
+from typing import ParamSpec, TypeVar
 from weakref import ref
 
-K = TypeVar("K")
+P = ParamSpec("P")
 V = TypeVar("V")
 
 
-class Derived(Generic[K, V]):
-    """``work``, done once for each object. What it returns must not hold the object, or neither is ever forgotten."""
+def derived(work: Callable[P, V]) -> Callable[P, V]:
+    """``work``, done once for the same objects; numbers and None are the same where they are equal.
 
-    def __init__(self, work: Callable[[K], V]) -> None:
-        self._work = work
-        self._made: dict[int, tuple[ref[K], V]] = {}
+    What it returns must hold none of the objects, or they are never forgotten.
+    """
+    made: dict[tuple[object, ...], tuple[object, V]] = {}
 
-    def __call__(self, value: K) -> V:
-        """What ``work`` made of ``value``."""
-        key = id(value)  # another object gets this one's number only after it is gone, and with it the entry
-        found = self._made.get(key)
+    @wraps(work)
+    def result(*args: P.args, **kwargs: P.kwargs) -> V:
+        # Another object gets the number of one of these only after that one is gone, and with it the entry.
+        objects = (*args, *kwargs.values())
+        key = (*[one if _is_plain(one) else id(one) for one in objects], *kwargs)
+        found = made.get(key)
         if found is None:
-            found = self._made[key] = ref(value, lambda _: self._made.pop(key, None)), self._work(value)
+            kept = [ref(one, lambda _: made.pop(key, None)) for one in objects if not _is_plain(one)]
+            found = made[key] = kept, work(*args, **kwargs)
         return found[1]
+
+    return result
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, int)

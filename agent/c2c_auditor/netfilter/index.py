@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.actions import Action, action
-from c2c_auditor.netfilter.derived import Derived
+from c2c_auditor.netfilter.derived import derived
 from c2c_auditor.netfilter.known_ends import KnownEnds
 from c2c_auditor.netfilter.packet import end_part
 
@@ -100,7 +100,7 @@ class Named:
             marked.exact.setdefault(mark, []).append(at)
 
 
-_alone = Derived(Named.of)
+_alone = derived(Named.of)
 
 
 class ChainIndex:

@@ -15,6 +15,7 @@ from attrs import frozen
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, Policy, PolicySet, Store, VpaConfig
 from c2c_auditor.netfilter import canonical
+from c2c_auditor.netfilter.derived import derived
 from c2c_auditor.silk.remembered import remembered
 from c2c_auditor.silk.shapes import NEW_CONNECTIONS, limited, logged
 
@@ -109,6 +110,7 @@ def _ports(policy: Policy) -> r.TransportMatch:
     return canonical.transport(_PROTOCOLS[policy.protocol], policy.ports.first, policy.ports.last)
 
 
+@derived
 def plan_policy_chain(
     store: Store, policies: PolicySet, config: VpaConfig, ingress_tag: int | None
 ) -> tuple[Planned, ...]:

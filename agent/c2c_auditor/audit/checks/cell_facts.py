@@ -11,10 +11,11 @@ from c2c_auditor.audit.comparison.entry import Entry
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.policy_chains import jumped_chain
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.cell import Container
+from c2c_auditor.model.cell import Container, Policy, PolicySet, Store
 from c2c_auditor.model.family import Address
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
+from c2c_auditor.netfilter.derived import derived
 from c2c_auditor.netfilter.render import render_ports
 from c2c_auditor.silk import asg
 from c2c_auditor.silk.chain_names import ChainFamily, family_of, overlay
@@ -220,33 +221,37 @@ def port_not_exposed(inputs: Inputs) -> Iterator[Finding]:
     store, policies = inputs.facts.store, inputs.facts.policies
     if store is None or policies is None:
         return
+    for policy, ports in _beside_the_ports(store, policies):
+        opened = render_ports(policy.ports.first, policy.ports.last, "-")
+        destination = inputs.people.display_name(policy.destination)
+        yield describe.finding(
+            Kind.PORT_NOT_EXPOSED,
+            subject=(policy.source, policy.destination, opened),
+            summary=(
+                f"A policy lets {inputs.people.display_name(policy.source)} reach {destination} on tcp {opened}, "
+                f"but {destination} exposes only {', '.join(map(str, ports))}."
+            ),
+            remedy="Check the policy's port. Ignore this hint if the app listens on a port that it does not expose.",
+            policy=f"tcp {opened}",
+            **describe.apps(inputs, policy.source, policy.destination),
+        )
+
+
+@derived
+def _beside_the_ports(store: Store, policies: PolicySet) -> tuple[tuple[Policy, tuple[int, ...]], ...]:
+    """The tcp policies that open none of the ports of their destination's instances, with these ports, ascending."""
     declared: dict[str, set[int]] = {}
     for container in store.containers:
         if container.ports:
             declared.setdefault(container.app, set()).update(container.ports)
-    exposed = {app: sorted(ports) for app, ports in declared.items()}
-    for policy in policies.policies:
-        ports = exposed.get(policy.destination)
-        if (
-            policy.protocol == "tcp"
-            and ports
-            and bisect_left(ports, policy.ports.first) == bisect_right(ports, policy.ports.last)
-        ):
-            opened = render_ports(policy.ports.first, policy.ports.last, "-")
-            destination = inputs.people.display_name(policy.destination)
-            yield describe.finding(
-                Kind.PORT_NOT_EXPOSED,
-                subject=(policy.source, policy.destination, opened),
-                summary=(
-                    f"A policy lets {inputs.people.display_name(policy.source)} reach {destination} on tcp {opened}, "
-                    f"but {destination} exposes only {', '.join(map(str, ports))}."
-                ),
-                remedy=(
-                    "Check the policy's port. Ignore this hint if the app listens on a port that it does not expose."
-                ),
-                policy=f"tcp {opened}",
-                **describe.apps(inputs, policy.source, policy.destination),
-            )
+    exposed = {app: tuple(sorted(ports)) for app, ports in declared.items()}
+    return tuple(
+        (policy, ports)
+        for policy in policies.policies
+        if policy.protocol == "tcp"
+        and (ports := exposed.get(policy.destination))
+        and bisect_left(ports, policy.ports.first) == bisect_right(ports, policy.ports.last)
+    )
 
 
 def unconvertible(inputs: Inputs) -> Iterator[Finding]:

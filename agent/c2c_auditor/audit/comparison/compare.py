@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from c2c_auditor.audit.comparison import fields
 from c2c_auditor.audit.comparison.entry import Entry
@@ -39,7 +39,8 @@ class Changed(Generic[W]):
 class Comparison(Generic[W]):
     """The outcome: ``matched`` in the plan's order.
 
-    ``repeated`` are further copies, within one chain, of a rule that is planned or already extra.
+    ``repeated`` are further copies, within one chain, of a rule that is planned or already extra. ``planned`` and
+    ``present`` are what was compared.
     """
 
     matched: tuple[tuple[W, Entry], ...] = ()
@@ -47,6 +48,8 @@ class Comparison(Generic[W]):
     missing: tuple[W, ...] = ()
     extra: tuple[Entry, ...] = ()
     repeated: tuple[Entry, ...] = ()
+    planned: Sequence[W] = field(default=(), eq=False, repr=False)
+    present: Sequence[Entry] = field(default=(), eq=False, repr=False)
 
 
 def compare(
@@ -54,14 +57,19 @@ def compare(
     present: Sequence[Entry],
     pairable: Callable[[W, Entry], bool],
     first: Mapping[r.Rule, Entry] | None = None,
+    *,
+    previous: Comparison[W] | None = None,
 ) -> Comparison[W]:
     """``pairable`` may reject a pair of rules that differ in one field only, if it is no change of one rule.
 
-    ``first`` are ``present`` by value, of equal ones the first, where that is known already.
+    ``first`` are ``present`` by value, of equal ones the first, where that is known already. ``previous`` is an earlier
+    comparison with the same meaning of ``pairable``; it stands where both sides are the same objects.
     """
+    if previous is not None and previous.planned is planned and previous.present is present:
+        return previous
     if first is None:
         first = {entry.rule: entry for entry in reversed(present)}
-    found = list(map(first.get, [plan.rule for plan in planned]))
+    found = list(map(first.get, _rules(planned, previous)))
     missing: dict[r.Rule, W] = {}
     for plan, entry in zip(planned, found, strict=True):
         if entry is None:
@@ -84,7 +92,18 @@ def compare(
         missing=tuple(plan for plan in missing.values() if id(plan) not in gone[0]),
         extra=tuple(entry for entry in extra if id(entry) not in gone[1]),
         repeated=tuple(repeated),
+        planned=planned,
+        present=present,
     )
+
+
+def _rules(planned: Sequence[W], previous: Comparison[W] | None) -> Iterable[r.Rule]:
+    """The planned rules, where ``previous`` found one as the reader's object: that is found again without a look."""
+    wanted = [plan.rule for plan in planned]
+    if previous is None:
+        return wanted
+    read = {id(plan): entry.rule for plan, entry in previous.matched}
+    return map(read.get, map(id, planned), wanted)
 
 
 def _repeated(present: Iterable[Entry]) -> list[Entry]:

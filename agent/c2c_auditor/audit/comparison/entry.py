@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.netfilter.derived import Derived
+from c2c_auditor.netfilter.derived import derived
 
 
 class Entry(NamedTuple):
@@ -24,13 +24,13 @@ class Entry(NamedTuple):
         return f"rule {self.position} of {self.chain}{where}"
 
 
-@Derived
+@derived
 def entries(chain: r.Chain) -> tuple[Entry, ...]:
     """A filter chain's rules where they stand."""
     return tuple(Entry(chain=chain.name, position=at, rule=rule) for at, rule in enumerate(chain.rules, 1))
 
 
-@Derived
+@derived
 def first_entries(chain: r.Chain) -> Mapping[r.Rule, Entry]:
     """A filter chain's rules by value; of equal ones the first."""
     return dict(zip(reversed(chain.rules), reversed(entries(chain)), strict=True))

@@ -62,8 +62,16 @@ class Inputs:
     beside: tuple[r.Ruleset, ...] = ()
 
     @classmethod
-    def of(cls, facts: CellFacts, ruleset: r.Ruleset, now: float | None, others: tuple[r.Ruleset, ...] = ()) -> Inputs:
-        """Work out plan and lookups.
+    def of(
+        cls,
+        facts: CellFacts,
+        ruleset: r.Ruleset,
+        now: float | None,
+        others: tuple[r.Ruleset, ...] = (),
+        *,
+        previous: Comparison[Planned] | None = None,
+    ) -> Inputs:
+        """Work out plan and lookups; what ``previous``, the comparison before this one, still says is taken over.
 
         ``now`` in seconds since the epoch, None for a recording that does not tell its time.
 
@@ -88,12 +96,8 @@ class Inputs:
             )
         tag = facts.ingress_tag
         if config.overlay_ingress and tag is None:
-            tag = infer_ingress_tag(rules)
-            notes.append(
-                f"The ingress router's tag was inferred from the rules: 0x{tag:x}."
-                if tag is not None
-                else "The ingress router's tag is not known and cannot be inferred: ingress rules were not judged.",
-            )
+            tag, said = _inferred_tag(rules)
+            notes.append(said)
         wrapper = wrapper_of(facts, config, ruleset)
         notes += wrapper.notes
         notes += _unjudged(facts, config)
@@ -109,7 +113,7 @@ class Inputs:
             people=people,
             chains=chains,
             planned=planned,
-            comparison=compare_planned(planned, chains.rules, people, chains.first)
+            comparison=compare_planned(planned, chains.rules, people, chains.first, previous=previous)
             if planned is not None and chains.names
             else None,
             ingress_tag=tag,
@@ -193,8 +197,10 @@ def compare_planned(
     present: Sequence[Entry],
     people: People,
     first: Mapping[r.Rule, Entry] | None = None,
+    *,
+    previous: Comparison[Planned] | None = None,
 ) -> Comparison[Planned]:
-    """The policy chain's plan beside rules that stand there; ``first``: see `compare`."""
+    """The policy chain's plan beside rules that stand there; ``first``, ``previous``: see `compare`."""
 
     def pairable(plan: Planned, entry: Entry) -> bool:
         """A rule at another live container's address is that container's matter.
@@ -206,7 +212,15 @@ def compare_planned(
         address = entry.rule.source or entry.rule.destination
         return address is None or address.value not in people.by_address
 
-    return compare(planned, present, pairable, first)
+    return compare(planned, present, pairable, first, previous=previous)
+
+
+def _inferred_tag(rules: list[r.Rule]) -> tuple[int | None, str]:
+    """The ingress router's tag, None if no rule tells it, and a note."""
+    tag = infer_ingress_tag(rules)
+    if tag is None:
+        return None, "The ingress router's tag is not known and cannot be inferred: ingress rules were not judged."
+    return tag, f"The ingress router's tag was inferred from the rules: 0x{tag:x}."
 
 
 def _inferred(config: VpaConfig, rules: list[r.Rule]) -> VpaConfig:
@@ -215,6 +229,8 @@ def _inferred(config: VpaConfig, rules: list[r.Rule]) -> VpaConfig:
     An open rule is no proof of a switch: it is reported either way.
     """
     logging, ingress = config.c2c_logging, config.overlay_ingress
+    if logging is not None and ingress is not None:
+        return config
     return evolve(
         config,
         c2c_logging=logging if logging is not None else any(isinstance(rule.target, r.Log) for rule in rules),

@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from c2c_auditor.model.cell import Container, Names, Policy, PolicySet, Store
 from c2c_auditor.model.finding import App
+from c2c_auditor.netfilter.derived import derived
 
 _LONGEST_NAME = 64
 _MARKS = frozenset('"\\')
@@ -29,8 +30,9 @@ class People:
     app_tags: Mapping[str, frozenset[int]] = field(factory=dict)
     _display_names: dict[str, str] = field(factory=dict, init=False, eq=False, repr=False)
 
-    @classmethod
-    def of(cls, store: Store | None, policies: PolicySet | None) -> People:
+    @staticmethod
+    @derived
+    def of(store: Store | None, policies: PolicySet | None) -> People:
         """The lookups for what is known; an absent source leaves its part empty."""
         containers = store.containers if store is not None else ()
         addresses: dict[int, tuple[Container, ...]] = {}
@@ -38,7 +40,7 @@ class People:
             key = int(container.address)
             addresses[key] = (*addresses.get(key, ()), container)
         pairs = set(_tags(policies.policies if policies is not None else ()))
-        return cls(
+        return People(
             by_address=addresses,
             names={container.app: container.names for container in containers if container.app and container.names.app},
             tag_owners=_grouped((tag, app) for app, tag in pairs),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from attrs import frozen
@@ -55,9 +55,19 @@ class PolicyChains:
             names=tuple(found),
             active=active,
             jumps=jumps,
-            rules=tuple(entry for name in read for entry in entries(chains[name])),
-            first=dict(chain.from_iterable(first_entries(chains[name]).items() for name in reversed(read))),
+            rules=_joined([entries(chains[name]) for name in read]),
+            first=_merged([first_entries(chains[name]) for name in read]),
         )
+
+
+def _joined(parts: Sequence[tuple[Entry, ...]]) -> tuple[Entry, ...]:
+    """All parts; one alone is the same object, by which the next audit sees that nothing changed."""
+    return parts[0] if len(parts) == 1 else tuple(chain.from_iterable(parts))
+
+
+def _merged(parts: Sequence[Mapping[r.Rule, Entry]]) -> Mapping[r.Rule, Entry]:
+    """All parts; of equal rules the one in the first of them."""
+    return parts[0] if len(parts) == 1 else dict(chain.from_iterable(part.items() for part in reversed(parts)))
 
 
 def jumped_chain(rule: r.Rule) -> str:

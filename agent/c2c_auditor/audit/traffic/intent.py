@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from c2c_auditor.model import rule as r
-from c2c_auditor.model.cell import Container, Policy, VpaConfig
+from c2c_auditor.model.cell import Container, Policy, PolicySet, VpaConfig
+from c2c_auditor.netfilter.derived import derived
 from c2c_auditor.netfilter.flows import NOTHING, FlowSet, ports, union
 
 _PROTOCOLS = {"tcp": r.TCP, "udp": r.UDP}
@@ -39,11 +40,12 @@ def ingress(container: Container, config: VpaConfig) -> FlowSet:
     return union(*(ports(r.TCP, port, port) for port in container.ports))
 
 
-def grouped(policies: Iterable[Policy]) -> tuple[Mapping[str, tuple[Policy, ...]], Mapping[str, tuple[Policy, ...]]]:
+@derived
+def grouped(policies: PolicySet) -> tuple[Mapping[str, tuple[Policy, ...]], Mapping[str, tuple[Policy, ...]]]:
     """``policies`` by destination app, and by source app."""
     to: dict[str, list[Policy]] = {}
     of: dict[str, list[Policy]] = {}
-    for policy in policies:
+    for policy in policies.policies:
         to.setdefault(policy.destination, []).append(policy)
         of.setdefault(policy.source, []).append(policy)
     return {app: tuple(found) for app, found in to.items()}, {app: tuple(found) for app, found in of.items()}

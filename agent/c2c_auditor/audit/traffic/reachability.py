@@ -87,7 +87,7 @@ class _Ends:
         self._memory = previous.memory if previous is not None else {}
         self._way = Way(inputs.stages)
         self._containers = inputs.facts.store.containers
-        self._to, self._of = intent.grouped(inputs.facts.policies.policies)
+        self._to, self._of = intent.grouped(inputs.facts.policies)
         known = previous.senders if previous is not None else None
         self.senders = Senders.of(inputs, self._way, frozenset(self._of), known)
 
@@ -107,15 +107,19 @@ class _Ends:
         """Apps that run on other cells only, as far as this cell decides: their sources' packets must leave marked."""
         here = frozenset(container.app for container in self._containers)
         rows: dict[str, list[Row]] = {}
+        leaving = {
+            app: some
+            for app, policies in self._of.items()
+            if (some := [policy for policy in policies if policy.destination not in here])
+        }
+        allowed = {app: intent.by_destination(policies) for app, policies in leaving.items()}
         for sender in self.senders.all:
-            policies = self._of.get(sender.container.app, ())
-            if not policies:
+            policies = leaving.get(sender.container.app)
+            if policies is None:
                 continue
             right = sender.egress.marks.get(policies[-1].source_tag, NOTHING)
             marked = both(sender.egress.passes, right), both(sender.egress.may_pass, right)
-            for app, intended in intent.by_destination(policies).items():
-                if app in here:
-                    continue
+            for app, intended in allowed[sender.container.app].items():
                 row = row_of(sender.source, intended, marked, sender.replies)
                 row = evolve(row, passes=both(intended, row.passes), may_pass=both(intended, row.may_pass))
                 if row.differs:
