@@ -7,6 +7,7 @@ that each concern one container. A question about two ends needs those few, in o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from functools import cached_property
 from itertools import chain
 
@@ -22,7 +23,7 @@ Hosts = frozenset[int]
 _PLAIN = (Action.ACCEPT, Action.REFUSE, Action.GO_ON)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, cache_hash=True)
 class Scope:
     """The hosts whose packets a rule or a chain can take: those from ``sources`` and those to ``destinations``."""
 
@@ -49,89 +50,79 @@ class _Marked:
         return sorted((*self.any, *chain.from_iterable(self.exact.values())))
 
 
-class Named:
-    """One chain's rules by what they name; ``general`` are those that concern all hosts, as positions."""
+class ChainIndex:
+    """The rules of one chain that traffic can meet, by what they name.
 
-    def __init__(self, rules: tuple[r.Rule, ...], scope_of: Callable[[str], Scope | None]) -> None:
-        """``scope_of`` a chain's name says which hosts the chain concerns, None for all."""
+    ``general`` are those that concern all hosts, as positions. ``hosts`` are all that a rule of this chain names, or of
+    one that it jumps to for some hosts alone. ``scope`` are those that the chain concerns, None for all.
+
+    ``runs``: rules of ``general`` that stand next to each other and do the same on every walk (`decided.Run`), by the
+    position of the first: the position behind the last, and what they ask of the ends.
+    """
+
+    def __init__(self, rules: tuple[r.Rule, ...], scopes: Iterator[Scope | None]) -> None:
+        """``scopes`` of the chains that rules without a host jump and go to, in their order."""
         self.rules = rules
         self.general: list[int] = []
-        self.sources: dict[int, list[int]] = {}
-        self.destinations: dict[int, _Marked] = {}
-        self._further_sources: set[int] = set()
+        self._sources: dict[int, list[int]] = {}
+        self._destinations: dict[int, _Marked] = {}
+        further: set[int] = set()
         for at, rule in enumerate(rules):
             to, of = _host(rule.destination), _host(rule.source)
             if to is not None:
                 self._destination(to, at, exact_mark(rule))
                 if of is not None:
-                    self._further_sources.add(of)
+                    further.add(of)
             elif of is not None:
-                self.sources.setdefault(of, []).append(at)
+                self._sources.setdefault(of, []).append(at)
             else:
-                scope = scope_of(rule.target.chain) if isinstance(rule.target, r.Jump | r.Goto) else None
+                scope = next(scopes) if isinstance(rule.target, r.Jump | r.Goto) else None
                 # A goto ends its chain for all hosts.
                 self._jump(at, scope if isinstance(rule.target, r.Jump) else None)
-        self.hosts: Hosts = frozenset().union(self.sources, self.destinations, self._further_sources)
-        """Every host that a rule of this chain names, or of one that it jumps to for some hosts alone."""
-
-    @classmethod
-    def of(cls, chain: r.Chain) -> Named | None:
-        """A chain's rules by what they name, None where that depends on other chains: where it jumps to some."""
-        if any(isinstance(rule.target, r.Jump | r.Goto) for rule in chain.rules):
-            return None
-        return cls(chain.rules, lambda _: None)
+        self.hosts: Hosts = frozenset().union(self._sources, self._destinations, further)
+        self.scope = (
+            None
+            if self.general
+            else Scope(sources=frozenset(self._sources), destinations=frozenset(self._destinations))
+        )
+        self._narrowed: tuple[KnownEnds, ChainIndex] | None = None
+        self.found_runs()
 
     def _jump(self, at: int, scope: Scope | None) -> None:
         if scope is None:
             self.general.append(at)
             return
         for source in scope.sources:
-            self.sources.setdefault(source, []).append(at)
+            self._sources.setdefault(source, []).append(at)
         for destination in scope.destinations:
             self._destination(destination, at, None)
 
     def _destination(self, destination: int, at: int, mark: int | None) -> None:
-        marked = self.destinations.get(destination)
+        marked = self._destinations.get(destination)
         if marked is None:
-            marked = self.destinations[destination] = _Marked()
+            marked = self._destinations[destination] = _Marked()
         if mark is None:
             marked.any.append(at)
         else:
             marked.exact.setdefault(mark, []).append(at)
 
-
-_alone = derived(Named.of)
-
-
-class ChainIndex:
-    """The rules of one chain that traffic can meet.
-
-    ``general`` are those that concern all hosts.
-
-    ``runs``: rules of ``general`` that stand next to each other and do the same on every walk (`decided.Run`), by the
-    position of the first: the position behind the last, and what they ask of the ends.
-    """
-
-    def __init__(self, chain: r.Chain, scope_of: Callable[[str], Scope | None]) -> None:
-        """``scope_of``: as of `Named`."""
-        self._named = _alone(chain) or Named(chain.rules, scope_of)
-        self.rules = chain.rules
-        self.general = self._named.general
-        self._found_runs()
-
-    @property
-    def hosts(self) -> Hosts:
-        """`Named.hosts`."""
-        return self._named.hosts
-
-    def narrow(self, ends: KnownEnds) -> None:
-        """Forget the rules for all hosts that no packet between ``ends`` can meet."""
+    def narrowed(self, ends: KnownEnds) -> ChainIndex:
+        """Without the rules for all hosts that no packet between ``ends`` can meet; the same object for equal ends."""
         general = [at for at in self.general if ends.can_meet(self.rules[at])]
-        if len(general) < len(self.general):
-            self.general = general
-            self._found_runs()
+        if len(general) == len(self.general):
+            return self
+        if self._narrowed is None or self._narrowed[0] != ends:
+            self._narrowed = ends, self._with(general)
+        return self._narrowed[1]
 
-    def _found_runs(self) -> None:
+    def _with(self, general: list[int]) -> ChainIndex:
+        one = copy(self)
+        one.general = general
+        one.found_runs()
+        return one
+
+    def found_runs(self) -> None:
+        """Work out `runs` of ``general``."""
         self.runs: dict[int, tuple[int, r.Rule]] = {}
         self._steps: list[int] = []
         first, behind, part = -1, -1, None
@@ -143,13 +134,6 @@ class ChainIndex:
                 self._steps.append(at)
                 first, part = at, same
             behind = at + 1
-
-    @property
-    def scope(self) -> Scope | None:
-        """The hosts that the chain concerns, None for all."""
-        if self.general:
-            return None
-        return Scope(sources=frozenset(self._named.sources), destinations=frozenset(self._named.destinations))
 
     def concerning(self, source: int | None, destination: int, marks: tuple[int | None, ...]) -> list[int]:
         """Positions, ascending, of the rules that can take a packet between the two with one of ``marks``.
@@ -165,24 +149,62 @@ class ChainIndex:
     def _concerning(
         self, general: list[int], source: int | None, destination: int, marks: tuple[int | None, ...]
     ) -> list[int]:
-        to = self._named.destinations.get(destination)
+        to = self._destinations.get(destination)
         found = general
         if to is not None:
             found = to.asking(marks[0]) if len(marks) == 1 else to.all
             if general:
                 found = sorted(general + found)
-        if source in self._named.sources:
-            found = sorted({*found, *self._named.sources[source]})  # a jump may concern both ends
+        if source in self._sources:
+            found = sorted({*found, *self._sources[source]})  # a jump may concern both ends
         return found
 
     def sources(self) -> Mapping[int, list[int]]:
         """The positions of the rules that are for one source, by source."""
-        return self._named.sources
+        return self._sources
 
     def destinations(self) -> Iterator[tuple[int, list[int]]]:
         """The positions of the rules that are for one destination, by destination."""
-        for destination, marked in self._named.destinations.items():
+        for destination, marked in self._destinations.items():
             yield destination, marked.all
+
+
+@derived
+def _leaf(chain: r.Chain) -> ChainIndex | None:
+    """The index of a chain that no other chain counts for, None for one that jumps to some."""
+    return None if any(_targets(chain)) else ChainIndex(chain.rules, iter(()))
+
+
+@derived
+def _last(chain: r.Chain) -> dict[tuple[Scope | None, ...], ChainIndex]:
+    """The index of a chain that jumps, by what it was made of, as it was last needed."""
+    del chain
+    return {}
+
+
+def chain_index(chain: r.Chain, scope_of: Callable[[str], Scope | None]) -> ChainIndex:
+    """The index of one chain; ``scope_of`` a chain's name says which hosts the chain concerns, None for all.
+
+    The same object for the same chain, as long as those that it jumps to concern the same hosts.
+    """
+    leaf = _leaf(chain)
+    if leaf is not None:
+        return leaf
+    scopes = tuple(map(scope_of, _targets(chain)))
+    last = _last(chain)
+    if scopes not in last:
+        last.clear()
+        last[scopes] = ChainIndex(chain.rules, iter(scopes))
+    return last[scopes]
+
+
+def _targets(chain: r.Chain) -> Iterator[str]:
+    """The chains that rules without a host jump and go to, in their order."""
+    return (
+        rule.target.chain
+        for rule in chain.rules
+        if isinstance(rule.target, r.Jump | r.Goto) and _host(rule.destination) is None and _host(rule.source) is None
+    )
 
 
 def exact_mark(rule: r.Rule) -> int | None:

@@ -9,7 +9,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.actions import Action, action
 from c2c_auditor.netfilter.decided import Asks, Run
 from c2c_auditor.netfilter.flows import FlowSet, both, matching, union
-from c2c_auditor.netfilter.index import ChainIndex, Scope
+from c2c_auditor.netfilter.index import ChainIndex, Scope, chain_index
 from c2c_auditor.netfilter.known_ends import KnownEnds
 from c2c_auditor.netfilter.packet import Packet
 
@@ -51,9 +51,13 @@ class Indexed:
         found = self._indexes.get(chain)
         if found is None:
             self._reading.append(chain)
-            found = self._indexes[chain] = ChainIndex(self._chains[chain], self._scope)
+            found = self._indexes[chain] = chain_index(self._chains[chain], self._scope)
             self._reading.pop()
         return found
+
+    def found(self, chain: str) -> ChainIndex | None:
+        """`index`, None for a chain that is not there."""
+        return self.index(chain) if chain in self._chains else None
 
     def _scope(self, chain: str) -> Scope | None:
         """Of a chain that jumps are made to.
@@ -86,8 +90,7 @@ class Indexed:
     def narrow(self, ends: KnownEnds) -> None:
         """From now on only walk packets between ``ends``."""
         self.index(self._start)
-        for index in self._indexes.values():
-            index.narrow(ends)
+        self._indexes = {name: index.narrowed(ends) for name, index in self._indexes.items()}
 
     def run(self, chain: str, first: int, packet: Packet) -> Run:
         """The run of ``chain`` whose first rule stands at ``first``, worked out once."""

@@ -7,18 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from attrs import field, frozen
+
 from c2c_auditor.model import rule as r
 
 
+def _numbers(given: Iterable[int]) -> frozenset[int]:
+    return frozenset(given)
+
+
+def _names(given: Iterable[str]) -> frozenset[str]:
+    return frozenset(given)
+
+
+@frozen
 class KnownEnds:
     """All addresses that packets come from or go to, and all interfaces that they come in or leave by."""
 
-    def __init__(self, addresses: Iterable[int], interfaces: Iterable[str], family: r.AddressFamily) -> None:
-        self._addresses = frozenset(addresses)
-        self._interfaces = frozenset(interfaces)
-        self._family = family
-        self._masked: dict[int, frozenset[int]] = {}
-        self._beginnings: dict[int, frozenset[str]] = {}
+    _addresses: frozenset[int] = field(converter=_numbers)
+    _interfaces: frozenset[str] = field(converter=_names)
+    _family: r.AddressFamily
+    _masked: dict[int, frozenset[int]] = field(factory=dict, init=False, eq=False)
+    _beginnings: dict[int, frozenset[str]] = field(factory=dict, init=False, eq=False)
 
     def can_meet(self, rule: r.Rule) -> bool:
         """Whether a packet between known ends can meet the addresses and interfaces of ``rule``."""

@@ -13,10 +13,12 @@ from attrs import evolve
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.actions import MARKING, Action
+from c2c_auditor.netfilter.index import ChainIndex
 from c2c_auditor.netfilter.indexed import DEEPEST, Indexed
 from c2c_auditor.netfilter.walk import MOST_STEPS, too_many_steps
 
 Outline = tuple[object, ...]
+Met = tuple[tuple[str, ChainIndex | None], ...]
 Nameless = dict[r.Rule, tuple[r.Rule, bool]]
 """Jumps without their chains' names, and whether they have no condition."""
 # The rules that all packets which come here have been through with the marks that they have now.
@@ -27,7 +29,8 @@ _ONCE = (Action.ACCEPT, Action.REFUSE, Action.GO_ON)
 class Outlining:
     """Makes the outline for ``ends``, source and destination; of rules for one source alone only that one's count.
 
-    ``nameless`` is kept from one to the next.
+    ``nameless`` is kept from one to the next. ``met`` are the chains that it was read from, None for one that is not
+    there.
     """
 
     def __init__(self, rules: Indexed, ends: tuple[int | None, int], nameless: Nameless) -> None:
@@ -35,6 +38,7 @@ class Outlining:
         self._ends = ends
         self._known = nameless
         self._steps = 0
+        self.met: dict[str, ChainIndex | None] = {}
 
     def outline(self) -> Outline:
         """The first chain's policy, then rules, those of a chain between the jump to it and None.
@@ -48,7 +52,7 @@ class Outlining:
 
     def _chain(self, chain: str, depth: int, passed: _Passed) -> tuple[list[r.Rule | None], _Passed]:
         """One chain's rules, and what packets have been through that come out of it; ``passed`` is used up."""
-        index = self._rules.index(chain)
+        index = self.met[chain] = self._rules.index(chain)
         concerning = index.concerning(*self._ends, (None,))
         self._steps += len(concerning)
         if self._steps > MOST_STEPS:
@@ -76,11 +80,17 @@ class Outlining:
                 found += (jump, *inner, None)
             else:
                 found.append(rule)
+                self._left_out(rule)
                 if does is Action.RETURN:
                     left.append(passed.copy())
                 elif does in MARKING or does is Action.DOUBT:
                     passed = set(_unmarked(passed))
         return found, passed.intersection(*left)
+
+    def _left_out(self, rule: r.Rule) -> None:
+        """A jump that is not followed may be one as soon as its chain is there."""
+        if isinstance(rule.target, r.Jump | r.Goto):
+            self.met[rule.target.chain] = self._rules.found(rule.target.chain)
 
     def _nameless(self, rule: r.Rule, target: r.Jump | r.Goto) -> tuple[r.Rule, bool]:
         """A jump without its chain's name, and whether it has no condition."""

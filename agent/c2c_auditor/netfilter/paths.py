@@ -12,7 +12,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import ALL, FlowsByMark
 from c2c_auditor.netfilter.indexed import Indexed
-from c2c_auditor.netfilter.outline import Nameless, Outline, Outlining
+from c2c_auditor.netfilter.outline import Met, Nameless, Outline, Outlining
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.walk import Walk
 
@@ -42,4 +42,13 @@ class Paths(Indexed):
 
     def outline(self, destination: int, source: int | None = None) -> Outline:
         """What decides about packets to ``destination``: see `outline`. Raises EvaluationError as `disposition`."""
-        return Outlining(self, (source, destination), self._nameless).outline()
+        return self.outlined(destination, source)[0]
+
+    def outlined(self, destination: int, source: int | None) -> tuple[Outline, Met]:
+        """`outline`, and the chains that it was read from: it holds as long as these are the same."""
+        outlining = Outlining(self, (source, destination), self._nameless)
+        return outlining.outline(), tuple(outlining.met.items())
+
+    def still(self, met: Met) -> bool:
+        """Whether these are the chains of now."""
+        return all(self.found(name) is index for name, index in met)

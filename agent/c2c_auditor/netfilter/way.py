@@ -14,6 +14,7 @@ from c2c_auditor.netfilter.decided import Decided, Passed
 from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import ALL, FlowsByMark, both, union, without
 from c2c_auditor.netfilter.known_ends import KnownEnds
+from c2c_auditor.netfilter.outline import Met, Outline
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.paths import Paths
 from c2c_auditor.netfilter.stages import Stage
@@ -27,6 +28,16 @@ class Part:
 
     stage: Stage
     paths: Paths
+
+
+@frozen(kw_only=True)
+class Outlined:
+    """What decides about packets of ``ends`` (source and destination), and the stages and chains that tell it."""
+
+    ends: tuple[int | None, int]
+    outline: Outline
+    stages: tuple[tuple[object, ...], ...]
+    met: tuple[Met, ...]
 
 
 class Way:
@@ -78,9 +89,27 @@ class Way:
 
     def outline(self, destination: int, source: int | None = None) -> tuple[object, ...]:
         """What decides about packets to ``destination``, as `Paths.outline`."""
-        if len(self.parts) == 1:
-            return self.parts[0].paths.outline(destination, source)
-        return tuple(one for part in self.parts for one in (part.stage.hook, *part.paths.outline(destination, source)))
+        return self.outlined(destination, source).outline
+
+    def outlined(self, destination: int, source: int | None = None, known: Outlined | None = None) -> Outlined:
+        """`outline`; ``known``, of an earlier way, is taken over where it was read from the same chains."""
+        ends = source, destination
+        if known is not None and known.ends == ends and self._still(known):
+            return known
+        found = [part.paths.outlined(destination, source) for part in self.parts]
+        if len(found) == 1:
+            outline = found[0][0]
+        else:
+            hooks = (part.stage.hook for part in self.parts)
+            outline = tuple(one for hook, (rules, _) in zip(hooks, found, strict=True) for one in (hook, *rules))
+        return Outlined(ends=ends, outline=outline, stages=self._stages(), met=tuple(met for _, met in found))
+
+    def _still(self, known: Outlined) -> bool:
+        same = known.stages == self._stages()
+        return same and all(part.paths.still(met) for part, met in zip(self.parts, known.met, strict=True))
+
+    def _stages(self) -> tuple[tuple[object, ...], ...]:
+        return tuple((part.stage.hook, part.stage.table, part.stage.start, part.stage.redirects) for part in self.parts)
 
     def hosts(self) -> frozenset[int]:
         """Every host that a rule names which packets of more than one host can meet."""

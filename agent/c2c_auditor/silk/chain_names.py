@@ -170,6 +170,7 @@ class ContainerChains:
     asg_candidate: str
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def of(cls, handle: str) -> ContainerChains:
         """The names that silk derives from ``handle``."""
         return cls(

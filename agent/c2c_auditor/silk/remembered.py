@@ -24,7 +24,9 @@ class _Memory:
         self.before: dict[Hashable, object] = {}
 
     def turn(self) -> None:
-        self.before, self.used = self.used, {}
+        """Where nothing was used, nothing was planned anew (`plan_policy_chain`), and the next plan needs it all."""
+        if self.used:
+            self.before, self.used = self.used, {}
 
 
 def remembered(function: Callable[P, T]) -> Callable[P, T]:

@@ -43,7 +43,7 @@ def chain_plans(inputs: Inputs, container: Container, swap: Swap) -> Iterator[Ch
         plan = asg.asg_plan(container, asg.groups_of(container, groups), config)
     except asg.Unconvertible:
         return  # silk leaves such a chain as it was; `cell_facts.unconvertible` says so
-    yield evolve(plan, name=swap.in_force)
+    yield plan if plan.name == swap.in_force else evolve(plan, name=swap.in_force)
 
 
 def _shows_dry_run(inputs: Inputs, container: Container) -> bool:

@@ -27,6 +27,7 @@ from c2c_auditor.model.cell import Container
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
 from c2c_auditor.netfilter import canonical
+from c2c_auditor.netfilter.derived import derived
 from c2c_auditor.silk import chain_names
 from c2c_auditor.silk.chain_names import ChainFamily
 from c2c_auditor.silk.overlay import default_deny
@@ -108,10 +109,8 @@ def _chain(inputs: Inputs, plan: ChainPlan) -> Iterator[Finding]:
     if chain is None:
         yield _missing_chain(inputs, plan)
         return
-    wanted = plan.head + plan.tail
-    if inputs.ruleset.lost:
-        wanted = tuple(canonical.as_listed(rule, inputs.ruleset.lost) for rule in wanted)
-    if chain.rules == wanted:
+    wanted = _wanted(plan, inputs.ruleset.lost)
+    if _as_planned(chain, plan) or chain.rules == wanted:
         return
     if plan.middle:
         yield from _structure(inputs, plan, chain)
@@ -128,6 +127,16 @@ def _chain(inputs: Inputs, plan: ChainPlan) -> Iterator[Finding]:
         yield _repeated(inputs, plan, entry)
     for one in moved([(want.rule, entry) for want, entry in outcome.matched]):
         yield _moved(inputs, plan, one)
+
+
+def _wanted(plan: ChainPlan, lost: frozenset[r.Loss]) -> tuple[r.Rule, ...]:
+    wanted = plan.head + plan.tail
+    return tuple(canonical.as_listed(rule, lost) for rule in wanted) if lost else wanted
+
+
+@derived
+def _as_planned(chain: r.Chain, plan: ChainPlan) -> bool:
+    return chain.rules == plan.head + plan.tail
 
 
 def _structure(inputs: Inputs, plan: ChainPlan, chain: r.Chain) -> Iterator[Finding]:

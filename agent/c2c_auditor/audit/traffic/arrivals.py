@@ -80,6 +80,7 @@ class Arrivals:
         )
         # Where a sender that no rule knows reaches something, all senders may, and each has to be looked at.
         self._open = any(self._outcome(self._sending(self._strange_mark())))
+        self._late = senders.unusual(self._address)
         self._locals = tuple(self._senders_here())
 
     def remembered(self) -> Remembered:
@@ -96,8 +97,9 @@ class Arrivals:
             itself=self._sender.key,
             declared=self._declared,
         )
+        around = None if self._late else self._senders.around
         if self._before is not None and self._before.key == key:
-            return self._before
+            return evolve(self._before, sender=self._sender, around=around)
         rows, listed = self.rows()
         return Remembered(
             conditions=self._conditions,
@@ -105,6 +107,8 @@ class Arrivals:
             outcomes=self._outcomes,
             reached=DestinationFlows.of(self.container.app, self.container, rows),
             listed=listed,
+            sender=self._sender,
+            around=around,
         )
 
     def _known_by(self, sender: Sender, start: int | None) -> tuple[SenderKey, int | tuple[object, ...] | None]:
@@ -115,14 +119,13 @@ class Arrivals:
     def _senders_here(self) -> Iterator[tuple[Sender, int | None]]:
         """The containers of this cell that may need a row, each with the mark that it can be taken to start with."""
         senders = self._senders
-        late = senders.unusual(self._address)
         some: Iterable[Sender] = senders.all
-        if self._conditions.whole_marks and not self._conditions.others and not late and not self._open:
+        if self._conditions.whole_marks and not self._conditions.others and not self._late and not self._open:
             apps = dict.fromkeys(policy.source for policy in self._policies)  # no set: its order is not the next run's
             some = senders.that(apps=apps, marks=self._conditions.marks)
         for sender in some:
             if sender is not self._sender:
-                yield sender, senders.start(sender, self._address) if late else sender.mark
+                yield sender, senders.start(sender, self._address) if self._late else sender.mark
 
     def _own(self, sender: Sender) -> tuple[object, ...]:
         """What decides about the packets of a sender that is walked by itself: its own rules, in their place."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import field, frozen
 
 from c2c_auditor.audit.traffic.destinations import DestinationFlows, Outcome
-from c2c_auditor.audit.traffic.senders import SenderKey
+from c2c_auditor.audit.traffic.senders import Sender, SenderKey, Senders
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, Policy
 from c2c_auditor.netfilter.flows import FlowSet
@@ -90,7 +90,8 @@ class Remembered:
     """The rows of one container and what they were worked out from.
 
     ``outcomes`` hold as long as the rules do, ``reached`` as long as the key does too. ``listed`` is how many sources
-    were looked at one by one.
+    were looked at one by one. ``sender`` is the container itself, and ``around`` is `Senders.around`: where both are
+    the same objects again, so are rules and key, but for the policies. Not so with ``around`` None.
     """
 
     conditions: SenderConditions
@@ -98,6 +99,19 @@ class Remembered:
     outcomes: Outcomes
     reached: DestinationFlows
     listed: int
+    sender: Sender = field(eq=False, repr=False)
+    around: object = field(eq=False, repr=False)
+
+    def stands(self, senders: Senders, policies: tuple[Policy, ...]) -> bool:
+        """Whether another reading cannot say anything else; False where that takes a closer look."""
+        container = self.sender.container
+        return (
+            self.around is not None
+            and self.around is senders.around
+            and self.sender is senders.get(container.handle)
+            and self.key.policies == policies
+            and not senders.unusual(int(container.address))
+        )
 
 
 def if_same_rules(remembered: Remembered | None, outline: tuple[object, ...]) -> Remembered | None:

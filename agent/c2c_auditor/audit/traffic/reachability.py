@@ -17,6 +17,7 @@ from c2c_auditor.audit.traffic.arrivals import Arrivals
 from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row, row_of
 from c2c_auditor.audit.traffic.memory import Remembered
 from c2c_auditor.audit.traffic.senders import Senders
+from c2c_auditor.model.cell import Container
 from c2c_auditor.model.report import Passage
 from c2c_auditor.netfilter.flows import NOTHING, both
 from c2c_auditor.netfilter.way import Way
@@ -48,8 +49,8 @@ class Reachability:
         """
         known = {to.container.handle if to.container is not None else to.app: to for to in self.reached}
         ends = _Ends(self._inputs, self)
-        for arrivals in ends.arrivals():
-            yield known[arrivals.container.handle], arrivals.rows()[0]
+        for container in ends.containers:
+            yield known[container.handle], ends.arrivals(container).rows()[0]
         for app, rows in ends.elsewhere():
             yield known[app], rows
 
@@ -63,7 +64,7 @@ def reachability(inputs: Inputs, previous: Reachability | None = None) -> Reacha
     if store is None or policies is None or "FORWARD" not in inputs.ruleset.chains("filter"):
         return None
     ends = _Ends(inputs, previous)
-    memory = {arrivals.container.handle: arrivals.remembered() for arrivals in ends.arrivals()}
+    memory = {container.handle: ends.remembered(container) for container in store.containers}
     here = [found.reached for found in memory.values()]
     away = [DestinationFlows.of(app, None, rows) for app, rows in ends.elsewhere()]
     senders = ends.senders
@@ -86,26 +87,32 @@ class _Ends:
         self._inputs = inputs
         self._memory = previous.memory if previous is not None else {}
         self._way = Way(inputs.stages)
-        self._containers = inputs.facts.store.containers
+        self.containers = inputs.facts.store.containers
         self._to, self._of = intent.grouped(inputs.facts.policies)
         known = previous.senders if previous is not None else None
         self.senders = Senders.of(inputs, self._way, frozenset(self._of), known)
 
-    def arrivals(self) -> Iterator[Arrivals]:
-        """Each container as a destination."""
-        for container in self._containers:
-            yield Arrivals(
-                self._inputs,
-                self._way,
-                self.senders,
-                container=container,
-                policies=self._to.get(container.app, ()),
-                old=self._memory.get(container.handle),
-            )
+    def arrivals(self, container: Container) -> Arrivals:
+        """One container as a destination."""
+        return Arrivals(
+            self._inputs,
+            self._way,
+            self.senders,
+            container=container,
+            policies=self._to.get(container.app, ()),
+            old=self._memory.get(container.handle),
+        )
+
+    def remembered(self, container: Container) -> Remembered:
+        """What becomes of all flows to one container."""
+        old = self._memory.get(container.handle)
+        if old is not None and old.stands(self.senders, self._to.get(container.app, ())):
+            return old
+        return self.arrivals(container).remembered()
 
     def elsewhere(self) -> Iterator[tuple[str, tuple[Row, ...]]]:
         """Apps that run on other cells only, as far as this cell decides: their sources' packets must leave marked."""
-        here = frozenset(container.app for container in self._containers)
+        here = frozenset(container.app for container in self.containers)
         rows: dict[str, list[Row]] = {}
         leaving = {
             app: some

@@ -17,7 +17,7 @@ from c2c_auditor.model.table import Hook
 from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import ALL, FlowSet, ports, union, without
 from c2c_auditor.netfilter.packet import Packet
-from c2c_auditor.netfilter.way import Way
+from c2c_auditor.netfilter.way import Outlined, Way
 from c2c_auditor.silk.chain_names import CONTAINER_INTERFACE_PREFIX
 
 _Outline = tuple[object, ...]
@@ -97,6 +97,8 @@ class Senders:
         overlay: Overlay,
         owners: Mapping[int, tuple[str, ...]],
         apps: int,
+        outlines: Mapping[str, tuple[Outlined, Outlined]],
+        around: tuple[object, ...] | None,
     ) -> None:
         self._found = found
         self._first = first
@@ -109,6 +111,10 @@ class Senders:
         self._by_app: dict[str, list[Sender]] = {}
         self._by_mark: dict[int, list[Sender]] = {}
         self._own: list[Sender] = []
+        self.around = around
+        """All that is the same for every destination, None where not; equal ones of two readings are one object."""
+        self.outlines = outlines
+        """What decides about each container's packets, to it and from it, by handle."""
         for sender in self.all:
             self._by_app.setdefault(sender.container.app, []).append(sender)
             if sender.mark is None:
@@ -125,13 +131,27 @@ class Senders:
         overlay = Overlay.of(inputs, named)
         way.narrow(overlay.ends(containers))
         first = FirstMarks(way, out=CONTAINER_INTERFACE_PREFIX)
-        found = {}
+        found: dict[str, Sender] = {}
+        outlines: dict[str, tuple[Outlined, Outlined]] = {}
+        known = previous.outlines if previous is not None else {}
         for container in containers:
+            address = int(container.address)
+            inward, outward = known.get(container.handle, (None, None))
+            inward = way.outlined(address, known=inward)
+            outward = way.outlined(overlay.stranger, address, outward)
+            outlines[container.handle] = inward, outward
             old = previous.get(container.handle) if previous is not None else None
-            sender, mark = _sender(way, overlay, container, old), first.usual(int(container.address))
+            sender = _sender(way, overlay, container, outlines[container.handle], old=old)
+            mark = first.usual(address)
             found[container.handle] = sender if sender.mark == mark else evolve(sender, mark=mark)
         owners = {mark: tuple(sorted(holders & apps)) for mark, holders in inputs.people.tag_owners.items()}
-        return cls(found, first=first, overlay=overlay, owners=owners, apps=len(apps))
+        around: tuple[object, ...] | None = None
+        if all(sender.mark is not None for sender in found.values()):  # else each destination has its own flows of it
+            usual = tuple(sender.usually for sender in found.values())
+            around = usual, owners, len(apps), overlay.stranger, inputs.declared.deciding, inputs.ingress_tag
+            if previous is not None and previous.around == around:
+                around = previous.around
+        return cls(found, first=first, overlay=overlay, owners=owners, apps=len(apps), outlines=outlines, around=around)
 
     def get(self, handle: str) -> Sender | None:
         """The sender with this handle."""
@@ -169,9 +189,10 @@ class Senders:
         return next(mark for mark in range(LARGEST_TAG, 0, -1) if mark not in marks and mark not in self._owners)
 
 
-def _sender(way: Way, overlay: Overlay, container: Container, old: Sender | None) -> Sender:
-    address = int(container.address)
-    inward, outward = way.outline(address), way.outline(overlay.stranger, source=address)
+def _sender(
+    way: Way, overlay: Overlay, container: Container, outlined: tuple[Outlined, Outlined], *, old: Sender | None
+) -> Sender:
+    inward, outward = (one.outline for one in outlined)
     if (
         old is not None
         and old.inward == inward
