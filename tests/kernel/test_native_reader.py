@@ -293,9 +293,10 @@ def test_a_policy_chain_beside_a_new_one_is_a_swap_for_a_few_seconds() -> None:
         seen = []
         for command in (f"-N {old}", "-N mine", f"-N {new}", f"-I FORWARD -j {new}", f"-X {old}"):
             _run("iptables-nft", *command.split())
-            seen.append(reader.replacing(began + 1.0))
-        assert seen == [None, None, began, began, None]
+            seen.append(reader.policy_chain(began + 1.0))
+        alone = (began - 3600, False)
+        assert seen == [alone, alone, (began, True), (began, True), (began, False)]
         _run("iptables-nft", "-N", old)
-        assert reader.replacing(began + 1.0) == began
-        assert reader.replacing(began + 60.0) is None
+        assert reader.policy_chain(began + 1.0) == (began, True)
+        assert reader.policy_chain(began + 60.0) == (began, False)
         assert {old, new, "mine"} <= reader.read().chains("filter").keys()

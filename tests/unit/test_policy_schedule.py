@@ -70,7 +70,7 @@ def test_a_swap_of_the_policy_chain_is_asked_about_at_once_and_once() -> None:
     schedule.heed(_swapped(2))
     assert schedule.due(changed=False) <= 1.0
     assert _asked(schedule, 1.0) == 1.0
-    assert schedule.due(changed=True) == 10.0
+    assert 10.0 < schedule.due(changed=True) < 10.1
     assert schedule.due(changed=False) == 11.0
 
 
@@ -115,7 +115,7 @@ def test_a_server_that_is_away_is_asked_at_the_pace_of_rest() -> None:
     schedule.heed(evolve(PENDING, tally=_swapped(2).tally))
     assert schedule.due(changed=True) == 10.0
     assert _asked(schedule, 0.0) == 10.0
-    assert schedule.due(changed=True) == 15.0
+    assert 15.0 < schedule.due(changed=True) < 15.1  # a swap was behind it
 
 
 def test_after_an_outage_there_is_no_herd() -> None:

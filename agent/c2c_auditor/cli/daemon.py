@@ -104,7 +104,7 @@ def daemon(*, config_file: Path) -> int:
 
 
 class _Replacement:
-    """Silk's replacement of the policy chain. It follows from other policies, so these are asked for meanwhile."""
+    """Silk's replacement of the policy chain. It follows from other policies, so these are asked for first."""
 
     def __init__(self, rules: Rules, policies: PolicyThread) -> None:
         self._rules = rules
@@ -112,10 +112,12 @@ class _Replacement:
 
     def unfinished(self) -> bool:
         """Whether an audit should wait for its end, and for the policies behind it."""
-        made = self._rules.replacing()
-        if made is not None:
-            self._policies.expect(made)
-        return made is not None or self._policies.expecting
+        newest = self._rules.policy_chain()
+        if newest is None:
+            return False
+        made, replacing = newest
+        self._policies.expect(made)
+        return replacing or self._policies.expecting
 
 
 class _Output:

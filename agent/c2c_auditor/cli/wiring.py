@@ -77,12 +77,12 @@ class Rules:
             witnessed=None if witness is None else witness.witnessed,
         )
 
-    def replacing(self) -> float | None:
-        """`NativeReader.replacing`, as far as commits are announced."""
+    def policy_chain(self) -> tuple[float, bool] | None:
+        """`NativeReader.policy_chain`, as far as commits are announced."""
         if self.netfilter is None:
             return None
         with suppress(SourceError):  # the next audit says it
-            return self.netfilter.reader.replacing(time.time())
+            return self.netfilter.reader.policy_chain(time.time())
         return None
 
     def close(self) -> None:

@@ -36,6 +36,9 @@ class Pace:
     jitter: Callable[[], float] = random.random
 
 
+_POLL = 1.01
+
+
 class Schedule:
     """The next fetch of one cell, whose agent started at ``now``."""
 
@@ -76,7 +79,9 @@ class Schedule:
     def began(self, now: float) -> None:
         """A fetch begins."""
         stretch = 1 + self._pace.jitter() / 5
-        least = self._pace.least * stretch
+        # Silk swaps once in a poll of VPA's at most, which takes a little longer than its pause: what is asked then
+        # must not come to be asked later and later.
+        least = self._pace.least * (_POLL if self._swapped else stretch)
         self._owed = max(now, self._owed) + least
         self._early = max(now, self._owed - least)
         self._soon = self._owed

@@ -26,6 +26,7 @@ from c2c_auditor.sources.facts.policy_schedule import Pace, Schedule
 # After a fetch the next one waits this many times its processor time: at most 5 % of a core, as with audits.
 _REST = 20
 _SLICE_SECONDS = 0.1
+_SOON_SECONDS = 1.0
 
 
 class Fetcher(Protocol):
@@ -98,9 +99,10 @@ class PolicyThread(threading.Thread):
 
     @property
     def expecting(self) -> bool:
-        """Whether those policies are being asked for, or are about to be."""
+        """Whether those policies are being asked for, or will be in a moment."""
         with self._condition:
-            asked = self._asked_at is not None or self._schedule.due(changed=True) <= time.monotonic()
+            soon = time.monotonic() + _SOON_SECONDS
+            asked = self._asked_at is not None or self._schedule.due(changed=True) <= soon
             return self._expecting and asked
 
     def read(self, query: PolicyQuery) -> PolicyKnowledge:

@@ -78,17 +78,18 @@ class NativeReader:
             ruleset = self._current[family] = rulesets.ruleset(self._replica.tables, family, self._tables)
         return ruleset
 
-    def replacing(self, now: float) -> float | None:
-        """When silk made the policy chain that it is replacing another one with; None if it is not doing that.
+    def policy_chain(self, now: float) -> tuple[float, bool] | None:
+        """When silk made its newest policy chain, and whether it is replacing another one with it; None without one.
 
-        ``now`` and the result are seconds since the epoch. Such a state is about to pass. Raises SourceError as `read`.
+        ``now`` and the result are seconds since the epoch. Silk has replaced a chain within seconds, so a longer state
+        of two is none of its own. Raises SourceError as `read`.
         """
         self._follower.catch_up()
         filtering = self._replica.tables.get((r.AddressFamily.IPV4.nfproto, "filter"))
         made = [
             made for name in (filtering.names if filtering is not None else ()) if (made := policy_chain_time(name))
         ]
-        return max(made) if len(made) > 1 and now - max(made) < _SWAP_SECONDS else None
+        return (max(made), len(made) > 1 and now - max(made) < _SWAP_SECONDS) if made else None
 
     def changes(self) -> Mapping[str, int]:
         """Commits seen since the last call, by author."""
