@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -11,13 +12,14 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import psutil
+import pytest
 
 from c2c_auditor.config import Config
 from c2c_auditor.model.cell import VpaConfig
 from c2c_auditor.model.cni import CniConfig
 from c2c_auditor.model.report import ProcessStatus
 from c2c_auditor.sources.facts.gatherer import CellReader
-from c2c_auditor.sources.facts.processes import find_underlay, read_processes, underlay_interfaces
+from c2c_auditor.sources.facts.processes import ProcessTable, find_underlay, underlay_interfaces
 
 
 @contextmanager
@@ -36,15 +38,19 @@ def _running(directory: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def _status(name: str) -> ProcessStatus:
     """Among the processes that this test made: a real silk may run on the same machine."""
-    mine = psutil.Process().children(recursive=True)
-    (status,) = (status for status in read_processes(mine) if status.name == name)
+    (status,) = (status for status in ProcessTable(_children).read(0.0) if status.name == name)
     return status
+
+
+def _children() -> list[int]:
+    return [process.pid for process in psutil.Process().children(recursive=True)]
 
 
 def test_every_program_is_reported_whether_it_runs_or_not() -> None:
     """A program that is not there is down, never absent."""
-    assert [status.name for status in read_processes()] == ["vxlan-policy-agent", "silk-daemon", "netmon", "garden"]
-    assert all(status.up == (status.start_time is not None) for status in read_processes())
+    found = ProcessTable().read(0.0)
+    assert [status.name for status in found] == ["vxlan-policy-agent", "silk-daemon", "netmon", "garden"]
+    assert all(status.up == (status.start_time is not None) for status in found)
 
 
 def test_a_name_longer_than_the_kernel_keeps_is_recognised(tmp_path: Path) -> None:
@@ -62,7 +68,7 @@ def test_a_name_longer_than_the_kernel_keeps_is_recognised(tmp_path: Path) -> No
 def test_without_a_choice_all_processes_are_read(tmp_path: Path) -> None:
     """Those of other parents, too."""
     with _running(tmp_path, "netmon"):
-        everywhere = {status.name: status for status in read_processes()}
+        everywhere = {status.name: status for status in ProcessTable().read(0.0)}
         mine = _status("netmon")
     assert everywhere["netmon"].up
     assert (everywhere["netmon"].start_time or 0) <= (mine.start_time or 0)
@@ -71,14 +77,14 @@ def test_without_a_choice_all_processes_are_read(tmp_path: Path) -> None:
 def test_a_process_that_ends_while_it_is_read_does_not_run(tmp_path: Path) -> None:
     """It was there when the list was made."""
     with _running(tmp_path, "netmon"):
-        listed = psutil.Process().children(recursive=True)
-    assert not any(status.up for status in read_processes(listed))
+        listed = _children()
+    assert not any(status.up for status in ProcessTable(lambda: listed).read(0.0))
 
 
 def test_another_silk_on_the_machine_is_not_the_tests_own(tmp_path: Path) -> None:
     """A process that some other process started under the same name is left out."""
     with _running(tmp_path, "silk-daemon"):
-        assert not any(status.up for status in read_processes([psutil.Process()]))
+        assert not any(status.up for status in ProcessTable(lambda: [os.getpid()]).read(0.0))
 
 
 def test_garden_is_up_under_either_name(tmp_path: Path) -> None:
@@ -99,6 +105,42 @@ def test_a_process_that_ended_is_down_although_nobody_fetched_its_status(tmp_pat
         while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
             time.sleep(0.01)
         assert not _status("silk-daemon").up
+
+
+def test_of_the_others_only_new_ones_are_looked_at_until_a_minute_has_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell has thousands. One that became silk's program is found then, one that started or ended at once."""
+    looked: list[int] = []
+    process = psutil.Process
+
+    def counted(pid: int) -> psutil.Process:
+        looked.append(pid)
+        return process(pid)
+
+    def up(now: float) -> set[str]:
+        looked.clear()
+        return {status.name for status in table.read(now) if status.up}
+
+    netmon = shutil.copy(Path(shutil.which("sleep") or "").resolve(), tmp_path / "netmon")
+    with subprocess.Popen(("bash", "-c", f"read; exec {netmon} 60"), stdin=subprocess.PIPE) as becoming:
+        pids = [becoming.pid, *range(1, 3)]
+        table = ProcessTable(lambda: pids)
+        monkeypatch.setattr(psutil, "Process", counted)
+        assert (up(0.0), len(looked)) == (set(), 3)
+        assert becoming.stdin is not None
+        becoming.stdin.write(b"\n")
+        becoming.stdin.flush()
+        while process(becoming.pid).name() != "netmon":
+            time.sleep(0.01)
+        assert (up(15.0), looked) == (set(), [])
+        with _running(tmp_path, "silk-daemon") as daemon:
+            pids.append(daemon.pid)
+            assert (up(30.0), looked) == ({"silk-daemon"}, [daemon.pid])
+            assert (up(45.0), looked) == ({"silk-daemon"}, [daemon.pid])
+        assert up(50.0) == set()
+        assert (up(60.0), len(looked)) == ({"netmon"}, 4)
+        becoming.kill()
 
 
 def test_the_interface_with_an_underlay_address_is_found() -> None:

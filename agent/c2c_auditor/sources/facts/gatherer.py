@@ -34,7 +34,7 @@ from c2c_auditor.sources.facts.policy_fetcher import (
     PolicySource,
 )
 from c2c_auditor.sources.facts.policy_server import PolicyServer
-from c2c_auditor.sources.facts.processes import find_underlay, read_processes
+from c2c_auditor.sources.facts.processes import ProcessTable, find_underlay
 from c2c_auditor.sources.facts.store import StoreReader
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from c2c_auditor.sources.files import read_text_file
@@ -105,6 +105,7 @@ class CellReader:
         self._lease = LeaseReader()
         self._store: Known[Store] = Known(name="store")
         self._client: tuple[_Address, PolicyClient] | None = None
+        self._table = ProcessTable()
         self._processes: tuple[float, tuple[ProcessStatus, ...]] | None = None
 
     def reload(self, config: Config) -> None:
@@ -206,13 +207,13 @@ class CellReader:
         return self._client[1]
 
     def _process_statuses(self) -> tuple[ProcessStatus, ...]:
-        """Silk's processes; walking /proc costs more than everything else here, so not more often than every 15 s."""
+        """Silk's processes, not more often than every 15 s."""
         if not self._config.processes:
             return ()
         now = self._clocks.steady()
         if self._processes is None or now - self._processes[0] >= _PROCESSES_SECONDS:
             try:
-                self._processes = now, read_processes()
+                self._processes = now, self._table.read(now)
             except OSError:
                 self._processes = now, ()  # nothing is said of processes that cannot be listed
         return self._processes[1]

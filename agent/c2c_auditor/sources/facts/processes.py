@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import psutil
@@ -23,24 +23,50 @@ _PROCESSES = {
 }
 
 
-def read_processes(among: Iterable[psutil.Process] | None = None) -> tuple[ProcessStatus, ...]:
-    """Whether each of silk's programs runs, and since when; only ``among`` these processes if given.
+_NAMES = frozenset(name for names in _PROCESSES.values() for name in names)
+# A cell has thousands of processes, and looking at all of them costs 25 ms a thousand. One that was no program of
+# silk's can still become one (exec), and its number can be given to another.
+_ALL_SECONDS = 60.0
 
-    A process that ends while it is read does not run. Raises OSError where the system refuses to list processes.
+
+class ProcessTable:
+    """Says again and again which of silk's programs run.
+
+    Between two looks at all processes, once in a minute, only new ones are looked at and those that were silk's.
     """
-    started: dict[str, float] = {}
-    for process in psutil.process_iter() if among is None else among:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            known = process.as_dict(["name", "create_time", "status"])
-            name, time = known["name"], known["create_time"]
-            dead = known["status"] == psutil.STATUS_ZOMBIE
-            if name and time and not dead and time < started.get(name, float("inf")):
-                started[name] = time
-    statuses = []
-    for reported_name, names in _PROCESSES.items():
-        times = [started[name] for name in names if name in started]
-        statuses.append(ProcessStatus(name=reported_name, up=bool(times), start_time=min(times, default=None)))
-    return tuple(statuses)
+
+    def __init__(self, pids: Callable[[], Iterable[int]] = psutil.pids) -> None:
+        """``pids`` lists the processes that count."""
+        self._pids = pids
+        self._others: frozenset[int] = frozenset()
+        self._all_at = float("-inf")
+
+    def read(self, now: float) -> tuple[ProcessStatus, ...]:
+        """Whether each program runs, and since when; ``now`` is seconds of a steady clock.
+
+        A process that ends while it is read does not run. Raises OSError where the system refuses to list processes.
+        """
+        if now - self._all_at >= _ALL_SECONDS:
+            self._others, self._all_at = frozenset(), now
+        pids = frozenset(self._pids())
+        found = {pid: _started(pid) for pid in pids - self._others}
+        self._others = frozenset(pid for pid in pids if found.get(pid) is None)
+        started = [one for one in found.values() if one is not None]
+        statuses = []
+        for reported_name, names in _PROCESSES.items():
+            times = [time for name, time in started if name in names]
+            statuses.append(ProcessStatus(name=reported_name, up=bool(times), start_time=min(times, default=None)))
+        return tuple(statuses)
+
+
+def _started(pid: int) -> tuple[str, float] | None:
+    """The name of a program of silk's that runs as ``pid``, and since when; None for any other."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        known = psutil.Process(pid).as_dict(["name", "create_time", "status"])
+        name, time = known["name"], known["create_time"]
+        if name in _NAMES and time and known["status"] != psutil.STATUS_ZOMBIE:
+            return name, time
+    return None
 
 
 def underlay_interfaces(addresses: Iterable[IPv4Address | IPv6Address]) -> tuple[str, ...]:
