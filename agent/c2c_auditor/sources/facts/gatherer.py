@@ -104,6 +104,7 @@ class CellReader:
         self._cni: Known[CniConfig | None] = Known(name=CNI)
         self._lease = LeaseReader()
         self._store: Known[Store] = Known(name="store")
+        self._store_reader: StoreReader | None = None
         self._client: tuple[_Address, PolicyClient] | None = None
         self._table = ProcessTable()
         self._processes: tuple[float, tuple[ProcessStatus, ...]] | None = None
@@ -122,7 +123,9 @@ class CellReader:
         self._cni = self._cni.refreshed(clocks, self._read_cni_config)
         cni = self._cni.usable(clocks, max_age)
         store_path = config.store or Path(vpa.store_file if vpa is not None else VpaConfig().store_file)
-        self._store = self._store.refreshed(clocks, StoreReader(store_path, keep=self._keeper("store.json")).read)
+        if self._store_reader is None or self._store_reader.path != store_path:
+            self._store_reader = StoreReader(store_path, keep=self._keeper("store.json"))
+        self._store = self._store.refreshed(clocks, self._store_reader.read)
         store = self._store.usable(clocks, max_age)
         known = self._policy_knowledge(vpa, store)
         syncing = vpa is not None and vpa.asg_syncing

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from hashlib import blake2b
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,10 @@ class _Tags:
 
 
 class StoreReader:
-    """Reads one store; ``keep`` gets each text that was read, before it is parsed; ``sleep`` waits between readings."""
+    """Reads the store at ``path``, again and again.
+
+    ``keep`` gets each text that was read, before it is parsed; ``sleep`` waits between readings.
+    """
 
     def __init__(
         self,
@@ -74,14 +78,15 @@ class StoreReader:
         keep: Callable[[str], None] = lambda _: None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._path = path
+        self.path = path
         self._version_path = path.parent / f"{path.name}_version"
         self._keep = keep
         self._sleep = sleep
+        self._last: tuple[bytes, Store] | None = None
 
     def read(self) -> Store:
         """The containers. Raises SourceError when the file cannot be read or stays torn."""
-        problem = _failed(Reason.INCONSISTENT, str(self._path), "it was rewritten during each reading")
+        problem = _failed(Reason.INCONSISTENT, str(self.path), "it was rewritten during each reading")
         for attempt in range(_ATTEMPTS):
             if attempt:
                 self._sleep(_PAUSE_SECONDS)
@@ -100,13 +105,18 @@ class StoreReader:
     def _read_once(self, *, never_written: bool) -> Store:
         """An empty file means a cell without containers only if silk never counted a write."""
         try:
-            text = read_text_file(self._path, source=_SOURCE)
+            text = read_text_file(self.path, source=_SOURCE)
         except SourceError as error:
-            if error.reason is Reason.PERMISSION and never_written and is_empty_file(self._path):
+            if error.reason is Reason.PERMISSION and never_written and is_empty_file(self.path):
                 return Store()
             raise
         self._keep(text)
-        return Store() if not text and never_written else parse_store(text, where=str(self._path))
+        if not text and never_written:
+            return Store()
+        digest = blake2b(text.encode("utf-8", "surrogateescape")).digest()
+        if self._last is None or self._last[0] != digest:  # parsing 250 containers takes 5 ms, and they change seldom
+            self._last = digest, parse_store(text, where=str(self.path))
+        return self._last[1]
 
     def _version(self) -> str:
         """The count of silk's writes; empty where it never wrote, ``unknown`` where it cannot be read."""
