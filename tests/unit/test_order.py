@@ -7,8 +7,10 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from c2c_auditor.audit.comparison.entry import Entry
+from c2c_auditor.audit.comparison.compare import compare
+from c2c_auditor.audit.comparison.entry import Entries
 from c2c_auditor.audit.comparison.order import Misplaced, misplaced
+from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, Policy, VpaConfig
 from c2c_auditor.model.rule import PortRange
 from c2c_auditor.silk.policy import Planned, Purpose, accept_rule, log_rule, mark_rule
@@ -41,13 +43,13 @@ IN_ORDER = tuple(PLAN)
 
 def _misplaced(*chains: Sequence[str]) -> tuple[Misplaced, ...]:
     """The plan's rules standing in ``chains``, each given as the names of its rules from the top."""
-    places = {
-        name: Entry(chain=f"vpa--{number}", position=at, rule=PLAN[name].rule)
-        for number, chain in enumerate(chains)
-        for at, name in enumerate(chain, 1)
-    }
-    matched = [(plan, places[name]) for name, plan in PLAN.items() if name in places]
-    return misplaced(matched, [f"vpa--{number}" for number in range(len(chains))])
+    entries = Entries.of(
+        *(
+            r.Chain(name=f"vpa--{number}", rules=tuple(PLAN[name].rule for name in chain))
+            for number, chain in enumerate(chains)
+        )
+    )
+    return misplaced(compare(tuple(PLAN.values()), entries, lambda _, __: True).matched)
 
 
 def _moved(order: Sequence[str], rule: str, before: str) -> list[str]:

@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from operator import attrgetter
 
-from c2c_auditor.audit.comparison.compare import Comparison
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.report import RuleSetName, RuleType, Tally
-from c2c_auditor.netfilter.derived import derived
 from c2c_auditor.silk.chain_names import policy_chain_time
 from c2c_auditor.silk.policy import Planned, Purpose, ingress_tag_of
 
@@ -26,8 +24,8 @@ _TYPES = {
 def count_tally(inputs: Inputs) -> Tally:
     """The counts of one reading."""
     outcome = inputs.comparison
-    matched = _matched(outcome) if outcome is not None else Counter[RuleType]()
-    others: Iterable[r.Rule] = (entry.rule for entry in inputs.chains.rules)
+    matched = _typed(outcome.matched.plans) if outcome is not None else Counter[RuleType]()
+    others: Iterable[r.Rule] = inputs.chains.entries.rules
     if outcome is not None:
         others = [
             entry.rule for entry in (*outcome.extra, *outcome.repeated, *(pair.entry for pair in outcome.changed))
@@ -48,11 +46,6 @@ def count_tally(inputs: Inputs) -> Tally:
         rules=rules,
         policy_chain_time=max(times, default=None),
     )
-
-
-@derived
-def _matched(outcome: Comparison[Planned]) -> Counter[RuleType]:
-    return _typed(plan for plan, _ in outcome.matched)
 
 
 def _typed(planned: Iterable[Planned]) -> Counter[RuleType]:

@@ -140,7 +140,7 @@ class _Output:
             gc.enable()
             # An audit makes tens of thousands of values, none of them in cycles: at the usual 700 a quarter of a large
             # one's time goes into looking for such.
-            gc.set_threshold(10_000)
+            gc.set_threshold(100_000)
         self._last = report
         self._events.report(report)
         self._answers.put(scene)

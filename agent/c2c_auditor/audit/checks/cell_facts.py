@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from c2c_auditor.audit.checks import describe
 from c2c_auditor.audit.comparison import fields
@@ -26,7 +26,7 @@ def enforcement_disabled(inputs: Inputs) -> Iterator[Finding]:
     """Findings where the overlay is open, by the operator's switch or by rules without it."""
     opening = open_rules(inputs.config.overlay_networks)
     outcome = inputs.comparison
-    places = inputs.chains.rules
+    places: Iterable[Entry] = inputs.chains.entries
     if outcome is not None:  # open rules are the first of the plan, or extra
         places = (*(entry for _, entry in outcome.matched[: len(opening)]), *outcome.extra)
     found = [entry for entry in places if entry.rule in opening]

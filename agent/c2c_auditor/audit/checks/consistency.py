@@ -44,7 +44,7 @@ def _entries(ruleset: r.Ruleset, chains: PolicyChains) -> Sequence[Entry]:
     """The rules of the policy chains, and those without a chain's header in a listing, under the listing's name."""
     anonymous = ruleset.chains("filter").get("", r.Chain(name=""))
     pasted = (Entry(chain=ruleset.origin, position=at, rule=rule) for at, rule in enumerate(anonymous.rules, 1))
-    return [*chains.rules, *pasted]
+    return [*chains.entries, *pasted]
 
 
 def _tags(marks: Sequence[Entry]) -> Mapping[str, dict[int, Entry]]:

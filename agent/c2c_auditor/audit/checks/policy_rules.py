@@ -117,7 +117,7 @@ def _target_effect(target: r.Target) -> Effect:
 
 
 def _order(inputs: Inputs, outcome: Comparison[Planned]) -> Iterable[Finding]:
-    for found in misplaced(outcome.matched, inputs.chains.active or inputs.chains.names[-1:]):
+    for found in misplaced(outcome.matched):
         log = found.late.planned.purpose is Purpose.LOG
         plan = found.moved.planned
         yield describe.planned(

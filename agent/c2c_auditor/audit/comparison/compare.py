@@ -7,12 +7,12 @@ where it does). What remains on both sides is paired when it differs in one fiel
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, overload
 
 from attrs import field, frozen
 
 from c2c_auditor.audit.comparison import fields
-from c2c_auditor.audit.comparison.entry import Entry
+from c2c_auditor.audit.comparison.entry import Entries, Entry
 from c2c_auditor.model import rule as r
 
 
@@ -35,6 +35,29 @@ class Changed(Generic[W]):
     entry: Entry
 
 
+@frozen
+class Matched(Sequence[tuple[W, Entry]]):
+    """Planned rules and where they stand: ``plans[n]`` is ``present[places[n]]``. Each pair is made when asked for."""
+
+    plans: Sequence[W]
+    places: Sequence[int]
+    _present: Sequence[Entry]
+
+    def __len__(self) -> int:
+        return len(self.plans)
+
+    @overload
+    def __getitem__(self, at: int) -> tuple[W, Entry]: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[tuple[W, Entry]]: ...
+
+    def __getitem__(self, at: int | slice) -> tuple[W, Entry] | Sequence[tuple[W, Entry]]:
+        if isinstance(at, slice):
+            return Matched(self.plans[at], self.places[at], self._present)
+        return self.plans[at], self._present[self.places[at]]
+
+
 @frozen(kw_only=True)
 class Comparison(Generic[W]):
     """The outcome: ``matched`` in the plan's order.
@@ -43,67 +66,78 @@ class Comparison(Generic[W]):
     ``present`` are what was compared.
     """
 
-    matched: tuple[tuple[W, Entry], ...] = ()
+    matched: Matched[W]
     changed: tuple[Changed[W], ...] = ()
     missing: tuple[W, ...] = ()
     extra: tuple[Entry, ...] = ()
     repeated: tuple[Entry, ...] = ()
-    planned: Sequence[W] = field(default=(), eq=False, repr=False)
-    present: Sequence[Entry] = field(default=(), eq=False, repr=False)
+    planned: Sequence[W] = field(eq=False, repr=False)
+    present: Sequence[Entry] = field(eq=False, repr=False)
 
 
 def compare(
     planned: Sequence[W],
     present: Sequence[Entry],
     pairable: Callable[[W, Entry], bool],
-    first: Mapping[r.Rule, Entry] | None = None,
+    first: Mapping[r.Rule, int] | None = None,
     *,
     previous: Comparison[W] | None = None,
 ) -> Comparison[W]:
     """``pairable`` may reject a pair of rules that differ in one field only, if it is no change of one rule.
 
-    ``first`` are ``present`` by value, of equal ones the first, where that is known already. ``previous`` is an earlier
-    comparison with the same meaning of ``pairable``; it stands where both sides are the same objects.
+    ``first`` is where in ``present`` each rule stands, of equal ones the first, where that is known already.
+    ``previous`` is an earlier comparison with the same meaning of ``pairable``; it stands where both sides are the same
+    objects.
     """
     if previous is not None and previous.planned is planned and previous.present is present:
         return previous
+    rules = _bare(present)
     if first is None:
-        first = {entry.rule: entry for entry in reversed(present)}
-    found = list(map(first.get, _rules(planned, previous)))
-    missing: dict[r.Rule, W] = {}
-    for plan, entry in zip(planned, found, strict=True):
-        if entry is None:
-            missing.setdefault(plan.rule, plan)
-    matched = [(plan, entry) for plan, entry in zip(planned, found, strict=True) if entry is not None]
-    used = {id(entry) for _, entry in matched}
-    if len(used) < len(matched):  # planned twice
-        once: dict[int, tuple[W, Entry]] = {}
-        for plan, entry in matched:
-            once.setdefault(id(entry), (plan, entry))
-        matched = [*once.values()]
-    left = {id(entry) for entry in first.values() if id(entry) not in used} if len(used) < len(first) else set()
-    extra = [entry for entry in present if id(entry) in left] if left else []
-    repeated = _repeated(present) if len(first) < len(present) else []
-    changed = _paired(tuple(missing.values()), extra, pairable) if missing and extra else []
+        first = dict(zip(reversed(rules), range(len(rules) - 1, -1, -1), strict=True))
+    matched, missing = _found(planned, list(map(first.get, _wanted(planned, previous))), present)
+    left = sorted({*first.values()}.difference(matched.places)) if len(matched) < len(first) else []
+    extra = [present[at] for at in left]
+    changed = _paired(missing, extra, pairable) if missing and extra else []
     gone = {id(pair.planned) for pair in changed}, {id(pair.entry) for pair in changed}
     return Comparison(
-        matched=tuple(matched),
+        matched=matched,
         changed=tuple(changed),
-        missing=tuple(plan for plan in missing.values() if id(plan) not in gone[0]),
+        missing=tuple(plan for plan in missing if id(plan) not in gone[0]),
         extra=tuple(entry for entry in extra if id(entry) not in gone[1]),
-        repeated=tuple(repeated),
+        repeated=tuple(_repeated(present)) if len(first) < len(rules) else (),
         planned=planned,
         present=present,
     )
 
 
-def _rules(planned: Sequence[W], previous: Comparison[W] | None) -> Iterable[r.Rule]:
+def _bare(present: Sequence[Entry]) -> Sequence[r.Rule]:
+    return present.rules if isinstance(present, Entries) else [entry.rule for entry in present]
+
+
+def _wanted(planned: Sequence[W], previous: Comparison[W] | None) -> Iterable[r.Rule]:
     """The planned rules, where ``previous`` found one as the reader's object: that is found again without a look."""
     wanted = [plan.rule for plan in planned]
     if previous is None:
         return wanted
-    read = {id(plan): entry.rule for plan, entry in previous.matched}
-    return map(read.get, map(id, planned), wanted)
+    read = map(_bare(previous.present).__getitem__, previous.matched.places)
+    known = dict(zip(map(id, previous.matched.plans), read, strict=True))
+    return map(known.get, map(id, planned), wanted)
+
+
+def _found(
+    planned: Sequence[W], places: Sequence[int | None], present: Sequence[Entry]
+) -> tuple[Matched[W], tuple[W, ...]]:
+    """What stands at its place, and what stands nowhere, each rule of it once."""
+    missing: dict[r.Rule, W] = {}
+    for plan, at in zip(planned, places, strict=True) if None in places else ():
+        if at is None:
+            missing.setdefault(plan.rule, plan)
+    once = dict(zip(reversed(places), reversed(planned), strict=True))  # some may be planned twice
+    once.pop(None, None)
+    if len(once) == len(planned):
+        return Matched(planned, [at for at in places if at is not None], present), ()
+    plans = {at: once[at] for at in places if at is not None}
+    return Matched(tuple(plans.values()), list(plans), present), tuple(missing.values())
 
 
 def _repeated(present: Iterable[Entry]) -> list[Entry]:

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from c2c_auditor.audit.comparison.compare import Matched
 from c2c_auditor.audit.comparison.entry import Entry
 from c2c_auditor.audit.comparison.sequence import longest_increasing
 from c2c_auditor.silk.policy import Planned, Purpose
-
-_MOST_RULES = 1 << 32  # more than any chain can hold: positions in one chain never reach the next one's
 
 
 @frozen(kw_only=True)
@@ -37,18 +36,16 @@ class Misplaced:
     early: Standing
 
 
-def misplaced(matched: Sequence[tuple[Planned, Entry]], chains: Sequence[str]) -> tuple[Misplaced, ...]:
-    """Violations of order among rules that are there; a packet meets ``chains`` one after the other.
+def misplaced(matched: Matched[Planned]) -> tuple[Misplaced, ...]:
+    """Violations of order among rules that are there; a packet meets them in the order of their places.
 
     One violation per moved rule.
     """
-    first = {chain: index * _MOST_RULES for index, chain in enumerate(chains)}
-    positions = [entry.position for _, entry in matched]
-    if (len(chains) == 1 and positions == sorted(positions)) or _in_order(matched, first):
+    if matched.places == sorted(matched.places) or _in_order(matched):
         return ()
     standing = [
-        Standing(planned=plan, entry=entry, plan=index, walk=first[entry.chain] + entry.position)
-        for index, (plan, entry) in enumerate(matched)
+        Standing(planned=plan, entry=entry, plan=index, walk=walk)
+        for index, ((plan, entry), walk) in enumerate(zip(matched, matched.places, strict=True))
     ]
     standing.sort(key=lambda one: one.walk)
     violations = _violations(standing)
@@ -61,7 +58,7 @@ def misplaced(matched: Sequence[tuple[Planned, Entry]], chains: Sequence[str]) -
     return tuple(found.values())
 
 
-def _in_order(matched: Sequence[tuple[Planned, Entry]], first: dict[str, int]) -> bool:
+def _in_order(matched: Matched[Planned]) -> bool:
     """Whether there is no violation at all, as nearly always: one pass without making anything.
 
     A LOG's ACCEPT follows it in the plan.
@@ -69,16 +66,14 @@ def _in_order(matched: Sequence[tuple[Planned, Entry]], first: dict[str, int]) -
     marks: list[tuple[int, int]] = []
     accepts: dict[int, int] = {}
     log: tuple[Planned, int] | None = None
-    for plan, entry in matched:
-        walk = first[entry.chain] + entry.position
+    for plan, walk in zip(matched.plans, matched.places, strict=True):
         if plan.purpose is Purpose.MARK:
             marks.append((getattr(plan.rule.target, "value", -1), walk))
         elif plan.purpose is Purpose.LOG:
             log = plan, walk
         elif plan.policy is not None:
             tag = plan.policy.source_tag
-            if walk < accepts.get(tag, _MOST_RULES * _MOST_RULES):
-                accepts[tag] = walk
+            accepts[tag] = min(walk, accepts.get(tag, walk))
             if (
                 log is not None
                 and log[0].policy is plan.policy

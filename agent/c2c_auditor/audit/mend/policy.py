@@ -63,16 +63,16 @@ def _chain(draft: Draft, inputs: Inputs, name: str, planned: Sequence[Planned]) 
     kept = [(plan.rule, entry) for plan, entry in outcome.matched]
     kept += [(pair.planned.rule, pair.entry) for pair in outcome.changed]
     places = draft.places(_TABLE, name)
-    places.arrange(_rules(planned), kept, _displaced(outcome, name, everything=draft.in_order))
+    places.arrange(_rules(planned), kept, _displaced(outcome, everything=draft.in_order))
 
 
-def _displaced(outcome: Comparison[Planned], name: str, *, everything: bool) -> frozenset[int]:
+def _displaced(outcome: Comparison[Planned], *, everything: bool) -> frozenset[int]:
     """The rules that stand where they do not work, or ``everything`` that stands in another order than silk's."""
     if everything:
         positions = [entry.position for _, entry in outcome.matched]
         straight = longest_increasing(positions)
         return frozenset(at for index, at in enumerate(positions) if index not in straight)
-    return frozenset(found.moved.entry.position for found in misplaced(outcome.matched, (name,)))
+    return frozenset(found.moved.entry.position for found in misplaced(outcome.matched))
 
 
 def _jump(chain: str) -> r.Rule:

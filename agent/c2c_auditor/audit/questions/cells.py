@@ -68,7 +68,7 @@ class Cell:
         """Whether policies are not enforced here: VPA's configuration says so, or its rules do."""
         config = self.inputs.config
         opening = open_rules(config.overlay_networks)
-        return config.policy_disabled or any(entry.rule in opening for entry in self.inputs.chains.rules)
+        return config.policy_disabled or any(rule in opening for rule in self.inputs.chains.entries.rules)
 
     @cached_property
     def _stages(self) -> tuple[Stage, ...]:

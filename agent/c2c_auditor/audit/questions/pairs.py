@@ -46,7 +46,7 @@ def mark_pairs(rulesets: Sequence[r.Ruleset], facts: CellFacts) -> tuple[MarkPai
 
 def _policy_rules(ruleset: r.Ruleset) -> Iterator[r.Rule]:
     """The rules of the policy chains, and those of a listing that does not show their chain."""
-    yield from (entry.rule for entry in PolicyChains.of(ruleset).rules)
+    yield from PolicyChains.of(ruleset).entries.rules
     yield from ruleset.chains("filter").get("", r.Chain(name="")).rules
 
 

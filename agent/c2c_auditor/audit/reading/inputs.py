@@ -80,7 +80,7 @@ class Inputs:
         """
         facts = of_family(facts, ruleset.family)
         chains = PolicyChains.of(ruleset)
-        rules = [entry.rule for entry in chains.rules]
+        rules = chains.entries.rules
         notes: list[str] = [*ruleset.warnings, *(_LOST[loss] for loss in sorted(ruleset.lost & _LOST.keys()))]
         notes += _of_other_tables(ruleset)
         notes += _part(ruleset)
@@ -113,7 +113,7 @@ class Inputs:
             people=people,
             chains=chains,
             planned=planned,
-            comparison=compare_planned(planned, chains.rules, people, chains.first, previous=previous)
+            comparison=compare_planned(planned, chains.entries, people, chains.first, previous=previous)
             if planned is not None and chains.names
             else None,
             ingress_tag=tag,
@@ -196,7 +196,7 @@ def compare_planned(
     planned: Sequence[Planned],
     present: Sequence[Entry],
     people: People,
-    first: Mapping[r.Rule, Entry] | None = None,
+    first: Mapping[r.Rule, int] | None = None,
     *,
     previous: Comparison[Planned] | None = None,
 ) -> Comparison[Planned]:
@@ -215,7 +215,7 @@ def compare_planned(
     return compare(planned, present, pairable, first, previous=previous)
 
 
-def _inferred_tag(rules: list[r.Rule]) -> tuple[int | None, str]:
+def _inferred_tag(rules: Sequence[r.Rule]) -> tuple[int | None, str]:
     """The ingress router's tag, None if no rule tells it, and a note."""
     tag = infer_ingress_tag(rules)
     if tag is None:
@@ -223,7 +223,7 @@ def _inferred_tag(rules: list[r.Rule]) -> tuple[int | None, str]:
     return tag, f"The ingress router's tag was inferred from the rules: 0x{tag:x}."
 
 
-def _inferred(config: VpaConfig, rules: list[r.Rule]) -> VpaConfig:
+def _inferred(config: VpaConfig, rules: Sequence[r.Rule]) -> VpaConfig:
     """VPA's configuration, with switches that are not known inferred from the rules.
 
     An open rule is no proof of a switch: it is reported either way.

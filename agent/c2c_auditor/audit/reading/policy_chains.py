@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 
 from attrs import frozen
 
-from c2c_auditor.audit.comparison.entry import Entry, entries, first_entries
+from c2c_auditor.audit.comparison.entry import Entries, Entry, entries, first_places
 from c2c_auditor.model import rule as r
 from c2c_auditor.silk import chain_names
 
@@ -25,8 +24,8 @@ class PolicyChains:
     names: tuple[str, ...]
     active: tuple[str, ...]
     jumps: tuple[Entry, ...]
-    rules: tuple[Entry, ...]
-    first: Mapping[r.Rule, Entry]
+    entries: Entries
+    first: Mapping[r.Rule, int]
 
     @classmethod
     def of(cls, ruleset: r.Ruleset) -> PolicyChains:
@@ -55,19 +54,21 @@ class PolicyChains:
             names=tuple(found),
             active=active,
             jumps=jumps,
-            rules=_joined([entries(chains[name]) for name in read]),
-            first=_merged([first_entries(chains[name]) for name in read]),
+            entries=entries(chains[read[0]]) if len(read) == 1 else Entries.of(*(chains[name] for name in read)),
+            first=_first([chains[name] for name in read]),
         )
 
 
-def _joined(parts: Sequence[tuple[Entry, ...]]) -> tuple[Entry, ...]:
-    """All parts; one alone is the same object, by which the next audit sees that nothing changed."""
-    return parts[0] if len(parts) == 1 else tuple(chain.from_iterable(parts))
-
-
-def _merged(parts: Sequence[Mapping[r.Rule, Entry]]) -> Mapping[r.Rule, Entry]:
-    """All parts; of equal rules the one in the first of them."""
-    return parts[0] if len(parts) == 1 else dict(chain.from_iterable(part.items() for part in reversed(parts)))
+def _first(chains: Sequence[r.Chain]) -> Mapping[r.Rule, int]:
+    """Where each rule stands in the entries of all chains; of equal ones the first."""
+    if len(chains) == 1:
+        return first_places(chains[0])
+    found: dict[r.Rule, int] = {}
+    behind = sum(len(chain.rules) for chain in chains)
+    for chain in reversed(chains):
+        behind -= len(chain.rules)
+        found.update((rule, behind + at) for rule, at in first_places(chain).items())
+    return found
 
 
 def jumped_chain(rule: r.Rule) -> str:

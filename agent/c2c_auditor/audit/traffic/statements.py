@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
-from c2c_auditor.audit.comparison.entry import Entry, first_entries
+from c2c_auditor.audit.comparison.entry import Entry, entries, first_places
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.people import People
 from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row
@@ -58,8 +58,10 @@ class Places:
     def of(self, rule: r.Rule) -> Entry | None:
         """Where ``rule`` stands."""
         if rule not in self._known:
-            found = ((table, first_entries(chain).get(rule)) for table, chain in self._chains)
-            self._known[rule] = next((entry._replace(table=table) for table, entry in found if entry is not None), None)
+            found = ((table, chain, first_places(chain).get(rule)) for table, chain in self._chains)
+            self._known[rule] = next(
+                (entries(chain)[at]._replace(table=table) for table, chain, at in found if at is not None), None
+            )
         return self._known[rule]
 
     def name(self, rule: r.Rule | None) -> str:
