@@ -13,6 +13,7 @@ from attrs import define, evolve, field
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import PolicySet, SecurityGroup
 from c2c_auditor.sources.clocks import Clocks
+from c2c_auditor.sources.facts import policy_thread
 from c2c_auditor.sources.facts.known import Known
 from c2c_auditor.sources.facts.policy_fetcher import PolicyFetcher, PolicyKnowledge, PolicyQuery
 from c2c_auditor.sources.facts.policy_schedule import Pace
@@ -160,9 +161,10 @@ def test_what_is_known_already_is_not_announced_again() -> None:
         assert not _readable(thread, 0)
 
 
-def test_policies_are_expected_from_a_swap_until_they_have_been_asked_for() -> None:
-    """Neither the first chain that is seen is a swap, nor the same one again."""
-    fetcher = Scripted([lambda: _knowing(1), lambda: _knowing(2)])
+def test_policies_are_expected_from_a_swap_until_they_have_been_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the first chain is a swap, nor the same one again. A server that is slow is not waited for."""
+    monkeypatch.setattr(policy_thread, "_SOON_SECONDS", _NEVER)
+    fetcher = Scripted([lambda: _knowing(1), lambda: _knowing(2), lambda: _knowing(3)])
     with _thread(fetcher) as thread:
         thread.expect(1.0)
         assert [thread.expecting] == [False]
@@ -180,6 +182,13 @@ def test_policies_are_expected_from_a_swap_until_they_have_been_asked_for() -> N
             if not thread.expecting:
                 break
         thread.expect(2.0)
+        assert [thread.expecting] == [False]
+        thread.expect(3.0)
+        for _ in turns():
+            if thread.latest.asked_at is not None:
+                break
+        assert [thread.expecting] == [True]
+        monkeypatch.setattr(policy_thread, "_SOON_SECONDS", 0.0)
         assert [thread.expecting] == [False]
 
 

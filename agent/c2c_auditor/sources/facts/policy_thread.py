@@ -99,11 +99,12 @@ class PolicyThread(threading.Thread):
 
     @property
     def expecting(self) -> bool:
-        """Whether those policies are being asked for, or will be in a moment."""
+        """Whether those policies are likely to be known in a moment: a server that is slow is not waited for."""
         with self._condition:
-            soon = time.monotonic() + _SOON_SECONDS
-            asked = self._asked_at is not None or self._schedule.due(changed=True) <= soon
-            return self._expecting and asked
+            now = time.monotonic()
+            if self._asked_at is not None:
+                return self._expecting and now - self._asked_at <= _SOON_SECONDS
+            return self._expecting and self._schedule.due(changed=True) <= now + _SOON_SECONDS
 
     def read(self, query: PolicyQuery) -> PolicyKnowledge:
         """What is known now; from now on the thread fetches ``query``."""
