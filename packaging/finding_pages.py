@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from c2c_auditor.audit.mend.refusals import BY_NO_COMMAND
+from c2c_auditor.audit.mend.kinds import BY_NO_COMMAND
 from c2c_auditor.model.kind import Effect, Family, Kind
 
 ROOT = Path(__file__).parent.parent

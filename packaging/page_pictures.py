@@ -20,6 +20,7 @@ from c2c_auditor.config import ServerSettings
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import SourceStatus
 from c2c_auditor.server import Answers, ServerProcess
+from c2c_auditor.server.answers import answering
 from support.browser import Browser, browser
 from support.mutations import with_rules
 from support.recordings import recording
@@ -46,7 +47,7 @@ def main() -> None:
     sources = tuple(SourceStatus(name=name, up=True, last_success=now - 3) for name in names)
     report = with_change(evolve(report, time=now - 3, last_conclusive=now - 3, sources=sources), ago=747)
     answers = Answers()
-    answers.put(judge_cell(Reading(facts=cell.facts, rulesets=(damaged,))))
+    answers.put(answering(judge_cell(Reading(facts=cell.facts, rulesets=(damaged,)))))
     PICTURES.mkdir(exist_ok=True)
     with (
         ServerProcess(ServerSettings(port=0), answers.answer) as server,

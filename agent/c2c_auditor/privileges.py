@@ -1,7 +1,7 @@
 """L5: how a process gives up its privileges for good, before it reads a client's first byte.
 
 System calls about users, capabilities, resource limits, free memory and the end of the parent process belong here.
-Which process gives up what is decided by `server.process` and by each thread.
+Which process gives up what is decided by `server.serving` and by each thread.
 
 Sources: Linux include/uapi/linux/capability.h (version 3, two words of 32 capabilities), prctl(2), capabilities(7),
 credentials(7). capset works on the calling thread, so a process is stripped while it has only one; threads made later

@@ -13,6 +13,7 @@ from c2c_auditor.config import ServerSettings
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.report import Report
 from c2c_auditor.server import Answers, ServerProcess
+from c2c_auditor.server.answers import answering
 from support.browser import Browser, browser
 from support.mutations import with_rules
 from support.recordings import recording
@@ -51,7 +52,7 @@ def _slip() -> Scene:
 @pytest.fixture(name="server", scope="module")
 def _server() -> Iterator[ServerProcess]:
     answers = Answers()
-    answers.put(_slip())
+    answers.put(answering(_slip()))
     with ServerProcess(ServerSettings(port=0), answers.answer) as running:
         yield running
 

@@ -35,6 +35,7 @@ from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.server import Answers
+from c2c_auditor.server.answers import answering
 from c2c_auditor.server.pages import Templates
 from c2c_auditor.server.questions import Answer, QuestionServer
 from c2c_auditor.server.routes import LatestReport, application
@@ -215,7 +216,7 @@ _FILES = frozenset(
 def _answers() -> Answers:
     cell = recording("pair")
     answers = Answers()
-    answers.put(judge_cell(Reading(time=0.0, facts=cell.facts, rulesets=(cell.ruleset,))))
+    answers.put(answering(judge_cell(Reading(time=0.0, facts=cell.facts, rulesets=(cell.ruleset,)))))
     return answers
 
 

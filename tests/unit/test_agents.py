@@ -22,6 +22,7 @@ from c2c_auditor.errors import SourceError, UsageError
 from c2c_auditor.export.explained import explanation_document
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.server import Answers, ServerProcess
+from c2c_auditor.server.answers import answering
 from c2c_auditor.sources.facts.agent_api import AgentApi
 from support.damages import damaged
 from support.recordings import recording
@@ -49,7 +50,7 @@ class Agents:
     def put(self, *scenes: Scene) -> None:
         """What they answer from."""
         for answers, scene in zip(self.answers, scenes, strict=True):
-            answers.put(scene)
+            answers.put(answering(scene))
 
     def options(self, order: int = 1) -> list[str]:
         """The options that name them."""

@@ -163,8 +163,11 @@ def test_started_as_root_it_becomes_the_user_of_the_settings() -> None:
 
 def test_without_its_user_it_does_not_start() -> None:
     """An error that names user and setting."""
-    with pytest.raises(ConfigError, match=r"no-such-user.*server\.user"):
-        ServerProcess(ServerSettings(port=0, user="no-such-user"), _no_answer)
+    with (
+        pytest.raises(ConfigError, match=r"no-such-user.*server\.user"),
+        ServerProcess(ServerSettings(port=0, user="no-such-user"), _no_answer),
+    ):
+        pass
 
 
 _TAKEN_OVER = """

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 from attrs import define, field
 
-from c2c_auditor.audit.reporting import overdue_problem, overdue_report
+from c2c_auditor.audit.overdue import overdue_problem, overdue_report
 from c2c_auditor.daemon import Allowance, Hooks, Loop, WatchedAudits, processor_seconds
 from c2c_auditor.model.kind import Kind
 from c2c_auditor.model.report import Report, Result

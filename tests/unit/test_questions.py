@@ -19,6 +19,7 @@ from c2c_auditor.audit.scene import Scene, judge_cell
 from c2c_auditor.config import ServerSettings
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.server import Answers, ServerProcess
+from c2c_auditor.server.answers import answering
 from c2c_auditor.server.questions import Answer, QuestionClient, QuestionServer
 from support.clients import scrape
 from support.recordings import recording
@@ -33,7 +34,7 @@ def _scene(name: str) -> Scene:
 def answers() -> Answers:
     """Answers about the recorded pair."""
     made = Answers()
-    made.put(_scene("pair"))
+    made.put(answering(_scene("pair")))
     return made
 
 
@@ -72,7 +73,7 @@ def test_the_matrix_is_told_over_http(server: ServerProcess, answers: Answers) -
     assert (status, document["next"], document["counts"]["allow_allow"]) == (200, None, 4)
     assert {line["actual"] for line in document["lines"]} == {"tcp 8080, tcp 61001"}
     assert _get(server, "/api/v1/matrix", differences="1")[1]["lines"] == []
-    answers.put(_scene("pair-policy-disabled"))
+    answers.put(answering(_scene("pair-policy-disabled")))
     document = _get(server, "/api/v1/matrix", differences="1")[1]
     assert len(document["lines"]) == 7
     assert all(line["differs"] for line in document["lines"])

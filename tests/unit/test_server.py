@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from prometheus_client.openmetrics.parser import text_fd_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from c2c_auditor.audit.reporting import overdue_report
+from c2c_auditor.audit.overdue import overdue_report
 from c2c_auditor.config import ServerSettings, TlsSettings
 from c2c_auditor.errors import ConfigError
 from c2c_auditor.export.catalogue import PROCESS_METRICS
@@ -316,8 +316,12 @@ def test_when_the_listening_process_dies_its_descriptor_says_so(server: ServerPr
 
 def test_a_port_that_is_taken_is_a_clear_error() -> None:
     """Which one, and which setting."""
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match=r"server\.port"):
-        ServerProcess(ServerSettings(port=taken.getsockname()[1]), _silent)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ConfigError, match=r"server\.port"),
+        ServerProcess(ServerSettings(port=taken.getsockname()[1]), _silent),
+    ):
+        pass
 
 
 def _status(address: str, context: ssl.SSLContext) -> int:
@@ -417,19 +421,22 @@ def test_a_key_behind_a_password_is_an_error_and_no_question(tmp_path: Path) -> 
     settings = certificates(tmp_path, trustme.CA())
     key = load_pem_private_key(settings.key.read_bytes(), None)
     settings.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
-    with pytest.raises(ConfigError, match=r"server\.crt"):
-        ServerProcess(ServerSettings(port=0, tls=settings), _silent)
+    with pytest.raises(ConfigError, match=r"server\.crt"), ServerProcess(ServerSettings(port=0, tls=settings), _silent):
+        pass
 
 
 def test_broken_certificates_are_named(tmp_path: Path) -> None:
     """Before anything is served."""
     (tmp_path / "server.crt").write_text("broken")
     (tmp_path / "server.key").write_text("broken")
-    with pytest.raises(ConfigError, match=r"server\.crt"):
+    with (
+        pytest.raises(ConfigError, match=r"server\.crt"),
         ServerProcess(
             ServerSettings(port=0, tls=TlsSettings(certificate=tmp_path / "server.crt", key=tmp_path / "server.key")),
             _silent,
-        )
+        ),
+    ):
+        pass
 
 
 @pytest.fixture
@@ -505,8 +512,12 @@ def test_silent_supervisors_hold_up_nobody(guarded: ServerProcess) -> None:
 
 def test_a_health_port_that_is_taken_is_a_clear_error() -> None:
     """Which one, and which setting."""
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match=r"server\.health_port"):
-        ServerProcess(ServerSettings(port=0, health_port=taken.getsockname()[1]), _silent)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ConfigError, match=r"server\.health_port"),
+        ServerProcess(ServerSettings(port=0, health_port=taken.getsockname()[1]), _silent),
+    ):
+        pass
 
 
 def test_without_a_health_port_there_is_no_second_listener(server: ServerProcess) -> None:

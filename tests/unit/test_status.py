@@ -89,16 +89,25 @@ def test_an_agent_that_was_killed_leaves_nothing_in_the_way(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     with ServerProcess(ServerSettings(port=0, socket=path), _silent) as server:
-        with pytest.raises(ConfigError, match="another process answers there already"):
-            ServerProcess(ServerSettings(port=0, socket=path), _silent)
+        with (
+            pytest.raises(ConfigError, match="another process answers there already"),
+            ServerProcess(ServerSettings(port=0, socket=path), _silent),
+        ):
+            pass
         assert server.address
     path.unlink()
     path.write_text("mine")
-    with pytest.raises(ConfigError, match="a file of another type"):
-        ServerProcess(ServerSettings(port=0, socket=path), _silent)
+    with (
+        pytest.raises(ConfigError, match="a file of another type"),
+        ServerProcess(ServerSettings(port=0, socket=path), _silent),
+    ):
+        pass
     assert path.read_text() == "mine"
-    with pytest.raises(ConfigError, match=r"No such file or directory \(server.socket\)"):
-        ServerProcess(ServerSettings(port=0, socket=path.parent / "none" / "agent.sock"), _silent)
+    with (
+        pytest.raises(ConfigError, match=r"No such file or directory \(server.socket\)"),
+        ServerProcess(ServerSettings(port=0, socket=path.parent / "none" / "agent.sock"), _silent),
+    ):
+        pass
 
 
 def _asked(address: str, host: str) -> bytes:

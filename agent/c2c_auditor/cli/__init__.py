@@ -7,35 +7,50 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 
 import click
 
 from c2c_auditor import __version__
-from c2c_auditor.cli.audit import audit
-from c2c_auditor.cli.capture import capture
-from c2c_auditor.cli.daemon import daemon
 from c2c_auditor.cli.examples import with_examples
-from c2c_auditor.cli.explain import explain, matrix
-from c2c_auditor.cli.mend import mend
-from c2c_auditor.cli.status import status
-from c2c_auditor.cli.watch import watch
 from c2c_auditor.errors import AuditorError
 
 COULD_NOT_LOOK = 2
 PROGRAM = "c2c-auditor"
+# The commands and the modules that hold them.
+_MODULES = {
+    "audit": "audit",
+    "status": "status",
+    "watch": "watch",
+    "explain": "explain",
+    "matrix": "explain",
+    "mend": "mend",
+    "capture": "capture",
+    "daemon": "daemon",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(Mapping[str, click.Command]):
+    """The commands by name. Each is imported when it is asked for: the daemon must not hold what the others need."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        return with_examples(getattr(import_module(f"{__name__}.{_MODULES[name]}"), name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+@click.group(commands=_Commands(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", prog_name=PROGRAM)
 def cli() -> None:
     """Compares a Diego cell's iptables rules with those that its policies require, and shows the effect on traffic.
 
     It only reads. Exit status: 0 no outage and no breach, 1 outage or breach, 2 could not look.
     """
-
-
-for command in (audit, status, watch, explain, matrix, mend, capture, daemon):
-    cli.add_command(with_examples(command))
 
 
 def main() -> None:

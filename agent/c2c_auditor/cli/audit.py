@@ -12,7 +12,7 @@ from c2c_auditor import __version__
 from c2c_auditor.assembly.history import with_history
 from c2c_auditor.assembly.once import audit_once
 from c2c_auditor.assembly.recorded import BundleReader, FilesReader
-from c2c_auditor.audit.mend.refusals import may_help
+from c2c_auditor.audit.mend.kinds import may_help
 from c2c_auditor.cli.options import FILE, output
 from c2c_auditor.cli.wiring import live_reader, load_settings
 from c2c_auditor.config import BACKENDS

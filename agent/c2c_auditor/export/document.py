@@ -14,11 +14,10 @@ from typing import Any
 from c2c_auditor.audit.reading.people import shortened
 from c2c_auditor.export.changes import change_document
 from c2c_auditor.export.details import finding_details
-from c2c_auditor.export.pairs import pair_document
 from c2c_auditor.model.cause import Cause
 from c2c_auditor.model.finding import App, Finding
 from c2c_auditor.model.kind import Effect
-from c2c_auditor.model.report import ProcessStatus, Report, SourceStatus
+from c2c_auditor.model.report import MarkPair, ProcessStatus, Report, SourceStatus
 from c2c_auditor.model.rule import Rule
 from c2c_auditor.netfilter.render import render_rule
 
@@ -58,7 +57,7 @@ def report_document(report: Report) -> dict[str, Any]:
             },
         },
         "statements": list(report.statements),
-        "pairs": list(map(pair_document, report.pairs)),
+        "pairs": list(map(_pair, report.pairs)),
         "notes": list(report.notes),
         "last_conclusive": _time(report.last_conclusive),
     }
@@ -160,3 +159,19 @@ def _source(status: SourceStatus) -> Mapping[str, Any]:
 
 def _process(status: ProcessStatus) -> Mapping[str, Any]:
     return {"name": status.name, "up": status.up, "start_time": _time(status.start_time)}
+
+
+def _pair(pair: MarkPair) -> dict[str, Any]:
+    """One pair as JSON values; marks as numbers."""
+    return {
+        "source": pair.source,
+        "source_addresses": list(pair.source_addresses),
+        "destination": pair.destination,
+        "destination_address": pair.destination_address,
+        "protocol": pair.protocol,
+        "ports": [pair.first, pair.last] if pair.last else None,
+        "own_port": pair.own_port,
+        "marks_set": list(pair.marks_set),
+        "mark_asked": pair.mark_asked,
+        "agrees": pair.agrees,
+    }

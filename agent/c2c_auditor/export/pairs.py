@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from c2c_auditor.export.plain import plain
 from c2c_auditor.export.terminal import Page
@@ -18,22 +17,6 @@ _USUAL = {
     61001: ("envoy", "61001 is envoy's in the container (mTLS)"),
     2222: ("ssh", "2222 is for cf ssh"),
 }
-
-
-def pair_document(pair: MarkPair) -> dict[str, Any]:
-    """One pair as JSON values; marks as numbers."""
-    return {
-        "source": pair.source,
-        "source_addresses": list(pair.source_addresses),
-        "destination": pair.destination,
-        "destination_address": pair.destination_address,
-        "protocol": pair.protocol,
-        "ports": [pair.first, pair.last] if pair.last else None,
-        "own_port": pair.own_port,
-        "marks_set": list(pair.marks_set),
-        "mark_asked": pair.mark_asked,
-        "agrees": pair.agrees,
-    }
 
 
 def print_pairs(page: Page, pairs: Sequence[MarkPair]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from c2c_auditor.audit.mend.refusals import may_help
+from c2c_auditor.audit.mend.kinds import may_help
 from c2c_auditor.export.causes import Group, causes
 from c2c_auditor.export.changes import author_counts, changes_behind, last_of, since_change
 from c2c_auditor.export.plain import plain

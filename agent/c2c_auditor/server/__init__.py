@@ -7,7 +7,7 @@ JSON; a thread of the auditing process that has dropped its capabilities answers
 when the pipes end.
 """
 
-from c2c_auditor.server.answers import Answers
 from c2c_auditor.server.process import ServerProcess
+from c2c_auditor.server.questions import Answers
 
 __all__ = ["Answers", "ServerProcess"]

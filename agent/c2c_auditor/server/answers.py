@@ -1,4 +1,4 @@
-"""The auditing process's answers to questions: an explanation or the matrix, worked out from the last scene."""
+"""The auditing process's answers to questions: an explanation or the matrix, worked out from a scene."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from ipaddress import ip_address
 
 from rich.console import Console
@@ -18,41 +19,33 @@ from c2c_auditor.audit.scene import Scene
 from c2c_auditor.errors import EvaluationError, UsageError
 from c2c_auditor.export.explained import explanation_document, print_explanation
 from c2c_auditor.export.traffic import matrix_document
-from c2c_auditor.server.questions import Answer, refusal
+from c2c_auditor.server.questions import Answer, AnswerFunction, refusal
 
 _MOST_LINES = 2000
 
 
-class Answers:
-    """Answers from the last scene, which holds everything that a question needs."""
+def answering(scene: Scene | None) -> AnswerFunction | None:
+    """What answers from ``scene``, which holds everything that a question needs; None without a scene."""
+    return partial(_answer, scene) if scene is not None else None
 
-    def __init__(self) -> None:
-        self._scene: Scene | None = None
 
-    def put(self, scene: Scene | None) -> None:
-        """Take the last scene; None while rules cannot be read."""
-        self._scene = scene
+def _answer(scene: Scene, subject: str, arguments: Mapping[str, str]) -> Answer:
+    """The answer to a question by its subject.
 
-    def answer(self, subject: str, arguments: Mapping[str, str]) -> Answer:
-        """The answer to a question by its subject.
-
-        ``explain`` takes source, destination and flow, address and mark (of the end on another cell), and text for the
-        words that people get; ``end`` takes name; ``matrix`` takes source and destination (as explain does), from and
-        to (parts of their names), differences, first and most (of the lines).
-        """
-        scene = self._scene
-        if scene is None:
-            return refusal(503, "the last audit could not read the rules, or there was none yet")
-        try:
-            if subject == "explain":
-                return _explain(scene, arguments)
-            if subject == "end":
-                return _end(scene, arguments)
-            return _matrix(scene, arguments)
-        except UsageError as error:
-            return refusal(400, str(error))
-        except EvaluationError as error:
-            return refusal(409, str(error))
+    ``explain`` takes source, destination and flow, address and mark (of the end on another cell), and text for the
+    words that people get; ``end`` takes name; ``matrix`` takes source and destination (as explain does), from and
+    to (parts of their names), differences, first and most (of the lines).
+    """
+    try:
+        if subject == "explain":
+            return _explain(scene, arguments)
+        if subject == "end":
+            return _end(scene, arguments)
+        return _matrix(scene, arguments)
+    except UsageError as error:
+        return refusal(400, str(error))
+    except EvaluationError as error:
+        return refusal(409, str(error))
 
 
 def _explain(scene: Scene, arguments: Mapping[str, str]) -> Answer:

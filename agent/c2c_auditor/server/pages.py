@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import bottle
 from attrs import frozen
 
-from c2c_auditor.audit.mend.refusals import may_help
+from c2c_auditor.audit.mend.kinds import may_help
 from c2c_auditor.export.causes import causes
 from c2c_auditor.export.changes import (
     author_counts,

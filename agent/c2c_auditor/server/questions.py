@@ -37,6 +37,24 @@ class Answer:
 AnswerFunction = Callable[[str, Mapping[str, str]], Answer]
 
 
+class Answers:
+    """What answers at the moment: put by the thread that audits, asked by the one that answers (`QuestionServer`)."""
+
+    def __init__(self) -> None:
+        self._current: AnswerFunction | None = None
+
+    def put(self, current: AnswerFunction | None) -> None:
+        """Take what answers from the last audit; None while rules cannot be read."""
+        self._current = current
+
+    def answer(self, subject: str, arguments: Mapping[str, str]) -> Answer:
+        """The answer to one question."""
+        current = self._current
+        if current is None:
+            return refusal(503, "the last audit could not read the rules, or there was none yet")
+        return current(subject, arguments)
+
+
 class QuestionClient:
     """The listening side.
 

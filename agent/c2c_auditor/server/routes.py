@@ -18,7 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.process_collector import ProcessCollector
 
-from c2c_auditor.audit.reporting import overdue_problem
+from c2c_auditor.audit.overdue import overdue_problem
 from c2c_auditor.export.catalogue import PROCESS_METRICS
 from c2c_auditor.export.changes import changes_json
 from c2c_auditor.export.document import to_json
@@ -85,7 +85,7 @@ class _Health:
         self._ready_max_age = ready_max_age
 
     def healthz(self) -> bottle.HTTPResponse:
-        """200, or 503 while an audit takes longer than its limit (`audit.reporting.overdue_report`)."""
+        """200, or 503 while an audit takes longer than its limit (`audit.overdue.overdue_report`)."""
         report = self._latest.get()
         overdue = overdue_problem(report) if report is not None else None
         if overdue is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from attrs import frozen
 
@@ -37,27 +37,7 @@ _SWAP = (
     "the container runs, and its security groups stand in a chain under the name of the swap; these commands rename "
     "no chain, and vxlan-policy-agent writes both afresh at its start"
 )
-BY_NO_COMMAND = frozenset(
-    {
-        Kind.STORE_SHRUNK,
-        Kind.CONTAINER_CONFLICT,
-        Kind.CONTAINER_UNREADABLE,
-        Kind.TAG_CONFLICT,
-        Kind.POLICY_UNREADABLE,
-        Kind.PORT_NOT_EXPOSED,
-        Kind.BACKEND_SPLIT,
-        Kind.READER_DISAGREES,
-    }
-)
-"""Kinds of findings that no change of rules mends."""
-_FORBIDS_ALL = frozenset({Kind.STORE_SHRUNK, Kind.POLICY_UNREADABLE})
 _OF_OTHERS = frozenset({Kind.FOREIGN_ACCEPT, Kind.FOREIGN_DROP, Kind.FOREIGN_RULE})
-
-
-def may_help(findings: Iterable[Finding]) -> bool:
-    """Whether commands may mend one of ``findings``."""
-    kinds = {finding.kind for finding in findings}
-    return bool(kinds - BY_NO_COMMAND) and not kinds & _FORBIDS_ALL
 
 
 @frozen(kw_only=True)
