@@ -26,6 +26,9 @@ _PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 24, 38, 47, 4
 _SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
 _LAST = 64
+# mallopt(3), as glibc's malloc.h numbers them.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_LARGE_BYTES = 1 << 16
 
 
 class _Header(ctypes.Structure):
@@ -85,6 +88,19 @@ def set_limit(which: int, most: int) -> None:
     _, hard = resource.getrlimit(which)
     bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(which, (bound, bound))
+
+
+def keep_no_free_memory() -> None:
+    """Have the C library give large blocks back as soon as they are free, for this process and those it forks.
+
+    By itself glibc takes a block as large as one that was freed before from its heap, which has holes then, and has a
+    heap for each thread. Other libraries have no such call.
+    """
+    with contextlib.suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _LARGE_BYTES)
 
 
 def give_back_memory() -> None:

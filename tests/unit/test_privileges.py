@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import subprocess
@@ -137,6 +138,35 @@ def _run(script: str) -> str:
         [sys.executable, "-c", script], env={"PYTHONPATH": str(AGENT)}, capture_output=True, text=True, check=True
     )
     return done.stdout
+
+
+_LARGE_BLOCKS = """
+import ctypes, threading
+from c2c_auditor.privileges import keep_no_free_memory
+keep_no_free_memory()
+block = bytearray(1 << 20)
+del block  # glibc would keep the next ones of this size
+class Info(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+blocks = []
+thread = threading.Thread(target=lambda: blocks.extend(bytearray(100_000) for _ in range(10)))
+thread.start()
+thread.join()
+held = libc.mallinfo2().hblks
+blocks.clear()
+print(held, libc.mallinfo2().hblks)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33 or newer")
+def test_large_blocks_go_back_at_once() -> None:
+    """Those of other threads too, and whatever was freed before."""
+    held, left = map(int, _run(_LARGE_BLOCKS).split())
+    assert held >= 10
+    assert left <= held - 10
 
 
 @_capable

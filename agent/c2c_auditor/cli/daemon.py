@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from c2c_auditor.config import load_config
+from c2c_auditor.privileges import keep_no_free_memory
 from c2c_auditor.server import Answers, ServerProcess
 
 
@@ -23,6 +24,7 @@ def daemon(*, config_file: Path) -> int:
 
     SIGTERM stops it within a second, SIGHUP makes it read configuration and certificates again.
     """
+    keep_no_free_memory()
     config = load_config(config_file)
     answers = Answers()
     # Forks, so it comes before every thread; and before the import of what audits, which the child has no use for.
