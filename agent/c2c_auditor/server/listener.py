@@ -195,6 +195,9 @@ class Listener(Server):
             shutdown_timeout=1,
         )
         self.version = "c2c-auditor"
+        self.expiration_interval = (
+            _ARRIVAL_SECONDS  # `close_overdue` is stricter than cheroot, which looks twice a second
+        )
         self.max_request_header_size = _LONGEST_HEAD
         self._bound = bound
         # Oldest first; single operations on a dict need no lock.
@@ -264,8 +267,11 @@ class Listener(Server):
             self._waiting.pop(oldest, None)
             oldest.hang_up()
 
-    def close_overdue(self) -> None:
-        """Close connections whose request or answer takes too long. To be called about once a second."""
+    def close_overdue(self) -> bool:
+        """Close connections whose request or answer takes too long. To be called about once a second.
+
+        Whether there is a connection.
+        """
         now = time.monotonic()
         bound = _ANSWER_UNDER_LOAD_SECONDS if self.requests.qsize else _ANSWER_SECONDS
         for conn in tuple(self._waiting):
@@ -275,6 +281,7 @@ class Listener(Server):
             started = conn.started
             if started is not None and started < now - bound:
                 conn.hang_up()
+        return bool(self._waiting or self._in_progress)
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - cheroot's signature
         """Write errors of this server to standard error, if that does not block.

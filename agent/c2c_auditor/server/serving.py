@@ -29,7 +29,9 @@ from c2c_auditor.server.questions import QuestionClient
 from c2c_auditor.server.routes import LatestReport, application, health_application, local_application
 from c2c_auditor.server.tls import Credentials, tls_context
 
-_WATCH_SECONDS = 0.5
+# How often overdue connections are looked for. Without a client a look twice a second would be most of what the process
+# costs; the first client after that may be late by so much longer.
+_WATCH_SECONDS, _IDLE_SECONDS = 0.5, 2.0
 # Bounds of the listening process: several times what 400 connections and the largest report take.
 _DATA_BYTES = 512 << 20
 _DESCRIPTORS = 1024
@@ -63,16 +65,17 @@ def serve(pipes: ChildPipes, settings: ServerSettings, credentials: Credentials 
     pipes.ready.send_bytes(json.dumps([_address(listener) for listener in listeners]).encode())
     pipes.ready.close()
     with contextlib.suppress(EOFError, OSError):
+        clients = True
         while True:
-            if pipes.updates.poll(_WATCH_SECONDS):
+            if pipes.updates.poll(_WATCH_SECONDS if clients else _IDLE_SECONDS):
                 update = pipes.updates.recv()
                 if isinstance(update, Credentials):
                     with contextlib.suppress(ConfigError):  # `ServerProcess.reload` has tried them
                         listeners[0].renew(tls_context(update))  # the other has no certificate
                 else:
                     latest.put(update)
-            for listener in listeners:
-                listener.close_overdue()
+            connected = [listener.close_overdue() for listener in listeners]
+            clients = any(connected)
     os._exit(0)
 
 
