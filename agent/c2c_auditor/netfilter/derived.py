@@ -14,12 +14,22 @@ P = ParamSpec("P")
 V = TypeVar("V")
 
 
+class _Ref(ref[object]):
+    """A reference that knows its entry: a function for each of thousands would be larger than they are."""
+
+    __slots__ = ("key",)
+    key: tuple[object, ...]
+
+
 def derived(work: Callable[P, V]) -> Callable[P, V]:
     """``work``, done once for the same objects; numbers and None are the same where they are equal.
 
     What it returns must hold none of the objects, or they are never forgotten.
     """
-    made: dict[tuple[object, ...], tuple[object, V]] = {}
+    made: dict[tuple[object, ...], tuple[V, tuple[_Ref, ...]]] = {}
+
+    def forget(gone: _Ref) -> None:
+        made.pop(gone.key, None)
 
     @wraps(work)
     def result(*args: P.args, **kwargs: P.kwargs) -> V:
@@ -28,9 +38,11 @@ def derived(work: Callable[P, V]) -> Callable[P, V]:
         key = (*[one if _is_plain(one) else id(one) for one in objects], *kwargs)
         found = made.get(key)
         if found is None:
-            kept = [ref(one, lambda _: made.pop(key, None)) for one in objects if not _is_plain(one)]
-            found = made[key] = kept, work(*args, **kwargs)
-        return found[1]
+            refs = tuple([_Ref(one, forget) for one in objects if not _is_plain(one)])
+            for one in refs:
+                one.key = key
+            found = made[key] = work(*args, **kwargs), refs
+        return found[0]
 
     return result
 

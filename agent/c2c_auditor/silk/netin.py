@@ -13,7 +13,6 @@ from attrs import frozen
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.netfilter import canonical
-from c2c_auditor.netfilter.derived import derived
 
 
 @frozen(kw_only=True)
@@ -50,7 +49,6 @@ def marking_rule(mapping: Mapping, interface: str, tag: int) -> r.Rule:
     )
 
 
-@derived
 def mapping_of(container: Container, rule: r.Rule) -> Mapping | None:
     """The mapping that a nat rule says, if it is exactly such a rule for this container."""
     target = rule.target
@@ -63,7 +61,6 @@ def mapping_of(container: Container, rule: r.Rule) -> Mapping | None:
     return mapping if rule == forwarding_rule(container, mapping) else None
 
 
-@derived
 def marked_port(rule: r.Rule, tag: int) -> tuple[int, int, str] | None:
     """Host, port and interface whose packets a mangle rule marks with ``tag``, if it is exactly such a rule."""
     if rule.destination is None or rule.in_interface is None or not rule.matches:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 
 from c2c_auditor.audit.checks import describe
 from c2c_auditor.audit.comparison.entry import Entry
 from c2c_auditor.audit.reading.inputs import Inputs
+from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.finding import Finding
 from c2c_auditor.model.kind import Effect, Kind
+from c2c_auditor.netfilter.derived import derived
 from c2c_auditor.silk import chain_names
 from c2c_auditor.silk.netin import Mapping, forwarding_rule, mapping_of, marked_port, marking_rule
 
+_MarkedPort = tuple[int, int, str]
 _REMEDY = (
     "Recreate the container (cf restart-app-instance, or cf restart): its ports are mapped once, when it is created."
 )
@@ -43,18 +46,14 @@ def mapped_ports(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _container(inputs: Inputs, container: Container, name: str, taken: dict[tuple[int, int], str]) -> Iterator[Finding]:
+    chains = tuple(inputs.ruleset.chains(table)[name] for table in ("nat", "mangle"))
     nat, mangle = (
-        [
-            Entry(chain=name, position=at, rule=rule)
-            for at, rule in enumerate(inputs.ruleset.chains(table)[name].rules, 1)
-        ]
-        for table in ("nat", "mangle")
+        [Entry(chain=name, position=at, rule=rule) for at, rule in enumerate(chain.rules, 1)] for chain in chains
     )
     for table, entries in (("nat", nat), ("mangle", mangle)):
         yield from _repeated(inputs, container, table, entries)
     mapped: dict[tuple[int, int], Entry] = {}
-    for entry in nat:
-        mapping = mapping_of(container, entry.rule)
+    for entry, mapping in zip(nat, _mappings(container, chains[0]), strict=True):
         wrong = wrong_mapping(inputs, container, mapping)
         if mapping is None or wrong:
             yield _finding(
@@ -73,7 +72,18 @@ def _container(inputs: Inputs, container: Container, name: str, taken: dict[tupl
                 lost=False,
                 entry=entry,
             )
-    yield from _marks(inputs, container, mapped, mangle)
+    ports = _marked_ports(chains[1], inputs.wrapper.config.ingress_tag)
+    yield from _marks(inputs, container, mapped, tuple(zip(mangle, ports, strict=True)))
+
+
+@derived
+def _mappings(container: Container, chain: r.Chain) -> tuple[Mapping | None, ...]:
+    return tuple(mapping_of(container, rule) for rule in chain.rules)
+
+
+@derived
+def _marked_ports(chain: r.Chain, tag: int) -> tuple[_MarkedPort | None, ...]:
+    return tuple(marked_port(rule, tag) for rule in chain.rules)
 
 
 def wrong_mapping(inputs: Inputs, container: Container, mapping: Mapping | None) -> str:
@@ -90,13 +100,15 @@ def wrong_mapping(inputs: Inputs, container: Container, mapping: Mapping | None)
 
 
 def _marks(
-    inputs: Inputs, container: Container, mapped: dict[tuple[int, int], Entry], mangle: list[Entry]
+    inputs: Inputs,
+    container: Container,
+    mapped: dict[tuple[int, int], Entry],
+    mangle: Iterable[tuple[Entry, _MarkedPort | None]],
 ) -> Iterator[Finding]:
     """Each mapped port is marked on each underlay interface, and no other port is."""
     interfaces, tag = inputs.wrapper.underlay_interfaces, inputs.wrapper.config.ingress_tag
     marked: dict[tuple[int, int], set[str]] = {}
-    for entry in mangle:
-        port = marked_port(entry.rule, tag)
+    for entry, port in mangle:
         known = interfaces is None or (port is not None and port[2] in interfaces)
         if port is not None and known:
             marked.setdefault(port[:2], set()).add(port[2])

@@ -94,7 +94,7 @@ def compare(
     rules = _bare(present)
     if first is None:
         first = dict(zip(reversed(rules), range(len(rules) - 1, -1, -1), strict=True))
-    matched, missing = _found(planned, list(map(first.get, _wanted(planned, previous))), present)
+    matched, missing = _found(planned, list(map(first.get, [plan.rule for plan in planned])), present)
     left = sorted({*first.values()}.difference(matched.places)) if len(matched) < len(first) else []
     extra = [present[at] for at in left]
     changed = _paired(missing, extra, pairable) if missing and extra else []
@@ -112,16 +112,6 @@ def compare(
 
 def _bare(present: Sequence[Entry]) -> Sequence[r.Rule]:
     return present.rules if isinstance(present, Entries) else [entry.rule for entry in present]
-
-
-def _wanted(planned: Sequence[W], previous: Comparison[W] | None) -> Iterable[r.Rule]:
-    """The planned rules, where ``previous`` found one as the reader's object: that is found again without a look."""
-    wanted = [plan.rule for plan in planned]
-    if previous is None:
-        return wanted
-    read = map(_bare(previous.present).__getitem__, previous.matched.places)
-    known = dict(zip(map(id, previous.matched.plans), read, strict=True))
-    return map(known.get, map(id, planned), wanted)
 
 
 def _found(

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from c2c_auditor.audit.comparison import fields
 from c2c_auditor.audit.comparison.compare import Comparison, compare
-from c2c_auditor.audit.comparison.entry import Entry
+from c2c_auditor.audit.comparison.entry import Entries, Entry
 from c2c_auditor.audit.reading.declared import Declared
 from c2c_auditor.audit.reading.families import networks_of, of_family
 from c2c_auditor.audit.reading.people import People
@@ -212,7 +212,12 @@ def compare_planned(
         address = entry.rule.source or entry.rule.destination
         return address is None or address.value not in people.by_address
 
-    return compare(planned, present, pairable, first, previous=previous)
+    outcome = compare(planned, present, pairable, first, previous=previous)
+    if outcome is not previous and isinstance(present, Entries):
+        for plan, at in zip(outcome.matched.plans, outcome.matched.places, strict=True):
+            if plan.rule is not present.rules[at]:
+                plan.adopt(present.rules[at])
+    return outcome
 
 
 def _inferred_tag(rules: Sequence[r.Rule]) -> tuple[int | None, str]:

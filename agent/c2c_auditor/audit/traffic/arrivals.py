@@ -91,7 +91,7 @@ class Arrivals:
             ingress=self._ingress,
             ingress_tag=self._ingress_tag,
             stranger=self._senders.overlay.stranger,
-            mark_owners=tuple((mark, self._senders.owners(mark)) for mark in self._marks),
+            mark_owners=tuple(map(self._senders.marked, self._marks)),
             apps_elsewhere=self._senders.apps if self._open else None,
             senders=tuple(self._known_by(*local) for local in self._locals),
             itself=self._sender.key,

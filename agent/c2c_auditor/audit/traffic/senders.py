@@ -103,6 +103,7 @@ class Senders:
         self._found = found
         self._first = first
         self._owners = owners
+        self._marked: dict[int, tuple[int, tuple[str, ...]]] = {}
         self.all = tuple(found.values())
         self.overlay = overlay
         self.tags = tuple(owners)
@@ -178,6 +179,10 @@ class Senders:
     def owners(self, mark: int) -> tuple[str, ...]:
         """The apps whose packets carry ``mark``, by policy."""
         return self._owners.get(mark, ())
+
+    def marked(self, mark: int) -> tuple[int, tuple[str, ...]]:
+        """``mark`` and its `owners`: one object for the hundreds of containers that remember it."""
+        return self._marked.setdefault(mark, (mark, self.owners(mark)))
 
     @staticmethod
     def carried(mark: int) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import urllib3
+from attrs import evolve
 from urllib3.exceptions import LocationParseError, MaxRetryError
 from urllib3.util import Retry, parse_url
 
@@ -107,8 +108,15 @@ class PolicyServer:
             answer = merged(parse_policies(text, where=where) for text in texts)
             if len(answer.policies) > MOST_POLICIES:
                 raise too_many(len(answer.policies), where)
-            self._last_answer = digests, answer
+            self._last_answer = digests, self._known_again(answer)
         return self._last_answer[1]
+
+    def _known_again(self, answer: PolicySet) -> PolicySet:
+        """``answer`` with the last one's objects where they are equal: to compare 20,000 is to compare identities."""
+        if self._last_answer is None:
+            return answer
+        known = {policy: policy for policy in self._last_answer[1].policies}
+        return evolve(answer, policies=tuple(known.get(policy, policy) for policy in answer.policies))
 
     def policy_texts(self, guids: Iterable[str]) -> Iterator[str]:
         """The answers about ``guids`` as the server gave them. Raises SourceError."""
