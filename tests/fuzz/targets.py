@@ -30,7 +30,6 @@ from c2c_auditor.netfilter.binary.tables import chains_in
 from c2c_auditor.netfilter.listing import parse_listing
 from c2c_auditor.netfilter.native.messages import chain_message, table_message
 from c2c_auditor.netfilter.native.parts import drafted, flat, part_of
-from c2c_auditor.netfilter.native.rule_messages import as_message
 from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.netfilter.render import render_rule, render_ruleset
 from c2c_auditor.netfilter.savefile import parse_save
@@ -43,9 +42,11 @@ from c2c_auditor.sources.facts.policy_answers import parse_policies, parse_secur
 from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.facts.vpa_config import parse_vpa_config
 from c2c_auditor.sources.rules.entry_rules import EntryRules
+from c2c_auditor.sources.rules.heard import Heard
 from c2c_auditor.sources.rules.netlink import Announcements, Requests
 from c2c_auditor.sources.rules.text import read_pasted, read_text
 from support.recordings import recording
+from support.rule_datagrams import datagram, decoded, rule_message
 
 _BREAK = b"\n=== "
 _SERVERS_FAULT = 500
@@ -131,13 +132,17 @@ class _Socket:
 
 
 def _netlink(data: bytes) -> None:
-    """What nf_tables announces or answers is a value, or a SourceError."""
+    """What nf_tables announces or answers is values, or NotUnderstood or a SourceError."""
     requests, announcements = Requests.__new__(Requests), Announcements.__new__(Announcements)
-    vars(announcements).update(_socket=_Socket(data), overflows=0)
-    for announced in announcements.read():
-        if isinstance(announced, tuple):
-            table_message(announced[2] or b"\2")
-            chain_message(announced[2] or b"\2")
+    for whole in (False, True):
+        vars(announcements).update(_socket=_Socket(data), overflows=0)
+        heard = Heard({family: RuleDecoder(family) for family in AddressFamily})
+        with suppress(NotUnderstood):
+            heard.extend(announcements.read(), whole=whole)
+        for announced in heard.take():
+            if isinstance(announced, tuple):
+                table_message(announced[2] or b"\2")
+                chain_message(announced[2] or b"\2")
     for work in (requests.generation, lambda: list(requests.chains())):
         vars(requests).update(_socket=_Socket(data), _number=0)
         with suppress(SourceError):
@@ -145,13 +150,16 @@ def _netlink(data: bytes) -> None:
 
 
 def _native(data: bytes) -> None:
-    """The expressions of a rule are rules, the same in parts and as a whole, or NotUnderstood."""
+    """The expressions of a rule are rules, the same in parts, as a whole and in any message, or NotUnderstood."""
     for family in AddressFamily:
         decoder = RuleDecoder(family)
         with suppress(NotUnderstood):
             first = decoder.entry(data)
             assert decoder.entry(data) is first
-            assert decoder.message(as_message(data), 0)[2] is first
+            given = [rule_message(data, 7), rule_message(data, 8, position=7), rule_message(data, 9, position=8)]
+            for handle, position, _, entry in decoded(decoder, datagram(*given)):
+                assert entry is first
+                assert position == (handle - 1 if handle > 7 else 0)
             assert flat([first]) == drafted([part_of(data, family)], family)
 
 

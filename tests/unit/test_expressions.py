@@ -15,15 +15,11 @@ from c2c_auditor.netfilter.native.rule_messages import beginning_of, handle_in, 
 from c2c_auditor.netfilter.native.rules import RuleDecoder
 from c2c_auditor.netfilter.render import render_rule
 from fuzz.harness import CORPUS
+from support.rule_datagrams import attribute, datagram, decoded, rule_message
 
 IPV4, IPV6 = r.AddressFamily.IPV4, r.AddressFamily.IPV6
 EQUAL, UNEQUAL, LESS, AT_MOST, MORE, AT_LEAST = range(6)
 NETWORK, TRANSPORT = 1, 2
-
-
-def attribute(kind: int, value: bytes) -> bytes:
-    """One attribute, padded."""
-    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def number(kind: int, value: int) -> bytes:
@@ -222,15 +218,6 @@ def test_packets_are_counted_and_make_no_other_rule() -> None:
     assert len(decoder) == 1
 
 
-def message(expressions: bytes, handle: int, *, position: int = 0, userdata: bytes = b"") -> tuple[bytes, int]:
-    """A message about a rule, and where the number of its handle begins."""
-    names = b"\2\0\0\0" + attribute(1, b"filter\0") + attribute(2, b"vpa--1\0")
-    place = attribute(6, struct.pack("!Q", position)) if position else b""
-    beside = attribute(7, userdata) if userdata else b""
-    rest = attribute(3, struct.pack("!Q", handle)) + place + attribute(4, expressions) + beside
-    return names + rest, len(names) + 4
-
-
 def test_messages_are_read_alike_at_once_and_step_by_step() -> None:
     """With and without counter, position and user data; the first of a length is learned, others are looked up."""
     decoder = RuleDecoder(IPV4)
@@ -245,12 +232,12 @@ def test_messages_are_read_alike_at_once_and_step_by_step() -> None:
             for position in (0, 6):
                 for userdata in (b"", bytes((0, 3)) + b"ab\0"):
                     expressions = b"".join((*asked, *counted, DROP))
-                    given, start = message(expressions, 7, position=position, userdata=userdata)
+                    given = rule_message(expressions, 7, position=position, userdata=userdata)
                     assert given.startswith(beginning_of(given))
-                    assert len(beginning_of(given)) == start
+                    start = len(beginning_of(given))
                     assert (handle_in(given, start), position_in(given, start)) == (7, position)
                     expected = RuleDecoder(IPV4).entry(expressions, userdata)
-                    assert decoder.message(given, start) == (7, packets, expected)
+                    assert decoded(decoder, datagram(given, given)) == [(7, position, packets, expected)] * 2
 
 
 @pytest.mark.parametrize(
@@ -264,13 +251,15 @@ def test_messages_are_read_alike_at_once_and_step_by_step() -> None:
 def test_what_is_not_as_in_the_message_before_is_read_step_by_step(old: bytes, new: bytes, packets: int) -> None:
     """Another expression in the counter's place, another attribute in the packets', a list with another flag."""
     expressions = TCP + counter(5) + DROP
-    given, start = message(expressions, 7)
+    given = rule_message(expressions, 7)
     assert given.count(old) == 1
-    decoder = RuleDecoder(IPV4)
-    assert decoder.message(given, start)[1] == 5
     other = given.replace(old, new)
-    expected = RuleDecoder(IPV4).entry(expressions.replace(old, new))
-    assert decoder.message(other, start) == (7, packets, expected)
+    expected = RuleDecoder(IPV4).entry(expressions), RuleDecoder(IPV4).entry(expressions.replace(old, new))
+    assert decoded(RuleDecoder(IPV4), datagram(given, other, given)) == [
+        (7, 0, 5, expected[0]),
+        (7, 0, packets, expected[1]),
+        (7, 0, 5, expected[0]),
+    ]
 
 
 def test_a_comment_beside_a_rule_is_its_comment() -> None:

@@ -12,6 +12,7 @@ from c2c_auditor.errors import EvaluationError, ParseError, Reason, SourceError
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.flows import ALL
 from c2c_auditor.netfilter.native.attributes import attributes
+from c2c_auditor.netfilter.native.datagrams import messages_in
 from c2c_auditor.netfilter.native.messages import chain_message, table_message
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.parse import RuleParser
@@ -20,7 +21,6 @@ from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.netfilter.stages import stages
 from c2c_auditor.netfilter.way import Way
 from c2c_auditor.sources.rules.command import Limits, run
-from c2c_auditor.sources.rules.netlink import messages_in
 from c2c_auditor.sources.rules.text import read_text
 
 HEADER = "Chain F (policy ACCEPT)\ntarget     prot opt source               destination\n"

@@ -23,7 +23,7 @@ from c2c_auditor.netfilter.native.loads import Ask
 from c2c_auditor.netfilter.native.walk import Act, Effect, End, Never, Unknown
 
 _CHANGES_THE_MARK = frozenset({"CONNMARK", "HMARK"})
-_FIELDS = frozenset({"source", "destination", "in_interface", "out_interface", "protocol", "fragment", "target"})
+_FIELDS = ("source", "destination", "in_interface", "out_interface", "protocol", "fragment", "target")
 
 
 Entry = r.Rule | tuple[r.Rule, ...]
@@ -32,11 +32,12 @@ Entry = r.Rule | tuple[r.Rule, ...]
 
 @frozen(eq=False)
 class Part:
-    """One part. ``name`` is that of the field which it gives ``value``, empty if it says more or something else.
+    """One part, from its bytes. ``name`` is that of the field which it gives ``value``, empty if it says more or else.
 
     Besides a rule's fields there are ``source ports``, ``destination ports`` and matches by rank (``match 3``).
     """
 
+    data: bytes
     effects: tuple[Effect, ...]
     name: str
     value: object
@@ -58,13 +59,13 @@ def part_of(data: bytes, family: r.AddressFamily) -> Part:
     """The part that is ``data``. Raises NotUnderstood if that is none, or uses what an earlier part loaded."""
     if data.startswith(_COMMENT_HEAD) and len(data) == len(_COMMENT_HEAD) + _COMMENT_SIZE:
         comment = canonical.comment(text(data[len(_COMMENT_HEAD) :]))  # most distinct parts of a cell are these
-        return Part((comment,), _COMMENT, comment)
+        return Part(data, (comment,), _COMMENT, comment)
     asked = asked_as_before(data)
     effects = effects_of(data, family) if asked is None else (asked,)
     if asked is None and len(effects) == 1 and isinstance(effects[0], Ask) and ends_with_comparison(data):
         remember_how(data, effects[0])
     name, value = _field(effects, family)
-    return Part(effects, name, value)
+    return Part(data, effects, name, value)
 
 
 def _field(effects: tuple[Effect, ...], family: r.AddressFamily) -> tuple[str, object]:
@@ -97,18 +98,20 @@ def _ports_field(ask: Ask) -> tuple[str, object]:
     return (f"{side} ports", canonical.shared(ports)) if ports is not None else ("", None)
 
 
+_NOTHING, _NO_TARGET = Part(b"", (), "", None), Part(b"", (), "target", r.NO_TARGET)
+"""What gives the fields that no part of a rule gives: they stand behind the parts, at -1 and -2."""
+
+
 @frozen(eq=False)
 class _Plan:
     """Which part gives which argument of a rule: indexes."""
 
-    fields: tuple[tuple[str, int], ...]
+    fields: tuple[int, int, int, int, int, int, int]
     matches: tuple[int, ...]
-    protocol: int
-    source: int
-    destination: int
+    ported: tuple[int, int, int] | None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def _plan(names: tuple[str, ...]) -> _Plan | None:
     """How rules of parts with these names are put together; None if `draft` must."""
     if len(set(names)) < len(names) or "" in names or ("target" in names and names[-1] != "target"):
@@ -118,18 +121,23 @@ def _plan(names: tuple[str, ...]) -> _Plan | None:
     ported = "source ports" in at or "destination ports" in at
     if ported and ("protocol" not in at or f"match {canonical.FIRST_RANK}" in at):
         return None
+    source, destination, came, goes, protocol, fragment = (at.get(name, -1) for name in _FIELDS[:-1])
     return _Plan(
-        fields=tuple((name, index) for name, index in at.items() if name in _FIELDS),
+        fields=(source, destination, came, goes, protocol, fragment, at.get("target", -2)),
         matches=tuple(index for _, index in ranks),
-        protocol=at["protocol"] if ported else -1,
-        source=at.get("source ports", -1),
-        destination=at.get("destination ports", -1),
+        ported=(protocol, at.get("source ports", -1), at.get("destination ports", -1)) if ported else None,
     )
 
 
 @lru_cache(maxsize=4096)
-def _transport(number: int, source: object, destination: object) -> r.TransportMatch:
-    return canonical.shared(r.TransportMatch(protocol=number, source=source, destination=destination))  # type: ignore[arg-type]  # what `_ports_field` gave
+def _transport(protocol: Part, source: Part, destination: Part) -> r.TransportMatch | None:
+    """The match of ports; None if the protocol has none. Parts are compared by identity, which is fast."""
+    asked = protocol.value
+    assert isinstance(asked, r.ProtocolMatch)  # noqa: S101 - the field's own type
+    if asked.negated or asked.number not in WITH_PORTS:
+        return None
+    match = r.TransportMatch(protocol=asked.number, source=source.value, destination=destination.value)  # type: ignore[arg-type]  # what `_ports_field` gave
+    return canonical.shared(match)
 
 
 def entry_of(parts: Sequence[Part], family: r.AddressFamily, comment: str = "") -> Entry:
@@ -148,16 +156,25 @@ def flat(entries: Iterable[Entry]) -> tuple[r.Rule, ...]:
 
 
 def _put_together(plan: _Plan, parts: Sequence[Part]) -> r.Rule | None:
-    matches = [parts[index].value for index in plan.matches]
-    if plan.protocol >= 0:
-        protocol = parts[plan.protocol].value
-        assert isinstance(protocol, r.ProtocolMatch)  # noqa: S101 - the field's own type
-        if protocol.negated or protocol.number not in WITH_PORTS:
+    given = (*parts, _NO_TARGET, _NOTHING)
+    matches = [given[at].value for at in plan.matches]
+    if plan.ported is not None:
+        protocol, source, destination = plan.ported
+        ports = _transport(given[protocol], given[source], given[destination])
+        if ports is None:
             return None
-        source = parts[plan.source].value if plan.source >= 0 else None
-        destination = parts[plan.destination].value if plan.destination >= 0 else None
-        matches.insert(0, _transport(protocol.number, source, destination))
-    return r.Rule(matches=tuple(matches), **{name: parts[index].value for name, index in plan.fields})  # type: ignore[arg-type]  # parts are named after Rule's fields
+        matches.insert(0, ports)
+    source, destination, came, goes, protocol, fragment, target = plan.fields
+    return r.Rule(
+        source=given[source].value,  # type: ignore[arg-type]  # parts are named after Rule's fields
+        destination=given[destination].value,  # type: ignore[arg-type]
+        in_interface=given[came].value,  # type: ignore[arg-type]
+        out_interface=given[goes].value,  # type: ignore[arg-type]
+        protocol=given[protocol].value,  # type: ignore[arg-type]
+        fragment=given[fragment].value,  # type: ignore[arg-type]
+        matches=tuple(matches),  # type: ignore[arg-type]
+        target=given[target].value,  # type: ignore[arg-type]
+    )
 
 
 def drafted(parts: Sequence[Part], family: r.AddressFamily, comment: str = "") -> tuple[r.Rule, ...]:
@@ -195,4 +212,4 @@ def _changes_the_mark(target: r.Target) -> bool:
 def not_understood(data: bytes) -> Part:
     """A part that asks for what is not there to be asked for; the kernel takes no such rule."""
     match = r.OpaqueMatch(module="nft", arguments=(f"0x{data.hex()}",))
-    return Part((match, Unknown("expressions")), "", None)
+    return Part(data, (match, Unknown("expressions")), "", None)

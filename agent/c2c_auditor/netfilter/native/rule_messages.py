@@ -55,7 +55,7 @@ def position_in(payload: bytes, start: int) -> int:
     at = start + _NUMBER
     if payload.startswith(_POSITION_HEAD, at):
         return int.from_bytes(payload[at + _HEAD : at + _HEAD + _NUMBER], "big")
-    return number(attributes(payload, at).get(_POSITION, b""))
+    return number(attributes(payload, at).get(_POSITION, b"")[:_NUMBER])
 
 
 def rule_in(payload: bytes, start: int) -> tuple[bytes, bytes]:
@@ -77,27 +77,37 @@ def as_message(expressions: bytes) -> bytes:
 class Frame:
     """Messages of one length without user data, whose rules are cut alike and count in one place, or do not count.
 
-    ``size`` is that length behind the beginning. ``numbers`` unpacks the handle, what must be ``fixed``, and the
-    packets, which are no bytes for rules that do not count; ``parts`` unpacks the parts.
+    ``size`` is that length behind the beginning. Of what stands there ``fixed_in`` unpacks what must be ``fixed``,
+    ``numbers_in`` the handle, the handle of the rule in front and the packets (no bytes where there are none), and
+    ``parts_in`` the parts.
     """
 
     def __init__(self, sizes: list[int], counter: int, *, positioned: bool) -> None:
         """``sizes`` are those of the parts. The counter stands in front of part ``counter``; -1 if there is none."""
         before, length = sum(sizes[:counter]), sum(sizes)
         parts = [f"{size}s" for size in sizes]
-        numbers, fixed = f">Q{f'{_HEAD}s{_NUMBER}x' if positioned else ''}{_HEAD}s", []
-        start = _NUMBER + (_HEAD + _NUMBER if positioned else 0) + _HEAD
+        fixed, numbers, values = f"={_NUMBER}x", ">Q", list[bytes]()
+        start = _NUMBER + _HEAD
+        if positioned:
+            fixed, numbers, start = f"{fixed}{_HEAD}s{_NUMBER}x", f"{numbers}{_HEAD}xQ", start + _HEAD + _NUMBER
+            values.append(_POSITION_HEAD)
+        else:
+            numbers += "0s"
         if counter >= 0:
             length += COUNTER_SIZE
             parts.insert(counter, f"{COUNTER_SIZE}x")
-            numbers += f"{before}x{len(_COUNTER_HEAD)}s{_TAIL_AT - len(_COUNTER_HEAD)}x{len(_COUNTER_TAIL)}sQ"
-            fixed += [_COUNTER_HEAD, _COUNTER_TAIL]
+        values.append(struct.pack("=HH", _HEAD + length, _EXPRESSIONS))
+        fixed += f"{_HEAD}s"
+        if counter >= 0:
+            fixed += f"{before}x{len(_COUNTER_HEAD)}s{_TAIL_AT - len(_COUNTER_HEAD)}x{len(_COUNTER_TAIL)}s"
+            numbers += f"{_HEAD + before + _PACKETS_AT}xQ"
+            values += [_COUNTER_HEAD, _COUNTER_TAIL]
         else:
             numbers += "0s"
-        self.numbers, self.parts = struct.Struct(numbers), struct.Struct(f"={start}x{''.join(parts)}")
-        list_head = struct.pack("=HH", _HEAD + length, _EXPRESSIONS)
-        self.fixed = (*([_POSITION_HEAD] if positioned else []), list_head, *fixed)
-        self.size = start + length
+        self.size, self.fixed = start + length, tuple(values)
+        self.fixed_in = struct.Struct(fixed).unpack_from
+        self.numbers_in = struct.Struct(numbers).unpack_from
+        self.parts_in = struct.Struct(f"={start}x{''.join(parts)}").unpack_from
 
 
 def packets_of(expressions: bytes) -> int:

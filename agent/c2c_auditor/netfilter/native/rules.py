@@ -7,14 +7,16 @@ so parts that are understood one behind the other, up to the end, are the rule's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
 from collections.abc import Set as AbstractSet
-from itertools import accumulate
-from typing import cast
+from itertools import accumulate, chain
+
+from attrs import define, field
 
 from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.attributes import text
+from c2c_auditor.netfilter.native.datagrams import KIND_AT, LEAST, LENGTH, Run
 from c2c_auditor.netfilter.native.effects import elements, only_loads
 from c2c_auditor.netfilter.native.parts import Entry, Part, entry_of, not_understood, part_of
 from c2c_auditor.netfilter.native.rule_messages import (
@@ -25,11 +27,30 @@ from c2c_auditor.netfilter.native.rule_messages import (
     handle_in,
     is_counter,
     packets_of,
+    position_in,
     rule_in,
 )
 
 _COMMENT = 0
 _MOST_FRAMES = 8
+NUMBERS = "Q"
+"""The type of arrays of handles and packets."""
+Pieces = tuple[bytes, ...]
+"""The bytes of a rule's parts."""
+
+
+@define(eq=False)
+class Decoded:
+    """Rules of messages, one behind the other: parallel sequences.
+
+    ``positions`` are the handles of the rules in front of them, 0 where none was named; ``packets`` is 0 for a rule
+    that does not count.
+    """
+
+    handles: array[int] = field(factory=lambda: array(NUMBERS))
+    positions: array[int] = field(factory=lambda: array(NUMBERS))
+    packets: array[int] = field(factory=lambda: array(NUMBERS))
+    entries: list[Entry] = field(factory=list)
 
 
 class RuleDecoder:
@@ -38,25 +59,53 @@ class RuleDecoder:
     def __init__(self, family: r.AddressFamily) -> None:
         self.family = family
         self._parts: dict[bytes, Part] = {}
-        self._entries: dict[tuple[Part, ...] | tuple[bytes, tuple[Part, ...]], Entry] = {}
+        self._counting: set[bytes] = set()
+        self._entries: dict[Pieces, Entry] = {}
+        self._others: dict[tuple[bytes, Pieces], Entry] = {}
         self._frames: dict[int, list[Frame]] = {}
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries) + len(self._others)
 
-    def message(self, payload: bytes, start: int) -> tuple[int, int, Entry]:
-        """Handle, packets, and what the rule does; ``start`` is the length of the message's `beginning_of`.
+    def decode(self, data: bytes, at: int, run: Run, found: Decoded) -> int:
+        """Add the rules of ``run`` in ``data`` from ``at`` on; where the first message begins that is none of it.
 
         Raises NotUnderstood for bytes that the kernel cannot have given.
         """
-        for frame in self._frames.get(len(payload) - start, ()):
-            numbers = frame.numbers.unpack_from(payload, start)
-            if numbers[1:-1] == frame.fixed:
-                entry = self._found(frame.parts.unpack_from(payload, start))
-                if entry is not None:
-                    return numbers[0], numbers[-1] or 0, entry
+        beginning, kind, start, end = run.beginning, run.kind, run.start, len(data)
+        begins, length_in = data.startswith, LENGTH.unpack_from
+        hold_handle, hold_position = found.handles.append, found.positions.append
+        hold_packets, hold = found.packets.append, found.entries.append
+        known, frames = self._entries.get, self._frames.get
+        while begins(beginning, at + LEAST) and begins(kind, at + KIND_AT):
+            (length,) = length_in(data, at)
+            rule, behind = at + start, at + length
+            for frame in frames(length - start, ()) if behind <= end else ():
+                if frame.fixed_in(data, rule) == frame.fixed:
+                    pieces = frame.parts_in(data, rule)
+                    entry = known(pieces)
+                    if entry is None:  # a rule that was never seen
+                        entry = self._made(pieces)
+                    if entry is not None:
+                        handle, position, packets = frame.numbers_in(data, rule)
+                        break
+            else:
+                payload = data[at + LEAST : behind]
+                handle, position, packets, entry = self._other(payload, len(beginning))
+            hold_handle(handle)
+            hold_position(position or 0)
+            hold_packets(packets or 0)
+            hold(entry)
+            at += (length + 3) & ~3
+        return at
+
+    def _other(self, payload: bytes, start: int) -> tuple[int, int, int, Entry]:
+        """A message that no frame fits, or that a frame must not cut: what `Decoded` holds of it."""
+        if len(payload) < start:
+            raise NotUnderstood(f"a message that ends before its rule: {payload.hex()}")
         expressions, userdata = rule_in(payload, start)
-        return handle_in(payload, start), packets_of(expressions), self.entry(expressions, userdata)
+        numbers = handle_in(payload, start), position_in(payload, start), packets_of(expressions)
+        return *numbers, self.entry(expressions, userdata)
 
     def entry(self, expressions: bytes, userdata: bytes = b"") -> Entry:
         """What a rule does to packets of the family.
@@ -66,8 +115,8 @@ class RuleDecoder:
         """
         message = as_message(expressions)
         for frame in self._frames.get(len(message), ()):
-            if frame.numbers.unpack_from(message)[1:-1] == frame.fixed:
-                entry = self._found(frame.parts.unpack(message), userdata)
+            if frame.fixed_in(message) == frame.fixed:
+                entry = self._found(frame.parts_in(message), userdata)
                 if entry is not None:
                     return entry
         return self._learned(expressions, userdata)
@@ -75,25 +124,42 @@ class RuleDecoder:
     def keep(self, used: AbstractSet[int]) -> None:
         """Forget the rules that are not ``used`` (by ``id``), and the parts that only they have; frames come again."""
         self._entries = {key: entry for key, entry in self._entries.items() if id(entry) in used}
-        parts = {part for key in self._entries for part in (key[1] if key and isinstance(key[0], bytes) else key)}
-        self._parts = {piece: part for piece, part in self._parts.items() if part in parts}
+        self._others = {key: entry for key, entry in self._others.items() if id(entry) in used}
+        pieces = set(chain.from_iterable(chain(self._entries, (key for _, key in self._others))))
+        self._counting &= pieces
+        self._parts = {piece: part for piece, part in self._parts.items() if piece in pieces}
         self._frames = {}
 
-    def _found(self, pieces: Sequence[bytes], userdata: bytes = b"") -> Entry | None:
+    def _found(self, pieces: Pieces, userdata: bytes) -> Entry | None:
         """The rule of ``pieces``; None if one of them is no part by itself."""
-        parts = cast("tuple[Part, ...]", tuple(map(self._parts.get, pieces)))  # None is in no key
-        key = (userdata, parts) if userdata else parts
-        found = self._entries.get(key)
-        if found is not None:
-            return found
-        if not all(parts):
-            known = [self._parts.get(piece) or self._part(piece) for piece in pieces]
-            return self._found(pieces, userdata) if all(known) else None
-        entry = self._entries[key] = entry_of(parts, self.family, _comment(userdata) if userdata else "")
+        if not userdata and self._counting.isdisjoint(pieces):
+            entry = self._entries.get(pieces)
+            return entry if entry is not None else self._made(pieces)
+        entry = self._others.get((userdata, pieces))
+        parts = self._parts_of(pieces) if entry is None else None
+        if parts is not None:
+            entry = entry_of(parts, self.family, _comment(userdata))
+            self._others[userdata, tuple([part.data for part in parts])] = entry
         return entry
+
+    def _made(self, pieces: Pieces) -> Entry | None:
+        """The same, of a rule that was not seen before; None also if it counts within a part."""
+        parts = self._parts_of(pieces)
+        if parts is None or not self._counting.isdisjoint(pieces):
+            return None
+        # Each piece is in the memory once, however many rules have it.
+        entry = self._entries[tuple([part.data for part in parts])] = entry_of(parts, self.family)
+        return entry
+
+    def _parts_of(self, pieces: Pieces) -> list[Part] | None:
+        known = self._parts.get
+        parts = [part for piece in pieces if (part := known(piece) or self._part(piece)) is not None]
+        return parts if len(parts) == len(pieces) else None
 
     def _part(self, piece: bytes) -> Part | None:
         """The part that ``piece`` is, None if it is none by itself."""
+        if counters_in(piece):
+            self._counting.add(piece)
         try:
             part = self._parts[piece] = part_of(piece, self.family)
         except NotUnderstood:
@@ -112,7 +178,7 @@ class RuleDecoder:
         for piece in pieces:
             if piece not in self._parts and self._part(piece) is None:
                 self._parts[piece] = not_understood(piece)
-        entry = self._found(pieces, userdata)
+        entry = self._found(tuple(pieces), userdata)
         assert entry is not None  # noqa: S101 - each of the pieces is a part now
         return entry
 

@@ -83,7 +83,7 @@ class Walk:
     def holding(self) -> tuple[str, ...]:
         """What all registers hold, for people: the operands of an expression that has no word of its own."""
         held = (self._registers[place] for place in sorted(self._registers))
-        return tuple(f"0x{one.hex()}" if isinstance(one, bytes) else one.words for one in held)
+        return tuple(f"0x{one.hex()}" if isinstance(one, bytes) else one.words for one in held if one != b"")
 
     def _held(self, register: bytes | None) -> Load | bytes:
         found = self._registers.get(_place(register))

@@ -27,7 +27,7 @@ class Ahead:
 
     def __init__(self, chains: Sequence[Place]) -> None:
         self._chains = chains
-        self._received: SimpleQueue[list[bytes] | BaseException | None] = SimpleQueue()
+        self._received: SimpleQueue[bytes | BaseException | None] = SimpleQueue()
         self._room: SimpleQueue[None] = SimpleQueue()
         for _ in range(_WAITING):
             self._room.put(None)
@@ -43,22 +43,22 @@ class Ahead:
         self._room.put(None)
 
     def next_rules(self) -> Iterator[bytes]:
-        """What stands behind the headers of the next chain's messages. Raises what the thread met."""
+        """The datagrams of the next chain's rules. Raises what the thread met."""
         while (received := self._received.get()) is not None:
             if isinstance(received, BaseException):
                 raise received
-            yield from received
+            yield received
             self._room.put(None)
 
     def _receive(self) -> None:
         try:
             with Requests() as requests:
                 for chain in self._chains:
-                    for together in requests.rules_together(*chain):
+                    for data in requests.rules_together(*chain):
                         self._room.get()
                         if self._left:
                             return
-                        self._received.put(together)
+                        self._received.put(data)
                     self._received.put(None)
         except BaseException as error:  # noqa: BLE001 - whatever it is, who waits must hear of it
             self._received.put(error)

@@ -22,6 +22,7 @@ import time
 
 from attrs import evolve, frozen
 
+from c2c_auditor.netfilter.native.datagrams import messages_in
 from c2c_auditor.privileges import drop_in_thread
 from c2c_auditor.sources.rules.netlink import (
     ADD_MEMBERSHIP,
@@ -31,7 +32,6 @@ from c2c_auditor.sources.rules.netlink import (
     Commit,
     commit_in,
     failures,
-    messages_in,
     opened,
 )
 

@@ -165,7 +165,7 @@ class Follower:
         with Ahead([(*table, chain.name) for (table, _), chain in large]) as ahead:
             for key, chain in chains:
                 if chain.uses <= _LARGE:
-                    self._replica.fill_chain(key, self._requests.rules(*key[0], chain.name))
+                    self._replica.fill_chain(key, self._requests.rules_together(*key[0], chain.name))
                     self._listen()
             for key, _ in large:
                 self._replica.fill_chain(key, ahead.next_rules())

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import define, field
 
 from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.native.datagrams import HEADER, KIND_AT, LEAST, Run
 from c2c_auditor.netfilter.native.parts import Entry
-from c2c_auditor.netfilter.native.rule_messages import beginning_of, handle_in, names_in, position_in, rule_in
-from c2c_auditor.netfilter.native.rules import RuleDecoder
+from c2c_auditor.netfilter.native.rule_messages import names_in, rule_in
+from c2c_auditor.netfilter.native.rules import NUMBERS, Decoded, RuleDecoder
 from c2c_auditor.sources.rules.applied import ChainName
-from c2c_auditor.sources.rules.held import DECODED, HANDLES
-from c2c_auditor.sources.rules.netlink import DELRULE, NEWRULE, Commit, Message
+from c2c_auditor.sources.rules.held import DECODED
+from c2c_auditor.sources.rules.netlink import DELRULE, NEWGEN, NEWRULE, Commit, Message, commit_in
 
 _APPENDED = 0x800
 _OF_RULES = (NEWRULE, DELRULE)
@@ -23,50 +25,66 @@ _OF_RULES = (NEWRULE, DELRULE)
 class NewRules:
     """Rules of one chain that one commit announced one behind the other.
 
-    ``entries`` are lists parallel to ``handles``, one for each family of the table's packets. ``positions`` are the
-    handles of the rules in front of them, 0 where none was named: such a rule is the last of its chain then if they are
-    ``appended``, and else the first.
+    ``decoded`` is what each of the decoders made of them. A rule whose position is 0 is the last of its chain then if
+    they are ``appended``, and else the first.
     """
 
     chain: ChainName
+    run: Run
     appended: bool
-    entries: list[list[Entry]] = field(factory=list)
-    handles: array[int] = field(factory=lambda: array(HANDLES))
-    positions: array[int] = field(factory=lambda: array(HANDLES))
+    decoders: Sequence[RuleDecoder]
+    decoded: list[Decoded] = field(init=False)
 
-    def adding(self, decoders: Sequence[RuleDecoder], start: int) -> Callable[[bytes], None]:
-        """What adds a message that begins with ``start`` bytes of `beginning_of`."""
-        self.entries = [[] for _ in decoders]
-        decoding = [(decoder.message, held.append) for decoder, held in zip(decoders, self.entries, strict=True)]
+    @decoded.default
+    def _nothing(self) -> list[Decoded]:
+        return [Decoded() for _ in self.decoders]
 
-        def add(payload: bytes) -> None:
-            handle = 0
-            for message, hold in decoding:
-                handle, _, entry = message(payload, start)
-                hold(entry)
-            self.handles.append(handle)
-            self.positions.append(position_in(payload, start))
+    @property
+    def handles(self) -> array[int]:
+        """Their handles."""
+        return self.decoded[0].handles
 
-        return add
+    @property
+    def positions(self) -> array[int]:
+        """The handles of the rules in front of them, 0 where none was named."""
+        return self.decoded[0].positions
+
+    @property
+    def entries(self) -> list[list[Entry]]:
+        """Lists parallel to ``handles``, one for each family of the table's packets."""
+        return [one.entries for one in self.decoded]
+
+    def take(self, data: bytes, at: int) -> int:
+        """Add those of ``data`` from ``at`` on; where the first message begins that is none of them."""
+        end = at
+        for decoder, decoded in zip(self.decoders, self.decoded, strict=True):
+            end = decoder.decode(data, at, self.run, decoded)
+        return end
 
 
 @define(eq=False)
 class DeletedRules:
-    """The same of deleted ones. ``told`` is what they did to packets of the first family, where it was asked for."""
+    """The same of deleted ones, and of any in tables that are not read.
+
+    ``told`` is what they did to packets of the first family, where a ``decoder`` asks for that and the kernel tells it.
+    """
 
     chain: ChainName
-    handles: array[int] = field(factory=lambda: array(HANDLES))
+    run: Run
+    decoder: RuleDecoder | None
+    handles: array[int] = field(factory=lambda: array(NUMBERS))
     told: list[Entry] = field(factory=list)
 
-    def adding(self, decoders: Sequence[RuleDecoder], start: int) -> Callable[[bytes], None]:
-        """The same; what the rule did is added if there is a decoder, and if the kernel told it."""
-
-        def add(payload: bytes) -> None:
-            self.handles.append(handle_in(payload, start))
-            if decoders and rule_in(payload, start)[0]:
-                self.told.append(decoders[0].message(payload, start)[2])
-
-        return add
+    def take(self, data: bytes, at: int) -> int:
+        """Add those of ``data`` from ``at`` on; where the first message begins that is none of them."""
+        length = int.from_bytes(data[at : at + KIND_AT], sys.byteorder)
+        if self.decoder is None or not rule_in(data[at : at + length], self.run.start)[0]:
+            return self.run.handles(data, at, self.handles)
+        decoded = Decoded()
+        end = self.decoder.decode(data, at, self.run, decoded)
+        self.handles += decoded.handles
+        self.told += decoded.entries
+        return end
 
 
 Announced = NewRules | DeletedRules | Message | Commit | None
@@ -86,29 +104,53 @@ class Heard:
         taken, self._items, self.messages = self._items, [], 0
         return taken
 
-    def extend(self, announced: Iterable[Message | Commit | None], *, whole: bool) -> None:
-        """Add what was announced. ``whole``: what deleted rules did is wanted too. Raises NotUnderstood."""
-        add: Callable[[bytes], None] | None = None
-        before, beginning = (0, 0), b""
-        for one in announced:
-            self.messages += 1
-            if not isinstance(one, tuple) or one[0] not in _OF_RULES:
-                add = None
-                self._items.append(one)
-                continue
-            kind, flags, payload = one
-            if add is None or (kind, flags) != before or not payload.startswith(beginning):
-                before, beginning = (kind, flags), beginning_of(payload)
-                add = self._begun(kind, flags, beginning, whole=whole)
-            add(payload)
+    def extend(self, datagrams: Iterable[bytes | None], *, whole: bool) -> None:
+        """Add what was announced, None for a loss. ``whole``: what deleted rules did is wanted too.
 
-    def _begun(self, kind: int, flags: int, beginning: bytes, *, whole: bool) -> Callable[[bytes], None]:
-        table, chain = names_in(beginning)
-        name, decoders = ((beginning[0], table), chain), self._decoders.get(beginning[0], [])
-        if kind == NEWRULE:
-            new = NewRules(name, bool(flags & _APPENDED))
-            self._items.append(new)
-            return new.adding(decoders, len(beginning))
-        deleted = DeletedRules(name)
-        self._items.append(deleted)
-        return deleted.adding(decoders if whole else [], len(beginning))
+        Raises NotUnderstood.
+        """
+        rules: NewRules | DeletedRules | None = None
+        for data in datagrams:
+            if data is None:
+                self._items.append(None)
+                rules = None
+            else:
+                rules = self._add(data, rules, whole=whole)
+
+    def _add(
+        self, data: bytes, rules: NewRules | DeletedRules | None, *, whole: bool
+    ) -> NewRules | DeletedRules | None:
+        """Add a datagram, of which the first messages may be more of ``rules``; those to which the next may add."""
+        at, end = 0, len(data)
+        if rules is not None:
+            at = self._more(rules, data, 0)
+        while at + LEAST <= end:
+            length, kind, flags, _, _ = HEADER.unpack_from(data, at)
+            if length < LEAST:
+                break
+            if kind in _OF_RULES:
+                rules = self._begun(kind, flags, Run.at(data, at, length), whole=whole)
+                at = self._more(rules, data, at)
+                continue
+            payload, rules = data[at + LEAST : at + length], None
+            self._items.append(commit_in(payload) if kind == NEWGEN else (kind, flags, payload))
+            self.messages += 1
+            at += (length + 3) & ~3
+        return rules
+
+    def _more(self, rules: NewRules | DeletedRules, data: bytes, at: int) -> int:
+        before = len(rules.handles)
+        at = rules.take(data, at)
+        self.messages += len(rules.handles) - before
+        return at
+
+    def _begun(self, kind: int, flags: int, run: Run, *, whole: bool) -> NewRules | DeletedRules:
+        table, chain = names_in(run.beginning)
+        name, decoders = ((run.beginning[0], table), chain), self._decoders.get(run.beginning[0], [])
+        rules: NewRules | DeletedRules
+        if kind == NEWRULE and decoders:
+            rules = NewRules(name, run, bool(flags & _APPENDED), decoders)
+        else:
+            rules = DeletedRules(name, run, decoders[0] if whole and decoders else None)
+        self._items.append(rules)
+        return rules

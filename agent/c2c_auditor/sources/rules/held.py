@@ -13,6 +13,7 @@ from attrs import define, evolve, field
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.messages import INET, IPV4, IPV6, ChainMessage, TableMessage
 from c2c_auditor.netfilter.native.parts import Entry, flat
+from c2c_auditor.netfilter.native.rules import NUMBERS
 
 DECODED = {
     IPV4: (r.AddressFamily.IPV4,),
@@ -22,8 +23,6 @@ DECODED = {
 """The families of packets that the tables of a family meet; tables of others are known by name alone."""
 # Up to so many rules are taken out one by one; of more, what stays is copied once.
 _FEW = 8
-HANDLES = "Q"
-"""The type of arrays of handles."""
 
 
 @define(eq=False)
@@ -36,7 +35,7 @@ class HeldChain:
     """
 
     message: ChainMessage
-    handles: array[int] = field(factory=lambda: array(HANDLES))
+    handles: array[int] = field(factory=lambda: array(NUMBERS))
     packets: tuple[int, ...] | None = None
     entries: list[Sequence[Entry]] = field(factory=list)
     plain: bool = True
@@ -53,7 +52,7 @@ class HeldChain:
 
     def clear(self) -> None:
         """Forget all rules."""
-        self.fill(array(HANDLES), (), [()] * len(DECODED[self.message.family]))
+        self.fill(array(NUMBERS), (), [()] * len(DECODED[self.message.family]))
         self.packets = None
 
     def changed(self) -> None:
@@ -110,7 +109,7 @@ class HeldChain:
             return [entry for _, entry in taken] if len(taken) == len(gone) else None
         removed = self.those(gone)
         kept = [handle not in gone for handle in self.handles]
-        self.handles, self.packets = array(HANDLES, compress(self.handles, kept)), None
+        self.handles, self.packets = array(NUMBERS, compress(self.handles, kept)), None
         self.entries = [list(compress(held, kept)) for held in self.entries]
         self.changed()
         return removed if len(removed) == len(gone) else None

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 import socket
 import struct
@@ -22,6 +21,7 @@ from attrs import frozen
 
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.netfilter.native.attributes import attributes, number, text
+from c2c_auditor.netfilter.native.datagrams import HEADER, LEAST, messages_in
 
 _NETLINK_NETFILTER = 12
 SOL_NETLINK, ADD_MEMBERSHIP = 270, 1
@@ -35,8 +35,6 @@ NEWGEN, _GETGEN = _SUBSYSTEM | 15, _SUBSYSTEM | 16
 _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP = 0x1, 0x300
 _GEN_ID, _GEN_PID, _GEN_NAME = 1, 2, 3
-_HEADER = struct.Struct("=IHHII")
-_LEAST = 16
 # A restore of 20,000 rules announces 17 MB, and the kernel counts the memory around them too.
 _BUFFER = 32 << 20
 # The kernel fills 32 KiB of a dump at a time; more than that would only be memory that is taken and given back.
@@ -47,7 +45,7 @@ _ALL = bytes(4)
 """The header of nf_tables' own for a question about every family."""
 
 Message = tuple[int, int, bytes]
-"""Kind (`NEWRULE`, …), flags, and what stands behind the header."""
+"""Kind (`NEWCHAIN`, …), flags, and what stands behind the header."""
 
 
 @frozen
@@ -85,7 +83,7 @@ class Requests:
         """
         with failures():
             asked = self._next()
-            self._socket.send(_HEADER.pack(_LEAST + 4, _GETGEN, _REQUEST, asked, 0) + _ALL)
+            self._socket.send(HEADER.pack(LEAST + 4, _GETGEN, _REQUEST, asked, 0) + _ALL)
             for kind, _, sequence, payload in messages_in(self._socket.recv(_MOST)):
                 found = attributes(payload, 4).get(_GEN_ID) if kind == NEWGEN and sequence == asked else None
                 if found is not None:
@@ -104,47 +102,61 @@ class Requests:
         Of this and every dump: a commit in between may make it wrong, and the caller must compare generations. Raises
         SourceError.
         """
-        asked = self._next()
-        header = _HEADER.pack(_LEAST + 4, _GETTABLE, _REQUEST | _DUMP, asked, 0)
-        return itertools.chain.from_iterable(self._dump(asked, header + _ALL))
+        return self._messages(self._dump(_GETTABLE, _ALL))
 
     def chains(self) -> Iterator[bytes]:
         """The same of all chains."""
-        asked = self._next()
-        header = _HEADER.pack(_LEAST + 4, _GETCHAIN, _REQUEST | _DUMP, asked, 0)
-        return itertools.chain.from_iterable(self._dump(asked, header + _ALL))
+        return self._messages(self._dump(_GETCHAIN, _ALL))
 
     def rules(self, family: int, table: str, chain: str) -> Iterator[bytes]:
         """The same of one chain's rules; nothing comes of a chain that is not there."""
-        return itertools.chain.from_iterable(self.rules_together(family, table, chain))
+        return self._messages(self.rules_together(family, table, chain))
 
-    def rules_together(self, family: int, table: str, chain: str) -> Iterator[list[bytes]]:
-        """The same, as many together as come at a time."""
-        asked = self._next()
+    def rules_together(self, family: int, table: str, chain: str) -> Iterator[bytes]:
+        """The same rules as datagrams, in which messages of other kinds may stand."""
         body = struct.pack("=BBH", family, 0, 0) + _attribute(1, table) + _attribute(2, chain)
-        header = _HEADER.pack(_LEAST + len(body), _GETRULE, _REQUEST | _DUMP, asked, 0)
-        return self._dump(asked, header + body)
+        return self._dump(_GETRULE, body)
 
-    def _dump(self, asked: int, request: bytes) -> Iterator[list[bytes]]:
+    def _messages(self, datagrams: Iterator[bytes]) -> Iterator[bytes]:
+        for data in datagrams:
+            for kind, _, _, payload in messages_in(data):
+                if kind not in (_DONE, _ERROR):
+                    yield payload
+
+    def _dump(self, question: int, body: bytes) -> Iterator[bytes]:
+        """The datagrams of the answer, up to the end."""
+        asked = self._next()
         with failures():
-            self._socket.send(request)
+            self._socket.send(HEADER.pack(LEAST + len(body), question, _REQUEST | _DUMP, asked, 0) + body)
             while True:
-                payloads: list[bytes] = []
-                for answer, _, sequence, payload in messages_in(self._socket.recv(_MOST)):
-                    if sequence != asked:
-                        continue  # the rest of an answer that nobody waited for
-                    if answer in (_DONE, _ERROR):
-                        code = -int.from_bytes(payload[:4], sys.byteorder, signed=True) if answer == _ERROR else 0
-                        if code not in (0, errno.ENOENT):
-                            raise OSError(code, os.strerror(code))
-                        yield payloads
-                        return
-                    payloads.append(payload)
-                yield payloads
+                data = self._socket.recv(_MOST)
+                if len(data) < LEAST or HEADER.unpack_from(data)[3] != asked:
+                    continue  # the rest of an answer that nobody waited for
+                code = _end_in(data)
+                if code not in (None, 0, errno.ENOENT):
+                    raise OSError(code, os.strerror(code))
+                yield data
+                if code is not None:
+                    return
 
     def _next(self) -> int:
         self._number = self._number % 0xFFFFFFFF + 1
         return self._number
+
+
+def _end_in(data: bytes) -> int | None:
+    """The errno that an answer ends with in ``data``, 0 if all went well; None if it goes on."""
+    at, end, unpack = 0, len(data), HEADER.unpack_from
+    while at + LEAST <= end:
+        length, kind, *_ = unpack(data, at)
+        if kind == _ERROR:
+            return -int.from_bytes(data[at + LEAST : at + LEAST + 4], sys.byteorder, signed=True)
+        if kind == _DONE:
+            return 0
+        if length < LEAST:
+            break
+        at += (length + 3) & ~3
+    return None
 
 
 def _attribute(kind: int, value: str) -> bytes:
@@ -185,14 +197,14 @@ class Announcements:
         """The descriptor that becomes readable when something is committed."""
         return self._socket.fileno()
 
-    def read(self) -> Iterator[Message | Commit | None]:
-        """What was announced and not yet read, in order: a commit's messages, then the `Commit`. Never waits.
+    def read(self) -> Iterator[bytes | None]:
+        """The datagrams that were announced and not yet read, in order. Never waits.
 
         None stands where announcements were lost. Raises SourceError.
         """
         while True:
             try:
-                data = self._socket.recv(_MOST)
+                yield self._socket.recv(_MOST)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -200,9 +212,6 @@ class Announcements:
                     raise _failed(error) from error
                 self.overflows += 1
                 yield None
-                continue
-            for kind, flags, _, payload in messages_in(data):
-                yield (kind, flags, payload) if kind != NEWGEN else commit_in(payload)
 
 
 class Netlink:
@@ -244,19 +253,6 @@ def opened() -> socket.socket:
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
     sock.bind((0, 0))
     return sock
-
-
-def messages_in(data: bytes) -> list[tuple[int, int, int, bytes]]:
-    """Kind, flags, sequence number and payload of each message of a datagram."""
-    found = []
-    at, end, unpack = 0, len(data), _HEADER.unpack_from
-    while at + _LEAST <= end:
-        length, kind, flags, sequence, _ = unpack(data, at)
-        if length < _LEAST:
-            break
-        found.append((kind, flags, sequence, data[at + _LEAST : at + length]))
-        at += (length + 3) & ~3
-    return found
 
 
 @contextlib.contextmanager

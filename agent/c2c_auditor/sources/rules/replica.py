@@ -9,18 +9,16 @@ again alone. Sources: Linux net/netfilter/nf_tables_api.c (``nf_tables_newrule``
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 
 from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.native.datagrams import HEADER, LEAST, Run
 from c2c_auditor.netfilter.native.messages import chain_message, table_message
-from c2c_auditor.netfilter.native.parts import Entry
-from c2c_auditor.netfilter.native.rule_messages import beginning_of
-from c2c_auditor.netfilter.native.rules import RuleDecoder
+from c2c_auditor.netfilter.native.rules import Decoded, RuleDecoder
 from c2c_auditor.sources.rules.applied import Applied, ChainKey, ChainName, NewRule, TableKey
 from c2c_auditor.sources.rules.heard import Announced, DeletedRules, Heard, NewRules
-from c2c_auditor.sources.rules.held import DECODED, HANDLES, HeldChain, HeldTable
-from c2c_auditor.sources.rules.netlink import DELCHAIN, DELTABLE, NEWCHAIN, NEWTABLE
+from c2c_auditor.sources.rules.held import DECODED, HeldChain, HeldTable
+from c2c_auditor.sources.rules.netlink import DELCHAIN, DELTABLE, NEWCHAIN, NEWRULE, NEWTABLE
 
 
 class Replica:
@@ -41,22 +39,24 @@ class Replica:
         for key, table in self.tables.items():
             self.stale |= {(key, handle) for handle in table.chains}
 
-    def fill_chain(self, key: ChainKey, payloads: Iterable[bytes]) -> None:
+    def fill_chain(self, key: ChainKey, datagrams: Iterable[bytes]) -> None:
         """Take the rules of a stale chain from its dump. Raises NotUnderstood for bytes that no kernel gives."""
-        handles, packets = array(HANDLES), list[int]()
-        filled = [(list[Entry](), self._decoders[family].message) for family in DECODED[key[0][0]]]
-        beginning = b"?"  # what no message begins with: that is its family's number
-        handle = count = start = 0
-        for payload in payloads:
-            if not payload.startswith(beginning):
-                beginning = beginning_of(payload)
-                start = len(beginning)
-            for held, message in filled:
-                handle, count, one = message(payload, start)
-                held.append(one)
-            handles.append(handle)
-            packets.append(count)
-        self.tables[key[0]].chains[key[1]].fill(handles, packets, [held for held, _ in filled])
+        filled = [(self._decoders[family], Decoded()) for family in DECODED[key[0][0]]]
+        for data in datagrams:
+            at, end = 0, len(data)
+            while at + LEAST <= end:
+                length, kind, *_ = HEADER.unpack_from(data, at)
+                if length < LEAST:
+                    break
+                if kind == NEWRULE:
+                    run = Run.at(data, at, length)
+                    ends = [decoder.decode(data, at, run, decoded) for decoder, decoded in filled]
+                    at = ends[0]
+                else:
+                    at += (length + 3) & ~3
+        first = filled[0][1]
+        entries = [decoded.entries for _, decoded in filled]
+        self.tables[key[0]].chains[key[1]].fill(first.handles, first.packets, entries)
         self.stale.discard(key)
 
     def hearing(self) -> Heard:
