@@ -127,6 +127,11 @@ class _Socket:
             raise BlockingIOError
         return data[:most]
 
+    def recv_into(self, room: memoryview) -> int:
+        data = self.recv(len(room))
+        room[: len(data)] = data
+        return len(data)
+
     def close(self) -> None:
         """Nothing to give back."""
 
@@ -135,7 +140,7 @@ def _netlink(data: bytes) -> None:
     """What nf_tables announces or answers is values, or NotUnderstood or a SourceError."""
     requests, announcements = Requests.__new__(Requests), Announcements.__new__(Announcements)
     for whole in (False, True):
-        vars(announcements).update(_socket=_Socket(data), overflows=0)
+        vars(announcements).update(_socket=_Socket(data), _room=memoryview(bytearray(1 << 17)), overflows=0)
         heard = Heard({family: RuleDecoder(family) for family in AddressFamily})
         with suppress(NotUnderstood):
             heard.extend(announcements.read(), whole=whole)

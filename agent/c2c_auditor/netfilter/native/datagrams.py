@@ -19,7 +19,8 @@ LEAST = HEADER.size
 LENGTH = struct.Struct("=I")
 KIND_AT = 4
 """Where kind and flags stand in a header."""
-_SEQUENCE_AT = 8
+SEQUENCE_AT = 8
+"""Where the sequence number does: what stands before it is the same in messages of one kind and length."""
 _HANDLE = struct.Struct(">Q")
 
 
@@ -72,7 +73,7 @@ class Run:
             (length,) = LENGTH.unpack_from(data, at)
             if length < start + _HANDLE.size or at > last:
                 raise NotUnderstood(f"a message that ends before its rule's handle: {data[at:].hex()}")
-            alike, size = data[at : at + _SEQUENCE_AT], (length + 3) & ~3
+            alike, size = data[at : at + SEQUENCE_AT], (length + 3) & ~3
             while at <= last and begins(alike, at) and begins(beginning, at + LEAST):
                 hold(handle_in(data, at + start)[0])
                 at += size

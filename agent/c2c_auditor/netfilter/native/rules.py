@@ -16,7 +16,7 @@ from attrs import define, field
 from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.attributes import text
-from c2c_auditor.netfilter.native.datagrams import KIND_AT, LEAST, LENGTH, Run
+from c2c_auditor.netfilter.native.datagrams import LEAST, LENGTH, SEQUENCE_AT, Run
 from c2c_auditor.netfilter.native.effects import elements, only_loads
 from c2c_auditor.netfilter.native.parts import Entry, Part, entry_of, not_understood, part_of
 from c2c_auditor.netfilter.native.rule_messages import (
@@ -72,31 +72,46 @@ class RuleDecoder:
 
         Raises NotUnderstood for bytes that the kernel cannot have given.
         """
-        beginning, kind, start, end = run.beginning, run.kind, run.start, len(data)
-        begins, length_in = data.startswith, LENGTH.unpack_from
+        while run.goes_on(data, at):
+            (length,) = LENGTH.unpack_from(data, at)
+            before = at
+            for frame in self._frames.get(length - run.start, ()):
+                at = self._framed(data, at, run, found, frame=frame)
+                if at > before:
+                    break
+            else:
+                handle, position, packets, entry = self._other(data[at + LEAST : at + length], len(run.beginning))
+                found.handles.append(handle)
+                found.positions.append(position)
+                found.packets.append(packets)
+                found.entries.append(entry)
+                at += (length + 3) & ~3
+        return at
+
+    def _framed(self, data: bytes, at: int, run: Run, found: Decoded, *, frame: Frame) -> int:
+        """Add the rules of messages like the one that begins there as long as ``frame`` fits them; where they end."""
+        start, beginning = run.start, run.beginning
+        length = start + frame.size
+        size, last, alike = (length + 3) & ~3, len(data) - length, data[at : at + SEQUENCE_AT]
+        fixed, fixed_in, numbers_in, parts_in = frame.fixed, frame.fixed_in, frame.numbers_in, frame.parts_in
         hold_handle, hold_position = found.handles.append, found.positions.append
         hold_packets, hold = found.packets.append, found.entries.append
-        known, frames = self._entries.get, self._frames.get
-        while begins(beginning, at + LEAST) and begins(kind, at + KIND_AT):
-            (length,) = length_in(data, at)
-            rule, behind = at + start, at + length
-            for frame in frames(length - start, ()) if behind <= end else ():
-                if frame.fixed_in(data, rule) == frame.fixed:
-                    pieces = frame.parts_in(data, rule)
-                    entry = known(pieces)
-                    if entry is None:  # a rule that was never seen
-                        entry = self._made(pieces)
-                    if entry is not None:
-                        handle, position, packets = frame.numbers_in(data, rule)
-                        break
-            else:
-                payload = data[at + LEAST : behind]
-                handle, position, packets, entry = self._other(payload, len(beginning))
+        begins, known = data.startswith, self._entries.get
+        while at <= last and fixed_in(data, at + start) == fixed:
+            pieces = parts_in(data, at + start)
+            entry = known(pieces)
+            if entry is None:  # a rule that was never seen
+                entry = self._made(pieces)
+                if entry is None:
+                    break
+            handle, position, packets = numbers_in(data, at + start)
             hold_handle(handle)
             hold_position(position or 0)
             hold_packets(packets or 0)
             hold(entry)
-            at += (length + 3) & ~3
+            at += size
+            if not (begins(alike, at) and begins(beginning, at + LEAST)):
+                break
         return at
 
     def _other(self, payload: bytes, start: int) -> tuple[int, int, int, Entry]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import define, field
 
+from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.native.datagrams import HEADER, KIND_AT, LEAST, Run
 from c2c_auditor.netfilter.native.parts import Entry
@@ -104,13 +105,13 @@ class Heard:
         taken, self._items, self.messages = self._items, [], 0
         return taken
 
-    def extend(self, datagrams: Iterable[bytes | None], *, whole: bool) -> None:
-        """Add what was announced, None for a loss. ``whole``: what deleted rules did is wanted too.
+    def extend(self, announced: Iterable[bytes | None], *, whole: bool) -> None:
+        """Add what was announced: messages, or None for a loss. ``whole``: what deleted rules did is wanted too.
 
         Raises NotUnderstood.
         """
         rules: NewRules | DeletedRules | None = None
-        for data in datagrams:
+        for data in announced:
             if data is None:
                 self._items.append(None)
                 rules = None
@@ -120,14 +121,14 @@ class Heard:
     def _add(
         self, data: bytes, rules: NewRules | DeletedRules | None, *, whole: bool
     ) -> NewRules | DeletedRules | None:
-        """Add a datagram, of which the first messages may be more of ``rules``; those to which the next may add."""
+        """Add messages, of which the first may be more of ``rules``; those to which the next may add are returned."""
         at, end = 0, len(data)
         if rules is not None:
             at = self._more(rules, data, 0)
         while at + LEAST <= end:
             length, kind, flags, _, _ = HEADER.unpack_from(data, at)
             if length < LEAST:
-                break
+                raise NotUnderstood(f"a message of {length} bytes")
             if kind in _OF_RULES:
                 rules = self._begun(kind, flags, Run.at(data, at, length), whole=whole)
                 at = self._more(rules, data, at)

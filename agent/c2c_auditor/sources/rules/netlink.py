@@ -181,6 +181,7 @@ class Announcements:
             self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, GROUP_NFTABLES)
             # The kernel doubles what is asked for, for its own bookkeeping.
             self.buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+        self._room = memoryview(bytearray(2 * _MOST))
         self.overflows = 0
 
     def __enter__(self) -> Announcements:
@@ -198,19 +199,27 @@ class Announcements:
         return self._socket.fileno()
 
     def read(self) -> Iterator[bytes | None]:
-        """The datagrams that were announced and not yet read, in order. Never waits.
+        """What was announced and not yet read, in order: messages, as many together as there are. Never waits.
 
         None stands where announcements were lost. Raises SourceError.
         """
-        while True:
+        lost, left = False, True
+        while left:
+            filled = 0
             try:
-                yield self._socket.recv(_MOST)
+                while filled <= _MOST:
+                    filled += (self._socket.recv_into(self._room[filled:]) + 3) & ~3
             except BlockingIOError:
-                return
+                left = False
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise _failed(error) from error
+                lost = True
+            if filled:
+                yield bytes(self._room[:filled])
+            if lost:
                 self.overflows += 1
+                lost = False
                 yield None
 
 
