@@ -160,7 +160,7 @@ class RuleDecoder:
     def _made(self, pieces: Pieces) -> Entry | None:
         """The same, of a rule that was not seen before; None also if it counts within a part."""
         parts = self._parts_of(pieces)
-        if parts is None or not self._counting.isdisjoint(pieces):
+        if parts is None or (self._counting and not self._counting.isdisjoint(pieces)):
             return None
         # Each piece is in the memory once, however many rules have it.
         entry = self._entries[tuple([part.data for part in parts])] = entry_of(parts, self.family)

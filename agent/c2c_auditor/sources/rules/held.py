@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
@@ -32,9 +33,11 @@ class HeldChain:
     ``plain`` says that all entries are rules. ``made`` is what `frozen` made of them, by family, as long as nothing
     changes; it holds the same tuple of rules, but for chains that change ``often``: those would be copied each time.
     ``packets`` are those of a dump, in the same order; None once a commit changed the chain, for commits do not tell.
+    ``renewed`` are the handles of the chains of its table that changed, and get its own when it does.
     """
 
     message: ChainMessage
+    renewed: set[int]
     handles: array[int] = field(factory=lambda: array(NUMBERS))
     packets: tuple[int, ...] | None = None
     entries: list[Sequence[Entry]] = field(factory=list)
@@ -59,6 +62,7 @@ class HeldChain:
         """What was made of the chain before does not hold any longer."""
         self.made = [None] * len(self.entries)
         self._targets = None
+        self.renewed.add(self.message.handle)
 
     def _lists(self) -> list[list[Entry]]:
         """The entries, to be changed."""
@@ -69,9 +73,10 @@ class HeldChain:
         return lists
 
     def find(self, handle: int) -> int | None:
-        """The place of a rule. The last is looked at first: rules are mostly appended."""
-        if self.handles and self.handles[-1] == handle:
-            return len(self.handles) - 1
+        """The place of a rule. Rules are mostly appended, so their handles mostly go up."""
+        at = bisect_left(self.handles, handle)
+        if self.handles[at : at + 1] == array(NUMBERS, (handle,)):
+            return at
         try:
             return self.handles.index(handle)
         except ValueError:
@@ -160,11 +165,29 @@ def _zeros(count: int) -> tuple[int, ...]:
 
 @define(eq=False)
 class HeldTable:
-    """A table: its chains by handle, and their handles by name."""
+    """A table: its chains by handle, and their handles by name.
+
+    ``made`` is what was made of it, if it is one of iptables' own, as long as it has the same chains; ``renewed`` are
+    the handles of those whose rules are others since then.
+    """
 
     message: TableMessage
     chains: dict[int, HeldChain] = field(factory=dict)
     names: dict[str, int] = field(factory=dict)
+    renewed: set[int] = field(factory=set)
+    made: r.Table | None = None
+    _elsewhere: bool | None = None
+
+    def changed(self) -> None:
+        """It has other chains than before, or these are not what they were."""
+        self.made = self._elsewhere = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether a chain hangs on a hook that iptables has none of."""
+        if self._elsewhere is None:
+            self._elsewhere = any(chain.message.elsewhere for chain in self.chains.values())
+        return self._elsewhere
 
 
 def _renamed_in(one: Entry, old: str, new: str) -> Entry:

@@ -220,6 +220,7 @@ class Replica:
             held.message = message
             for chain in held.chains.values():
                 chain.changed()
+            held.changed()
         return key
 
     def _del_table(self, payload: bytes, turn: Applied) -> None:
@@ -244,12 +245,14 @@ class Replica:
         held = table.chains.get(message.handle)
         table.names[message.name] = message.handle
         if held is None:
-            held = table.chains[message.handle] = HeldChain(message)
+            held = table.chains[message.handle] = HeldChain(message, table.renewed)
             held.clear()
+            table.changed()
             turn.made.add(((message.family, message.table), message.name))
             return None
         old, policy, held.message = held.message.name, held.message.policy, message
         held.changed()
+        table.changed()
         if policy != message.policy:
             turn.policies.add(((message.family, message.table), message.name))
         if old == message.name:
@@ -269,6 +272,7 @@ class Replica:
         held = None if table is None else table.chains.pop(message.handle, None)
         if table is not None and held is not None:
             turn.lose(key, held)
+            table.changed()
             self.stale.discard((key, message.handle))
             if table.names.get(held.message.name) == message.handle:
                 del table.names[held.message.name]

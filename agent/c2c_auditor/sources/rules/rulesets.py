@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.rule import Base
@@ -21,6 +21,14 @@ _OWN_HOOKS = {
     )
 }
 """What iptables-nft makes of its built-in chains (iptables/nft.c, ``xtables_ipv4``)."""
+
+
+_EMPTY = {
+    table.name: r.Table(
+        name=table.name, chains={hook.value: r.Chain(name=hook.value, policy="ACCEPT") for hook in table.hooks}
+    )
+    for table in TABLES
+}
 
 
 def ruleset(tables: Mapping[TableKey, HeldTable], family: r.AddressFamily, wanted: Sequence[TableSpec]) -> r.Ruleset:
@@ -46,11 +54,19 @@ def _is_native(key: TableKey, family: r.AddressFamily) -> bool:
 
 def _own_table(spec: TableSpec, held: HeldTable | None) -> r.Table:
     """One of iptables' tables. Built-in chains accept everything if they are not there, or the table is dormant."""
-    chains = {hook.value: r.Chain(name=hook.value, policy="ACCEPT") for hook in spec.hooks}
-    if held is not None and not held.message.dormant:
-        for chain in held.chains.values():
-            chains[chain.message.name] = chain.made[0] or _own_chain(spec.name, chain)
-    return r.Table(name=spec.name, chains=chains)
+    if held is None or held.message.dormant:
+        return _EMPTY[spec.name]
+    if held.made is None:
+        chains = {**_EMPTY[spec.name].chains}
+        renewed: Iterable[HeldChain] = held.chains.values()
+    else:
+        chains = {**held.made.chains}
+        renewed = [held.chains[handle] for handle in held.renewed if handle in held.chains]
+    for chain in renewed:
+        chains[chain.message.name] = chain.made[0] or _own_chain(spec.name, chain)
+    held.renewed.clear()
+    held.made = r.Table(name=spec.name, chains=chains)
+    return held.made
 
 
 def _own_chain(table: str, chain: HeldChain) -> r.Chain:
@@ -74,5 +90,5 @@ def _warnings(tables: Mapping[TableKey, HeldTable], family: r.AddressFamily) -> 
         elif family in DECODED[proto]:
             if table.message.dormant:
                 yield f"{words} is dormant: no packet meets its rules."
-            if any(chain.message.elsewhere for chain in table.chains.values()):
+            if table.elsewhere:
                 yield f"{words} has chains on a hook of a device (ingress), which no verdict here takes into account."
