@@ -67,13 +67,13 @@ def shared(value: T) -> T:
     """The first value equal to ``value``, so that values of readers and plan are the same object and compare fast."""
     if isinstance(value, _PLAIN):
         return value
-    found = _first.get(ref(value))
-    first = found() if found is not None else None
-    if first is not None:
-        return cast("T", first)
     kept: ref[object] = ref(value, _forget)
-    _first[kept] = kept
-    return value
+    found = _first.setdefault(kept, kept)
+    if found is kept:
+        return value
+    del kept  # before `value` goes, so that nothing is called then
+    first = found()
+    return value if first is None else cast("T", first)
 
 
 @lru_cache(maxsize=1024)

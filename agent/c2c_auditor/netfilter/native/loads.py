@@ -81,16 +81,14 @@ class Ask:
 
     def interval(self) -> tuple[int, int, bool] | None:
         """First, last and negation, of numbers in network order; None if nothing is in it."""
-        low, high = int.from_bytes(self.first, "big"), int.from_bytes(self.last, "big")
-        most = (1 << 8 * len(self.first)) - 1
-        first, last, negated = {
-            EQUAL: (low, low, False),
-            UNEQUAL: (low, low, True),
-            LESS: (0, low - 1, False),
-            AT_MOST: (0, low, False),
-            MORE: (low + 1, most, False),
-            AT_LEAST: (low, most, False),
-            WITHIN: (low, high, False),
-            WITHOUT: (low, high, True),
-        }[self.how]
+        low, most = int.from_bytes(self.first, "big"), (1 << 8 * len(self.first)) - 1
+        negated = self.how in (UNEQUAL, WITHOUT)
+        if self.how in (EQUAL, UNEQUAL):
+            first, last = low, low
+        elif self.how in (WITHIN, WITHOUT):
+            first, last = low, int.from_bytes(self.last, "big")
+        elif self.how in (LESS, AT_MOST):
+            first, last = 0, low - (self.how == LESS)
+        else:
+            first, last = low + (self.how == MORE), most
         return (first, last, negated) if first <= last else None

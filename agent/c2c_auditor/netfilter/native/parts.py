@@ -19,10 +19,11 @@ from c2c_auditor.netfilter.native.attributes import text
 from c2c_auditor.netfilter.native.conditions import parts_of
 from c2c_auditor.netfilter.native.draft import PORTS, WITH_PORTS, Draft
 from c2c_auditor.netfilter.native.effects import effects_of, ends_with_comparison
-from c2c_auditor.netfilter.native.loads import Ask
+from c2c_auditor.netfilter.native.loads import TRANSPORT, Ask, Load
 from c2c_auditor.netfilter.native.walk import Act, Effect, End, Never, Unknown
 
 _CHANGES_THE_MARK = frozenset({"CONNMARK", "HMARK"})
+_PORTS = frozenset(Load(kind="payload", key=(TRANSPORT, offset), length=2) for offset in PORTS)
 _FIELDS = ("source", "destination", "in_interface", "out_interface", "protocol", "fragment", "target")
 
 
@@ -61,8 +62,12 @@ def part_of(data: bytes, family: r.AddressFamily) -> Part:
         comment = canonical.comment(text(data[len(_COMMENT_HEAD) :]))  # most distinct parts of a cell are these
         return Part(data, (comment,), _COMMENT, comment)
     asked = asked_as_before(data)
-    effects = effects_of(data, family) if asked is None else (asked,)
-    if asked is None and len(effects) == 1 and isinstance(effects[0], Ask) and ends_with_comparison(data):
+    if asked is not None:
+        effects: tuple[Effect, ...] = (asked,)
+        name, value = _ports_field(asked) if asked.load in _PORTS else _field(effects, family)
+        return Part(data, effects, name, value)
+    effects = effects_of(data, family)
+    if len(effects) == 1 and isinstance(effects[0], Ask) and ends_with_comparison(data):
         remember_how(data, effects[0])
     name, value = _field(effects, family)
     return Part(data, effects, name, value)

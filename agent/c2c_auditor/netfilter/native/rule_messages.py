@@ -24,7 +24,8 @@ _POSITION_HEAD = struct.pack("=HH", _HEAD + _NUMBER, _POSITION)
 _MOST_BYTES = 0xFFFF - _HEAD
 
 COUNTER_SIZE = 44
-_COUNTER_HEAD = struct.pack("=HHHH8sHHHH", COUNTER_SIZE, 1, 12, 1, b"counter\0", 28, 2, 12, 1)
+_COUNTER_NAME = b"counter\0"
+_COUNTER_HEAD = struct.pack("=HHHH8sHHHH", COUNTER_SIZE, 1, 12, 1, _COUNTER_NAME, 28, 2, 12, 1)
 """A counter's element up to its bytes; its packets follow behind another header."""
 _COUNTER_TAIL = struct.pack("=HH", 12, 2)
 _TAIL_AT, _PACKETS_AT = 32, 36
@@ -121,6 +122,11 @@ def packets_of(expressions: bytes) -> int:
 def counters_in(expressions: bytes) -> int:
     """How many counters there are, or bytes that look like some."""
     return expressions.count(_COUNTER_HEAD)
+
+
+def counts(expressions: bytes) -> bool:
+    """Whether there is one."""
+    return _COUNTER_NAME in expressions and _COUNTER_HEAD in expressions
 
 
 def is_counter(element: bytes) -> bool:

@@ -24,6 +24,7 @@ from c2c_auditor.netfilter.native.rule_messages import (
     Frame,
     as_message,
     counters_in,
+    counts,
     handle_in,
     is_counter,
     packets_of,
@@ -173,7 +174,7 @@ class RuleDecoder:
 
     def _part(self, piece: bytes) -> Part | None:
         """The part that ``piece`` is, None if it is none by itself."""
-        if counters_in(piece):
+        if counts(piece):
             self._counting.add(piece)
         try:
             part = self._parts[piece] = part_of(piece, self.family)
