@@ -8,7 +8,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from support.reads_only import CAPTURE, LIBIPTC, LIBIPTC_READS, RUNNER, SOCKOPT, libiptc_functions, ways_to_write
+from support.reads_only import CAPTURE, LIBIPTC, LIBIPTC_READS, MANY, RUNNER, SOCKOPT, libiptc_functions, ways_to_write
 from support.staging import ROOT, staging
 
 NETLINK = "c2c_auditor/sources/rules/netlink.py"
@@ -61,10 +61,11 @@ def test_libiptc_is_declared_for_reading(wheel: Mapping[str, str]) -> None:
         (NFT, "Path('/run/x').open(mode='ab')", "writes files"),
         (NFT, "os.open('/run/x', os.O_RDONLY | os.O_CREAT)", "writes files"),
         (NFT, "part.replace(whole)", "writes files"),
-        (NETLINK, "sock.send(_HEADER.pack(20, _NEWRULE, 1, 1, 0))", "netlink message"),
-        (NETLINK, "sock.send(_HEADER.pack(20, kind, 1, 1, 0))", "netlink message"),
+        (NETLINK, "sock.send(HEADER.pack(20, _NEWRULE, 1, 1, 0))", "netlink message"),
+        (NETLINK, "sock.send(HEADER.pack(20, kind, 1, 1, 0))", "netlink message"),
         (NETLINK, "sock.setsockopt(socket.IPPROTO_IP, 64, table)", "replace a table"),
         (SOCKOPT, "libc.ioctl(descriptor, 1)", "more than read: ioctl"),
+        (MANY, "libc.sendmmsg(descriptor, messages, 1, 0)", "more than read: sendmmsg"),
         (LIBIPTC, "names = ('init', 'commit')", "libiptc that writes"),
         (LIBIPTC, "iptc.iptc_flush_entries(chain, handle)", "libiptc that writes"),
     ],
@@ -84,6 +85,7 @@ def test_a_way_to_write_is_found_where_it_is_planted(
         (CAPTURE, "writes files"),
         (LIBIPTC, "past the one place"),
         (SOCKOPT, "calls C functions"),
+        (MANY, "calls C functions"),
     ],
 )
 def test_what_is_allowed_in_one_place_is_not_elsewhere(wheel: Mapping[str, str], place: str, elsewhere: str) -> None:

@@ -149,7 +149,7 @@ def _netlink(data: bytes) -> None:
                 table_message(announced[2] or b"\2")
                 chain_message(announced[2] or b"\2")
     for work in (requests.generation, lambda: list(requests.chains())):
-        vars(requests).update(_socket=_Socket(data), _number=0)
+        vars(requests).update(_socket=_Socket(data), _many=None, _number=0)
         with suppress(SourceError):
             work()
 

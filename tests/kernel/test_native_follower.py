@@ -191,7 +191,7 @@ def test_what_a_thread_receives_ahead_is_what_is_there(monkeypatch: pytest.Monke
         with pytest.raises(AttributeError, match="given_up"):
             follows.rules()
         assert follows.follower.generation is None
-        monkeypatch.setattr(ahead, "Requests", lambda: 1 // 0)
+        monkeypatch.setattr(ahead, "Requests", lambda **_: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             follows.rules()
         monkeypatch.undo()

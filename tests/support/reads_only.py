@@ -15,9 +15,11 @@ ROOM = "c2c_auditor"
 RUNNER = f"{ROOM}/sources/rules/command.py"
 CAPTURE = f"{ROOM}/sources/recordings/writing.py"
 WRITERS = frozenset({CAPTURE, f"{ROOM}/server/tls.py", f"{ROOM}/server/local.py"})
-# libc's own functions are called for the agent's capabilities, and to copy a legacy table.
+# libc's own functions are called for the agent's capabilities, to copy a legacy table, and to receive many datagrams.
 PRIVILEGES = f"{ROOM}/privileges.py"
 SOCKOPT = f"{ROOM}/sources/rules/sockopt.py"
+MANY = f"{ROOM}/sources/rules/many.py"
+_LIBC_READS = {SOCKOPT: "getsockopt", MANY: "recvmmsg"}
 LIBIPTC = f"{ROOM}/sources/rules/libiptc.py"
 
 # Options of iptables and iptables-save that only show.
@@ -133,9 +135,9 @@ def _called(node: ast.Call, name: str, path: str) -> Iterator[str]:
         yield f"starts a program: {name}"
     if name in _DYNAMIC and not (name == "exec" and owner):
         yield f"runs what cannot be read here: {name}"
-    if name in {"CDLL", "PyDLL"} and path not in {PRIVILEGES, SOCKOPT}:
+    if name in {"CDLL", "PyDLL"} and path not in {PRIVILEGES, *_LIBC_READS}:
         yield f"calls C functions: {name}"
-    if path == SOCKOPT and owner == "libc" and name != "getsockopt":
+    if owner == "libc" and name != _LIBC_READS.get(path, name):
         yield f"calls a C function that does more than read: {name}"
     if _LIBIPTC_WRITES.fullmatch(name):
         yield f"calls a function of libiptc that writes: {name}"

@@ -8,6 +8,7 @@ gaps. Where one is missing, or announcements were lost because more came than th
 
 from __future__ import annotations
 
+import itertools
 import select
 import time
 from collections import deque
@@ -162,10 +163,11 @@ class Follower:
     def _fill(self, keys: Sequence[ChainKey]) -> None:
         chains = [(key, self._replica.tables[key[0]].chains[key[1]].message) for key in keys]
         large = [(key, chain) for key, chain in chains if chain.uses > _LARGE]
+        from_iterable = itertools.chain.from_iterable
         with Ahead([(*table, chain.name) for (table, _), chain in large]) as ahead:
             for key, chain in chains:
                 if chain.uses <= _LARGE:
-                    self._replica.fill_chain(key, self._requests.rules_together(*key[0], chain.name))
+                    self._replica.fill_chain(key, from_iterable(self._requests.rules_together(*key[0], chain.name)))
                     self._listen()
             for key, _ in large:
                 self._replica.fill_chain(key, ahead.next_rules())

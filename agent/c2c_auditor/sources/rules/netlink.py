@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import socket
 import struct
@@ -22,6 +23,7 @@ from attrs import frozen
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.netfilter.native.attributes import attributes, number, text
 from c2c_auditor.netfilter.native.datagrams import HEADER, LEAST, messages_in
+from c2c_auditor.sources.rules.many import Many
 
 _NETLINK_NETFILTER = 12
 SOL_NETLINK, ADD_MEMBERSHIP = 270, 1
@@ -58,12 +60,16 @@ class Commit:
 
 
 class Requests:
-    """Asks, in the network namespace of the caller. Use as a context manager, or `close`."""
+    """Asks, in the network namespace of the caller. Use as a context manager, or `close`.
 
-    def __init__(self) -> None:
+    ``many``: answers are long, and are received many datagrams at a time.
+    """
+
+    def __init__(self, *, many: bool = False) -> None:
         with failures():
             self._socket = opened()
             self._socket.settimeout(_SECONDS)
+        self._many = Many(self._socket) if many else None
         self._number = 0
 
     def __enter__(self) -> Requests:
@@ -102,46 +108,53 @@ class Requests:
         Of this and every dump: a commit in between may make it wrong, and the caller must compare generations. Raises
         SourceError.
         """
-        return self._messages(self._dump(_GETTABLE, _ALL))
+        asked = self._next()
+        header = HEADER.pack(LEAST + 4, _GETTABLE, _REQUEST | _DUMP, asked, 0)
+        return _messages(self._dump(asked, header + _ALL))
 
     def chains(self) -> Iterator[bytes]:
         """The same of all chains."""
-        return self._messages(self._dump(_GETCHAIN, _ALL))
+        asked = self._next()
+        header = HEADER.pack(LEAST + 4, _GETCHAIN, _REQUEST | _DUMP, asked, 0)
+        return _messages(self._dump(asked, header + _ALL))
 
     def rules(self, family: int, table: str, chain: str) -> Iterator[bytes]:
         """The same of one chain's rules; nothing comes of a chain that is not there."""
-        return self._messages(self.rules_together(family, table, chain))
+        return _messages(self.rules_together(family, table, chain))
 
-    def rules_together(self, family: int, table: str, chain: str) -> Iterator[bytes]:
-        """The same rules as datagrams, in which messages of other kinds may stand."""
-        body = struct.pack("=BBH", family, 0, 0) + _attribute(1, table) + _attribute(2, chain)
-        return self._dump(_GETRULE, body)
-
-    def _messages(self, datagrams: Iterator[bytes]) -> Iterator[bytes]:
-        for data in datagrams:
-            for kind, _, _, payload in messages_in(data):
-                if kind not in (_DONE, _ERROR):
-                    yield payload
-
-    def _dump(self, question: int, body: bytes) -> Iterator[bytes]:
-        """The datagrams of the answer, up to the end."""
+    def rules_together(self, family: int, table: str, chain: str) -> Iterator[list[bytes]]:
+        """The same as datagrams, as many together as come at a time; messages of other kinds may stand in them."""
         asked = self._next()
+        body = struct.pack("=BBH", family, 0, 0) + _attribute(1, table) + _attribute(2, chain)
+        header = HEADER.pack(LEAST + len(body), _GETRULE, _REQUEST | _DUMP, asked, 0)
+        return self._dump(asked, header + body)
+
+    def _dump(self, asked: int, request: bytes) -> Iterator[list[bytes]]:
+        """The datagrams of the answer, up to the end."""
         with failures():
-            self._socket.send(HEADER.pack(LEAST + len(body), question, _REQUEST | _DUMP, asked, 0) + body)
-            while True:
-                data = self._socket.recv(_MOST)
-                if len(data) < LEAST or HEADER.unpack_from(data)[3] != asked:
-                    continue  # the rest of an answer that nobody waited for
-                code = _end_in(data)
+            self._socket.send(request)
+            code = None
+            while code is None:
+                received = [self._socket.recv(_MOST)] if self._many is None else self._many.receive()
+                # Others are the rest of an answer that nobody waited for.
+                answers = [data for data in received if len(data) >= LEAST and HEADER.unpack_from(data)[3] == asked]
+                for data in answers:
+                    code = _end_in(data)
                 if code not in (None, 0, errno.ENOENT):
                     raise OSError(code, os.strerror(code))
-                yield data
-                if code is not None:
-                    return
+                yield answers
 
     def _next(self) -> int:
         self._number = self._number % 0xFFFFFFFF + 1
         return self._number
+
+
+def _messages(together: Iterator[list[bytes]]) -> Iterator[bytes]:
+    """What stands behind the header of each message of an answer."""
+    for data in itertools.chain.from_iterable(together):
+        for kind, _, _, payload in messages_in(data):
+            if kind not in (_DONE, _ERROR):
+                yield payload
 
 
 def _end_in(data: bytes) -> int | None:
