@@ -9,12 +9,14 @@ include/uapi/linux/netfilter/nf_tables.h (``enum nft_rule_attributes``); net/net
 from __future__ import annotations
 
 import struct
+from sys import byteorder
 
 from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.netfilter.native.attributes import attributes, number, text
 from c2c_auditor.netfilter.native.messages import HEADER
 
-_TABLE, _CHAIN, _HANDLE, _EXPRESSIONS, _POSITION, _USERDATA = 1, 2, 3, 4, 6, 7
+_TABLE, _CHAIN = struct.pack("=H", 1), struct.pack("=H", 2)
+_HANDLE, _EXPRESSIONS, _POSITION, _USERDATA = 3, 4, 6, 7
 _NAMES_END = 1024
 """Names have at most 255 bytes (NFT_NAME_MAXLEN)."""
 _HEAD, _NUMBER = 4, 8
@@ -33,17 +35,21 @@ _TAIL_AT, _PACKETS_AT = 32, 36
 
 def beginning_of(payload: bytes) -> bytes:
     """A rule's message up to the number of its handle: table and chain. Raises NotUnderstood if it begins otherwise."""
-    found = attributes(payload[:_NAMES_END], HEADER)
-    end = HEADER + sum((len(found.get(kind, b"")) + 7) & ~3 for kind in (_TABLE, _CHAIN))
-    if list(found)[:3] != [_TABLE, _CHAIN, _HANDLE] or not payload.startswith(_HANDLE_HEAD, end):
+    at = HEADER
+    for kind in (_TABLE, _CHAIN):
+        length, found = int.from_bytes(payload[at : at + 2], byteorder), payload[at + 2 : at + 4]
+        if found != kind or length < _HEAD:
+            raise NotUnderstood(payload[:_NAMES_END].hex())
+        at += (length + 3) & ~3
+    if not payload.startswith(_HANDLE_HEAD, at):
         raise NotUnderstood(payload[:_NAMES_END].hex())
-    return payload[: end + _HEAD]
+    return payload[: at + _HEAD]
 
 
 def names_in(beginning: bytes) -> tuple[str, str]:
     """Table and chain."""
     found = attributes(beginning, HEADER)
-    return text(found[_TABLE]), text(found[_CHAIN])
+    return text(found[1]), text(found[2])
 
 
 def handle_in(payload: bytes, start: int) -> int:
