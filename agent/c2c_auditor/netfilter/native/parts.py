@@ -7,7 +7,7 @@ take the way of `draft`. A property holds the two to each other.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from attrs import frozen
@@ -155,8 +155,10 @@ def entry_of(parts: Sequence[Part], family: r.AddressFamily, comment: str = "") 
     return rules[0] if len(rules) == 1 else rules
 
 
-def flat(entries: Iterable[Entry]) -> tuple[r.Rule, ...]:
+def flat(entries: Collection[Entry]) -> tuple[r.Rule, ...]:
     """All of their rules."""
+    if set(map(type, entries)) <= {r.Rule}:
+        return tuple(entries)  # type: ignore[arg-type]  # rules, as nearly always
     return tuple([rule for one in entries for rule in ((one,) if isinstance(one, r.Rule) else one)])
 
 

@@ -107,15 +107,20 @@ class HeldChain:
             del held[at]
         return at, taken
 
-    def remove(self, gone: AbstractSet[int]) -> list[Entry] | None:
+    def remove(self, gone: set[int]) -> list[Entry] | None:
         """Take out the rules with these handles, and return them; None if one is not there."""
         if len(gone) <= _FEW:
             taken = [found for handle in gone if (found := self.take(handle)) is not None]
             return [entry for _, entry in taken] if len(taken) == len(gone) else None
-        removed = self.those(gone)
-        kept = [handle not in gone for handle in self.handles]
-        self.handles, self.packets = array(NUMBERS, compress(self.handles, kept)), None
-        self.entries = [list(compress(held, kept)) for held in self.entries]
+        if len(gone) == len(self.handles) and gone.issuperset(self.handles):  # flushed
+            removed = list(self.entries[0])
+            self.handles, self.entries = array(NUMBERS), [[] for _ in self.entries]
+        else:
+            removed = self.those(gone)
+            kept = [handle not in gone for handle in self.handles]
+            self.handles = array(NUMBERS, compress(self.handles, kept))
+            self.entries = [list(compress(held, kept)) for held in self.entries]
+        self.packets = None
         self.changed()
         return removed if len(removed) == len(gone) else None
 
