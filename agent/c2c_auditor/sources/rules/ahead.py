@@ -11,14 +11,15 @@ import threading
 from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 
+from c2c_auditor.sources.rules.committers import TURN_SECONDS
 from c2c_auditor.sources.rules.netlink import Requests
 
 Place = tuple[int, str, str]
 """A chain: family, table and name."""
 _WAITING = 2
 """How often what came together, up to 1 MiB, may wait to be decoded."""
-_TURN_SECONDS = 0.0005
-"""How long this thread waits for its turn at most, while another one decodes: 5 ms are usual."""
+_TURN_SECONDS = 0.00005
+"""How long this thread waits for its turn at most, while another one decodes: the kernel does nothing meanwhile."""
 
 
 class Ahead:
@@ -54,7 +55,8 @@ class Ahead:
             self._room.put(None)
 
     def _receive(self) -> None:
-        sys.setswitchinterval(min(sys.getswitchinterval(), _TURN_SECONDS))
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(_TURN_SECONDS)
         try:
             with Requests(many=True) as requests:
                 for chain in self._chains:
@@ -66,3 +68,5 @@ class Ahead:
                     self._received.put(None)
         except BaseException as error:  # noqa: BLE001 - whatever it is, who waits must hear of it
             self._received.put(error)
+        finally:  # as short as `Committers`, which may have begun meanwhile, wants it
+            sys.setswitchinterval(min(before, TURN_SECONDS))

@@ -49,7 +49,7 @@ _FILTER = b"".join(
 )
 _MOST_BYTES = 1 << 14
 # While another thread works, this one waits so long for its turn: Python's usual 5 ms are longer than a process lasts.
-_TURN_SECONDS = 0.0005
+TURN_SECONDS = 0.0005
 _MOST_KNOWN = 1000
 _MOST_OF_A_COMMAND = 200
 _SHARE, _AHEAD = 0.05, 0.05
@@ -158,7 +158,7 @@ class Committers(threading.Thread):
     def run(self) -> None:
         """Look at each process until the end."""
         drop_in_thread()
-        sys.setswitchinterval(min(sys.getswitchinterval(), _TURN_SECONDS))
+        sys.setswitchinterval(min(sys.getswitchinterval(), TURN_SECONDS))
         ahead, last, used = 0.0, time.monotonic(), time.thread_time()
         waiting = select.poll()
         for descriptor in (self._socket.fileno(), self._end):
