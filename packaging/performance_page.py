@@ -113,8 +113,8 @@ cores, CPython {python}, {iptables}. Figures are the best of several runs, and r
 Not every target is reached:
 
 - **First reading.** The kernel's own dump of these rules takes what the second row says, and no reader can save that.
-  A thread receives the policy chain, up to 1 MiB in one call, while Python decodes what came before: some 1 µs to cut a
-  rule and look it up where it was seen before, some 8 µs where it is new, as nearly all are at a start. With two free
+  A thread receives the policy chain, up to 512 KiB in one call, while Python decodes what came before: some 1 µs to cut
+  a rule and look it up where it was seen before, some 8 µs where it is new, as nearly all are at a start. With two free
   processors the longer of both counts, and what handing over costs; with one it is their sum, some 1.5 x save. It
   happens once per start, and after a loss of announcements.
 - **Silk's swap** brings 20,000 new rules in one commit, 17 MB with their expressions, which are looked up: some 1 µs a

@@ -17,8 +17,8 @@ from c2c_auditor.sources.rules.netlink import Requests
 Place = tuple[int, str, str]
 """A chain: family, table and name."""
 _WAITING = 2
-"""How often what came together, up to 1 MiB, may wait to be decoded."""
-_TURN_SECONDS = 0.00005
+"""How often what came together, up to 512 KiB, may wait to be decoded."""
+_TURN_SECONDS = 0.0002
 """How long this thread waits for its turn at most, while another one decodes: the kernel does nothing meanwhile."""
 
 

@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 
-_MANY, _SIZE = 32, 1 << 15
+_MANY, _SIZE = 16, 1 << 15
 _MSG_WAITFORONE = 0x10000
 
 
@@ -36,7 +36,7 @@ class _Message(ctypes.Structure):
 
 
 class Many:
-    """What ``source`` gives, up to 1 MiB at a time."""
+    """What ``source`` gives, up to 512 KiB at a time."""
 
     def __init__(self, source: socket.socket) -> None:
         self._source = source
