@@ -72,3 +72,14 @@ def test_equal_values_are_one_as_long_as_something_holds_them() -> None:
     """Rules of the reading and of the plan are the same objects."""
     one = canonical.shared(Rule(matches=(CommentMatch(text="src:here"),)))
     assert canonical.shared(Rule(matches=(CommentMatch(text="src:here"),))) is one
+
+
+def test_what_nothing_holds_any_longer_is_forgotten() -> None:
+    """And what is still held stays the first of its equals."""
+    held = [canonical.shared(CommentMatch(text=f"held {number}")) for number in range(1000)]
+    for number in range(1000):
+        canonical.shared(CommentMatch(text=f"dropped {number}"))
+    canonical.forget_unheld()
+    texts = {one.text for one in gc.get_objects() if isinstance(one, CommentMatch)}
+    assert not {text for text in texts if text.startswith("dropped")}
+    assert all(canonical.shared(CommentMatch(text=f"held {number}")) is one for number, one in enumerate(held))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from sys import getrefcount
 from typing import TypeVar, cast
-from weakref import ref
 
 from attrs import evolve
 
@@ -56,24 +56,43 @@ def matches_in_order(matches: list[r.Match]) -> tuple[r.Match, ...]:
     return tuple(matches)  # as iptables prints silk's rules
 
 
-# Held weakly: on a cell whose containers come and go, values that are in no rule any longer would fill the memory.
-_first: dict[ref[object], ref[object]] = {}
-_forget = _first.pop  # one object for all of tens of thousands of references
+_first: dict[object, object] = {}
+_left = [0]  # how many of them the last look left
+_FEW = 64
 _PLAIN = (str, int, type(None))
-"""What cannot be held weakly, and need not be shared."""
+"""What need not be shared."""
 
 
 def shared(value: T) -> T:
     """The first value equal to ``value``, so that values of readers and plan are the same object and compare fast."""
     if isinstance(value, _PLAIN):
         return value
-    kept: ref[object] = ref(value, _forget)
-    found = _first.setdefault(kept, kept)
-    if found is kept:
-        return value
-    del kept  # before `value` goes, so that nothing is called then
-    first = found()
-    return value if first is None else cast("T", first)
+    return cast("T", _first.setdefault(value, value))
+
+
+def forget_unheld() -> None:
+    """Forget the values that nobody holds any longer: on a cell whose containers come and go they would be ever more.
+
+    A weak reference for each of 20,000 values takes 3 MiB. A value that another thread asks for meanwhile is forgotten
+    at worst, and the next equal one is the first then. A look at all takes 0.6 ms, so a few more are not worth it.
+    """
+    if len(_first) < _left[0] + _left[0] // 16 + _FEW:
+        return
+    values, counts = _counted(_first)
+    for value, count in zip(values, counts, strict=True):
+        if count <= _OWN:
+            _first.pop(value, None)
+    _left[0] = len(_first)
+
+
+def _counted(table: dict[object, object]) -> tuple[list[object], list[int]]:
+    """The values of ``table``, and how many references there are to each."""
+    values = list(table)
+    return values, list(map(getrefcount, values))
+
+
+_OWN = _counted({value: value for value in (object(),)})[1][0]
+"""How many references `_counted` finds to a value that only its table holds."""
 
 
 @lru_cache(maxsize=1024)

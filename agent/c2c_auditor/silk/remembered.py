@@ -9,6 +9,8 @@ from collections.abc import Callable, Hashable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from c2c_auditor.netfilter.canonical import forget_unheld
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -57,3 +59,4 @@ def forget_unused() -> None:
     """
     for memory in _memories:
         memory.turn()
+    forget_unheld()
