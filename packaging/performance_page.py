@@ -162,9 +162,10 @@ not counted with auditing.
 
 Memory beyond that of the small cell: reading the rules takes some 20 MiB (at 306,000 rules 16 MiB: most are the same
 in each container and one object, which costs a chain 16 bytes), the plan 5, its comparison 3, the index of the policy
-chain 4, what becomes of all flows 6, policies 2. The rest, some 30 MiB, Python holds and does not use: what an audit
-takes for a while leaves holes. The small cell's is nearly all interpreter, libraries and the code itself, 47 MiB once
-they are imported. The second process begins with the same pages, and Python's counting of references writes to them.
+chain 4, what becomes of all flows 6, policies 2. Some 5 MiB Python holds and does not use after the first audit, and
+more after swaps of the chain: what an audit takes for a while leaves holes. The small cell's is nearly all interpreter,
+libraries and the code itself, 40 MiB once they are imported. The second process is forked before what only one of both
+needs is imported; it begins with the same pages, and Python's counting of references writes to most of them.
 
 ## A thousand cells
 
