@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import multiprocessing
 import threading
@@ -14,9 +15,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from rich.console import Console
 
+from c2c_auditor.audit.questions.explanation import explain, parse_flow
 from c2c_auditor.audit.scene import Scene, judge_cell
 from c2c_auditor.config import ServerSettings
+from c2c_auditor.export.explained import explanation_document, print_explanation
+from c2c_auditor.export.lines import PlainLines
+from c2c_auditor.export.terminal import Page
 from c2c_auditor.model.reading import Reading
 from c2c_auditor.server import Answers, ServerProcess
 from c2c_auditor.server.answers import answering
@@ -98,6 +104,29 @@ def test_an_explanation_comes_as_text_too(server: ServerProcess) -> None:
     status, document = _get(server, "/api/v1/explain", source="source-app", destination="dest-app", text="1")
     assert status == 200
     assert "PASSES, as a policy allows" in document["text"]
+
+
+@pytest.mark.parametrize("name", ["pair", "pair-policy-disabled", "fleet-12-nft"])
+def test_words_without_a_terminal_are_those_in_a_pipe(name: str) -> None:
+    """Letter by letter: the agent does without the terminal's library."""
+    scene = _scene(name)
+    store = scene.questioned[0].facts.store
+    assert store is not None
+    ends = [str(container.address) for container in store.containers[:3]]
+    documents = [
+        explanation_document(explain(scene.questioned, source, destination, parse_flow(flow)))
+        for source in ends
+        for destination in (*ends, "203.0.113.7")
+        for flow in ("8080/tcp", "53/udp")
+        if source != destination
+    ]
+    plainly, piped = PlainLines(), io.StringIO()
+    page = Page(Console(file=piped, force_terminal=False))
+    for lines in (plainly, page):
+        for document in documents:
+            print_explanation(document, lines)
+    assert documents
+    assert plainly.text() == piped.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,10 @@ def test_the_listening_process_holds_nothing_that_audits(tmp_path: Path) -> None
 
 
 def test_the_auditing_process_holds_nothing_that_serves(tmp_path: Path) -> None:
-    """Nor the other commands."""
+    """Nor the other commands, nor what writes to terminals."""
     modules = _modules(tmp_path, "c2c_auditor.cli.auditing")
     assert "c2c_auditor.audit.judge" in modules
-    assert not _below(modules, "bottle", "cheroot", "prometheus_client")
+    assert not _below(modules, "bottle", "cheroot", "prometheus_client", "rich")
     assert not _below(modules, "c2c_auditor.server.listener", "c2c_auditor.server.pages", "c2c_auditor.server.routes")
     assert _below(modules, "c2c_auditor.cli") <= {
         "c2c_auditor.cli",

@@ -22,6 +22,7 @@ from c2c_auditor.cli.asked import Asked, asked_options
 from c2c_auditor.cli.options import output
 from c2c_auditor.errors import UsageError
 from c2c_auditor.export.explained import as_intended, explanation_document, print_explanation
+from c2c_auditor.export.terminal import Page
 from c2c_auditor.export.traffic import matrix_document, print_matrix
 
 
@@ -52,7 +53,7 @@ def explain(*, source: str, destination: str, flow: str | None, asked: Asked, ag
     if form == "json":
         click.echo(json.dumps(document, indent=1))
     else:
-        print_explanation(document, Console())
+        print_explanation(document, Page(Console()))
     return int(not as_intended(document))
 
 
@@ -76,7 +77,7 @@ def matrix(*, source: str | None, destination: str | None, differences: bool, as
     if form == "json":
         click.echo(json.dumps(matrix_document(found), indent=1))
     else:
-        print_matrix(found, Console())
+        print_matrix(found, Page(Console()))
     return int(any(line.differs for line in found.lines))
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-
 from c2c_auditor.audit.questions.explanation import Explanation
 from c2c_auditor.audit.questions.hops import Walk
 from c2c_auditor.audit.questions.intended import Basis
 from c2c_auditor.audit.questions.misses import Miss
+from c2c_auditor.export.lines import Lines
 from c2c_auditor.export.plain import plain
-from c2c_auditor.export.terminal import Page
 from c2c_auditor.netfilter.packet import Certainty
 from c2c_auditor.netfilter.render import render_rule
 
@@ -138,9 +136,8 @@ def as_intended(document: dict[str, Any]) -> bool:
     return intended is None or document["passes"] == (Certainty.YES if intended else Certainty.NO).value
 
 
-def print_explanation(document: dict[str, Any], console: Console) -> None:
+def print_explanation(document: dict[str, Any], page: Lines) -> None:
     """Print an `explanation_document`: the verdict and the nearest miss, the walks, what allows the flow, or would."""
-    page = Page(console)
     word, style = _PASSES[document["passes"]]
     right = as_intended(document)
     page.say(
@@ -173,7 +170,7 @@ def _intended(document: dict[str, Any]) -> str:
     return f"{'and' if passes == Certainty.NO.value else 'although'} {forbidden}"
 
 
-def _print_miss(page: Page, miss: dict[str, Any], *, nearest: bool) -> None:
+def _print_miss(page: Lines, miss: dict[str, Any], *, nearest: bool) -> None:
     where = f"rule {miss['position']} of {plain(miss['chain'])}" if miss["chain"] else f"rule {miss['position']}"
     kind = f": {miss['kind']}" if miss["kind"] else ""
     page.say(
@@ -182,7 +179,7 @@ def _print_miss(page: Page, miss: dict[str, Any], *, nearest: bool) -> None:
     )
 
 
-def _print_policies(page: Page, document: dict[str, Any]) -> None:
+def _print_policies(page: Lines, document: dict[str, Any]) -> None:
     if document["basis"] != Basis.POLICY.value:
         return
     if document["policies"]:
@@ -198,7 +195,7 @@ def _print_policies(page: Page, document: dict[str, Any]) -> None:
         page.say((plain(document["allow"]), "bold"), indent=2)
 
 
-def _print_walk(page: Page, walk: dict[str, Any]) -> None:
+def _print_walk(page: Lines, walk: dict[str, Any]) -> None:
     mark = "unknown" if walk["mark"] is None else f"0x{walk['mark']:x}"
     interfaces = " → ".join(filter(None, (walk["in_interface"], walk["out_interface"])))
     state = f"{walk['state']}" if walk["state"] != "NEW" else ""
@@ -216,14 +213,14 @@ def _print_walk(page: Page, walk: dict[str, Any]) -> None:
         page.say((f"→ {walk['does']}", "bold"), indent=2)
 
 
-def _print_skipped(page: Page, count: int) -> None:
+def _print_skipped(page: Lines, count: int) -> None:
     if count:
         page.say(
             (f"… {count} rule{'s' * (count != 1)} that {'do' if count != 1 else 'does'} not match", "dim"), indent=4
         )
 
 
-def _print_step(page: Page, step: dict[str, Any], *, part: bool) -> None:
+def _print_step(page: Lines, step: dict[str, Any], *, part: bool) -> None:
     if step["rule"] is None:
         where, what = f"policy of {step['chain']}", "no rule decided before"
         if part:

@@ -13,15 +13,13 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from c2c_auditor.export.lines import Cell
 from c2c_auditor.export.plain import plain
 
 # For terminals that cannot show them.
 _PLAINER = str.maketrans({"×": "x", "→": "->", "…": "...", "–": "-", "←": "<-", "✗": "x"})
 _LABEL = 9
 _GAP = 2
-
-Cell = tuple[str, str]
-"""A text and its style."""
 
 
 class Page:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
-
 from c2c_auditor.audit.questions.matrix import Line, Matrix
+from c2c_auditor.export.lines import Tables
 from c2c_auditor.export.plain import plain
-from c2c_auditor.export.terminal import Page
 
 
 def matrix_document(matrix: Matrix) -> dict[str, Any]:
@@ -32,9 +30,8 @@ def matrix_document(matrix: Matrix) -> dict[str, Any]:
     }
 
 
-def print_matrix(matrix: Matrix, console: Console) -> None:
+def print_matrix(matrix: Matrix, page: Tables) -> None:
     """Print one line for each pair of ends, the differences below, then the counts."""
-    page = Page(console)
     if matrix.lines:
         page.grid(("source", "destination", "intended", "actual"), map(_cells, matrix.lines))
     for line in matrix.lines:

@@ -9,8 +9,9 @@ from typing import Any
 from attrs import frozen
 
 from c2c_auditor.export.changes import change_document, change_rules, described, since_change
+from c2c_auditor.export.lines import Cell
 from c2c_auditor.export.plain import plain
-from c2c_auditor.export.terminal import Cell, Page
+from c2c_auditor.export.terminal import Page
 from c2c_auditor.export.verdict import STYLES
 from c2c_auditor.model.change import Act, Author, Change
 from c2c_auditor.model.finding import State

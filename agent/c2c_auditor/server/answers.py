@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Mapping
 from functools import partial
 from ipaddress import ip_address
-
-from rich.console import Console
 
 from c2c_auditor.audit.questions.cells import Cell
 from c2c_auditor.audit.questions.explanation import Elsewhere, explain, parse_flow
@@ -18,6 +15,7 @@ from c2c_auditor.audit.questions.matrix import Named, Only, Wanted, matrix
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.errors import EvaluationError, UsageError
 from c2c_auditor.export.explained import explanation_document, print_explanation
+from c2c_auditor.export.lines import PlainLines
 from c2c_auditor.export.traffic import matrix_document
 from c2c_auditor.server.questions import Answer, AnswerFunction, refusal
 
@@ -57,9 +55,9 @@ def _explain(scene: Scene, arguments: Mapping[str, str]) -> Answer:
     document = explanation_document(explain(cells, source, destination, flow, elsewhere=_elsewhere(arguments)))
     if arguments.get("text") != "1":
         return _ok(document)
-    text = io.StringIO()
-    print_explanation(document, Console(file=text, force_terminal=False))
-    return _ok({"text": text.getvalue()})
+    lines = PlainLines()
+    print_explanation(document, lines)
+    return _ok({"text": lines.text()})
 
 
 def _elsewhere(arguments: Mapping[str, str]) -> Elsewhere:
