@@ -26,6 +26,7 @@ from c2c_auditor.audit.judge import judge
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.settle import Grace, Memory, settle
 from c2c_auditor.audit.traffic.reachability import reachability
+from c2c_auditor.cli.auditing import collect_seldom
 from c2c_auditor.errors import ParseError
 from c2c_auditor.export.metrics import ReportCollector
 from c2c_auditor.model import rule as r
@@ -68,13 +69,6 @@ def _load(backend: str, cell: BigCell) -> None:
     subprocess.run((f"iptables-{backend}-restore", "-w"), input=cell.save, text=True, check=True, timeout=300)
 
 
-def _collect_as_the_agent() -> None:
-    """What the collector does after the agent's first audit."""
-    gc.freeze()
-    gc.enable()
-    gc.set_threshold(10_000)
-
-
 def _loaded(backend: str, *, rules: int = 20_000, asg_rules: int = 0) -> CellFacts:
     """The facts of a cell that another process makes and loads: what that takes is not the agent's memory."""
     with multiprocessing.get_context("fork").Pool(1) as pool:
@@ -103,7 +97,7 @@ def test_nft_20000_policy_rules() -> None:
         reader = NativeReader(netlink)
         ruleset = reader.read()
         first = time.perf_counter() - first
-        _collect_as_the_agent()
+        collect_seldom()
         assert judge(facts, ruleset, None).unmet == frozenset()
         whole = _best(_tool(*save), 3)
         dump = _best(partial(_dumped, netlink, reader), 3)
@@ -287,7 +281,7 @@ def test_judging_20000_policy_rules() -> None:
     started = time.perf_counter()
     before = judge(cell.facts, ruleset, None)
     _row("plan + compare + reachability: cold", f"{(time.perf_counter() - started) * 1e3:.0f} ms", "-")
-    _collect_as_the_agent()
+    collect_seldom()
     gone = iter(range(len(policies)))
 
     def one_policy_fewer() -> CellFacts:
@@ -327,7 +321,7 @@ def test_reachability_of_250_containers() -> None:
     started = time.perf_counter()
     whole = reachability(inputs)
     _row("reachability: cold, 250 containers, 20,000 policy rules", f"{time.perf_counter() - started:.2f} s", "1.5 s")
-    _collect_as_the_agent()
+    collect_seldom()
     assert whole is not None
     assert not list(whole.differences())
     for what, at in (("an ACCEPT gone", -5), ("a MARK gone", 3)):

@@ -123,11 +123,7 @@ class _Output:
     def publish(self, report: Report, scene: Scene | None) -> None:
         """One audit's report and scene."""
         if not gc.isenabled():
-            gc.freeze()
-            gc.enable()
-            # An audit makes tens of thousands of values, none of them in cycles: at the usual 700 a quarter of a large
-            # one's time goes into looking for such.
-            gc.set_threshold(100_000)
+            collect_seldom()
         self._last = report
         self._events.report(report)
         self._answers.put(answering(scene))
@@ -137,6 +133,17 @@ class _Output:
         """Say at once that an audit takes longer than ``seconds``; its report follows if it ends."""
         self._events.overdue(seconds)
         self._server.publish(overdue_report(self._last, seconds))
+
+
+def collect_seldom() -> None:
+    """Have the collector leave alone what is there, and look seldom for what comes.
+
+    An audit makes tens of thousands of values, none of them in cycles: at the usual 700 a quarter of a large one's time
+    goes into looking for such.
+    """
+    gc.freeze()
+    gc.enable()
+    gc.set_threshold(100_000)
 
 
 def _grace(config: Config) -> Grace | None:
