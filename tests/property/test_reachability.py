@@ -31,6 +31,7 @@ from support.recordings import recording
 
 CELLS = ("pair", "bare-containers", "limits-and-denies", "pair-overlay-ingress", "pair-c2c-logging")
 # Those that rules here name, and one that none does.
+INGRESS_TAG = 0x7
 _PROTOCOLS = (r.TCP, r.UDP, r.ICMP, 47)
 YES, NO, MAY = Certainty.YES, Certainty.NO, Certainty.MAY
 
@@ -156,6 +157,10 @@ def changes(draw: st.DrawFn) -> Change:
             for container, address in zip(containers, addresses[1:] + addresses[:1], strict=True)
         )
     later = evolve(facts, policies=PolicySet(policies=policies), store=evolve(facts.store, containers=containers))
+    assert facts.config is not None
+    if draw(st.booleans()):  # other settings, the rules being what they are
+        config = evolve(facts.config, overlay_ingress=not facts.config.overlay_ingress)
+        later = evolve(later, config=config, ingress_tag=INGRESS_TAG)
     return Change(before=before, after=after, facts=later)
 
 
@@ -277,7 +282,8 @@ def test_what_is_taken_over_is_never_stale(drawn: Change) -> None:
     Back and forth: what did not change is the same objects again. Afresh means of other objects, of which nothing is
     remembered.
     """
-    facts, before, after = recording(drawn.before.cell).facts, drawn.before.ruleset, drawn.after.ruleset
+    facts = evolve(recording(drawn.before.cell).facts, ingress_tag=INGRESS_TAG)
+    before, after = drawn.before.ruleset, drawn.after.ruleset
     judged: Judgement | None = None
     for now, ruleset in ((facts, before), (drawn.facts, after), (drawn.facts, before), (drawn.facts, after)):
         judged = judge(now, ruleset, None, previous=judged)

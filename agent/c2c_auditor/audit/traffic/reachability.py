@@ -38,6 +38,10 @@ class Reachability:
     memory: Mapping[str, Remembered] = field(eq=False, repr=False)
     _inputs: Inputs = field(eq=False, repr=False)
 
+    def fits(self, inputs: Inputs) -> bool:
+        """Whether the settings are those that all of it was worked out with, so that it may be taken over."""
+        return _settings(self._inputs) == _settings(inputs)
+
     def differences(self) -> Iterator[tuple[DestinationFlows, Row]]:
         """Where the two differ."""
         return ((to, row) for to in self.reached for row in to.different)
@@ -63,7 +67,7 @@ def reachability(inputs: Inputs, previous: Reachability | None = None) -> Reacha
     store, policies = inputs.facts.store, inputs.facts.policies
     if store is None or policies is None or "FORWARD" not in inputs.ruleset.chains("filter"):
         return None
-    ends = _Ends(inputs, previous)
+    ends = _Ends(inputs, previous if previous is not None and previous.fits(inputs) else None)
     memory = {container.handle: ends.remembered(container) for container in store.containers}
     here = [found.reached for found in memory.values()]
     away = [DestinationFlows.of(app, None, rows) for app, rows in ends.elsewhere()]
@@ -75,6 +79,18 @@ def reachability(inputs: Inputs, previous: Reachability | None = None) -> Reacha
         senders=senders,
         memory=memory,
         inputs=inputs,
+    )
+
+
+def _settings(inputs: Inputs) -> tuple[object, ...]:
+    """What `Overlay` and `intent.ingress` take from the settings of silk's programs."""
+    config, cni = inputs.config, inputs.wrapper.config
+    return (
+        config.overlay_networks,
+        config.overlay_ingress,
+        cni.vtep_name,
+        cni.ingress_tag,
+        inputs.wrapper.underlay,
     )
 
 
