@@ -76,21 +76,30 @@ def remove_leftovers() -> tuple[str, ...]:
 
 
 def remove(name: str) -> None:
-    """End what still runs in namespace ``name``, then delete it and its directory; either may be missing."""
-    if (_MOUNTED / name).exists():
-        inside = [psutil.Process(pid) for pid in _pids(name) if psutil.pid_exists(pid)]
-        _end(inside)
-        run(("ip", "netns", "delete", name))
+    """End what still runs in namespace ``name``, then delete it and its directory.
+
+    Either may be missing, or go meanwhile: another demo that starts now removes the same left-overs.
+    """
+    mounted = _MOUNTED / name
+    if mounted.exists():
+        _end(_inside(name))
+        try:
+            run(("ip", "netns", "delete", name))
+        except SourceError:
+            if mounted.exists():
+                raise
     shutil.rmtree(_DIRECTORIES / name, ignore_errors=True)
 
 
-def _pids(name: str) -> list[int]:
+def _inside(name: str) -> list[psutil.Process]:
     # A name without a mounted namespace behind it (killed between creating and mounting) answers with an error: nobody
     # is in there.
-    try:
-        return [int(pid) for pid in run(("ip", "netns", "pids", name)).split()]
-    except SourceError:
-        return []
+    found = []
+    with suppress(SourceError):
+        for pid in run(("ip", "netns", "pids", name)).split():
+            with suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(int(pid)))
+    return found
 
 
 def _end(processes: Sequence[psutil.Process]) -> None:
