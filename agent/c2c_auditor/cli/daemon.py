@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from pathlib import Path
 
 import click
@@ -27,9 +28,11 @@ def daemon(*, config_file: Path) -> int:
     keep_no_free_memory()
     config = load_config(config_file)
     answers = Answers()
+    linecache.clearcache()  # attrs keeps each method that it generates there as text, for debuggers: 1 MiB
     # Forks, so it comes before every thread; and before the import of what audits, which the child has no use for.
     server = ServerProcess(config.server, answers.answer)
     from c2c_auditor.cli.auditing import audit_continuously  # noqa: PLC0415
 
+    linecache.clearcache()
     with server:
         return audit_continuously(config_file, config, server, answers)

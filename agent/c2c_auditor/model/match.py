@@ -98,7 +98,7 @@ class MarkMatch:
     negated: bool = False
 
 
-@frozen(kw_only=True, cache_hash=True)
+@frozen(kw_only=True)
 class CommentMatch:
     """``-m comment``: matches every packet; silk keeps a rule's identity here. At most 255 bytes, any characters."""
 

@@ -45,14 +45,14 @@ class Log:
     flags: int = 0
 
 
-@frozen(kw_only=True, cache_hash=True)
+@frozen(kw_only=True)
 class Jump:
     """``-j CHAIN``: on, and back if nothing there decides."""
 
     chain: str
 
 
-@frozen(kw_only=True, cache_hash=True)
+@frozen(kw_only=True)
 class Goto:
     """``-g CHAIN``: on, and back to the caller of this chain."""
 

@@ -6,13 +6,14 @@ where it does). What remains on both sides is paired when it differs in one fiel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar, overload
 
 from attrs import field, frozen
 
 from c2c_auditor.audit.comparison import fields
-from c2c_auditor.audit.comparison.entry import Entries, Entry
+from c2c_auditor.audit.comparison.entry import Entries, Entry, first_places
 from c2c_auditor.model import rule as r
 
 
@@ -79,21 +80,18 @@ def compare(
     planned: Sequence[W],
     present: Sequence[Entry],
     pairable: Callable[[W, Entry], bool],
-    first: Mapping[r.Rule, int] | None = None,
     *,
     previous: Comparison[W] | None = None,
 ) -> Comparison[W]:
     """``pairable`` may reject a pair of rules that differ in one field only, if it is no change of one rule.
 
-    ``first`` is where in ``present`` each rule stands, of equal ones the first, where that is known already.
     ``previous`` is an earlier comparison with the same meaning of ``pairable``; it stands where both sides are the same
     objects.
     """
     if previous is not None and previous.planned is planned and previous.present is present:
         return previous
     rules = _bare(present)
-    if first is None:
-        first = dict(zip(reversed(rules), range(len(rules) - 1, -1, -1), strict=True))
+    first = first_places(rules)
     matched, missing = _found(planned, list(map(first.get, [plan.rule for plan in planned])), present)
     left = sorted({*first.values()}.difference(matched.places)) if len(matched) < len(first) else []
     extra = [present[at] for at in left]
@@ -125,9 +123,9 @@ def _found(
     once = dict(zip(reversed(places), reversed(planned), strict=True))  # some may be planned twice
     once.pop(None, None)
     if len(once) == len(planned):
-        return Matched(planned, [at for at in places if at is not None], present), ()
+        return Matched(planned, array("Q", [at for at in places if at is not None]), present), ()
     plans = {at: once[at] for at in places if at is not None}
-    return Matched(tuple(plans.values()), list(plans), present), tuple(missing.values())
+    return Matched(tuple(plans.values()), array("Q", plans), present), tuple(missing.values())
 
 
 def _repeated(present: Iterable[Entry]) -> list[Entry]:

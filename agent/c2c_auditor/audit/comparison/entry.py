@@ -72,7 +72,6 @@ def entries(chain: r.Chain) -> Entries:
     return Entries.of(chain)
 
 
-@derived
-def first_places(chain: r.Chain) -> Mapping[r.Rule, int]:
-    """Where in `entries` each of a filter chain's rules stands; of equal ones the first."""
-    return dict(zip(reversed(chain.rules), range(len(chain.rules) - 1, -1, -1), strict=True))
+def first_places(rules: Sequence[r.Rule]) -> Mapping[r.Rule, int]:
+    """Where each of ``rules`` stands, from 0; of equal ones the first."""
+    return dict(zip(reversed(rules), range(len(rules) - 1, -1, -1), strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 
@@ -113,7 +113,7 @@ class Inputs:
             people=people,
             chains=chains,
             planned=planned,
-            comparison=compare_planned(planned, chains.entries, people, chains.first, previous=previous)
+            comparison=compare_planned(planned, chains.entries, people, previous=previous)
             if planned is not None and chains.names
             else None,
             ingress_tag=tag,
@@ -196,11 +196,10 @@ def compare_planned(
     planned: Sequence[Planned],
     present: Sequence[Entry],
     people: People,
-    first: Mapping[r.Rule, int] | None = None,
     *,
     previous: Comparison[Planned] | None = None,
 ) -> Comparison[Planned]:
-    """The policy chain's plan beside rules that stand there; ``first``, ``previous``: see `compare`."""
+    """The policy chain's plan beside rules that stand there; ``previous``: see `compare`."""
 
     def pairable(plan: Planned, entry: Entry) -> bool:
         """A rule at another live container's address is that container's matter.
@@ -212,7 +211,7 @@ def compare_planned(
         address = entry.rule.source or entry.rule.destination
         return address is None or address.value not in people.by_address
 
-    outcome = compare(planned, present, pairable, first, previous=previous)
+    outcome = compare(planned, present, pairable, previous=previous)
     if outcome is not previous and isinstance(present, Entries):
         for plan, at in zip(outcome.matched.plans, outcome.matched.places, strict=True):
             if plan.rule is not present.rules[at]:

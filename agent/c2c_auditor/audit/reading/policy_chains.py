@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from attrs import frozen
 
-from c2c_auditor.audit.comparison.entry import Entries, Entry, entries, first_places
+from c2c_auditor.audit.comparison.entry import Entries, Entry, entries
 from c2c_auditor.model import rule as r
 from c2c_auditor.silk import chain_names
 
@@ -18,14 +16,13 @@ class PolicyChains:
     ``active`` are those that FORWARD jumps to without condition, in its order, each once.
 
     While VPA swaps chains there are two of them; what a packet meets is the one after the other, so the rules in force
-    are those of both. ``first`` are they by value, of equal ones the one that a packet meets first.
+    are those of both.
     """
 
     names: tuple[str, ...]
     active: tuple[str, ...]
     jumps: tuple[Entry, ...]
     entries: Entries
-    first: Mapping[r.Rule, int]
 
     @classmethod
     def of(cls, ruleset: r.Ruleset) -> PolicyChains:
@@ -55,20 +52,7 @@ class PolicyChains:
             active=active,
             jumps=jumps,
             entries=entries(chains[read[0]]) if len(read) == 1 else Entries.of(*(chains[name] for name in read)),
-            first=_first([chains[name] for name in read]),
         )
-
-
-def _first(chains: Sequence[r.Chain]) -> Mapping[r.Rule, int]:
-    """Where each rule stands in the entries of all chains; of equal ones the first."""
-    if len(chains) == 1:
-        return first_places(chains[0])
-    found: dict[r.Rule, int] = {}
-    behind = sum(len(chain.rules) for chain in chains)
-    for chain in reversed(chains):
-        behind -= len(chain.rules)
-        found.update((rule, behind + at) for rule, at in first_places(chain).items())
-    return found
 
 
 def jumped_chain(rule: r.Rule) -> str:

@@ -22,6 +22,7 @@ from c2c_auditor.audit.traffic.memory import (
 from c2c_auditor.audit.traffic.senders import Sender, SenderKey, Senders
 from c2c_auditor.model.cell import Container, Policy
 from c2c_auditor.model.family import AddressFamily
+from c2c_auditor.netfilter import canonical
 from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import NOTHING, FlowSet
 from c2c_auditor.netfilter.packet import UNNAMED, Packet, end_conditions
@@ -227,7 +228,7 @@ class Arrivals:
             found = self._known.get(sending.asked, {}).get(sending.mark)
             if found is None:
                 walked = self._walk(sending)
-                found = walked.passes, walked.may_pass
+                found = canonical.shared((walked.passes, walked.may_pass))  # a few are those of thousands of flows
             known[sending.mark] = found
         return found
 

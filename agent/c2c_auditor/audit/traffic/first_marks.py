@@ -69,22 +69,18 @@ class FirstMarks:
     def _read(self, paths: Paths, chain: str, before: _Place) -> None:
         index = paths.index(chain)
         self._left -= len(index.rules) + 1
-        jumps: set[int] = set()
+        jumps = {*index.jumps}
         for at in index.general:
             if _bare_jump(index.rules[at]) and paths.action(index.rules[at]) is Action.JUMP:
                 jumps.add(at)
             elif not _neutral(index.rules[at], paths):
                 self._bar((*before, at))
         for source, positions in index.sources().items():
-            jumps.update(at for at in positions if index.rules[at].source is None)
             for at in positions:
                 self._source(source, index.rules[at], (*before, at))
-        for destination, positions in index.destinations():
-            jumps.update(at for at in positions if index.rules[at].destination is None)
-            matching = [at for at in positions if index.rules[at].destination is not None]
-            if matching:
-                place = (*before, min(matching))
-                self._first_match[destination] = min(place, self._first_match.get(destination, place))
+        for destination, at in index.first_named.items():
+            place = (*before, at)
+            self._first_match[destination] = min(place, self._first_match.get(destination, place))
         for at in sorted(jumps):
             self._enter(paths, index.rules[at], (*before, at))
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 
 from c2c_auditor.audit.comparison.entry import Entry, entries, first_places
 from c2c_auditor.audit.reading.inputs import Inputs
@@ -44,24 +43,26 @@ class Places:
     def __init__(self, inputs: Inputs) -> None:
         self._stages = sorted(inputs.stages, key=lambda stage: not stage.main)
         self._known: dict[r.Rule, Entry | None] = {}
+        self._first: dict[tuple[str, str], Mapping[r.Rule, int]] = {}
 
-    @cached_property
-    def _chains(self) -> tuple[tuple[str, r.Chain], ...]:
-        tables = {stage.table: stage.chains for stage in self._stages}
-        return tuple(
-            (table, chain)
-            for table, chains in tables.items()
-            for name, chain in chains.items()
-            if family_of(name) not in _OUTWARD
-        )
+    def _chains(self) -> Iterator[tuple[str, r.Chain, Mapping[r.Rule, int]]]:
+        """Each chain's table, the chain, and where its rules stand."""
+        for table, chains in {stage.table: stage.chains for stage in self._stages}.items():
+            for name, chain in chains.items():
+                if family_of(name) not in _OUTWARD:
+                    if (table, name) not in self._first:
+                        self._first[table, name] = first_places(chain.rules)
+                    yield table, chain, self._first[table, name]
 
     def of(self, rule: r.Rule) -> Entry | None:
         """Where ``rule`` stands."""
         if rule not in self._known:
-            found = ((table, chain, first_places(chain).get(rule)) for table, chain in self._chains)
-            self._known[rule] = next(
-                (entries(chain)[at]._replace(table=table) for table, chain, at in found if at is not None), None
+            found = (
+                entries(chain)[first[rule]]._replace(table=table)
+                for table, chain, first in self._chains()
+                if rule in first
             )
+            self._known[rule] = next(found, None)
         return self._known[rule]
 
     def name(self, rule: r.Rule | None) -> str:
