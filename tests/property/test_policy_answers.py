@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from c2c_auditor.errors import SourceError
-from c2c_auditor.model.cell import PolicySet
-from c2c_auditor.sources.facts import policy_answers
-from c2c_auditor.sources.facts.policy_answers import MOST_POLICIES, parse_policies
+from c2c_auditor.model.cell import Policy, PolicySet
+from c2c_auditor.sources.facts import last_answer, policy_answers
+from c2c_auditor.sources.facts.last_answer import MOST_POLICIES, LastAnswer
+from c2c_auditor.sources.facts.policy_answers import merged, parse_policies
 from support.recordings import CELL_NAMES, CELLS
 
 # What may stand where Go writes something else: values, keys, their order, blanks, escapes, beginnings and ends.
@@ -51,6 +52,7 @@ _OTHERWISE = {
     "]}": ("]}\n", "]}\n\n", "]} ", "]", "]}}", "]},", ']},{"a":1}', '],"policies":[]}', "]}]}", ",]}"),
 }
 _APPS = ("app-a", "6b817f74-98d2-4602-a695-7fe5290ffb61")
+_MORE_APPS = (*_APPS, "0b1f8ad2-77a5-4ff0-8d5c-a1d1b0f6c8d3", "f3d1a1a4-5f3a-4d0f-a2a3-1f4b8a9c9e5c")
 
 
 def _answer(*policies: tuple[str, str, int]) -> str:
@@ -92,7 +94,8 @@ def _check(text: str) -> None:
 def test_each_text_is_read_as_its_json_is() -> None:
     """Whatever a single piece of it is, and whether it is JSON or not."""
     good = _answer(
-        (_APPS[0], _APPS[1], 8080), (_APPS[1], _APPS[0], 1), (_APPS[0], _APPS[0], 8080), (_APPS[0], _APPS[1], 8080)
+        *((_APPS[0], _APPS[1], 8080), (_APPS[1], _APPS[0], 1), (_APPS[0], _APPS[0], 8080), (_APPS[1], _APPS[1], 7)),
+        *((_APPS[1], _APPS[1], 8080), (_APPS[0], _APPS[1], 8080)),
     )
     for text in ("", _answer(), good, good[:-40], *_otherwise(good)):
         _check(text)
@@ -105,6 +108,53 @@ def test_so_is_a_text_that_differs_in_several_pieces(policies: list[tuple[str, s
     for _ in range(3):
         text = data.draw(st.sampled_from([text, *_otherwise(text)]))
         _check(text)
+
+
+_POLICIES = st.lists(
+    st.tuples(st.sampled_from(_MORE_APPS), st.sampled_from(_MORE_APPS), st.sampled_from((1, 80, 8080))), max_size=12
+)
+
+
+@given(st.lists(st.lists(_POLICIES, min_size=1, max_size=2), min_size=2, max_size=5), st.data())
+def test_an_answer_is_read_as_if_there_had_been_none_before(
+    answers: list[list[list[tuple[str, str, int]]]], data: st.DataObject
+) -> None:
+    """Whatever the ones before were, whole or not; and a policy that is still there is the same object."""
+    last = LastAnswer(length=data.draw(st.sampled_from((1, 2, 16))))
+    before: dict[Policy, Policy] = {}
+    for answer in answers:
+        texts = [
+            data.draw(st.sampled_from([text, *_otherwise(text)][:400])) for text in (_answer(*one) for one in answer)
+        ]
+        try:
+            alone = merged(parse_policies(f" {text}", where="x") for text in texts)
+        except SourceError:
+            with pytest.raises(SourceError):
+                merged((parse_policies(text, where="x", last=last) for text in texts), last)
+            continue
+        found = merged((parse_policies(text, where="x", last=last) for text in texts), last)
+        assert found == alone
+        assert all(before.get(policy, policy) is policy for policy in found.policies)
+        last.replace(found.policies)
+        before = {policy: policy for policy in found.policies}
+
+
+def test_one_policy_that_went_leaves_the_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands there as before is not understood again: of 900 policies those of one stretch."""
+    ends = [f"6b817f74-98d2-4602-a695-7fe5290f{number:04x}" for number in range(30)]
+    policies = [(source, destination, 80) for source in ends for destination in ends]
+    last = LastAnswer()
+    last.replace(parse_policies(_answer(*policies), where="x", last=last).policies)
+    made = []
+
+    def counted(**given: object) -> Policy:
+        made.append(given)
+        return Policy(**given)  # type: ignore[arg-type]  # what it was given
+
+    monkeypatch.setattr(last_answer, "Policy", counted)
+    found = parse_policies(_answer(*policies[:171], *policies[172:]), where="x", last=last)
+    assert len(found.policies) == 899
+    assert len(made) < 300
 
 
 @pytest.mark.parametrize("name", [name for name in CELL_NAMES if "fleet" in name])

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from c2c_auditor.errors import Reason, SourceError
-from c2c_auditor.sources.facts.policy_answers import MOST_POLICIES, parse_policies
+from c2c_auditor.sources.facts.last_answer import MOST_POLICIES
+from c2c_auditor.sources.facts.policy_answers import parse_policies
 from c2c_auditor.sources.facts.store import parse_store
 from c2c_auditor.sources.rules.command import Limits, run
 

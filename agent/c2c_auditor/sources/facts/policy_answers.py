@@ -6,11 +6,10 @@ policy_client.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterable
-from functools import cache
+from itertools import chain
 from typing import Any
 
 from attrs import frozen
@@ -19,16 +18,9 @@ from c2c_auditor.decoding import DecodeError, Loose, parse_json, parse_tag, repl
 from c2c_auditor.errors import Reason, SourceError
 from c2c_auditor.model.cell import BadRecord, Policy, PolicySet, SecurityGroup, SecurityRule
 from c2c_auditor.model.rule import PortRange
+from c2c_auditor.sources.facts.last_answer import MOST_POLICIES, LastAnswer, guid_of, ports_of
 
-# A judgement of this many, each with two rules, takes 460 MB; the largest platform that is known has 20,000 in all.
-MOST_POLICIES = 100_000
 _PROTOCOLS = ("tcp", "udp")
-# An answer as Go's encoding/json writes it: no blanks, keys in the order of the struct's fields; without escapes.
-_BEGIN = re.compile(r'\{"total_policies":(?:0|[1-9][0-9]{0,8}),"policies":\[')
-_END = r'"id":"[^"\\]*","tag":"[^"\\]*"'
-_FLOW = r'"protocol":"(?:tcp|udp)","ports":\{"start":[0-9]{1,9},"end":[0-9]{1,9}\}'
-_ENTRY = re.compile(rf'\{{"source":\{{({_END})\}},"destination":\{{({_END}),({_FLOW})\}}\}}(,|\]\}}\n?\Z)')
-_LAST_PORT = 65535
 _CLOCK = re.compile("[0-9]{1,20}")
 
 
@@ -51,14 +43,15 @@ class _Page:
     next: int = 0
 
 
-def parse_policies(text: str, *, where: str) -> PolicySet:
-    """``{"policies": [...]}`` as a PolicySet, sorted, each policy once.
+def parse_policies(text: str, *, where: str, last: LastAnswer | None = None) -> PolicySet:
+    """``{"policies": [...]}`` as a PolicySet, sorted, each policy once; ``last`` is what the text may say again.
 
     Raises SourceError when the whole is not of that form.
     """
-    plain = _plain_policies(text)
+    last = last if last is not None else LastAnswer()
+    plain = last.plain(text)
     if plain is not None:
-        return PolicySet(policies=_sorted(plain))
+        return PolicySet(policies=last.in_order(plain))
     whole = _parsed(text, where)
     given = whole.get("policies") if isinstance(whole, dict) else whole
     if not isinstance(whole, dict) or not isinstance(given, list):
@@ -74,53 +67,7 @@ def parse_policies(text: str, *, where: str) -> PolicySet:
             policies.add(policy)
         else:
             unreadable.append(_bad(entry, f"{where}, policies[{index}]", policy))
-    return PolicySet(policies=_sorted(policies), unreadable=tuple(unreadable))
-
-
-def _plain_policies(text: str) -> set[Policy] | None:
-    """The policies of an answer that is written as Go does it, and all of which are good; None for any other.
-
-    Entry by entry, so that no JSON of 20,000 policies fills the memory and leaves holes in it: that took 24 MiB.
-    """
-    begin = _BEGIN.match(text)
-    at = begin.end() if begin is not None else len(text)
-    end, flow = cache(_end_of), cache(_flow_of)  # 20,000 policies share a few hundred
-    policies: set[Policy] = set()
-    for _ in range(MOST_POLICIES):
-        entry = _ENTRY.match(text, at)
-        if entry is None:
-            return None
-        try:
-            (source, source_tag), (destination, destination_tag) = end(entry[1]), end(entry[2])
-            protocol, ports = flow(entry[3])
-        except ValueError:
-            return None
-        policy = Policy(
-            source=source,
-            source_tag=source_tag,
-            destination=destination,
-            destination_tag=destination_tag,
-            protocol=protocol,
-            ports=ports,
-        )
-        policies.add(policy)
-        if entry[4] != ",":
-            return policies
-        at = entry.end()
-    return None
-
-
-def _end_of(text: str) -> tuple[str, int]:
-    """Guid and tag. Raises ValueError."""
-    given = json.loads(f"{{{text}}}")
-    return _guid(given["id"]), parse_tag(given["tag"])
-
-
-def _flow_of(text: str) -> tuple[str, PortRange]:
-    """Protocol and ports. Raises ValueError."""
-    given = json.loads(f"{{{text}}}")
-    ports = given["ports"]
-    return sys.intern(given["protocol"]), _ports(ports["start"], ports["end"])
+    return PolicySet(policies=last.in_order(policies), unreadable=tuple(unreadable))
 
 
 def too_many(count: int, where: str) -> SourceError:
@@ -130,28 +77,13 @@ def too_many(count: int, where: str) -> SourceError:
     return SourceError(source="policy_server", reason=Reason.TOO_LARGE, where=where, problem=problem, remedy=remedy)
 
 
-def merged(answers: Iterable[PolicySet]) -> PolicySet:
-    """Several answers as one: sorted, each policy once."""
+def merged(answers: Iterable[PolicySet], last: LastAnswer | None = None) -> PolicySet:
+    """Several answers as one: sorted, each policy once; ``last`` as for `parse_policies`."""
     given = tuple(answers)
+    last = last if last is not None else LastAnswer()
     unreadable = {(bad.guids, bad.problem): bad for answer in given for bad in answer.unreadable}
-    policies = given[0].policies if len(given) == 1 else _sorted({policy for one in given for policy in one.policies})
+    policies = given[0].policies if len(given) == 1 else last.in_order(chain(*(one.policies for one in given)))
     return PolicySet(policies=policies, unreadable=tuple(unreadable.values()))
-
-
-def _sorted(policies: Iterable[Policy]) -> tuple[Policy, ...]:
-    return tuple(sorted(policies, key=_order))
-
-
-def _order(policy: Policy) -> tuple[str | int, ...]:
-    return (
-        policy.source,
-        policy.destination,
-        policy.protocol,
-        policy.ports.first,
-        policy.ports.last,
-        policy.source_tag,
-        policy.destination_tag,
-    )
 
 
 @frozen(kw_only=True)
@@ -163,7 +95,7 @@ class _Known:
 
     def ports(self, first: object, last: object) -> PortRange:
         """A range that was not parsed yet. Raises ValueError."""
-        ports = self.ranges[first, last] = _ports(first, last)
+        ports = self.ranges[first, last] = ports_of(first, last)
         return ports
 
 
@@ -187,9 +119,9 @@ def _policy(entry: Any, known: _Known) -> Policy:  # noqa: ANN401 - JSON; what i
     first, last = destination["ports"]["start"], destination["ports"]["end"]
     exact = type(first) is int and type(last) is int  # True and 1.0 are keys equal to 1
     return Policy(
-        source=_guid(source["id"]),
+        source=guid_of(source["id"]),
         source_tag=_tag(source["tag"], known),
-        destination=_guid(destination["id"]),
+        destination=guid_of(destination["id"]),
         # No plan uses it, and the server leaves it out where there is none.
         destination_tag=_tag(destination["tag"], known) if destination.get("tag") else 0,
         protocol=sys.intern(protocol),
@@ -197,26 +129,11 @@ def _policy(entry: Any, known: _Known) -> Policy:  # noqa: ANN401 - JSON; what i
     )
 
 
-def _guid(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"id {shown_value(value)} is no guid")
-    return sys.intern(replace_surrogates(value))  # a hundred apps, each in hundreds of policies
-
-
 def _tag(value: object, known: _Known) -> int:
     tag = known.tags.get(value)
     if tag is None:
         tag = known.tags[value] = parse_tag(value)
     return tag
-
-
-def _ports(first: Any, last: Any) -> PortRange:  # noqa: ANN401 - JSON, as above
-    for port in (first, last):
-        if type(port) is not int or not 0 < port <= _LAST_PORT:
-            raise ValueError(f"port {shown_value(port)} is not between 1 and 65535")
-    if first > last:
-        raise ValueError(f"ports {first} to {last} are the wrong way round")
-    return PortRange(first=first, last=last)
 
 
 def _bad(entry: object, where: str, problem: str) -> BadRecord:

@@ -2,8 +2,9 @@
 
 Several memories lie in series between the server and a judgement, each with its own purpose:
 
-- `policy_server.PolicyServer` keeps the texts of its last answer: when other cells' policies changed, the same
-  4 MB come again, and need not be parsed again.
+- `policy_server.PolicyServer` knows its last answer's text by its digest: when other cells' policies changed, the same
+  4 MB come again. `last_answer.LastAnswer` knows each stretch of it: when one policy changed, the others stand there
+  again.
 - `policy_feed.PolicyFeed` keeps the server's time of last change, so that policies are requested only when it moved.
 - `known.Known` keeps the last good value for when the server is away, and the identical object for an equal one.
 - `audit.scene.Scene`, held by the cycle, is the last judgement; it stands as long as rules and facts are equal.
