@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable, Mapping
 
 from attrs import evolve
 from hypothesis import given
@@ -15,9 +14,12 @@ from c2c_auditor.sources.rules.counting import ACCEPTED, REFUSED, PolledCounting
 from support.recordings import recording
 
 
-def _add(totals: Totals, packets: dict[Any, int], gone: tuple[str, ...] = ()) -> Mapping[str, int]:
-    """One reading in which rules called ``r…`` refuse; ``gone`` are there and could not be read."""
-    totals.add({rule: REFUSED if rule.startswith("r") else ACCEPTED for rule in (*packets, *gone)}, packets)
+def _add(totals: Totals, packets: dict[str, int], unread: tuple[str, ...] = ()) -> Mapping[str, int]:
+    """One reading in which rules called ``r…`` refuse; ``unread`` are there and could not be read."""
+    found: dict[str, dict[Hashable, int]] = {ACCEPTED: {}, REFUSED: {}}
+    for rule, count in packets.items():
+        found[REFUSED if rule.startswith("r") else ACCEPTED][rule] = count
+    totals.add(found, unread)
     sums = totals.sums()
     assert sums is not None
     return sums
@@ -51,7 +53,7 @@ def test_a_rule_that_one_reading_misses_is_not_counted_anew() -> None:
     """A commit during a dump shifts the places by which the kernel goes on."""
     totals = Totals()
     _add(totals, {"a": 1000, "b": 1})
-    _add(totals, {"a": 1001}, gone=("b",))
+    _add(totals, {"a": 1001}, unread=("b",))
     assert _add(totals, {"a": 1002, "b": 4}) == {ACCEPTED: 5, REFUSED: 0}
 
 
