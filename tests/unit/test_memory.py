@@ -83,3 +83,14 @@ def test_what_nothing_holds_any_longer_is_forgotten() -> None:
     texts = {one.text for one in gc.get_objects() if isinstance(one, CommentMatch)}
     assert not {text for text in texts if text.startswith("dropped")}
     assert all(canonical.shared(CommentMatch(text=f"held {number}")) is one for number, one in enumerate(held))
+
+
+def test_a_witness_of_rules_that_are_held_leaves_nothing_behind() -> None:
+    """Its rules are those very objects; one that differs is its own, and neither is remembered."""
+    text = "-d 10.255.1.5/32 -p tcp -m tcp --dport 8080 -m mark --mark 0x1 -j ACCEPT"
+    held = RuleParser().rule(text)
+    witness = RuleParser(given={held: held})
+    assert witness.rule(text) is held
+    assert witness.rule(text.replace("8080", "8081")) == RuleParser().rule(text.replace("8080", "8081"))
+    assert witness.rule("") == Rule()
+    assert len(witness) == len(RuleParser())

@@ -8,7 +8,7 @@ the second some 11 µs.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from c2c_auditor.errors import NotUnderstood, ParseError
 from c2c_auditor.model import rule as r
@@ -188,11 +188,15 @@ _COMMENT = '-m comment --comment "'
 class RuleParser:
     """Parses rule bodies of one address family and remembers them: equal text gives the identical `Rule`.
 
-    `forget` bounds that memory.
+    `forget` bounds that memory. Where rules that are read besides are ``given``, equal ones are these very objects, and
+    no text is remembered: a text that is read once in an hour leaves nothing behind.
     """
 
-    def __init__(self, family: r.AddressFamily = r.AddressFamily.IPV4) -> None:
+    def __init__(
+        self, family: r.AddressFamily = r.AddressFamily.IPV4, given: Mapping[r.Rule, r.Rule] | None = None
+    ) -> None:
         self.family = family
+        self._given = given
         self._bodies: dict[str, r.Rule] = {"": r.Rule()}
         self._parts: dict[str, Part] = {}
 
@@ -204,10 +208,13 @@ class RuleParser:
 
         Raises NotUnderstood for what iptables could not have printed.
         """
-        found = self._bodies.get(body)
-        if found is None:
-            found = self._bodies[body] = self._build(body)
-        return found
+        if self._given is not None:
+            found = self._build(body) if body else r.Rule()
+            return self._given.get(found, found)
+        known = self._bodies.get(body)
+        if known is None:
+            known = self._bodies[body] = self._build(body)
+        return known
 
     def forget(self) -> None:
         """Drop everything remembered; rules in use stay valid."""
@@ -233,10 +240,9 @@ class RuleParser:
     def _known(self, segment: str) -> Part:
         part = self._parts.get(segment)
         if part is None and segment.startswith(_COMMENT) and segment.count('"') == 2 and "\\" not in segment:  # noqa: PLR2004 - both ends of one string
-            part = self._parts[segment] = (
-                "match",
-                canonical.comment(segment[len(_COMMENT) : -1]),
-            )  # most distinct segments of a cell are these
+            part = "match", canonical.comment(segment[len(_COMMENT) : -1])
+            if self._given is None:  # most distinct segments of a cell are these
+                self._parts[segment] = part
         if part is None:
             words = tokens.words(segment)
             if not words:

@@ -6,7 +6,7 @@ Each reading is a whole one, for a program's output says nothing of what was com
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from c2c_auditor.errors import Reason
@@ -81,9 +81,15 @@ class NftReader:
             "somebody rewrites the rules all the time: see commits with `nft monitor`",
         )
 
-    def read_once(self, family: r.AddressFamily) -> r.Ruleset:
-        """One reading, which may be of several states. Raises SourceError."""
-        parser = self._parsers.setdefault(family, RuleParser(family))
+    def read_once(self, family: r.AddressFamily, given: Iterable[r.Rule] | None = None) -> r.Ruleset:
+        """One reading, which may be of several states. Raises SourceError.
+
+        Rules that equal those ``given`` are these very objects, and nothing is remembered then.
+        """
+        if given is not None:
+            parser = RuleParser(family, {rule: rule for rule in given})
+        else:
+            parser = self._parsers.setdefault(family, RuleParser(family))
         if len(parser) > _FORGET_BEYOND:
             parser.forget()
         tool = self._tools.find_nft(f"{family.tool}-nft-save", f"{family.tool}-save")
@@ -102,8 +108,3 @@ class NftReader:
             warnings=tuple(warnings),
         )
         return marked_if_older(ruleset)
-
-    def forget(self) -> None:
-        """Drop all that was remembered of the rules."""
-        self._parsers.clear()
-        self._last.clear()

@@ -101,14 +101,13 @@ class WitnessedReader:
 
     def _witness(self, family: r.AddressFamily, ruleset: r.Ruleset, generation: int | None) -> _Heard:
         try:
-            witnessed = self._text.read_once(family)
+            chains = (chain for table in ruleset.tables.values() for chain in table.chains.values())
+            witnessed = self._text.read_once(family, (rule for chain in chains for rule in chain.rules))
             with Requests() as requests:
                 if requests.generation() != generation:
                     return _Heard(interrupted=True)
         except SourceError as error:
             return _Heard(refused=f"{error.where}: {error.problem}")
-        finally:
-            self._text.forget()
         if Loss.NATIVE_EXPRESSIONS in witnessed.lost:
             return _Heard(refused=f"{witnessed.reader} is older than what wrote the rules")
         different = tuple(islice(disagreements(ruleset, witnessed), _MOST))
