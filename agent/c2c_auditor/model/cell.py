@@ -66,7 +66,7 @@ class Store:
     unreadable: tuple[BadRecord, ...] = ()
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, cache_hash=True)
 class Policy:
     """One network policy: ``source`` (an app's or space's guid) may reach ``destination`` on ``ports`` of ``protocol``.
 

@@ -41,7 +41,7 @@ def misplaced(matched: Matched[Planned]) -> tuple[Misplaced, ...]:
 
     One violation per moved rule.
     """
-    if matched.places == sorted(matched.places) or _in_order(matched):
+    if sorted(matched.places) == list(matched.places) or _in_order(matched):
         return ()
     standing = [
         Standing(planned=plan, entry=entry, plan=index, walk=walk)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def read_cni_config(path: Path) -> CniConfig:
     return parse_cni_config(read_text_file(path, source=SOURCE, most=16 << 20), where=str(path))
 
 
+@lru_cache(maxsize=1)  # it is read at each audit, and changes with a deployment
 def parse_cni_config(text: str, *, where: str) -> CniConfig:
     """``text`` as a CniConfig; absent keys have the job's defaults. Raises SourceError."""
     try:

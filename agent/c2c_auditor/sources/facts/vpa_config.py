@@ -8,6 +8,7 @@ cannot be read, null stands for a switch that is not known.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def read_vpa_config(path: Path) -> VpaConfig:
     return parse_vpa_config(read_text_file(path, source="vpa_config", most=16 << 20), where=str(path))
 
 
+@lru_cache(maxsize=1)  # it is read at each audit, and changes with a deployment
 def parse_vpa_config(text: str, *, where: str) -> VpaConfig:
     """``text`` as a VpaConfig; absent keys have the value that VPA gives them. Raises SourceError."""
     try:
