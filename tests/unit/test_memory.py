@@ -7,6 +7,7 @@ import gc
 from c2c_auditor.audit.judge import judge
 from c2c_auditor.model.rule import CommentMatch, Rule
 from c2c_auditor.netfilter import canonical
+from c2c_auditor.netfilter.cached import cached, trim_caches
 from c2c_auditor.netfilter.parse import RuleParser
 from c2c_auditor.netfilter.savefile import parse_save
 from c2c_auditor.silk.policy import Planned
@@ -94,3 +95,30 @@ def test_a_witness_of_rules_that_are_held_leaves_nothing_behind() -> None:
     assert witness.rule(text.replace("8080", "8081")) == RuleParser().rule(text.replace("8080", "8081"))
     assert witness.rule("") == Rule()
     assert len(witness) == len(RuleParser())
+
+
+def test_what_is_known_of_single_values_follows_the_cell() -> None:
+    """Ten containers, of which one goes and one comes a thousand times: a few audits' worth is held, and kept in use."""
+    held: list[int] = []
+    worked_out: list[int] = []
+
+    class Value:
+        def __init__(self) -> None:
+            held.append(1)
+
+        def __del__(self) -> None:
+            held.pop()
+
+    @cached
+    def value(container: int) -> Value:
+        worked_out.append(container)
+        return Value()
+
+    most = 0
+    for first in range(1000):
+        for container in range(first, first + 10):
+            value(container)
+        trim_caches()
+        most = max(most, len(held))
+    assert most < 100
+    assert len(worked_out) < 1.3 * 1010

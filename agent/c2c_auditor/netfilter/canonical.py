@@ -7,7 +7,6 @@ silk and iptables versions differ in that. Here they are sorted.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from sys import getrefcount
 from typing import TypeVar, cast
@@ -15,6 +14,7 @@ from typing import TypeVar, cast
 from attrs import evolve
 
 from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.cached import cached
 
 T = TypeVar("T")
 
@@ -95,13 +95,13 @@ _OWN = _counted({value: value for value in (object(),)})[1][0]
 """How many references `_counted` finds to a value that only its table holds."""
 
 
-@lru_cache(maxsize=1024)
+@cached
 def host(address: IPv4Address | IPv6Address) -> r.AddressMatch:
     """The match for exactly ``address``."""
     return shared(r.AddressMatch(value=int(address), family=r.AddressFamily.of(address.version)))
 
 
-@lru_cache(maxsize=1024)
+@cached
 def network(net: IPv4Network | IPv6Network) -> r.AddressMatch | None:
     """The match for ``net``; None for 0.0.0.0/0 and ::/0, which match everything."""
     if net.prefixlen == 0:
@@ -127,13 +127,13 @@ def ports(first: int, last: int, *, negated: bool) -> r.PortRange | None:
     return r.PortRange(first=first, last=last, negated=negated)
 
 
-@lru_cache(maxsize=4096)
+@cached
 def transport(protocol: int, first: int, last: int) -> r.TransportMatch:
     """Destination ports ``first`` to ``last`` of ``protocol``."""
     return shared(r.TransportMatch(protocol=protocol, destination=r.PortRange(first=first, last=last)))
 
 
-@lru_cache(maxsize=1024)
+@cached
 def mark(value: int, mask: int = r.ALL_BITS, *, negated: bool = False) -> r.MarkMatch:
     """The packet's mark under ``mask`` is ``value``."""
     return shared(r.MarkMatch(value=value, mask=mask, negated=negated))
@@ -144,13 +144,13 @@ def comment(text: str) -> r.CommentMatch:
     return shared(r.CommentMatch(text=text))
 
 
-@lru_cache(maxsize=1024)
+@cached
 def set_mark(value: int, mask: int = r.ALL_BITS) -> r.SetMark:
     """The target that sets a mark."""
     return shared(r.SetMark(value=value, mask=mask))
 
 
-@lru_cache(maxsize=256)
+@cached
 def protocol(number: int, *, negated: bool = False) -> r.ProtocolMatch | None:
     """The match for an IP protocol; None for 0, which means all and therefore nothing."""
     if number == 0 and not negated:
@@ -158,7 +158,7 @@ def protocol(number: int, *, negated: bool = False) -> r.ProtocolMatch | None:
     return shared(r.ProtocolMatch(number=number, negated=negated))
 
 
-@lru_cache(maxsize=4096)
+@cached
 def states(names: frozenset[str], *, negated: bool = False) -> r.StateMatch:
     """A conntrack state match; the names sorted."""
     return shared(r.StateMatch(states=tuple(sorted(names)), negated=negated))

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 from attrs import evolve, frozen
 
 from c2c_auditor.model import rule as r
+from c2c_auditor.netfilter.cached import cached
 from c2c_auditor.netfilter.keywords import PROTOCOL_NAMES
 from c2c_auditor.netfilter.packet import Packet, flags_hold
 
@@ -150,7 +150,7 @@ def joined(*parts: FlowsByMark) -> FlowsByMark:
     return flows_by_mark
 
 
-@lru_cache(maxsize=4096)
+@cached
 def ports(protocol: int, first: int, last: int) -> FlowSet:
     """Destination ports ``first`` to ``last`` of a protocol that has ports: one object for all who ask."""
     base = _BASES[protocol]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, singledispatch
+from functools import singledispatch
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import keywords
+from c2c_auditor.netfilter.cached import cached
 from c2c_auditor.netfilter.tokens import quote
 
 _LOG_OPTIONS = {bit: name for name, bit in keywords.LOG_FLAGS.items()}
@@ -21,7 +22,7 @@ def opaque_words(arguments: tuple[str, ...]) -> list[str]:
     return [word if word == "!" or word.startswith("--") else quote(word) for word in arguments]
 
 
-@lru_cache(maxsize=1024)
+@cached
 def render_target(target: r.Target) -> str:
     """``-j TARGET OPTIONS``; empty for a rule that only counts."""
     return _target(target)

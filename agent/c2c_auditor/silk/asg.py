@@ -8,12 +8,12 @@ reverse, so what is added last is met first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, NetmaskValueError
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container, SecurityGroup, SecurityRule, VpaConfig
 from c2c_auditor.netfilter import canonical
+from c2c_auditor.netfilter.cached import cached
 from c2c_auditor.silk.chain_names import ChainFamily, ContainerChains
 from c2c_auditor.silk.netout import RUNNING, STAGING, before_allowed, denied_log
 from c2c_auditor.silk.policy import open_rules
@@ -87,7 +87,7 @@ def _rules(container: Container, groups: tuple[SecurityGroup, ...], config: VpaC
     )
 
 
-@lru_cache(maxsize=256)
+@cached
 def _allowed(
     groups: tuple[SecurityGroup, ...], log_chain: str, family: r.AddressFamily, *, everything: bool
 ) -> tuple[r.Rule, ...]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import Enum
-from functools import lru_cache
 
 from attrs import frozen
 
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.rule import Ruleset
+from c2c_auditor.netfilter.cached import cached
 
 _LENGTH = 28
 _POLICY_CHAIN = re.compile(r"vpa--(\d{1,19})")
@@ -48,7 +48,7 @@ _PREFIXES = {
 _WRITTEN_BY_VPA = (ChainFamily.POLICY, ChainFamily.ASG, ChainFamily.ASG_CANDIDATE)
 
 
-@lru_cache(maxsize=4096)
+@cached
 def family_of(chain: str) -> ChainFamily | None:
     """The family that a chain's name shows, None for a name that silk does not give."""
     if policy_chain_time(chain) is not None:
@@ -170,7 +170,7 @@ class ContainerChains:
     asg_candidate: str
 
     @classmethod
-    @lru_cache(maxsize=1024)
+    @cached
     def of(cls, handle: str) -> ContainerChains:
         """The names that silk derives from ``handle``."""
         return cls(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from c2c_auditor.netfilter.cached import trim_caches
 from c2c_auditor.netfilter.canonical import forget_unheld
 
 P = ParamSpec("P")
@@ -59,4 +60,5 @@ def forget_unused() -> None:
     """
     for memory in _memories:
         memory.turn()
+    trim_caches()
     forget_unheld()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from functools import lru_cache
 
 from attrs import field, frozen
 
@@ -18,6 +17,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.netfilter.binary.extensions import decode_match, decode_target
 from c2c_auditor.netfilter.binary.matches import fields, known, text
+from c2c_auditor.netfilter.cached import cached
 
 _HEADER_SIZE = 32
 _REVISION = 31
@@ -161,7 +161,7 @@ def _header(entry: bytes, at: int, end: int) -> tuple[str, int, bytes]:
     return text(name), revision, entry[at + _HEADER_SIZE : end]
 
 
-@lru_cache(maxsize=1024)
+@cached
 def _address(family: r.AddressFamily, address: bytes, mask: bytes, *, negated: bool) -> r.AddressMatch | None:
     bits = int.from_bytes(mask, "big")
     if bits == 0 and not negated:
@@ -170,7 +170,7 @@ def _address(family: r.AddressFamily, address: bytes, mask: bytes, *, negated: b
     return canonical.shared(r.AddressMatch(value=value, family=family, mask=bits, negated=negated))
 
 
-@lru_cache(maxsize=1024)
+@cached
 def _interface(field: bytes, mask: bytes, *, negated: bool) -> r.InterfaceMatch | None:
     """The mask covers a whole name with the zero byte after it; one that covers less makes a wildcard."""
     covered = len(mask) - len(mask.lstrip(b"\xff"))

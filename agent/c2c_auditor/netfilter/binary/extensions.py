@@ -9,16 +9,15 @@ itself (x_tables.c, ``xt_data_to_user``), so they compare.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.netfilter.binary.matches import MATCHES
 from c2c_auditor.netfilter.binary.target_data import TARGETS
+from c2c_auditor.netfilter.cached import cached
 
 
-@lru_cache(maxsize=1024)
+@cached
 def decode_match(family: r.AddressFamily, module: str, revision: int, data: bytes) -> r.Match | None:
     """One match; None for one that matches everything. Remembered by its bytes: most matches of a cell repeat."""
     decoder = MATCHES[family].get((module, revision))
@@ -31,7 +30,7 @@ def decode_match(family: r.AddressFamily, module: str, revision: int, data: byte
     return r.OpaqueMatch(module=module, arguments=_opaque(revision, data))
 
 
-@lru_cache(maxsize=1024)
+@cached
 def decode_target(family: r.AddressFamily, name: str, revision: int, data: bytes) -> r.Target:
     """One target that has a name of its own."""
     decoder = TARGETS[family].get((name, revision))

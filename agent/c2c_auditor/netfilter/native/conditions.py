@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable
-from functools import lru_cache
 
 from c2c_auditor.errors import NotUnderstood
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.netfilter.binary.matches import ADDRESS_TYPES
+from c2c_auditor.netfilter.cached import cached
 from c2c_auditor.netfilter.native import loads
 from c2c_auditor.netfilter.native.loads import EQUAL, UNEQUAL, Ask
 
@@ -43,7 +43,7 @@ _STATES = {1: "INVALID", 2: "ESTABLISHED", 4: "RELATED", 8: "NEW", 64: "UNTRACKE
 _FIB_TYPE, _FIB_SOURCE, _FIB_DESTINATION, _FIB_IN, _FIB_OUT = 3, 1, 2, 8, 16
 
 
-@lru_cache(maxsize=4096)
+@cached
 def parts_of(family: r.AddressFamily, ask: Ask) -> tuple[Part, ...]:
     """What ``ask`` contributes to a rule of ``family``: nothing if it always holds, `NEVER` if it never does.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Sequence
-from functools import lru_cache
 
 from attrs import frozen
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical
+from c2c_auditor.netfilter.cached import cached
 from c2c_auditor.netfilter.native.asked import asked_as_before, remember_how
 from c2c_auditor.netfilter.native.attributes import text
 from c2c_auditor.netfilter.native.conditions import parts_of
@@ -116,7 +116,7 @@ class _Plan:
     ported: tuple[int, int, int] | None
 
 
-@lru_cache(maxsize=4096)
+@cached
 def _plan(names: tuple[str, ...]) -> _Plan | None:
     """How rules of parts with these names are put together; None if `draft` must."""
     if len(set(names)) < len(names) or "" in names or ("target" in names and names[-1] != "target"):
@@ -134,7 +134,7 @@ def _plan(names: tuple[str, ...]) -> _Plan | None:
     )
 
 
-@lru_cache(maxsize=4096)
+@cached
 def _transport(protocol: Part, source: Part, destination: Part) -> r.TransportMatch | None:
     """The match of ports; None if the protocol has none. Parts are compared by identity, which is fast."""
     asked = protocol.value
