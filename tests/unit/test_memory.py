@@ -98,7 +98,7 @@ def test_a_witness_of_rules_that_are_held_leaves_nothing_behind() -> None:
 
 
 def test_what_is_known_of_single_values_follows_the_cell() -> None:
-    """Ten containers, of which one goes and one comes a thousand times: a few audits' worth is held, and kept in use."""
+    """Of ten containers one goes and one comes, a thousand times: what a few audits need is held, and used again."""
     held: list[int] = []
     worked_out: list[int] = []
 
