@@ -32,11 +32,11 @@ _NOTHING_TOLD = Asked()
 
 
 class _Sending(NamedTuple):
-    """What `Asked` and mark are of one source's packets, and such a packet."""
+    """What `Asked` and mark are of one source's packets, and what `Arrivals._packet` makes one of."""
 
     asked: Asked
     mark: int | None
-    packet: Packet
+    sent: tuple[int, Sender | None]
 
 
 class Arrivals:
@@ -208,17 +208,23 @@ class Arrivals:
 
         Two sources that no rule tells apart are one, and so are two marks that no rule asks for.
         """
-        overlay, conditions = self._senders.overlay, self._conditions
-        # Where no rule tells sources apart any source's packet will do, and a stranger's meets the fewest rules.
-        packet, asked = overlay.arriving(self.container, mark), _NOTHING_TOLD
-        if sender is not None and (alone or conditions.others):
-            packet = overlay.local(sender.container, self.container, mark)
+        conditions, asked = self._conditions, _NOTHING_TOLD
+        sent: tuple[int, Sender | None] = mark, None
         if alone or conditions.others:
+            sent = mark, sender
+            packet = self._packet(*sent)
             asked = Asked(
                 tuple(end_conditions(rule, packet) for rule in conditions.others),
                 self._own(sender) if sender is not None and alone else None,
             )
-        return _Sending(asked, mark if not conditions.whole_marks or mark in conditions.marks else None, packet)
+        return _Sending(asked, mark if not conditions.whole_marks or mark in conditions.marks else None, sent)
+
+    def _packet(self, mark: int, sender: Sender | None) -> Packet:
+        """No sender: where no rule tells sources apart any one's will do, and a stranger's meets the fewest rules."""
+        overlay = self._senders.overlay
+        if sender is None:
+            return overlay.arriving(self.container, mark)
+        return overlay.local(sender.container, self.container, mark)
 
     def _outcome(self, sending: _Sending) -> Outcome:
         """What becomes of one source's flows."""
@@ -237,5 +243,5 @@ class Arrivals:
         key = sending.asked, sending.mark
         found = self._walked.get(key)
         if found is None:
-            found = self._walked[key] = self._way.disposition(sending.packet)
+            found = self._walked[key] = self._way.disposition(self._packet(*sending.sent))
         return found

@@ -12,6 +12,7 @@ from c2c_auditor.audit.traffic.ends import Source
 from c2c_auditor.model import rule as r
 from c2c_auditor.model.cell import Container
 from c2c_auditor.model.report import Passage
+from c2c_auditor.netfilter.cached import cached
 from c2c_auditor.netfilter.decided import Rules
 from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import ALL, NOTHING, FlowSet, both, touched, union, without
@@ -119,11 +120,15 @@ class DestinationFlows:
 
 def row_of(source: Source, intended: FlowSet, there: Outcome, back: Disposition) -> Row:
     """A flow passes if its packets pass and the answers to them do; without the dispositions."""
-    sure, perhaps = there
-    answered, perhaps_answered = back.answered
-    passes = both(sure, answered)
-    possible = both(union(sure, perhaps), union(answered, perhaps_answered))
-    return Row(source=source, intended=intended, passes=passes, may_pass=without(possible, passes))
+    passes, may_pass = _there_and_back(there, back.answered)
+    return Row(source=source, intended=intended, passes=passes, may_pass=may_pass)
+
+
+@cached
+def _there_and_back(there: Outcome, back: Outcome) -> Outcome:
+    """Which flows pass and whose answers do, and which may: tens of thousands of rows have a few of each."""
+    passes = both(there[0], back[0])
+    return passes, without(both(union(*there), union(*back)), passes)
 
 
 def _counted(rows: Iterable[Row], *, here: bool) -> Mapping[tuple[Passage, Passage], int]:
