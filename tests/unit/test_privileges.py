@@ -151,22 +151,23 @@ class Info(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
 libc = ctypes.CDLL(None)
 libc.mallinfo2.restype = Info
+before = libc.mallinfo2().hblks
 blocks = []
 thread = threading.Thread(target=lambda: blocks.extend(bytearray(100_000) for _ in range(10)))
 thread.start()
 thread.join()
 held = libc.mallinfo2().hblks
 blocks.clear()
-print(held, libc.mallinfo2().hblks)
+print(before, held, libc.mallinfo2().hblks)
 """
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33 or newer")
 def test_large_blocks_go_back_at_once() -> None:
     """Those of other threads too, and whatever was freed before."""
-    held, left = map(int, _run(_LARGE_BLOCKS).split())
-    assert held >= 10
-    assert left <= held - 10
+    before, held, left = map(int, _run(_LARGE_BLOCKS).split())
+    assert held >= before + 5  # the heap may have room for some
+    assert left == before
 
 
 @_capable
