@@ -135,7 +135,7 @@ def test_an_answer_is_read_as_if_there_had_been_none_before(
         found = merged((parse_policies(text, where="x", last=last) for text in texts), last)
         assert found == alone
         assert all(before.get(policy, policy) is policy for policy in found.policies)
-        last.replace(found.policies)
+        last.renew(found.policies)
         before = {policy: policy for policy in found.policies}
 
 
@@ -144,7 +144,7 @@ def test_one_policy_that_went_leaves_the_others_as_they_are(monkeypatch: pytest.
     ends = [f"6b817f74-98d2-4602-a695-7fe5290f{number:04x}" for number in range(30)]
     policies = [(source, destination, 80) for source in ends for destination in ends]
     last = LastAnswer()
-    last.replace(parse_policies(_answer(*policies), where="x", last=last).policies)
+    last.renew(parse_policies(_answer(*policies), where="x", last=last).policies)
     made = []
 
     def counted(**given: object) -> Policy:

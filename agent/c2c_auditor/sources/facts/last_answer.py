@@ -45,7 +45,7 @@ class LastAnswer:
         self._stretches: dict[bytes, tuple[Policy, ...]] = {}
         self._found: dict[bytes, tuple[Policy, ...]] = {}
 
-    def replace(self, policies: tuple[Policy, ...]) -> None:
+    def renew(self, policies: tuple[Policy, ...]) -> None:
         """The next answer, all of whose texts were read, is the last one now."""
         self._policies = policies
         self._stretches, self._found = self._found, {}

@@ -109,7 +109,7 @@ class PolicyServer:
             answer = merged((parse_policies(text, where=where, last=known) for text in texts), known)
             if len(answer.policies) > MOST_POLICIES:
                 raise too_many(len(answer.policies), where)
-            known.replace(answer.policies)
+            known.renew(answer.policies)
             self._last = digests, answer
         return self._last[1]
 
