@@ -60,20 +60,20 @@ class LastAnswer:
             return None
         end, flow = cache(_end_of), cache(_flow_of)  # 20,000 policies share a few hundred
         policies: list[Policy] = []
-        *before, last = _stretches(text, begin.end(), self._length)
-        for stretch in (*before, last):
+        ended = False
+        for stretch in _stretches(text, begin.end(), self._length):
             digest = blake2b(stretch.encode("utf-8", "surrogatepass"), digest_size=16).digest()
             found = self._found.get(digest) or self._stretches.get(digest)
             if found is None:
                 found = _understood(stretch, end, flow)
-            # Only what ends the last one ends the answer.
-            if found is None or stretch.endswith(",") is (stretch is last):
+            if found is None or ended:
                 return None
             self._found[digest] = found
             policies += found
             if len(policies) > MOST_POLICIES:
                 return None
-        return policies
+            ended = not stretch.endswith(",")
+        return policies if ended else None
 
     def in_order(self, policies: Iterable[Policy]) -> tuple[Policy, ...]:
         """``policies`` sorted, each once, as the last answer's objects where it had them.
