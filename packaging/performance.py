@@ -6,7 +6,6 @@ of 250 containers and 20,000 policy rules. Some ten minutes on two cores; needs 
 
 from __future__ import annotations
 
-import gc
 import json
 import re
 import statistics
@@ -28,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from performance_page import Daemon, Growth, Rate, page, plot_growth, plot_rates
 
-from c2c_auditor.cli.auditing import collect_seldom
+from c2c_auditor.collector import Collector
 from c2c_auditor.sources.rules.native import NativeReader
 from c2c_auditor.sources.rules.netlink import Netlink
 from demo.cell import Cell, Files, write_vpa_config
@@ -85,13 +84,13 @@ def _growth(count: int) -> dict[str, float]:
     policies = min(count, 20_000) // 2
     cell = big_cell(containers=containers, rules=policies, asg_rules=max(0, count - policies) // containers)
     _iptables("iptables-nft-restore", given=cell.save)
-    gc.disable()  # as the agent does until its first audit is done
+    collector = Collector()
     with Netlink() as netlink:
         started = time.perf_counter()
         reader = NativeReader(netlink)
         ruleset = reader.read()
         first = time.perf_counter() - started
-        collect_seldom()
+        collector.rest(0.0)
 
         def change() -> float:
             _iptables("iptables-nft", "-R", CHAIN, "1", "-s", "10.255.0.10", "-j", "MARK", "--set-xmark", "0x1")
@@ -109,11 +108,11 @@ def _rate(commits: int) -> dict[str, float]:
     _iptables("iptables-nft-restore", given=big_cell().save)
     _iptables("iptables-nft", "-N", "noise")
     times: list[float] = []
-    gc.disable()
+    collector = Collector()
     with Netlink() as netlink:
         reader = NativeReader(netlink)
         reader.read()
-        collect_seldom()
+        collector.rest(0.0)
         began, spent = time.monotonic(), time.thread_time()
         with commits_to("noise", a_second=commits) as done:
             while time.monotonic() < began + _SECONDS_A_RATE:

@@ -128,7 +128,7 @@ class Hooks:
     """What the loop calls.
 
     ``audit`` makes a report, ``publish`` takes it, ``reload`` reads configuration and certificates again (SIGHUP),
-    ``alive`` is called every ten seconds while nothing is to be done, and after each audit. ``unfinished`` says whether
+    ``alive`` is called after each audit, and every ten seconds while nothing is to be done. ``unfinished`` says whether
     what began to change will soon have changed further, so that an audit now would be made again at once.
     """
 

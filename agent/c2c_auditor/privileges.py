@@ -30,6 +30,8 @@ _LAST = 64
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGE_BYTES = 1 << 16
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
 
 class _Header(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
@@ -75,7 +77,7 @@ def end_with_parent(parent: int) -> None:
 
     Call it after `switch_user`: the kernel clears the setting when the user changes (prctl(2), PR_SET_PDEATHSIG).
     """
-    _prctl(ctypes.CDLL(None, use_errno=True), _PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the call
         os._exit(1)
 
@@ -97,7 +99,7 @@ def keep_no_free_memory() -> None:
     heap for each thread. Other libraries have no such call.
     """
     with contextlib.suppress(AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
+        mallopt = _libc.mallopt
         mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _LARGE_BYTES)
@@ -106,7 +108,7 @@ def keep_no_free_memory() -> None:
 def give_back_memory() -> None:
     """Have the C library give free memory back to the system; other libraries than glibc have no such call."""
     with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        _libc.malloc_trim(0)
 
 
 def drop_bounding_set() -> None:
@@ -114,9 +116,8 @@ def drop_bounding_set() -> None:
 
     This takes CAP_SETPCAP; without it only no_new_privs protects (`drop_in_thread`).
     """
-    libc = ctypes.CDLL(None, use_errno=True)
     for capability in range(_LAST):
-        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+        _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def drop_all() -> None:
@@ -129,12 +130,11 @@ def drop_all() -> None:
 
 def drop_in_thread() -> None:
     """Drop every capability of the calling thread; other threads keep theirs. Raises AuditorError on failure."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(libc, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     drop_bounding_set()
     header, data = _Header(_VERSION_3, 0), (_Data * 2)()
-    if libc.capset(ctypes.byref(header), ctypes.byref(data)) != 0:
+    if _libc.capset(ctypes.byref(header), ctypes.byref(data)) != 0:
         raise AuditorError(
             f"capset: {os.strerror(ctypes.get_errno())}: a process that serves the network must not keep capabilities"
         )
@@ -160,8 +160,8 @@ def _thread_statuses() -> Iterator[str]:
             yield from (thread / "status").read_text(encoding="utf-8", errors="replace").splitlines()
 
 
-def _prctl(libc: ctypes.CDLL, option: int, value: int) -> None:
-    if libc.prctl(option, value, 0, 0, 0) != 0:
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
         raise AuditorError(
             f"prctl({option}): {os.strerror(ctypes.get_errno())}: the listening process must not keep capabilities"
         )

@@ -8,7 +8,6 @@ machines differ; what fails is a reading that is wrong.
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import subprocess
 import threading
@@ -26,7 +25,7 @@ from c2c_auditor.audit.judge import judge
 from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.settle import Grace, Memory, settle
 from c2c_auditor.audit.traffic.reachability import reachability
-from c2c_auditor.cli.auditing import collect_seldom
+from c2c_auditor.collector import Collector
 from c2c_auditor.errors import ParseError
 from c2c_auditor.export.metrics import ReportCollector
 from c2c_auditor.model import rule as r
@@ -92,12 +91,12 @@ def test_nft_20000_policy_rules() -> None:
     facts = _loaded("nft")
     save, chain = ("iptables-nft-save", "-c", "-t", "filter"), ("iptables-nft", "-S", CHAIN)
     with Netlink() as netlink:
-        gc.disable()  # as the agent does until its first audit is done
+        collector = Collector()
         first = time.perf_counter()
         reader = NativeReader(netlink)
         ruleset = reader.read()
         first = time.perf_counter() - first
-        collect_seldom()
+        collector.rest(0.0)
         assert judge(facts, ruleset, None).unmet == frozenset()
         whole = _best(_tool(*save), 3)
         dump = _best(partial(_dumped, netlink, reader), 3)
@@ -277,11 +276,11 @@ def test_judging_20000_policy_rules() -> None:
     ruleset = parse_save(cell.save, where="generated", parser=RuleParser())
     assert cell.facts.policies is not None
     policies = list(cell.facts.policies.policies)
-    gc.disable()
+    collector = Collector()
     started = time.perf_counter()
     before = judge(cell.facts, ruleset, None)
     _row("plan + compare + reachability: cold", f"{(time.perf_counter() - started) * 1e3:.0f} ms", "-")
-    collect_seldom()
+    collector.rest(0.0)
     gone = iter(range(len(policies)))
 
     def one_policy_fewer() -> CellFacts:
@@ -317,11 +316,11 @@ def test_reachability_of_250_containers() -> None:
     cell = big_cell()
     ruleset = parse_save(cell.save, where="generated", parser=RuleParser())
     inputs = Inputs.of(cell.facts, ruleset, None)
-    gc.disable()
+    collector = Collector()
     started = time.perf_counter()
     whole = reachability(inputs)
     _row("reachability: cold, 250 containers, 20,000 policy rules", f"{time.perf_counter() - started:.2f} s", "1.5 s")
-    collect_seldom()
+    collector.rest(0.0)
     assert whole is not None
     assert not list(whole.differences())
     for what, at in (("an ACCEPT gone", -5), ("a MARK gone", 3)):

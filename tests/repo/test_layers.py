@@ -30,7 +30,7 @@ LAYERS = (
     ("sources.rules", "sources.facts", "sources.recordings"),
     ("assembly",),
     ("cycle",),
-    ("daemon", "server", "logs", "supervisor"),
+    ("collector", "daemon", "server", "logs", "supervisor"),
     ("cli", "__main__"),
 )
 

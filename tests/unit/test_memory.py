@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+
+import pytest
 
 from c2c_auditor.audit.judge import judge
+from c2c_auditor.audit.reporting import report_at_once
+from c2c_auditor.audit.scene import judge_cell
+from c2c_auditor.collector import Collector
+from c2c_auditor.model.reading import Reading
 from c2c_auditor.model.rule import CommentMatch, Rule
 from c2c_auditor.netfilter import canonical
 from c2c_auditor.netfilter.cached import cached, trim_caches
@@ -14,6 +21,25 @@ from c2c_auditor.silk.policy import Planned
 from c2c_auditor.silk.remembered import forget_unused, remembered
 from c2c_auditor.silk.shapes import ChainPlan
 from support.big_cell import big_cell
+from support.mutations import with_rules
+from support.recordings import SMALL_CELLS, recording
+
+
+@pytest.fixture
+def garbage() -> Iterator[list[object]]:
+    """What the collector finds is put here, and kept. It finds nothing by itself meanwhile."""
+    threshold = gc.get_threshold()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        yield gc.garbage
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
+        gc.enable()
 
 
 def test_what_is_planned_is_worked_out_once_and_forgotten_with_the_container() -> None:
@@ -122,3 +148,44 @@ def test_what_is_known_of_single_values_follows_the_cell() -> None:
         most = max(most, len(held))
     assert most < 100
     assert len(worked_out) < 1.3 * 1010
+
+
+@pytest.mark.parametrize("name", SMALL_CELLS)
+@pytest.mark.parametrize("emptied", [None, "FORWARD", "policies"])
+def test_an_audit_leaves_nothing_for_the_collector(garbage: list[object], name: str, emptied: str | None) -> None:
+    """Findings with an effect on traffic too: what an audit no longer needs is free at once."""
+    cell = recording(name)
+    ruleset = cell.ruleset
+    if emptied is not None:
+        ruleset = with_rules(ruleset, cell.policy_chain if emptied == "policies" else emptied, ())
+    report = report_at_once(judge_cell(Reading(time=1795400000.0, facts=cell.facts, rulesets=(ruleset,))))
+    assert report.findings or emptied is None
+    del report, ruleset, cell
+    gc.collect()
+    assert not {type(one).__qualname__ for one in garbage if type(one).__module__.startswith("c2c_auditor")}
+
+
+def test_cycles_are_collected_once_a_minute_and_not_in_audits(garbage: list[object]) -> None:
+    """A library's errors are such; what the first audit left is not looked at, whatever becomes of it."""
+
+    class Error:
+        def __init__(self) -> None:
+            self.frame = self
+
+    def found() -> int:
+        return sum(isinstance(one, Error) for one in garbage)
+
+    collector = Collector()
+    Error()
+    collector.rest(100.0)
+    for _ in range(1000):
+        Error()
+    collector.rest(159.0)
+    assert found() == 0
+    collector.rest(160.0)
+    assert found() == 1000
+    Error()
+    collector.rest(219.0)
+    assert found() == 1000
+    collector.rest(220.0)
+    assert found() == 1001

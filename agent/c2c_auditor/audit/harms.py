@@ -27,16 +27,16 @@ _FEW = 8
 
 @define(eq=False)
 class Blame:
-    """Rules that decide together, and the differences that they make: how many, and the first ones of each effect."""
+    """Rules that decide together, and the numbers of the first differences of each effect that they make."""
 
     rules: Rules
-    first: dict[Effect, list[Harm]] = field(factory=dict)
+    first: dict[Effect, list[int]] = field(factory=dict)
 
-    def add(self, harm: Harm) -> None:
+    def add(self, effect: Effect, number: int) -> None:
         """One difference more."""
-        known = self.first.setdefault(harm.effect, [])
+        known = self.first.setdefault(effect, [])
         if len(known) < MOST:
-            known.append(harm)
+            known.append(number)
 
 
 @frozen(kw_only=True, eq=False)
@@ -96,7 +96,7 @@ class Harms:
         )
         self.all.append(one)
         for blame in one.blames:
-            blame.add(one)
+            blame.add(effect, one.number)
         for end in one.ends:
             self._by_end.setdefault(end, []).append(one)
         if to.container is not None:
@@ -119,11 +119,11 @@ class Harms:
     def decided_by(self, rule: r.Rule | None, effects: Iterable[Effect] = Effect) -> list[Harm]:
         """The first differences of each of ``effects`` that ``rule`` decides; none where there are none."""
         blames = self._by_rule.get(rule, ()) if rule is not None else ()
-        found: list[Harm] = []
+        found: set[int] = set()
         for effect in effects:
-            some = [harm for blame in blames for harm in blame.first.get(effect, ())]
-            found += sorted(some, key=_number)[:MOST]
-        return in_order(found)
+            some = {number for blame in blames for number in blame.first.get(effect, ())}
+            found.update(sorted(some)[:MOST])
+        return [self.all[number] for number in sorted(found)]
 
     def at(self, address: str) -> Sequence[Harm]:
         """The differences of the container with ``address``, at either end."""

@@ -5,8 +5,8 @@ It is imported only once the listening process is forked (`daemon`).
 
 from __future__ import annotations
 
-import gc
 import os
+import time
 from pathlib import Path
 
 from attrs import evolve
@@ -16,6 +16,7 @@ from c2c_auditor.audit.overdue import overdue_report
 from c2c_auditor.audit.scene import Scene
 from c2c_auditor.audit.settle import Grace
 from c2c_auditor.cli.wiring import Rules, open_rules, policy_pace
+from c2c_auditor.collector import Collector
 from c2c_auditor.config import Config, load_config
 from c2c_auditor.cycle import Cycle
 from c2c_auditor.daemon import Hooks, Loop, WatchedAudits
@@ -41,7 +42,7 @@ def audit_continuously(config_file: Path, config: Config, server: ServerProcess,
     """Audit until a signal or the end of ``server``; the exit status."""
     log = standard_output()
     events = Events(log)
-    supervisor = Supervisor(os.environ)
+    supervisor, collector = Supervisor(os.environ), Collector()
     with PolicyThread(PolicyFetcher(Clocks()), policy_pace(config)) as policies:
         events.started(version=__version__, address=server.address, config=str(config_file))
         rules = open_rules(config, witness=True, lasting=True)
@@ -67,6 +68,10 @@ def audit_continuously(config_file: Path, config: Config, server: ServerProcess,
             policies.heed(report)
             output.publish(report, cycle.scene)
 
+        def alive() -> None:
+            supervisor.alive()
+            collector.rest(time.monotonic())
+
         bound = _OVERDUE * config.read_timeout
         audits = WatchedAudits(cycle, bound, output.overdue)
         audits.start()
@@ -75,7 +80,7 @@ def audit_continuously(config_file: Path, config: Config, server: ServerProcess,
                 audit=audits.audit,
                 publish=publish,
                 reload=reload,
-                alive=supervisor.alive,
+                alive=alive,
                 unfinished=_Replacement(rules, policies).unfinished,
             ),
             interval=config.interval,
@@ -116,14 +121,9 @@ class _Output:
         self._server = server
         self._log = log
         self._last: Report | None = None
-        # What the first audit makes lives as long as the agent: the collector need not go through a large cell's rules
-        # then, nor at each later audit.
-        gc.disable()
 
     def publish(self, report: Report, scene: Scene | None) -> None:
         """One audit's report and scene."""
-        if not gc.isenabled():
-            collect_seldom()
         self._last = report
         self._events.report(report)
         self._answers.put(answering(scene))
@@ -133,17 +133,6 @@ class _Output:
         """Say at once that an audit takes longer than ``seconds``; its report follows if it ends."""
         self._events.overdue(seconds)
         self._server.publish(overdue_report(self._last, seconds))
-
-
-def collect_seldom() -> None:
-    """Have the collector leave alone what is there, and look seldom for what comes.
-
-    An audit makes tens of thousands of values, none of them in cycles: at the usual 700 a quarter of a large one's time
-    goes into looking for such.
-    """
-    gc.freeze()
-    gc.enable()
-    gc.set_threshold(100_000)
 
 
 def _grace(config: Config) -> Grace | None:
