@@ -237,8 +237,52 @@ def test_equal_outlines_give_equal_answers(table: dict[str, r.Chain], packet: Pa
         for name, chain in table.items()
     }
     before, after = Paths(table, "FORWARD"), Paths(renamed, "FORWARD")
-    assert before.outline(packet.destination) == after.outline(packet.destination)
+    outline, met = before.outlined(packet.destination, None)
+    assert outline == after.outline(packet.destination)
     assert before.disposition(packet).passes == after.disposition(packet).passes
+    assert after.met_again((None, packet.destination), met) is not None
+
+
+@st.composite
+def edited(draw: st.DrawFn, table: dict[str, r.Chain], whole: dict[str, r.Chain]) -> dict[str, r.Chain]:
+    """``table`` with a rule taken away, moved, added or changed, or with a chain fewer, or one of ``whole`` again."""
+    name = draw(st.sampled_from(sorted(whole)))
+    if name not in table:
+        return {**table, name: whole[name]}
+    what = draw(st.sampled_from(("less", "moved", "more", "changed", "gone")))
+    if what == "gone" and name != "FORWARD":
+        return {other: chain for other, chain in table.items() if other != name}
+    held = list(table[name].rules)
+    if what == "more" or not held:
+        held.insert(draw(st.integers(0, len(held))), draw(rules(CHAINS if name == "FORWARD" else ())))
+    else:
+        at = draw(st.integers(0, len(held) - 1))
+        rule = held.pop(at)
+        if what == "moved":
+            held.insert(draw(st.integers(0, len(held))), rule)
+        if what == "changed":
+            held.insert(at, evolve(rule, in_interface=r.InterfaceMatch(name="eth9")))
+    return {**table, name: evolve(table[name], rules=tuple(held))}
+
+
+@settings(max_examples=600, deadline=None)
+@given(data=st.data(), packet=packets())
+def test_an_outline_is_taken_over_only_where_it_would_be_read_again(data: st.DataObject, packet: Packet) -> None:
+    """And what it was read from is then what it would be read from now."""
+    whole = data.draw(tables())
+    source = data.draw(st.sampled_from((None, packet.source)))
+    table = data.draw(edited(whole, whole))
+    outline, met = Paths(table, "FORWARD").outlined(packet.destination, source)
+    for _ in range(2):
+        table = data.draw(edited(table, whole))
+        paths = Paths(table, "FORWARD")
+        again = paths.met_again((source, packet.destination), met)
+        if again is None:
+            return
+        anew, met_anew = paths.outlined(packet.destination, source)
+        assert anew == outline
+        assert met_anew.items() <= again.items()
+        met = again
 
 
 _FEW_ENDS: tuple[r.Target, ...] = (

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 
-from attrs import field, frozen
+from attrs import frozen
 
 from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter import canonical
@@ -24,6 +25,8 @@ from c2c_auditor.netfilter.packet import end_part
 Hosts = frozenset[int]
 _POSITION_BITS = 32
 _POSITION = (1 << _POSITION_BITS) - 1
+# Of one destination: positions of rules for any mark, and those of `_Marked.exact`.
+_Named = tuple[list[int], list[int]]
 _PLAIN = (Action.ACCEPT, Action.REFUSE, Action.GO_ON)
 
 
@@ -40,18 +43,11 @@ class _Marked:
     """Positions, from 0 and ascending, of rules for one destination.
 
     ``any`` are rules for packets with any mark. ``exact`` are those for one mark, as numbers with the mark above the
-    position, ascending once all are there: a policy chain has 20,000 rules, and as lists by mark they took 4 MiB.
+    position, ascending: a policy chain has 20,000 rules, and as lists by mark they took 4 MiB.
     """
 
-    any: array[int] = field(factory=lambda: array("Q"))
-    exact: array[int] = field(factory=lambda: array("Q"))
-
-    def add(self, at: int, mark: int | None) -> None:
-        """A rule at ``at``."""
-        if mark is None:
-            self.any.append(at)
-        else:
-            self.exact.append(mark << _POSITION_BITS | at)
+    any: array[int]
+    exact: array[int]
 
     def asking(self, mark: int | None) -> Sequence[int]:
         if mark is None:
@@ -62,7 +58,7 @@ class _Marked:
 
     @cached_property
     def all(self) -> Sequence[int]:
-        """Those for any mark and for each; asked for when the chain has been read."""
+        """Those for any mark and for each."""
         return array("Q", sorted([*self.any, *(one & _POSITION for one in self.exact)]))
 
 
@@ -71,8 +67,8 @@ class ChainIndex:
 
     ``general`` are those that concern all hosts, as positions. ``hosts`` are all that a rule of this chain names, or of
     one that it jumps to for some hosts alone. ``scope`` are those that the chain concerns, None for all. ``jumps`` are
-    the positions of jumps that name no host, to chains that concern some hosts alone. ``first_named`` is the position
-    of the first rule that names a destination, by destination.
+    the positions of jumps that name no host, to chains that concern some hosts alone, and ``jumping`` is whether there
+    is any jump at all. ``first_named`` is the position of the first rule that names a destination, by destination.
 
     ``runs``: rules of ``general`` that stand next to each other and do the same on every walk (`decided.Run`), by the
     position of the first: the position behind the last, and what they ask of the ends.
@@ -80,7 +76,7 @@ class ChainIndex:
 
     __slots__ = (
         *("_destinations", "_narrowed", "_sources", "_steps", "first_named", "general"),
-        *("hosts", "jumps", "rules", "runs", "scope"),
+        *("hosts", "jumping", "jumps", "rules", "runs", "scope"),
     )  # a cell has some 2,000
 
     def __init__(self, rules: tuple[r.Rule, ...], scopes: Iterator[Scope | None]) -> None:
@@ -89,25 +85,33 @@ class ChainIndex:
         self.general: list[int] = []
         self.jumps: list[int] = []
         self.first_named: dict[int, int] = {}
+        self.jumping = False
         self._sources: dict[int, list[int]] = {}
-        self._destinations: dict[int, _Marked] = {}
+        named: dict[int, _Named] = defaultdict(lambda: ([], []))
         further: set[int] = set()
         for at, rule in enumerate(rules):
+            target = rule.target
+            jumps = target is not r.ACCEPT and isinstance(target, r.Jump | r.Goto)  # most accept
+            if jumps:
+                self.jumping = True
             to, of = _host(rule.destination), _host(rule.source)
             if to is not None:
                 self.first_named.setdefault(to, at)
-                self._destination(to, at, exact_mark(rule))
+                mark = exact_mark(rule)
+                if mark is None:
+                    named[to][0].append(at)
+                else:
+                    named[to][1].append(mark << _POSITION_BITS | at)
                 if of is not None:
                     further.add(of)
             elif of is not None:
                 self._sources.setdefault(of, []).append(at)
             else:
-                scope = next(scopes) if isinstance(rule.target, r.Jump | r.Goto) else None
+                scope = next(scopes) if jumps else None
                 # A goto ends its chain for all hosts.
-                self._jump(at, scope if isinstance(rule.target, r.Jump) else None)
+                self._jump(at, scope if isinstance(target, r.Jump) else None, named)
         self._destinations = {
-            destination: _Marked(marked.any, array("Q", sorted(marked.exact)))
-            for destination, marked in self._destinations.items()
+            to: _Marked(array("Q", anyway), array("Q", sorted(exact))) for to, (anyway, exact) in named.items()
         }
         self.hosts: Hosts = _hosts(self._sources, self._destinations, further)
         self.scope = (
@@ -116,7 +120,7 @@ class ChainIndex:
         self._narrowed: tuple[KnownEnds, ChainIndex] | None = None
         self.found_runs()
 
-    def _jump(self, at: int, scope: Scope | None) -> None:
+    def _jump(self, at: int, scope: Scope | None, named: dict[int, _Named]) -> None:
         if scope is None:
             self.general.append(at)
             return
@@ -125,13 +129,7 @@ class ChainIndex:
         for source in scope.sources:
             self._sources.setdefault(source, []).append(at)
         for destination in scope.destinations:
-            self._destination(destination, at, None)
-
-    def _destination(self, destination: int, at: int, mark: int | None) -> None:
-        marked = self._destinations.get(destination)
-        if marked is None:
-            marked = self._destinations[destination] = _Marked()
-        marked.add(at, mark)
+            named[destination][0].append(at)
 
     def narrowed(self, ends: KnownEnds) -> ChainIndex:
         """Without the rules for all hosts that no packet between ``ends`` can meet; the same object for equal ends."""

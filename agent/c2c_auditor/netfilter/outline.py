@@ -7,7 +7,7 @@ worked out for the one chain holds while there are two, and for the other one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import evolve
 
@@ -18,7 +18,8 @@ from c2c_auditor.netfilter.indexed import DEEPEST, Indexed
 from c2c_auditor.netfilter.walk import MOST_STEPS, too_many_steps
 
 Outline = tuple[object, ...]
-Met = tuple[tuple[str, ChainIndex | None], ...]
+Ends = tuple[int | None, int]
+Met = Mapping[str, ChainIndex | None]
 Nameless = dict[r.Rule, tuple[r.Rule, bool]]
 """Jumps without their chains' names, and whether they have no condition."""
 # The rules that all packets which come here have been through with the marks that they have now.
@@ -33,7 +34,7 @@ class Outlining:
     there.
     """
 
-    def __init__(self, rules: Indexed, ends: tuple[int | None, int], nameless: Nameless) -> None:
+    def __init__(self, rules: Indexed, ends: Ends, nameless: Nameless) -> None:
         self._rules = rules
         self._ends = ends
         self._known = nameless
@@ -99,6 +100,61 @@ class Outlining:
             nameless = evolve(rule, target=type(target)(chain=""))
             found = self._known[rule] = nameless, nameless == r.Rule(target=nameless.target)
         return found
+
+
+def met_again(rules: Indexed, ends: Ends, met: Met) -> Met | None:
+    """The chains of ``rules`` that tell the same as ``met`` does, which an outline for ``ends`` was read from.
+
+    They may be called otherwise, and hold other rules that do not concern ``ends``. None where the outline has to be
+    read anew.
+    """
+    again: dict[str, ChainIndex | None] = {}
+    todo = [(rules.start, rules.start)]
+    seen = set(todo)
+    while todo:
+        name, renamed = todo.pop()
+        if name not in met:
+            return None
+        before, now = met[name], rules.found(renamed)
+        again[renamed] = now
+        if before is None or now is None:
+            if before is not now:
+                return None
+            continue
+        if before is now and not now.jumping:
+            continue
+        found = _concerning(now, ends)
+        earlier = found if before is now else _concerning(before, ends)
+        if before.jumping or now.jumping:
+            jumps = _renamed(earlier, found)
+            if jumps is None:
+                return None
+            todo += (pair for pair in jumps if pair not in seen)
+            seen.update(jumps)
+        elif earlier != found:
+            return None
+    return again
+
+
+def _concerning(index: ChainIndex, ends: Ends) -> list[r.Rule]:
+    rules = index.rules
+    return [rules[at] for at in index.concerning(*ends, (None,))]
+
+
+def _renamed(before: Sequence[r.Rule], now: Sequence[r.Rule]) -> list[tuple[str, str]] | None:
+    """The chains that both jump to, as the one and the other call them; None where the rules say anything else."""
+    if len(before) != len(now):
+        return None
+    found: list[tuple[str, str]] = []
+    for rule, other in zip(before, now, strict=True):
+        one, two = rule.target, other.target
+        if isinstance(one, r.Jump | r.Goto) and isinstance(two, r.Jump | r.Goto):
+            if rule != other and evolve(rule, target=two) != other:
+                return None
+            found.append((one.chain, two.chain))
+        elif rule != other:
+            return None
+    return found
 
 
 def _sets_whole_mark(rule: r.Rule) -> bool:

@@ -12,7 +12,7 @@ from c2c_auditor.model import rule as r
 from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import ALL, FlowsByMark
 from c2c_auditor.netfilter.indexed import Indexed
-from c2c_auditor.netfilter.outline import Met, Nameless, Outline, Outlining
+from c2c_auditor.netfilter.outline import Ends, Met, Nameless, Outline, Outlining, met_again
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.walk import Walk
 
@@ -45,10 +45,10 @@ class Paths(Indexed):
         return self.outlined(destination, source)[0]
 
     def outlined(self, destination: int, source: int | None) -> tuple[Outline, Met]:
-        """`outline`, and the chains that it was read from: it holds as long as these are the same."""
+        """`outline`, and the chains that it was read from: it holds as long as these tell the same (`met_again`)."""
         outlining = Outlining(self, (source, destination), self._nameless)
-        return outlining.outline(), tuple(outlining.met.items())
+        return outlining.outline(), outlining.met
 
-    def still(self, met: Met) -> bool:
-        """Whether these are the chains of now."""
-        return all(self.found(name) is index for name, index in met)
+    def met_again(self, ends: Ends, met: Met) -> Met | None:
+        """The chains of now that tell the same of ``ends`` as ``met``; None if there are none."""
+        return met_again(self, ends, met)

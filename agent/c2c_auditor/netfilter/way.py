@@ -14,7 +14,7 @@ from c2c_auditor.netfilter.decided import Decided, Passed
 from c2c_auditor.netfilter.disposition import Disposition
 from c2c_auditor.netfilter.flows import ALL, FlowsByMark, both, union, without
 from c2c_auditor.netfilter.known_ends import KnownEnds
-from c2c_auditor.netfilter.outline import Met, Outline
+from c2c_auditor.netfilter.outline import Ends, Met, Outline
 from c2c_auditor.netfilter.packet import Packet
 from c2c_auditor.netfilter.paths import Paths
 from c2c_auditor.netfilter.stages import Stage
@@ -34,7 +34,7 @@ class Part:
 class Outlined:
     """What decides about packets of ``ends`` (source and destination), and the stages and chains that tell it."""
 
-    ends: tuple[int | None, int]
+    ends: Ends
     outline: Outline
     stages: tuple[tuple[object, ...], ...]
     met: tuple[Met, ...]
@@ -92,10 +92,11 @@ class Way:
         return self.outlined(destination, source).outline
 
     def outlined(self, destination: int, source: int | None = None, known: Outlined | None = None) -> Outlined:
-        """`outline`; ``known``, of an earlier way, is taken over where it was read from the same chains."""
+        """`outline`; ``known``, of an earlier way, is taken over where the chains of now tell the same."""
         ends = source, destination
-        if known is not None and known.ends == ends and self._still(known):
-            return known
+        again = self._again(known) if known is not None and known.ends == ends else None
+        if again is not None:
+            return again
         found = [part.paths.outlined(destination, source) for part in self.parts]
         if len(found) == 1:
             outline = found[0][0]
@@ -104,12 +105,22 @@ class Way:
             outline = tuple(one for hook, (rules, _) in zip(hooks, found, strict=True) for one in (hook, *rules))
         return Outlined(ends=ends, outline=outline, stages=self._stages(), met=tuple(met for _, met in found))
 
-    def _still(self, known: Outlined) -> bool:
-        same = known.stages == self._stages()
-        return same and all(part.paths.still(met) for part, met in zip(self.parts, known.met, strict=True))
+    def _again(self, known: Outlined) -> Outlined | None:
+        if known.stages != self._stages():
+            return None
+        found: list[Met] = []
+        for part, met in zip(self.parts, known.met, strict=True):
+            again = part.paths.met_again(known.ends, met)
+            if again is None:
+                return None
+            found.append(again)
+        return Outlined(ends=known.ends, outline=known.outline, stages=known.stages, met=tuple(found))
 
     def _stages(self) -> tuple[tuple[object, ...], ...]:
-        return tuple((part.stage.hook, part.stage.table, part.stage.start, part.stage.redirects) for part in self.parts)
+        return tuple(
+            (part.stage.hook, part.stage.table, part.stage.start, part.stage.policy, part.stage.redirects)
+            for part in self.parts
+        )
 
     def hosts(self) -> frozenset[int]:
         """Every host that a rule names which packets of more than one host can meet."""
