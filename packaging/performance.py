@@ -165,6 +165,8 @@ def _cell(containers: int, rules: int) -> Iterator[tuple[Cell, Path]]:
         server = stack.enter_context(PolicyServer(certificates, _truth(policies)).serving())
         files = Files.below(made.directory)
         write_vpa_config(files, url=server.url, certificates=certificates)
+        polls = json.loads(files.vpa_config.read_text()) | {"poll_interval": 5, "asg_poll_interval": 60}  # VPA's own
+        files.vpa_config.write_text(json.dumps(polls))
         silk = Silk(iptables=Iptables(backend="nft", run=run), groups=SHOP.groups)
         cell = Cell(files=files, silk=silk, other=Iptables(backend="legacy", run=run), server=server)
         cell.instances.extend(instances)
