@@ -71,7 +71,7 @@ class Outlining:
                     passed.add(rule)
             elif isinstance(rule.target, r.Jump | r.Goto) and does is not Action.DOUBT and depth < DEEPEST:
                 inner, behind = self._chain(rule.target.chain, depth + 1, passed.copy())
-                jump, bare = self._nameless(rule, rule.target)
+                jump, bare = _nameless(rule, rule.target, self._known)
                 if does is Action.GOTO:
                     left.append(behind)
                 elif inner:
@@ -93,16 +93,8 @@ class Outlining:
         if isinstance(rule.target, r.Jump | r.Goto):
             self.met[rule.target.chain] = self._rules.found(rule.target.chain)
 
-    def _nameless(self, rule: r.Rule, target: r.Jump | r.Goto) -> tuple[r.Rule, bool]:
-        """A jump without its chain's name, and whether it has no condition."""
-        found = self._known.get(rule)
-        if found is None:
-            nameless = evolve(rule, target=type(target)(chain=""))
-            found = self._known[rule] = nameless, nameless == r.Rule(target=nameless.target)
-        return found
 
-
-def met_again(rules: Indexed, ends: Ends, met: Met) -> Met | None:
+def met_again(rules: Indexed, ends: Ends, met: Met, nameless: Nameless) -> Met | None:
     """The chains of ``rules`` that tell the same as ``met`` does, which an outline for ``ends`` was read from.
 
     They may be called otherwise, and hold other rules that do not concern ``ends``. None where the outline has to be
@@ -126,7 +118,7 @@ def met_again(rules: Indexed, ends: Ends, met: Met) -> Met | None:
         found = _concerning(now, ends)
         earlier = found if before is now else _concerning(before, ends)
         if before.jumping or now.jumping:
-            jumps = _renamed(earlier, found)
+            jumps = _renamed(earlier, found, nameless)
             if jumps is None:
                 return None
             todo += (pair for pair in jumps if pair not in seen)
@@ -141,7 +133,7 @@ def _concerning(index: ChainIndex, ends: Ends) -> list[r.Rule]:
     return [rules[at] for at in index.concerning(*ends, (None,))]
 
 
-def _renamed(before: Sequence[r.Rule], now: Sequence[r.Rule]) -> list[tuple[str, str]] | None:
+def _renamed(before: Sequence[r.Rule], now: Sequence[r.Rule], known: Nameless) -> list[tuple[str, str]] | None:
     """The chains that both jump to, as the one and the other call them; None where the rules say anything else."""
     if len(before) != len(now):
         return None
@@ -149,11 +141,20 @@ def _renamed(before: Sequence[r.Rule], now: Sequence[r.Rule]) -> list[tuple[str,
     for rule, other in zip(before, now, strict=True):
         one, two = rule.target, other.target
         if isinstance(one, r.Jump | r.Goto) and isinstance(two, r.Jump | r.Goto):
-            if rule != other and evolve(rule, target=two) != other:
+            if rule != other and _nameless(rule, one, known) != _nameless(other, two, known):
                 return None
             found.append((one.chain, two.chain))
         elif rule != other:
             return None
+    return found
+
+
+def _nameless(rule: r.Rule, target: r.Jump | r.Goto, known: Nameless) -> tuple[r.Rule, bool]:
+    """A jump without its chain's name, and whether it has no condition."""
+    found = known.get(rule)
+    if found is None:
+        nameless = evolve(rule, target=type(target)(chain=""))
+        found = known[rule] = nameless, nameless == r.Rule(target=nameless.target)
     return found
 
 

@@ -51,4 +51,4 @@ class Paths(Indexed):
 
     def met_again(self, ends: Ends, met: Met) -> Met | None:
         """The chains of now that tell the same of ``ends`` as ``met``; None if there are none."""
-        return met_again(self, ends, met)
+        return met_again(self, ends, met, self._nameless)
