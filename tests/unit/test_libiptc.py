@@ -37,6 +37,14 @@ def test_only_that_import_is_exempt(tmp_path: Path) -> None:
     assert "SyntaxWarning: invalid escape sequence" in done.stderr
 
 
+@pytest.mark.skipif(shutil.which("iptables-legacy") is None, reason="needs libip4tc and libxtables (package iptables)")
+def test_loading_brings_nothing_else_along() -> None:
+    """A hundred modules of setuptools would stay in memory. Whoever asks for one later gets it, where it is."""
+    code = f"import sys; {_LOAD}; print([name for name in sys.modules if name.startswith(('distutils', 'setuptools'))])"
+    done = subprocess.run((sys.executable, "-c", code), capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
 def test_the_program_starts_without_a_warning(tmp_path: Path) -> None:
     """Every module of the command line and of its libraries compiles and loads with every warning an error."""
     done = _compiled_anew(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ def load(family: AddressFamily = AddressFamily.IPV4) -> Libiptc:
     ``modprobe`` for ip_tables and ip6_tables, whatever the family.
     """
     try:
-        with _nothing_written(), warnings.catch_warnings():
+        with _nothing_written(), _without_distutils(), warnings.catch_warnings():
             # Its source (1.2.0: ip4tc.py, xtables.py) has invalid escape sequences, of which every Python warns that
             # compiles it: with a DeprecationWarning before 3.12, a SyntaxWarning since. Any other warning is heard.
             for category in (DeprecationWarning, SyntaxWarning):
@@ -127,6 +128,23 @@ def _nothing_written() -> Iterator[None]:
     finally:
         for name in added:
             del os.environ[name]
+
+
+@contextmanager
+def _without_distutils() -> Iterator[None]:
+    """Keep python-iptables from importing distutils, 100 modules of setuptools for one path: 6 MiB as long as it runs.
+
+    It has another way to the path where there is no distutils, as there is none since Python 3.12.
+    """
+    name = "distutils"
+    before = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]  # as the import system documents it: there is none
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
 
 
 def failed(reason: Reason, problem: str, remedy: str) -> SourceError:
