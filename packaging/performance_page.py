@@ -123,7 +123,8 @@ What the rows are made of, and why not every target is reached:
   kernel's, which hands them out 3 KB at a time.
 - **One policy changed** costs the plan of two containers and a comparison of 20,000 rules, most of which are the same
   objects on both sides.
-- **A MARK gone** concerns its sender's flows to 90 containers, of which 12,000 rows are put together again.
+- **A MARK gone** concerns its sender's flows to 90 containers, each of which has hundreds of senders: only its own
+  rows there are made anew.
 
 ## How cost grows
 

@@ -6,9 +6,10 @@ Every source, every destination, every range of ports that the rules distinguish
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pytest
 from attrs import evolve, frozen
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from c2c_auditor.audit.judge import judge
 from c2c_auditor.audit.judgement import Judgement
 from c2c_auditor.audit.reading.inputs import Inputs
-from c2c_auditor.audit.traffic.destinations import Row
+from c2c_auditor.audit.traffic.destinations import DestinationFlows, Row
 from c2c_auditor.audit.traffic.ends import LARGEST_TAG, SourceKind
 from c2c_auditor.audit.traffic.reachability import Reachability, reachability
 from c2c_auditor.model import rule as r
@@ -26,6 +27,7 @@ from c2c_auditor.netfilter.evaluate import evaluate
 from c2c_auditor.netfilter.flows import ALL, Piece, both, matching, pieces
 from c2c_auditor.netfilter.packet import Certainty, Packet
 from c2c_auditor.netfilter.render import render_rule
+from c2c_auditor.silk import chain_names
 from support.mutations import with_rules
 from support.recordings import recording
 
@@ -327,3 +329,48 @@ def test_what_one_source_may_by_a_rule_of_its_own_is_not_taken_over() -> None:
         assert after is not None
         assert afresh is not None
         assert (after.reached, after.flows, *after.rows()) == (afresh.reached, afresh.flows, *afresh.rows())
+
+
+@pytest.mark.parametrize("name", ["fleet-12-nft", "pair-overlay-ingress"])
+@pytest.mark.parametrize("fewer", [0, 1])
+def test_senders_with_other_marks_are_taken_out_and_put_back(
+    monkeypatch: pytest.MonkeyPatch, name: str, fewer: int
+) -> None:
+    """Each MARK of a cell gone, its value another app's, and as before again: rows are as if worked out afresh."""
+    taken: list[int] = []
+    instead = DestinationFlows.instead
+
+    def counted(
+        self: DestinationFlows, gone: tuple[Row, ...], come: tuple[Row, ...], places: Mapping[str, int]
+    ) -> DestinationFlows:
+        taken.append(len(come))
+        return instead(self, gone, come, places)
+
+    monkeypatch.setattr(DestinationFlows, "instead", counted)
+    cell = recording(name)
+    rules = cell.ruleset.chains("filter")[cell.policy_chain].rules
+    rules = rules[: len(rules) - fewer]  # without the last ACCEPT there are differences that no mark makes
+    marks = [at for at, rule in enumerate(rules) if isinstance(rule.target, r.SetMark)]
+    values = [rule.target.value for rule in rules if isinstance(rule.target, r.SetMark)]
+    assert cell.facts.store is not None
+    handles = {int(container.address): container.handle for container in cell.facts.store.containers}
+    previous = None
+    for at, other in zip(marks, (*values[1:], values[0]), strict=True):
+        wrong, source = evolve(rules[at], target=canonical.set_mark(other)), rules[at].source
+        assert source is not None
+        answers = chain_names.overlay(handles[source.value])
+        unmarked = (*rules[:at], *rules[at + 1 :])
+        unanswered = with_rules(cell.ruleset, answers, cell.ruleset.chains("filter")[answers].rules[-1:])
+        for whole, now in (
+            *((cell.ruleset, some) for some in (rules, unmarked, rules, (*rules[:at], wrong, *rules[at + 1 :]))),
+            *((unanswered, unmarked), (cell.ruleset, rules)),
+        ):
+            inputs = Inputs.of(cell.facts, with_rules(whole, cell.policy_chain, now), None)
+            previous, afresh = reachability(inputs, previous), reachability(inputs)
+            assert previous is not None
+            assert afresh is not None
+            assert (previous.reached, previous.flows, *previous.rows()) == (
+                *(afresh.reached, afresh.flows),
+                *afresh.rows(),
+            )
+    assert len(taken) >= len(marks)

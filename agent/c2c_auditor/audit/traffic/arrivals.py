@@ -99,18 +99,38 @@ class Arrivals:
             declared=self._declared,
         )
         around = None if self._late else self._senders.around
-        if self._before is not None and self._before.key == key:
-            return evolve(self._before, sender=self._sender, around=around)
-        rows, listed = self.rows()
+        before = self._before
+        if before is not None and before.key == key:
+            return evolve(before, sender=self._sender, around=around)
+        others = before.marked_otherwise(key) if before is not None and not self._open else None
+        if before is not None and others is not None:
+            reached, listed = self._with_other_marks(before.reached, others), before.listed
+            known = {asked: {**before.outcomes.get(asked, {}), **found} for asked, found in self._outcomes.items()}
+            outcomes = {**before.outcomes, **known}
+        else:
+            rows, listed = self.rows()
+            reached, outcomes = DestinationFlows.of(self.container.app, self.container, rows), self._outcomes
         return Remembered(
             conditions=self._conditions,
             key=key,
-            outcomes=self._outcomes,
-            reached=DestinationFlows.of(self.container.app, self.container, rows),
+            outcomes=outcomes,
+            reached=reached,
             listed=listed,
             sender=self._sender,
             around=around,
         )
+
+    def _with_other_marks(self, reached: DestinationFlows, others: Mapping[int, int]) -> DestinationFlows:
+        """``reached``, where senders had another mark: by their place among those here, the mark that they had."""
+        gone: list[Row] = []
+        come: list[Row] = []
+        for at, mark in others.items():
+            sender, start = self._locals[at]
+            allowed = intent.by_source(one for one in self._policies if one.source == sender.container.app)
+            gone.append(self._local_row(sender, mark, allowed))
+            come.append(self._local_row(sender, start, allowed))
+        places = {sender.container.handle: at for at, (sender, _) in enumerate(self._locals)}
+        return reached.instead(tuple(filter(_says, gone)), tuple(filter(_says, come)), places)
 
     def _known_by(self, sender: Sender, start: int | None) -> tuple[SenderKey, int | tuple[object, ...] | None]:
         if start is None:
@@ -136,15 +156,7 @@ class Arrivals:
     def rows(self) -> tuple[tuple[Row, ...], int]:
         """The rows with something to say, and how many sources were looked at one by one."""
         allowed = intent.by_source(self._policies)
-        found = [
-            self._row(
-                sender.source,
-                allowed.get(sender.container.app, NOTHING),
-                self._sending(start or 0, sender, alone=start is None),
-                sender.replies,
-            )
-            for sender, start in self._locals
-        ]
+        found = [self._local_row(sender, start, allowed) for sender, start in self._locals]
         away = list(self._away(allowed))
         found += [
             self._row(source, intended, self._sending(source.mark or 0), self._sender.answers)
@@ -157,14 +169,15 @@ class Arrivals:
             counted += others
         # Beside a row that speaks for all others, a source that reaches nothing needs a row that says so.
         kept = [
-            row
-            for row in found
-            if row.intended
-            or row.passes
-            or row.may_pass
-            or (self._open and row.source.kind in (SourceKind.APP, SourceKind.MARK))
+            row for row in found if _says(row) or (self._open and row.source.kind in (SourceKind.APP, SourceKind.MARK))
         ]
         return tuple(kept), len(self._locals) + counted
+
+    def _local_row(self, sender: Sender, start: int | None, allowed: Mapping[str, FlowSet]) -> Row:
+        intended = allowed.get(sender.container.app, NOTHING)
+        return self._row(
+            sender.source, intended, self._sending(start or 0, sender, alone=start is None), sender.replies
+        )
 
     def _row(self, source: Source, intended: FlowSet, sending: _Sending, back: Disposition) -> Row:
         row = row_of(source, intended, self._outcome(sending), back)
@@ -245,3 +258,8 @@ class Arrivals:
         if found is None:
             found = self._walked[key] = self._way.disposition(self._packet(*sending.sent))
         return found
+
+
+def _says(row: Row) -> bool:
+    """Whether a row has anything to say: something is allowed, or passes, or may."""
+    return bool(row.intended or row.passes or row.may_pass)

@@ -117,6 +117,23 @@ class DestinationFlows:
             flows=_counted(rows, here=container is not None),
         )
 
+    def instead(self, gone: tuple[Row, ...], come: tuple[Row, ...], places: Mapping[str, int]) -> DestinationFlows:
+        """With other rows of some containers. ``places`` are those of all containers' rows, which come first."""
+        flows = Counter(self.flows)
+        flows.subtract(_counted(gone, here=self.container is not None))
+        flows.update(_counted(come, here=self.container is not None))
+        different = [row for row in self.different if row not in gone] + [row for row in come if row.differs]
+        return DestinationFlows(
+            app=self.app,
+            container=self.container,
+            different=tuple(sorted(different, key=lambda row: _place(row, places))),
+            flows=flows,
+        )
+
+
+def _place(row: Row, places: Mapping[str, int]) -> int:
+    return places[row.source.container.handle] if row.source.container is not None else len(places)
+
 
 def row_of(source: Source, intended: FlowSet, there: Outcome, back: Disposition) -> Row:
     """A flow passes if its packets pass and the answers to them do; without the dispositions."""

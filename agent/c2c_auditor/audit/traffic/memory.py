@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from c2c_auditor.audit.traffic.destinations import DestinationFlows, Outcome
 from c2c_auditor.audit.traffic.senders import Sender, SenderKey, Senders
@@ -112,6 +112,22 @@ class Remembered:
             and self.key.policies == policies
             and not senders.unusual(int(container.address))
         )
+
+    def marked_otherwise(self, key: DestinationKey) -> dict[int, int] | None:
+        """Where ``key`` differs only by the marks that senders start with: by their place, the marks that they had.
+
+        None where it differs by more.
+        """
+        if len(key.senders) != len(self.key.senders) or evolve(self.key, senders=key.senders) != key:
+            return None
+        found: dict[int, int] = {}
+        for at, (old, new) in enumerate(zip(self.key.senders, key.senders, strict=True)):
+            if old == new:
+                continue
+            if old[0] != new[0] or not isinstance(old[1], int) or not isinstance(new[1], int):
+                return None
+            found[at] = old[1]
+        return found
 
 
 def if_same_rules(remembered: Remembered | None, outline: tuple[object, ...]) -> Remembered | None:
