@@ -285,6 +285,17 @@ def test_an_outline_is_taken_over_only_where_it_would_be_read_again(data: st.Dat
         met = again
 
 
+def test_a_jump_to_nowhere_is_not_taken_over_under_another_name() -> None:
+    """An outline has such a jump as it is spelled; the one to a chain that is there is without a name."""
+    jumps = [r.Rule(target=r.Jump(chain=name)) for name in ("gone", "gone-too")]
+    tables = [{"FORWARD": r.Chain(name="FORWARD", policy="ACCEPT", rules=(jump,))} for jump in jumps]
+    before, after = (Paths(table, "FORWARD") for table in tables)
+    outline, met = before.outlined(HOSTS[0], None)
+    assert before.met_again((None, HOSTS[0]), met) == met
+    assert after.outline(HOSTS[0]) != outline
+    assert after.met_again((None, HOSTS[0]), met) is None
+
+
 _FEW_ENDS: tuple[r.Target, ...] = (
     *(r.ACCEPT, r.DROP, r.RETURN, r.RETURN, r.Verdict(name="QUEUE"), r.OpaqueTarget(name="CONNMARK")),
     *(r.SetMark(value=value, mask=mask) for value in (1, 2) for mask in (r.ALL_BITS, 1)),

@@ -110,7 +110,7 @@ def met_again(rules: Indexed, ends: Ends, met: Met, nameless: Nameless) -> Met |
         before, now = met[name], rules.found(renamed)
         again[renamed] = now
         if before is None or now is None:
-            if before is not now:
+            if before is not now or name != renamed:  # an outline has the jump itself then
                 return None
             continue
         if before is now and not now.jumping:
