@@ -23,7 +23,7 @@ from c2c_auditor.assembly.recorded import BundleReader
 from c2c_auditor.audit.judge import judge
 from c2c_auditor.audit.questions.explanation import explain, parse_flow
 from c2c_auditor.audit.questions.lookup import about
-from c2c_auditor.audit.questions.matrix import matrix
+from c2c_auditor.audit.questions.matrix import Only, matrix
 from c2c_auditor.audit.reporting import blind_report, report_at_once
 from c2c_auditor.audit.scene import Scene, judge_cell
 from c2c_auditor.audit.staleness import Staleness
@@ -362,6 +362,18 @@ def test_what_cannot_be_explained_over_ipv6_is_refused() -> None:
         about((scene.questioned[:1],), SOURCE, DEST)
     (inputs,) = about((scene.questioned,), "source-app", "dest-app")
     assert not inputs.ipv6
+    for ends in ((SOURCE, "10.255.1.9"), ("10.255.1.9", DEST)):
+        with pytest.raises(UsageError, match="both ends of one family"):
+            explain(about((scene.questioned,), *ends), *ends)
+
+
+def test_the_matrix_finds_an_address_of_either_family() -> None:
+    """A cell's rules of both are asked, whichever end it is; an address of nobody's has no lines, and is no error."""
+    inputs = [inputs for inputs, _ in _judged(FLUSHED).reached]
+    for name in (SOURCE, "10.255.1.9", "2606:4700::1111"):
+        for ends in ((name, None), (None, name)):
+            found = matrix(_judged(FLUSHED).reached, only=Only.of(inputs, *ends))
+            assert bool(found.lines) == (name == SOURCE)
 
 
 def test_the_matrix_shows_what_passes_over_ipv6() -> None:

@@ -136,6 +136,8 @@ def test_words_without_a_terminal_are_those_in_a_pipe(name: str) -> None:
         ("/api/v1/explain", {"source": "nobody", "destination": "dest-app"}, 'It knows "dest-app"'),
         ("/api/v1/explain", {"source": "source-app", "destination": "dest-app", "flow": "none"}, "8080/tcp"),
         ("/api/v1/explain", {"source": "10.1.1.1", "destination": "10.1.1.2"}, "neither end runs"),
+        ("/api/v1/matrix", {"source": "fd00::5", "destination": "dest-app"}, "is an address of IPv6"),
+        ("/api/v1/matrix", {"source": "source-app", "destination": "1::"}, "is an address of IPv6"),
         ("/api/v1/matrix", {"first": "-1"}, "number"),
         ("/api/v1/matrix", {"most": "all"}, "number"),
         ("/api/v1/matrix", {"first": "99999999999999999999"}, "number"),

@@ -17,7 +17,7 @@ from c2c_auditor.audit.reading.inputs import Inputs
 from c2c_auditor.audit.reading.people import People
 from c2c_auditor.errors import UsageError
 from c2c_auditor.model.cell import CellFacts, Container
-from c2c_auditor.model.family import Address
+from c2c_auditor.model.family import Address, AddressFamily
 
 _SHORTEST_PREFIX = 4
 _MOST_CANDIDATES = 12
@@ -155,9 +155,17 @@ def _end_at(address: Address, located: Sequence[Located], cells: Sequence[Cell])
     here = [one for one in located if one.container.address == address]
     if here:
         return End(app=here[0].container.app, containers=tuple(here[:1]))
-    if cells[0].inputs.ipv6 or any(cell.on_overlay(int(address)) for cell in cells):
+    family = AddressFamily.of(address.version)
+    fitting = [cell for cell in cells if cell.inputs.ruleset.family is family]
+    if not fitting:
+        message = (
+            f"{address} is an address of IPv{address.version}, and only rules of the other family are looked at: give "
+            "both ends of one family; IPv6 may be off on this cell, or not part of this recording"
+        )
+        raise UsageError(message)
+    if family is AddressFamily.IPV6 or any(cell.on_overlay(int(address)) for cell in fitting):
         return End(address=address)
-    own = any(cell.is_own(int(address)) for cell in cells)
+    own = any(cell.is_own(int(address)) for cell in fitting)
     return End(address=address, where=Where.CELL if own else Where.OUTSIDE)
 
 

@@ -53,12 +53,17 @@ def effects_of(data: bytes, family: r.AddressFamily) -> tuple[Effect, ...]:
         name, values = _expression(element)
         if name not in _NOTHING:
             _step(walk, name, values)
+        if not _only_loads(name, values):
+            walk.done()
     return tuple(walk.effects)
 
 
 def only_loads(element: bytes) -> bool:
     """Whether an expression does nothing but fill a register for those that follow."""
-    name, values = _expression(element)
+    return _only_loads(*_expression(element))
+
+
+def _only_loads(name: str, values: Values) -> bool:
     filled = LOADS.get(name)
     return filled is not None and filled in values and number(values[filled]) != 0
 

@@ -48,6 +48,7 @@ class Walk:
         self.family = family
         self.effects: list[Effect] = []
         self._registers: dict[int, Load | bytes] = {}
+        self._filled: set[int] = set()
 
     def act(self, target: r.Target) -> None:
         """Something happens to the packet."""
@@ -65,6 +66,11 @@ class Walk:
             if other < end and place < other + (held.length if isinstance(held, Load) else len(held)):
                 del self._registers[other]
         self._registers[place] = what
+        self._filled.add(place)
+
+    def done(self) -> None:
+        """An expression did more than load."""
+        self._filled.clear()
 
     def loaded(self, register: bytes | None) -> Load:
         """What was loaded into a register; a load of its own kind for a fixed value."""
@@ -81,8 +87,11 @@ class Walk:
         return self.loaded(register).words
 
     def holding(self) -> tuple[str, ...]:
-        """What all registers hold, for people: the operands of an expression that has no word of its own."""
-        held = (self._registers[place] for place in sorted(self._registers))
+        """The operands of an expression that has no word of its own, for people.
+
+        They are what was loaded for it: since the last expression that did more than load, wherever that one stands.
+        """
+        held = (self._registers[place] for place in sorted(self._filled & self._registers.keys()))
         return tuple(f"0x{one.hex()}" if isinstance(one, bytes) else one.words for one in held if one != b"")
 
     def _held(self, register: bytes | None) -> Load | bytes:
