@@ -129,6 +129,21 @@ def test_words_without_a_terminal_are_those_in_a_pipe(name: str) -> None:
     assert plainly.text() == piped.getvalue()
 
 
+@pytest.mark.parametrize("name", ["pair-source-cell", "pair-destination-cell"])
+def test_the_address_of_an_end_elsewhere_is_one_of_the_rules_family(name: str) -> None:
+    """An app that runs on other cells, and where: over IPv4 no packet is for an address of IPv6."""
+    cell = recording(name)
+    scene = judge_cell(Reading(time=0.0, facts=cell.facts, rulesets=(cell.ruleset,)))
+    answers = Answers()
+    answers.put(answering(scene))
+    assert cell.facts.policies is not None
+    policy = cell.facts.policies.policies[0]
+    asked = {"source": policy.source, "destination": policy.destination}
+    assert answers.answer("explain", {**asked, "address": "10.255.9.9"}).status == 200
+    refused = answers.answer("explain", {**asked, "address": "fd00::5"})
+    assert (refused.status, b"is an address of IPv6" in refused.body) == (400, True)
+
+
 @pytest.mark.parametrize(
     ("path", "query", "said"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import evolve, frozen
 
@@ -11,7 +11,7 @@ from c2c_auditor.audit.questions import remarks
 from c2c_auditor.audit.questions.cells import Cell, people_of, policies_of
 from c2c_auditor.audit.questions.hops import Walk
 from c2c_auditor.audit.questions.intended import Basis, Intent, between_apps, from_outside, to_cell, to_outside
-from c2c_auditor.audit.questions.lookup import End, Located, Where, find
+from c2c_auditor.audit.questions.lookup import End, Located, Where, find, of_its_family
 from c2c_auditor.audit.questions.misses import Miss, misses
 from c2c_auditor.audit.questions.quick import Quick
 from c2c_auditor.audit.questions.routes import Pair, Route, mapped_port
@@ -107,14 +107,15 @@ def explain(
     that no kernel would hold.
     """
     known = tuple(map(Cell.of, cells))
-    ends = tuple(_placed(find(text, known), elsewhere) for text in (source, destination))
+    ends = tuple(_placed(find(text, known), elsewhere, known) for text in (source, destination))
     return _Question(known, (ends[0], ends[1]), flow, elsewhere.mark).answer()
 
 
-def _placed(end: End, elsewhere: Elsewhere) -> End:
+def _placed(end: End, elsewhere: Elsewhere, cells: Iterable[Cell]) -> End:
     """``end`` with its address where it runs on another cell and that is known."""
-    if end.containers or end.where is not Where.OVERLAY or end.address is not None:
+    if end.containers or end.where is not Where.OVERLAY or end.address is not None or elsewhere.address is None:
         return end
+    of_its_family(elsewhere.address, cells)
     return evolve(end, address=elsewhere.address)
 
 

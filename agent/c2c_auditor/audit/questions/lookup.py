@@ -155,18 +155,23 @@ def _end_at(address: Address, located: Sequence[Located], cells: Sequence[Cell])
     here = [one for one in located if one.container.address == address]
     if here:
         return End(app=here[0].container.app, containers=tuple(here[:1]))
-    family = AddressFamily.of(address.version)
-    fitting = [cell for cell in cells if cell.inputs.ruleset.family is family]
-    if not fitting:
-        message = (
-            f"{address} is an address of IPv{address.version}, and only rules of the other family are looked at: give "
-            "both ends of one family; IPv6 may be off on this cell, or not part of this recording"
-        )
-        raise UsageError(message)
-    if family is AddressFamily.IPV6 or any(cell.on_overlay(int(address)) for cell in fitting):
+    fitting = of_its_family(address, cells)
+    if isinstance(address, IPv6Address) or any(cell.on_overlay(int(address)) for cell in fitting):
         return End(address=address)
     own = any(cell.is_own(int(address)) for cell in fitting)
     return End(address=address, where=Where.CELL if own else Where.OUTSIDE)
+
+
+def of_its_family(address: Address, cells: Iterable[Cell]) -> list[Cell]:
+    """Those of ``cells`` whose rules are of ``address``'s family. Raises UsageError where there are none."""
+    found = [cell for cell in cells if cell.inputs.ruleset.family is AddressFamily.of(address.version)]
+    if found:
+        return found
+    message = (
+        f"{address} is an address of IPv{address.version}, and only rules of the other family are looked at: give both "
+        "ends of one family; IPv6 may be off on this cell, or not part of this recording"
+    )
+    raise UsageError(message)
 
 
 def _listed(guids: Iterable[str], people: People, handles: Iterable[Located]) -> str:
