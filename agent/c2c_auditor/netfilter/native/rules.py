@@ -202,7 +202,7 @@ class RuleDecoder:
         """The parts of a rule, and in front of which of them stands its counter; -1 if it does not stand between two.
 
         A part ends with an expression that does more than load; one that uses what an earlier part loaded is one part
-        with it, and with what stands between them.
+        with it, and with what stands between them. What is loaded last, for nothing, is a part too.
         """
         pieces: list[bytes] = []
         counter_at, at, pending = -1, 0, b""
@@ -211,7 +211,7 @@ class RuleDecoder:
                 counter_at = at
             else:
                 pending += element
-                if not only_loads(element):
+                if not only_loads(element) or at + len(element) == len(expressions):
                     while self._parts.get(pending) is None and self._part(pending) is None and pieces:
                         before = at + len(element) - len(pending)
                         if counter_at == before - COUNTER_SIZE:
@@ -221,7 +221,6 @@ class RuleDecoder:
                     pieces.append(pending)
                     pending = b""
             at += len(element)
-        pieces += [pending] if pending else []
         return pieces, _before(pieces, counter_at)
 
 
