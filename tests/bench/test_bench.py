@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import ParamSpec, TypeVar
 
 import pytest
 from attrs import evolve
@@ -44,6 +45,8 @@ from support.namespaces import in_namespace
 from support.reports import flushed_report
 
 pytestmark = pytest.mark.bench
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def _best(work: Callable[[], object], runs: int = 7) -> float:
@@ -70,8 +73,26 @@ def _load(backend: str, cell: BigCell) -> None:
 
 def _loaded(backend: str, *, rules: int = 20_000, asg_rules: int = 0) -> CellFacts:
     """The facts of a cell that another process makes and loads: what that takes is not the agent's memory."""
+    return _apart(_make_and_load, backend, rules, asg_rules)
+
+
+def _apart(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """``work``, in a process of its own."""
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        return pool.apply(_make_and_load, (backend, rules, asg_rules))
+        return pool.apply(work, args, kwargs)
+
+
+def _first_reading() -> float:
+    """Seconds: the best of three processes, of which each reads for the first time."""
+    return min(_apart(_read_once) for _ in range(3))
+
+
+def _read_once() -> float:
+    Collector()
+    with Netlink() as netlink:
+        started = time.perf_counter()
+        NativeReader(netlink).read()
+        return time.perf_counter() - started
 
 
 def _make_and_load(backend: str, rules: int, asg_rules: int) -> CellFacts:
@@ -90,12 +111,11 @@ def test_nft_20000_policy_rules() -> None:
     """250 containers, 20,000 policy rules."""
     facts = _loaded("nft")
     save, chain = ("iptables-nft-save", "-c", "-t", "filter"), ("iptables-nft", "-S", CHAIN)
+    first = _first_reading()
     with Netlink() as netlink:
         collector = Collector()
-        first = time.perf_counter()
         reader = NativeReader(netlink)
         ruleset = reader.read()
-        first = time.perf_counter() - first
         collector.rest(0.0)
         assert judge(facts, ruleset, None).unmet == frozenset()
         whole = _best(_tool(*save), 3)
@@ -168,11 +188,10 @@ def test_nft_beside_300000_security_group_rules() -> None:
     """250 containers x 1,200 security group rules, 5,000 policy rules."""
     facts = _loaded("nft", rules=5000, asg_rules=1200)
     whole = _best(_tool("iptables-nft-save", "-t", "filter"), 2)
+    first = _first_reading()
     with Netlink() as netlink:
         reader = NativeReader(netlink)
-        started = time.perf_counter()
         ruleset = reader.read()
-        first = time.perf_counter() - started
         started = time.perf_counter()
         judge(facts, ruleset, None)
         judged = time.perf_counter() - started
