@@ -100,7 +100,8 @@ _PAGE = """\
 # Performance
 
 Written by `make performance`; do not edit this page by hand. Measured on {day} with Linux {kernel} ({machine}), {cores}
-cores, CPython {python}, {iptables}. Figures are the best of several runs, and ratios are of one run: machines differ.
+cores, CPython {python}, {iptables}. Figures are the best of several runs, first
+readings by the number of rules one each, and ratios are of one run: machines differ.
 
 ## Against iptables' own tools
 

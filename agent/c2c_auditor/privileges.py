@@ -30,7 +30,7 @@ _LAST = 64
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGE_BYTES = 1 << 16
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.CDLL(None, use_errno=True)  # each is a class of its own, in a cycle
 
 
 class _Header(ctypes.Structure):

@@ -88,7 +88,7 @@ def _first_reading() -> float:
 
 
 def _read_once() -> float:
-    Collector()
+    Collector()  # as in the agent, which collects nothing until its first audit is done
     with Netlink() as netlink:
         started = time.perf_counter()
         NativeReader(netlink).read()

@@ -65,6 +65,8 @@ def test_libiptc_is_declared_for_reading(wheel: Mapping[str, str]) -> None:
         (NETLINK, "sock.send(HEADER.pack(20, kind, 1, 1, 0))", "netlink message"),
         (NETLINK, "sock.setsockopt(socket.IPPROTO_IP, 64, table)", "replace a table"),
         (SOCKOPT, "libc.ioctl(descriptor, 1)", "more than read: ioctl"),
+        (SOCKOPT, "_libc.ioctl(descriptor, 1)", "more than read: ioctl"),
+        (NFT, "_libc.mount(source, target)", "more than read: mount"),
         (MANY, "libc.sendmmsg(descriptor, messages, 1, 0)", "more than read: sendmmsg"),
         (LIBIPTC, "names = ('init', 'commit')", "libiptc that writes"),
         (LIBIPTC, "iptc.iptc_flush_entries(chain, handle)", "libiptc that writes"),

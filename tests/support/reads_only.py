@@ -137,7 +137,7 @@ def _called(node: ast.Call, name: str, path: str) -> Iterator[str]:
         yield f"runs what cannot be read here: {name}"
     if name in {"CDLL", "PyDLL"} and path not in {PRIVILEGES, *_LIBC_READS}:
         yield f"calls C functions: {name}"
-    if owner == "libc" and name != _LIBC_READS.get(path, name):
+    if owner in {"libc", "_libc"} and path != PRIVILEGES and name != _LIBC_READS.get(path):
         yield f"calls a C function that does more than read: {name}"
     if _LIBIPTC_WRITES.fullmatch(name):
         yield f"calls a function of libiptc that writes: {name}"

@@ -13,6 +13,7 @@ import socket
 
 _MANY, _SIZE = 16, 1 << 15
 _MSG_WAITFORONE = 0x10000
+_libc = ctypes.CDLL(None, use_errno=True)  # each is a class of its own, in a cycle
 
 
 class _Vector(ctypes.Structure):
@@ -50,8 +51,7 @@ class Many:
 
     def receive(self) -> list[bytes]:
         """The datagrams that are there; one if it must be waited for. Raises OSError."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        count = libc.recvmmsg(self._source.fileno(), self._messages, _MANY, _MSG_WAITFORONE, None)
+        count = _libc.recvmmsg(self._source.fileno(), self._messages, _MANY, _MSG_WAITFORONE, None)
         if count <= 0:
             number = ctypes.get_errno()
             if number not in (errno.EAGAIN, errno.EINTR):

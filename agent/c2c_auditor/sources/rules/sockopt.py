@@ -21,6 +21,7 @@ from c2c_auditor.sources.rules.libiptc import ABSENT, failed
 
 _ATTEMPTS = 4
 _GET_INFO, _GET_ENTRIES = 64, 65
+_libc = ctypes.CDLL(None, use_errno=True)  # each is a class of its own, in a cycle
 _SOCKETS = {
     AddressFamily.IPV4: (socket.AF_INET, socket.IPPROTO_IP),
     AddressFamily.IPV6: (socket.AF_INET6, socket.IPPROTO_IPV6),
@@ -83,9 +84,8 @@ def _copied(table: str, family: AddressFamily) -> tuple[EntryChain, ...]:
 
 def _get(asked: socket.socket, level: int, option: int, question: bytes) -> bytes:
     """The kernel's answer, which is as long as the question. Raises OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
     answer, length = ctypes.create_string_buffer(question, len(question)), ctypes.c_uint32(len(question))
-    if libc.getsockopt(asked.fileno(), level, option, answer, ctypes.byref(length)) != 0:
+    if _libc.getsockopt(asked.fileno(), level, option, answer, ctypes.byref(length)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return answer.raw
