@@ -169,8 +169,10 @@ def of_its_family(address: Address, cells: Iterable[Cell]) -> list[Cell]:
         return found
     message = (
         f"{address} is an address of IPv{address.version}, and only rules of the other family are looked at: give both "
-        "ends of one family; IPv6 may be off on this cell, or not part of this recording"
+        "ends of one family"
     )
+    if isinstance(address, IPv6Address):
+        message += "; IPv6 may be off on this cell, or not part of this recording"
     raise UsageError(message)
 
 
